@@ -1,0 +1,51 @@
+"""Where the videos are, how they are labelled, and what the decoder may cost."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from mscl.config.base import Fraction, PositiveInt, Section
+
+AnnotationFormat = Literal[
+    "auto", "folders", "ucf101", "hmdb51", "kinetics", "ssv2", "diving48", "jester", "list", "unlabelled"
+]
+
+
+class DecodeLimits(Section):
+    """Limits that turn a hostile or broken file into one verdict instead of a lost run."""
+
+    max_pixels: PositiveInt = 8192 * 8192
+    """Largest frame, width times height."""
+    max_frames: PositiveInt = 100_000
+    """Most frames decoded of one video."""
+    max_bytes: PositiveInt = 8 << 30
+    """Largest file."""
+    timeout_seconds: float = Field(default=600.0, gt=0)
+    """Longest time one video may take in the decoder."""
+
+
+class DataConfig(Section):
+    """The dataset: read by the ingest stage."""
+
+    root: str = ""
+    """Folder that holds the videos; paths in annotations are relative to it and may not leave it."""
+    annotations: str = ""
+    """File or folder with the dataset's lists; empty: looked for in and beside `root`."""
+    format: AnnotationFormat = "auto"
+    """Form of the annotations; `auto` recognises them by their file names, else class folders."""
+    split: int = Field(default=1, ge=1, le=3)
+    """Official split of UCF101 and HMDB51."""
+    classes: tuple[str, ...] = ()
+    """Keep these classes only; empty: all."""
+    test_pattern: str = ""
+    """Class folders: videos whose relative path matches this regular expression are the test split."""
+    test_fraction: Fraction = 0.25
+    """Class folders without `test_pattern` and without train/test folders: this share of every class
+    is the test split, chosen by a digest of the relative path, so that it never changes."""
+    max_segment_seconds: float = Field(default=10.0, gt=0)
+    """Longer videos become several segments."""
+    max_bad_fraction: Fraction = 0.5
+    """More bad videos than this stop the run before the expensive stages."""
+    partial: Literal["keep", "drop"] = "keep"
+    """A video that decodes only partly: keep what decodes, or drop the video. Said in the manifest."""
+    limits: DecodeLimits = DecodeLimits()

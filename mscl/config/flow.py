@@ -1,0 +1,77 @@
+"""Optical flow, motion statistics and the choice of clips (METHOD 1.1, 1.2)."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mscl.config.base import PositiveInt, Section
+
+FlowMethod = Literal["tvl1", "dis", "farneback", "raft_small", "raft_large"]
+
+
+class FlowConfig(Section):
+    """Flow fields F_j = flow(frame[gap * j] -> frame[gap * j + span]) and the frames beside them."""
+
+    method: FlowMethod = "tvl1"
+    preset: Literal["opencv", "accurate", "balanced", "fast"] = "balanced"
+    """TV-L1 schedule; the other methods ignore it."""
+    backend: str = "auto"
+    """TV-L1 backend: auto, cpp, triton, torch, opencv."""
+    raft_weights: str = ""
+    """Local weights file of RAFT; empty: torchvision's own download."""
+    raft_updates: PositiveInt = 20
+    gap_frames: PositiveInt = 2
+    """Frames between the starts of two fields."""
+    span_frames: PositiveInt = 8
+    """Frames that one field spans; the paper's `adjacent`."""
+    compute_short_side: int = Field(default=256, ge=16)
+    """Flow is computed at this short side; never above the video's own."""
+    store_short_side: int = Field(default=128, ge=16)
+    """Flow and frames are stored at this short side; never above the video's own."""
+    quantiser: Literal["int16_16", "int8_8", "int8_4"] = "int16_16"
+    """int16 in 1/16 px, int8 in 1/8 px (clipped at 15.9 px), int8 in 1/4 px (31.75 px)."""
+    jpeg_quality: int = Field(default=90, ge=1, le=100)
+    segments_per_shard: PositiveInt = 32
+
+    @model_validator(mode="after")
+    def _store_not_above_compute(self) -> "FlowConfig":
+        if self.store_short_side > self.compute_short_side:
+            raise ValueError(
+                f"store_short_side {self.store_short_side} is larger than compute_short_side "
+                f"{self.compute_short_side}; lower the first or raise the second"
+            )
+        return self
+
+
+class MotionConfig(Section):
+    """Motion differences d_j of the fields (METHOD 1.2, steps 1-4)."""
+
+    weight: Literal["rgb_map", "motion_map", "attention_map"] = "rgb_map"
+    attention: Literal["max", "sum", "none"] = "max"
+    pool: Literal["avg", "max"] = "avg"
+    window_px: int | None = Field(default=None, ge=1)
+    """Side of the attention window; None: 28 px at 384 rows, scaled with the stored grid."""
+
+
+class ClipConfig(Section):
+    """A training clip: `length` indices, `stride` apart, in units of `gap_frames`."""
+
+    length: PositiveInt = 8
+    stride: PositiveInt = 8
+
+    @property
+    def span(self) -> int:
+        """Indices from the first to the last one read, both included."""
+        return (self.length - 1) * self.stride + 1
+
+
+class ScreenConfig(Section):
+    """Motion differential sampling: which clip starts are worth training on (METHOD 1.2)."""
+
+    select: Literal["mds", "all"] = "mds"
+    """`mds`: starts that score above the median. `all`: every start (ablation `mscl-no-mds`)."""
+    released: bool = False
+    """Score like the released code (D17): stride 4, clips past the end count missing terms as 0."""
+    min_motion_px: float = Field(default=0.05, ge=0)
+    """A segment whose 99th percentile of flow magnitude, in px of the stored grid, never exceeds this
+    has no motion and is screened out, with the reason (D18)."""

@@ -1,0 +1,106 @@
+"""Contrastive pre-training (METHOD 1.3, 1.4, 1.6, 1.7)."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mscl.config.base import Fraction, PositiveInt, Section
+from mscl.config.model import ModelConfig
+
+
+class LossConfig(Section):
+    """The eight cross-entropies of METHOD 1.6 and their queues."""
+
+    flow: bool = True
+    """Flow stream: losses 2-8. Off: the MoCo baseline, RGB stream and loss 1 only."""
+    rotation: bool = True
+    """Flow rotation augmentation: losses 3, 6, 7 and the rotated columns of loss 8. Off: `mscl-no-fra`."""
+    local_motion: bool = True
+    """Local motion contrastive learning, loss 8. Off: `mscl-no-lmcl`."""
+    temperature: float = Field(default=0.07, gt=0)
+    queue_size: PositiveInt = 65536
+    """K; divisible by the global batch."""
+    queue_decay: float | None = Field(default=None, gt=0, le=1)
+    """D10: negatives are scaled by decay ** age; the released code uses 0.99999. None: off."""
+    enqueue: Literal["after", "released"] = "after"
+    """`after`: all losses see the queues as they stood before the step. `released` (D6): the rotated
+    pass sees the keys of its own batch among the negatives."""
+
+
+class AugmentConfig(Section):
+    """Augmentation of both views (METHOD 1.4)."""
+
+    crop_px: PositiveInt = 112
+    area: tuple[float, float] = (0.2, 1.0)
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: Fraction = 0.5
+    angles: Literal["uniform", "released"] = "uniform"
+    """D11: beta ~ U(0.2 pi, 1.8 pi), or one of the eight released angles."""
+    jitter: Fraction = 0.8
+    """Probability of colour jitter."""
+    jitter_draw: Literal["per_clip", "per_frame"] = "per_clip"
+    """D13."""
+    grey: Fraction = 0.2
+    blur: Fraction = 0.5
+    scale: Literal["field", "clip"] = "field"
+    """D16: normalise flow by the largest radius of each field, or by one robust scale per clip."""
+    routing: Literal["ours", "released"] = "ours"
+    """D5: `released` mixes up plain and rotated flow as the released code does. Ablation only."""
+
+
+class OptimConfig(Section):
+    """Optimiser and schedule."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(default=0.02, gt=0)
+    momentum: Fraction = 0.9
+    weight_decay: float = Field(default=1e-4, ge=0)
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    """D12: linear warm-up of the learning rate, in epochs."""
+    schedule: Literal["cosine_epoch", "cosine_step", "constant"] = "cosine_epoch"
+    """Cosine to 0, changed once an epoch (the paper's) or every step."""
+    clip_norm: float = Field(default=40.0, gt=0)
+
+
+class PretrainConfig(Section):
+    """MSCL and its baselines; the defaults are the paper's R18 on Kinetics-400."""
+
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optim: OptimConfig = OptimConfig()
+    epochs: PositiveInt = 400
+    batch_size: PositiveInt = 128
+    """Global batch, over all ranks and accumulated micro-batches."""
+    accumulate: PositiveInt = 1
+    """Micro-batches per optimiser step. Queues are read once and written once per optimiser step."""
+    key_momentum: Fraction = 0.994
+    """Base of the EMA of the key networks; rises to 1 (METHOD 1.7)."""
+    key_momentum_schedule: Literal["cosine", "constant"] = "cosine"
+    key_updates: Literal["once", "released"] = "once"
+    """D7: one EMA update of the flow key network per optimiser step, or two at double speed."""
+    bn: Literal["shuffle", "sync", "local"] = "shuffle"
+    """Batch norm of the key networks: keys shuffled over ranks, SyncBatchNorm, or each rank's own."""
+    bn_splits: PositiveInt = 1
+    """One process: key batch split into this many groups with their own BN statistics."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 autocast on CUDA, fp32 on CPU."""
+    compile: bool = False
+    checkpoint_minutes: float = Field(default=10.0, gt=0)
+    keep_checkpoints: PositiveInt = 2
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "PretrainConfig":
+        if self.loss.queue_size % self.batch_size:
+            raise ValueError(
+                f"loss.queue_size {self.loss.queue_size} is not divisible by batch_size {self.batch_size}; "
+                f"take e.g. {self.batch_size * max(1, self.loss.queue_size // self.batch_size)}"
+            )
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size {self.batch_size} is not divisible by accumulate {self.accumulate}")
+        if self.optim.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"optim.warmup_epochs {self.optim.warmup_epochs} must be below epochs {self.epochs}; lower it"
+            )
+        return self

@@ -1,0 +1,26 @@
+"""Where and how fast to compute. Nothing here changes a result, and nothing here is part of a key."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from mscl.config.base import PositiveInt, Section
+
+
+class RuntimeConfig(Section):
+    """The machine's part of the configuration."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = Field(default=0, ge=0)
+    """Processes that decode and compute flow; 0: one per core."""
+    loader_workers: int = Field(default=1, ge=0)
+    """Processes that load training samples, per rank."""
+    threads: int = Field(default=0, ge=0)
+    """Threads of one training process; 0: cores divided by processes."""
+    processes: int = Field(default=0, ge=0)
+    """Training processes on this node; 0: one per GPU, one on CPU."""
+    nodes: PositiveInt = 1
+    """Nodes of torch elastic."""
+    rendezvous: str = ""
+    """host:port of the torch elastic rendezvous; needed for more than one node."""
+    task_runner: Literal["threads", "ray", "dask"] = "threads"

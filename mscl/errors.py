@@ -1,0 +1,17 @@
+"""Errors that a user can mend: the console prints them as one line, without a traceback."""
+
+
+class UserError(ValueError):
+    """Input or configuration that cannot be used; the message says what, where, and what to do."""
+
+
+class ConfigError(UserError):
+    """A setting, preset or override that does not exist or does not fit."""
+
+
+class DataError(UserError):
+    """Videos, annotation files or datasets that cannot be used as asked."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that does not fit the model or the run that asks for it."""
