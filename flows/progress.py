@@ -1,0 +1,149 @@
+"""Progress for people: bars in a terminal, lines in a log file, an artifact in the Prefect UI."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.progress import Progress as RichBars
+from rich.text import Text
+
+from mscl.progress import Progress
+
+_LINE_SECONDS = 15.0
+_ARTIFACT_SECONDS = 5.0
+
+
+class _RateColumn(ProgressColumn):
+    """Units per second, time gone and time to go."""
+
+    def render(self, task: Task) -> Text:
+        elapsed = _clock(task.elapsed or 0.0)
+        if task.total is None or not task.speed:
+            return Text(elapsed, style="dim")
+        return Text(f"{task.speed:.1f} {task.fields['unit']}/s  {elapsed} < {_clock(task.time_remaining or 0)}", style="dim")
+
+
+class ConsoleProgress:
+    """A live bar where the output is a terminal, else a line every quarter of a minute."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
+        self._bars: RichBars | None = None
+        self._task: Task | None = None
+        self._description, self._unit, self._total, self._count = "", "", None, 0
+        self._info: dict[str, float | str] = {}
+        self._started = self._printed = 0.0
+
+    def start(self, description: str, total: int | None, unit: str) -> None:
+        self.done()
+        self._description, self._total, self._unit, self._count, self._info = description, total, unit, 0, {}
+        self._started = self._printed = time.monotonic()
+        if self._console.is_terminal:
+            self._bars = RichBars(
+                SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), _RateColumn(),
+                TextColumn("{task.fields[info]}", style="cyan"), console=self._console, transient=True,
+            )  # fmt: skip
+            self._bars.start()
+            self._bars.add_task(description, total=total, unit=unit, info="")
+
+    def advance(self, n: int = 1, **info: float | str) -> None:
+        self._count += n
+        self._info.update(info)
+        if self._bars is not None:
+            self._bars.update(self._bars.task_ids[0], advance=n, info=_shown(self._info))
+        elif time.monotonic() - self._printed > _LINE_SECONDS:
+            self._printed = time.monotonic()
+            rate = self._count / (self._printed - self._started)
+            of = f"/{self._total}" if self._total is not None else ""
+            eta = f", {_clock((self._total - self._count) / rate)} to go" if self._total and rate else ""
+            self._console.print(
+                f"  {self._description}: {self._count}{of} {self._unit}, {rate:.1f}/s{eta} {_shown(self._info)}",
+                highlight=False,
+            )
+
+    def say(self, message: str) -> None:
+        self._console.print(f"  {message}", highlight=False, markup=False)
+
+    def done(self) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+
+class ArtifactProgress:
+    """A progress artifact on the page of the flow run, updated every few seconds."""
+
+    def __init__(self, key: str) -> None:
+        self._key = f"{key}-progress"
+        self._artifact: object | None = None
+        self._total: int | None = None
+        self._count = 0
+        self._updated = 0.0
+
+    def start(self, description: str, total: int | None, unit: str) -> None:
+        from prefect.artifacts import create_progress_artifact
+
+        self._total, self._count = total, 0
+        if total:
+            self._artifact = create_progress_artifact(0.0, key=self._key, description=f"{description} ({unit})")
+            self._updated = time.monotonic()
+
+    def advance(self, n: int = 1, **info: float | str) -> None:
+        self._count += n
+        if self._total and time.monotonic() - self._updated > _ARTIFACT_SECONDS:
+            self._update(100.0 * self._count / self._total)
+
+    def say(self, message: str) -> None:
+        from prefect.logging import get_run_logger
+
+        get_run_logger().info(message)
+
+    def done(self) -> None:
+        if self._total and self._artifact is not None:
+            self._update(100.0 * self._count / self._total)
+        self._artifact = None
+
+    def _update(self, percent: float) -> None:
+        from uuid import UUID
+
+        from prefect.artifacts import update_progress_artifact
+
+        self._updated = time.monotonic()
+        if isinstance(self._artifact, UUID):
+            update_progress_artifact(self._artifact, min(percent, 100.0))
+
+
+class Both:
+    """Tells several listeners."""
+
+    def __init__(self, listeners: Sequence[Progress]) -> None:
+        self._listeners = listeners
+
+    def start(self, description: str, total: int | None, unit: str) -> None:
+        for listener in self._listeners:
+            listener.start(description, total, unit)
+
+    def advance(self, n: int = 1, **info: float | str) -> None:
+        for listener in self._listeners:
+            listener.advance(n, **info)
+
+    def say(self, message: str) -> None:
+        for listener in self._listeners:
+            listener.say(message)
+
+    def done(self) -> None:
+        for listener in self._listeners:
+            listener.done()
+
+
+def _shown(info: dict[str, float | str]) -> str:
+    return "  ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in info.items())
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,103 @@
+"""What every stage is: a name, what it reads, the settings that decide its result, and a function."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mscl.config import ExperimentConfig
+from mscl.errors import UserError
+from mscl.progress import Progress, Silent
+from storage.record import result_key
+from storage.workspace import Result, Workspace
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What a stage function works with."""
+
+    folder: Path
+    """Where its outputs go; may hold unfinished work of an earlier run of the same stage, settings and inputs."""
+    config: ExperimentConfig
+    inputs: Mapping[str, Result]
+    progress: Progress
+    digests: dict[str, str] = field(default_factory=dict)
+    """Relative path -> sha256 of output files whose digest the stage knows already."""
+
+    def input(self, stage: str) -> Path:
+        """Folder of an input result."""
+        return self.inputs[stage].folder
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the pipeline."""
+
+    name: str
+    version: int
+    """Raise it when the code's results change: results of older versions are then not reused."""
+    needs: tuple[str, ...]
+    settings: Callable[[ExperimentConfig], dict[str, Any]]
+    """The part of the configuration that decides the result, as plain JSON values."""
+    run: Callable[[StageRun], dict[str, Any]]
+    """Computes, writes into `folder`, returns metrics."""
+    summary: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished stage, and whether anything had to be computed for it."""
+
+    result: Result
+    reused: bool
+    seconds: float
+
+
+def execute(
+    stage: Stage,
+    workspace: Workspace,
+    config: ExperimentConfig,
+    inputs: Mapping[str, Result],
+    *,
+    progress: Progress | None = None,
+    force: bool = False,
+) -> Outcome:
+    """Run a stage, or find that it is done.
+
+    A result is computed under the workspace's lock on it: of two runs of the same stage, settings and
+    inputs one waits and then reuses. `force` computes it again.
+
+    Raises:
+        UserError: an input is missing.
+    """
+    progress = progress or Silent()
+    missing = [name for name in stage.needs if name not in inputs]
+    if missing:
+        raise UserError(
+            f"stage {stage.name} reads {', '.join(stage.needs)}, and there is no finished result of "
+            f"{', '.join(missing)}; run that first (`mscl run`, or `mscl stage {missing[0]}`)"
+        )
+    started = time.monotonic()
+    used = {name: inputs[name] for name in stage.needs}
+    keys = {name: result.key for name, result in used.items()}
+    settings = stage.settings(config)
+    key = result_key(stage.name, stage.version, settings, keys)
+    with workspace.claim(stage.name, key, on_wait=progress.say) as folder:
+        done = workspace.find(stage.name, key)
+        if done is not None and not force:
+            workspace.touch(done)
+            return Outcome(done, reused=True, seconds=time.monotonic() - started)
+        if done is not None:
+            workspace.discard(stage.name, key)
+            folder.mkdir(parents=True)
+        run = StageRun(folder, config, used, progress)
+        metrics = stage.run(run)
+        seconds = time.monotonic() - started
+        result = workspace.commit(
+            stage.name, key, version=stage.version, config=settings, inputs=keys, metrics=metrics,
+            timings={"seconds": round(seconds, 3)}, digests=run.digests,
+        )  # fmt: skip
+    return Outcome(result, reused=False, seconds=seconds)
