@@ -1,0 +1,98 @@
+"""Files that are there whole or not at all: stage, fsync, rename, fsync the folder.
+
+A reader, or a run after a kill or a power cut, sees either the old file or the new one, never a part.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from storage.errors import DamagedError, StorageError
+
+STAGED_PREFIX = ".staged-"
+
+Buffer = bytes | bytearray | memoryview
+
+
+def fsync_folder(path: Path) -> None:
+    """Make the names inside folder `path` durable (a rename is not, until its folder is synced)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def staged_path(final: Path) -> Path:
+    """Where the content of `final` is gathered before it is published: same folder, so that renaming is atomic."""
+    return final.with_name(f"{STAGED_PREFIX}{os.getpid()}-{final.name}")
+
+
+def publish(staged: Path, final: Path) -> None:
+    """Give the complete file or folder `staged` its name `final`, durably and at once.
+
+    A file of that name is replaced; a folder must not exist or be empty. Both must be on one file system.
+    """
+    descriptor = os.open(staged, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(staged, final)
+    fsync_folder(final.parent)
+
+
+def write_atomic(path: Path, data: Buffer | Iterable[Buffer]) -> str:
+    """Write `data` (bytes, or pieces in order) to `path` so that it appears whole or not at all.
+
+    Returns:
+        sha256 of the content in hexadecimal, of the bytes that were meant to be written.
+
+    Raises:
+        StorageError: no space, no permission, a file-size limit; nothing is left at `path` that was not there before.
+    """
+    pieces: Iterable[Buffer] = [data] if isinstance(data, Buffer) else data
+    digest = hashlib.sha256()
+    staged = staged_path(path)
+    try:
+        with staged.open("wb") as file:
+            for piece in pieces:
+                digest.update(piece)
+                file.write(piece)
+        publish(staged, path)
+    except OSError as error:
+        staged.unlink(missing_ok=True)
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another workspace, "
+            "then run the same command again: what is already stored is kept"
+        ) from error
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
+    return digest.hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """sha256 of the file's content in hexadecimal.
+
+    Raises:
+        DamagedError: the file is missing or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DamagedError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def remove_staged(folder: Path) -> int:
+    """Delete what killed writers left half-written in `folder` (not below it); returns how many files.
+
+    Only for the owner of the folder's lock: a living writer's staged file would go, too.
+    """
+    count = 0
+    for path in folder.glob(f"{STAGED_PREFIX}*"):
+        path.unlink(missing_ok=True)
+        count += 1
+    return count

@@ -1,0 +1,13 @@
+"""Errors of the stores: what is wrong, in which file, and what to do about it."""
+
+
+class StorageError(ValueError):
+    """A file or value that cannot be stored or read as asked."""
+
+
+class DamagedError(StorageError):
+    """A stored file is missing, short or does not have the content that was written; the message names the file."""
+
+
+class LockedError(StorageError):
+    """Somebody else is working on the same result."""
