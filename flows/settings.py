@@ -33,4 +33,4 @@ def apply() -> None:
     # A home of our own: an old database or profile of another project cannot get in the way.
     os.environ.setdefault("PREFECT_HOME", str(Path(HOME).expanduser()))
     # The run's page keeps all log lines; the console shows our own progress instead.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")

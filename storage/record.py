@@ -16,7 +16,16 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 RECORD_NAME = "record.json"
-_PACKAGES = ("mscl-pipeline", "torch", "torchvision", "numpy", "opencv-contrib-python", "av", "zarr", "prefect")
+_PACKAGES = (
+    "mscl-pipeline",
+    "torch",
+    "torchvision",
+    "numpy",
+    "opencv-contrib-python",
+    "av",
+    "zarr",
+    "prefect",
+)
 
 
 class OutputFile(BaseModel):
@@ -56,15 +65,24 @@ class Record(BaseModel):
         return sum(file.size for file in self.files)
 
 
-def result_key(stage: str, stage_version: int, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+def result_key(
+    stage: str, stage_version: int, config: Mapping[str, Any], inputs: Mapping[str, str]
+) -> str:
     """16 hexadecimal digits that name a result: same stage, version, settings and inputs, same key."""
-    parts = {"stage": stage, "version": stage_version, "config": config, "inputs": dict(inputs)}
+    parts = {
+        "stage": stage,
+        "version": stage_version,
+        "config": config,
+        "inputs": dict(inputs),
+    }
     return sha256(canonical_json(parts).encode()).hexdigest()[:16]
 
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted names and no spaces; refuses NaN and what is not JSON."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True
+    )
 
 
 def read_record(folder: Path) -> Record | None:
@@ -77,7 +95,11 @@ def read_record(folder: Path) -> Record | None:
 
 def missing_files(folder: Path, record: Record) -> list[str]:
     """Files of the record that are absent or have another size; contents are `mscl verify`'s business."""
-    return [file.path for file in record.files if not _has_size(folder / file.path, file.size)]
+    return [
+        file.path
+        for file in record.files
+        if not _has_size(folder / file.path, file.size)
+    ]
 
 
 def provenance() -> dict[str, Any]:
@@ -88,7 +110,11 @@ def provenance() -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return {"created_at": datetime.now(UTC), "host": socket.gethostname(), "versions": versions}
+    return {
+        "created_at": datetime.now(UTC),
+        "host": socket.gethostname(),
+        "versions": versions,
+    }
 
 
 def _has_size(path: Path, size: int) -> bool:

@@ -18,7 +18,14 @@ from typing import Any
 
 from storage.atomic import digest_file, write_atomic
 from storage.errors import LockedError, StorageError
-from storage.record import RECORD_NAME, OutputFile, Record, missing_files, provenance, read_record
+from storage.record import (
+    RECORD_NAME,
+    OutputFile,
+    Record,
+    missing_files,
+    provenance,
+    read_record,
+)
 
 _LOCKS = ".locks"
 _MARK = ".mscl-workspace"
@@ -43,8 +50,14 @@ class Workspace:
         self.root = Path(root).expanduser().resolve()
         if self.root.exists() and not self.root.is_dir():
             raise StorageError(f"workspace {self.root} is a file; give a folder")
-        if self.root.is_dir() and not (self.root / _MARK).exists() and any(self.root.iterdir()):
-            raise StorageError(f"workspace {self.root} holds other files; give a new or empty folder")
+        if (
+            self.root.is_dir()
+            and not (self.root / _MARK).exists()
+            and any(self.root.iterdir())
+        ):
+            raise StorageError(
+                f"workspace {self.root} holds other files; give a new or empty folder"
+            )
 
     def folder(self, stage: str, key: str) -> Path:
         """Where the result of a stage lies or will lie."""
@@ -63,9 +76,12 @@ class Workspace:
         found = [
             Result(path.parent, record)
             for path in self.root.glob(f"{stage or '*'}/*/{RECORD_NAME}")
-            if (record := read_record(path.parent)) is not None and not missing_files(path.parent, record)
+            if (record := read_record(path.parent)) is not None
+            and not missing_files(path.parent, record)
         ]
-        return sorted(found, key=lambda result: (result.folder / RECORD_NAME).stat().st_mtime_ns)
+        return sorted(
+            found, key=lambda result: (result.folder / RECORD_NAME).stat().st_mtime_ns
+        )
 
     def latest(self, stage: str) -> Result | None:
         """The finished result of a stage that was made or reused last."""
@@ -78,13 +94,21 @@ class Workspace:
         Raises:
             StorageError: none, or more than one.
         """
-        found = [result for result in self.results() if result.key.startswith(key)] if len(key) >= 4 else []
+        found = (
+            [result for result in self.results() if result.key.startswith(key)]
+            if len(key) >= 4
+            else []
+        )
         if len(found) == 1:
             return found[0]
         if found:
             names = ", ".join(f"{r.record.stage}/{r.key}" for r in found)
-            raise StorageError(f"key {key!r} is ambiguous in {self.root}: {names}; give more digits")
-        raise StorageError(f"no finished result with key {key!r} in {self.root}; `mscl ls` shows what is there")
+            raise StorageError(
+                f"key {key!r} is ambiguous in {self.root}: {names}; give more digits"
+            )
+        raise StorageError(
+            f"no finished result with key {key!r} in {self.root}; `mscl ls` shows what is there"
+        )
 
     def unfinished(self) -> list[Path]:
         """Folders of results that were begun and not finished."""
@@ -92,7 +116,9 @@ class Workspace:
         return [path for path in sorted(self.root.glob("[!.]*/*/")) if path not in done]
 
     @contextmanager
-    def claim(self, stage: str, key: str, *, on_wait: Callable[[str], None] | None = None) -> Iterator[Path]:
+    def claim(
+        self, stage: str, key: str, *, on_wait: Callable[[str], None] | None = None
+    ) -> Iterator[Path]:
         """The folder of a result, for this process alone; waits (saying so) while another one has it.
 
         With `on_wait=None` a taken folder raises `LockedError` at once.
@@ -104,7 +130,9 @@ class Workspace:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                message = f"{stage} {key} is being computed by another process in {self.root}"
+                message = (
+                    f"{stage} {key} is being computed by another process in {self.root}"
+                )
                 if on_wait is None:
                     raise LockedError(f"{message}; wait for it or stop it") from None
                 on_wait(f"{message}; waiting for it")
@@ -165,19 +193,43 @@ class Workspace:
         walk(result)
         return list(order.values())
 
-    def garbage(self) -> list[Path]:
-        """Folders that nothing current needs: neither the latest of a stage nor what it was made of."""
+    def damage(self, result: Result) -> list[str]:
+        """A line for every file of a result that is missing or not as it was written."""
+        lines = []
+        for file in result.record.files:
+            path = result.folder / file.path
+            if not path.is_file():
+                lines.append(f"{path}: missing")
+            elif (size := path.stat().st_size) != file.size:
+                lines.append(f"{path}: {size} bytes, recorded {file.size}")
+            elif (digest := digest_file(path)) != file.digest:
+                lines.append(f"{path}: sha256 {digest[:16]}, recorded {file.digest[:16]}")
+        return lines
+
+    def garbage(self, *, unfinished: bool = False) -> list[Path]:
+        """Folders that nothing current needs: neither the latest of a stage nor what it was made of.
+
+        Unfinished work can be resumed, so it counts only on request.
+        """
         results = self.results()
         latest = {result.record.stage: result for result in results}
-        kept = {ancestor.folder for result in latest.values() for ancestor in self.lineage(result)}
-        return [result.folder for result in results if result.folder not in kept] + self.unfinished()
+        kept = {
+            ancestor.folder
+            for result in latest.values()
+            for ancestor in self.lineage(result)
+        }
+        return [
+            result.folder for result in results if result.folder not in kept
+        ] + self.unfinished()
 
     def collect(self, folders: list[Path]) -> int:
         """Remove these result folders, except those in use; returns the bytes freed."""
         freed = 0
         for folder in folders:
             stage, key = folder.parent.name, folder.name
-            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            size = sum(
+                path.stat().st_size for path in folder.rglob("*") if path.is_file()
+            )
             try:
                 with self.claim(stage, key):
                     self.discard(stage, key)
@@ -191,4 +243,6 @@ class Workspace:
             self.root.mkdir(parents=True, exist_ok=True)
             (self.root / _MARK).touch()
         except OSError as error:
-            raise StorageError(f"workspace {self.root} cannot be written: {error.strerror}; choose another") from error
+            raise StorageError(
+                f"workspace {self.root} cannot be written: {error.strerror}; choose another"
+            ) from error

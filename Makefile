@@ -1,0 +1,43 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both make .venv and install what is needed.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO ?= demo
+
+.PHONY: help install demo test check lint types bench faults ablate docs clean
+
+help:  ## What can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+.venv/.installed: pyproject.toml setup.py
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv (a few minutes the first time; PyTorch is large)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+install: .venv/.installed  ## The environment
+
+demo: .venv/.installed  ## The whole pipeline on a small generated set; prints results, report and UI
+	$(BIN)/mscl demo-data $(DEMO)/data
+	$(BIN)/mscl run demo data.root=$(DEMO)/data/videos --workspace $(DEMO)/workspace
+
+test: .venv/.installed check  ## Lint, types, import contracts and every test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+check: lint types  ## Lint, types, import contracts
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check . || true
+	$(BIN)/lint-imports
+
+types: .venv/.installed
+	$(BIN)/mypy
+
+bench: .venv/.installed  ## Ratios against what one would pick instead
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+faults: .venv/.installed  ## The long storms: kills, fuzzed videos, flipped bits
+	$(BIN)/python -m pytest -m storm --timeout=3600
+
+clean:  ## Remove the environment and the demo
+	rm -rf .venv $(DEMO)

@@ -1,0 +1,124 @@
+"""The `mscl` command."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows import service, settings, tools, workspace_commands
+from flows.options import Overrides, PresetArgument, WorkspaceOption
+
+console = Console()
+app = typer.Typer(
+    help="From a folder of videos to a motion-sensitive video encoder and its scores.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+workspace_commands.register(app)
+tools.register(app)
+service.register(app)
+
+
+@app.command()
+def run(
+    preset: PresetArgument,
+    overrides: Overrides = None,
+    workspace: WorkspaceOption = Path("workspace"),
+    prefect: Annotated[bool, typer.Option(help="Show the run in the Prefect UI; starts a server if none answers.")] = True,
+    force: Annotated[list[str] | None, typer.Option(help="Stage to compute again although it is done.")] = None,
+) -> None:
+    """Run the pipeline: every stage that is not done yet.
+
+    PRESET is a preset's name (`mscl presets`) or a YAML file; after it come settings like
+    data.root=videos or pretrain.epochs=20.
+    """
+    from flows.progress import ConsoleProgress
+    from flows.results import print_outcome, print_results
+    from mscl.config import ExperimentConfig, load_config
+    from mscl.stages import run_pipeline, stage_named
+    from storage.workspace import Workspace
+
+    started = time.monotonic()
+    config = load_config(preset, overrides or [])
+    for name in force or []:
+        stage_named(name)
+    place = Workspace(workspace)
+    if prefect:
+        from flows.server import ensure_server, ui_url
+
+        ensure_server(ConsoleProgress(console))
+        from flows.pipeline import full
+
+        console.print(f"Prefect UI: {ui_url()}", highlight=False)
+        sections = {name: getattr(config, name) for name in ExperimentConfig.model_fields}
+        outcomes = full(workspace=str(place.root), preset=preset_for_flow(preset), **sections, force=force or [])
+    else:
+        outcomes = run_pipeline(
+            place, config, progress=ConsoleProgress(console), force=force or [],
+            on_outcome=lambda outcome: print_outcome(console, outcome),
+        )  # fmt: skip
+    print_results(console, outcomes, seconds=time.monotonic() - started)
+    if prefect:
+        console.print(f"Prefect UI   {ui_url()}", highlight=False)
+
+
+@app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help="ingest, extract, motion, screen, pretrain, embed, ...")],
+    preset: PresetArgument,
+    overrides: Overrides = None,
+    workspace: WorkspaceOption = Path("workspace"),
+    input_keys: Annotated[list[str] | None, typer.Option("--input", help="Key of a result to read.")] = None,
+    force: Annotated[bool, typer.Option(help="Compute again although it is done.")] = False,
+) -> None:
+    """Run one stage on the workspace's latest finished inputs, or on those given by key."""
+    from flows.progress import ConsoleProgress
+    from flows.results import print_outcome
+    from mscl.config import load_config
+    from mscl.stages import execute, latest_inputs, stage_named
+    from storage.workspace import Workspace
+
+    chosen = stage_named(name)
+    config = load_config(preset, overrides or [])
+    place = Workspace(workspace)
+    given = {key: key for key in input_keys or []}
+    inputs = latest_inputs(place, chosen, given=given)
+    outcome = execute(chosen, place, config, inputs, progress=ConsoleProgress(console), force=force)
+    print_outcome(console, outcome)
+
+
+def preset_for_flow(preset: str) -> str:
+    """A YAML file is named by its full path, for a run's page shows it and a worker may read it."""
+    return str(Path(preset).resolve()) if preset.endswith((".yaml", ".yml")) else preset
+
+
+def main() -> None:
+    """Entry point: user errors are one clear line and exit code 2; Ctrl-C says how to go on."""
+    settings.apply()
+    import click
+
+    from kernels.errors import KernelInputError
+    from mscl.errors import UserError
+    from storage.errors import StorageError
+
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (UserError, StorageError, KernelInputError) as error:
+        Console(stderr=True).print(f"mscl: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        code = 2
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        Console(stderr=True).print("\nmscl: stopped; the same command continues where this one ended.")
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,126 @@
+"""The pipeline as Prefect flows: one flow per stage, and `full`, which runs them as subflows in DAG order.
+
+Nothing here computes: a flow resolves configuration and inputs, calls the stage function, and shows what it left.
+The workspace's files decide what is done; Prefect's result cache is off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from prefect import Flow, flow, task
+from prefect.cache_policies import NO_CACHE
+from pydantic import Field
+
+from flows.artifacts import publish_stage, publish_summary
+from flows.progress import ArtifactProgress, Both, ConsoleProgress
+from mscl.config import (
+    ClipConfig, DataConfig, EmbedConfig, ExperimentConfig, FinetuneConfig, FlowConfig, MotionConfig, PretrainConfig,
+    ProbeConfig, RetrieveConfig, RuntimeConfig, ScreenConfig, build_config, load_config, merge_section,
+)  # fmt: skip
+from mscl.stages import BY_NAME, PIPELINE, Outcome, Stage, execute, latest_inputs, pipeline_inputs
+from storage.workspace import Result, Workspace
+
+Folder = Annotated[str, Field(description="Workspace: the folder of all results.")]
+Preset = Annotated[str, Field(description="Preset, or a YAML file that the worker can read.")]
+Inputs = Annotated[
+    dict[str, str] | None, Field(description="Stage -> key of the result to read; others: the latest finished one.")
+]
+Force = Annotated[bool, Field(description="Compute again even where a finished result is there.")]
+ForceStages = Annotated[list[str] | None, Field(description="Stages to compute again even where they are done.")]
+
+
+@task(cache_policy=NO_CACHE, persist_result=False, task_run_name="{stage_name}")
+def compute(
+    stage_name: str, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result], force: bool
+) -> Outcome:
+    """Run one stage function and publish what it left."""
+    stage = BY_NAME[stage_name]
+    progress = Both([ConsoleProgress(), ArtifactProgress(stage.name)])
+    outcome = execute(stage, workspace, config, inputs, progress=progress, force=force)
+    publish_stage(workspace, outcome)
+    return outcome
+
+
+def resolve(preset: str, sections: Mapping[str, Any]) -> ExperimentConfig:
+    """The preset's configuration, changed where a section sets a name; names left out keep the preset's value."""
+    config = load_config(preset)
+    tree = {name: merge_section(getattr(config, name), sections.get(name)) for name in ExperimentConfig.model_fields}
+    return build_config(tree, source=f"{preset} with the run's parameters")
+
+
+def _stage_flow(stage: Stage) -> Flow[..., Outcome]:
+    """The flow of one stage."""
+
+    def run(
+        workspace: Folder = "workspace",
+        preset: Preset = "demo",
+        data: DataConfig | None = None,
+        flow: FlowConfig | None = None,
+        motion: MotionConfig | None = None,
+        clip: ClipConfig | None = None,
+        screen: ScreenConfig | None = None,
+        pretrain: PretrainConfig | None = None,
+        embed: EmbedConfig | None = None,
+        probe: ProbeConfig | None = None,
+        retrieve: RetrieveConfig | None = None,
+        finetune: FinetuneConfig | None = None,
+        runtime: RuntimeConfig | None = None,
+        inputs: Inputs = None,
+        force: Force = False,
+    ) -> Outcome:
+        config = resolve(preset, locals())
+        place = Workspace(workspace)
+        return compute(stage.name, place, config, latest_inputs(place, stage, given=inputs or {}), force)
+
+    run.__name__ = stage.name
+    run.__doc__ = stage.summary
+    return flow(name=stage.name, flow_run_name=stage.name, persist_result=False)(run)
+
+
+ingest = _stage_flow(BY_NAME["ingest"])
+extract = _stage_flow(BY_NAME["extract"])
+motion = _stage_flow(BY_NAME["motion"])
+screen = _stage_flow(BY_NAME["screen"])
+pretrain = _stage_flow(BY_NAME["pretrain"])
+embed = _stage_flow(BY_NAME["embed"])
+probe = _stage_flow(BY_NAME["probe"])
+retrieve = _stage_flow(BY_NAME["retrieve"])
+finetune = _stage_flow(BY_NAME["finetune"])
+report = _stage_flow(BY_NAME["report"])
+
+STAGE_FLOWS = {
+    "ingest": ingest, "extract": extract, "motion": motion, "screen": screen, "pretrain": pretrain,
+    "embed": embed, "probe": probe, "retrieve": retrieve, "finetune": finetune, "report": report,
+}  # fmt: skip
+
+
+@flow(name="full", flow_run_name="full-{preset}", persist_result=False)
+def full(
+    workspace: Folder = "workspace",
+    preset: Preset = "demo",
+    data: DataConfig | None = None,
+    flow: FlowConfig | None = None,
+    motion: MotionConfig | None = None,
+    clip: ClipConfig | None = None,
+    screen: ScreenConfig | None = None,
+    pretrain: PretrainConfig | None = None,
+    embed: EmbedConfig | None = None,
+    probe: ProbeConfig | None = None,
+    retrieve: RetrieveConfig | None = None,
+    finetune: FinetuneConfig | None = None,
+    runtime: RuntimeConfig | None = None,
+    force: ForceStages = None,
+) -> dict[str, Outcome]:
+    """From videos to a pre-trained encoder and its scores: every stage that is not done yet, in order."""
+    config = resolve(preset, locals())
+    sections = {name: getattr(config, name) for name in ExperimentConfig.model_fields}
+    outcomes: dict[str, Outcome] = {}
+    for stage in PIPELINE:
+        keys = {name: result.key for name, result in pipeline_inputs(stage, outcomes).items()}
+        outcomes[stage.name] = STAGE_FLOWS[stage.name](
+            workspace=workspace, preset=preset, **sections, inputs=keys, force=stage.name in (force or [])
+        )
+    publish_summary(outcomes)
+    return outcomes

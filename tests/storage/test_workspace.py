@@ -1,0 +1,122 @@
+"""Records, keys, locks, lineage and garbage of a workspace."""
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.errors import LockedError, StorageError
+from storage.record import read_record, result_key
+from storage.workspace import Result, Workspace
+
+
+def make(workspace: Workspace, stage: str, *, inputs: dict[str, str] | None = None, text: str = "content") -> Result:
+    key = result_key(stage, 1, {"text": text}, inputs or {})
+    with workspace.claim(stage, key) as folder:
+        (folder / "data.txt").write_text(text)
+        return workspace.commit(
+            stage, key, version=1, config={"text": text}, inputs=inputs or {}, metrics={}, timings={"seconds": 1.0}
+        )
+
+
+def test_a_result_is_found_only_while_its_record_and_files_are_whole(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "w")
+    result = make(workspace, "ingest")
+    assert workspace.find("ingest", result.key) == result
+    (result.folder / "data.txt").write_text("longer than before")
+    assert workspace.find("ingest", result.key) is None
+    assert workspace.unfinished() == [result.folder]
+
+
+def test_damage_names_the_file_whose_bytes_changed(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    result = make(workspace, "ingest")
+    assert workspace.damage(result) == []
+    (result.folder / "data.txt").write_text("CONTENT")  # same size
+    [line] = workspace.damage(result)
+    assert "data.txt" in line and "sha256" in line
+
+
+def test_a_torn_record_is_no_record(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    result = make(workspace, "ingest")
+    path = result.folder / "record.json"
+    path.write_bytes(path.read_bytes()[:-40])
+    assert read_record(result.folder) is None
+    assert workspace.find("ingest", result.key) is None
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.booleans(), max_size=5),
+    st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
+)
+def test_a_key_depends_on_content_not_on_order(config: dict[str, object], inputs: dict[str, str]) -> None:
+    key = result_key("extract", 1, config, inputs)
+    assert key == result_key("extract", 1, dict(reversed(config.items())), dict(reversed(inputs.items())))
+    assert key != result_key("extract", 2, config, inputs)
+    assert key != result_key("motion", 1, config, inputs)
+    assert key != result_key("extract", 1, {**config, "other": 0.5}, inputs)
+
+
+def test_a_key_refuses_nan() -> None:
+    with pytest.raises(ValueError):
+        result_key("extract", 1, {"x": float("nan")}, {})
+
+
+def test_lineage_and_garbage(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    ingest = make(workspace, "ingest")
+    old = make(workspace, "extract", inputs={"ingest": ingest.key}, text="old")
+    new = make(workspace, "extract", inputs={"ingest": ingest.key}, text="new")
+    motion = make(workspace, "motion", inputs={"extract": new.key})
+    assert [r.record.stage for r in workspace.lineage(motion)] == ["ingest", "extract", "motion"]
+    assert workspace.garbage() == [old.folder]
+    workspace.touch(old)  # used again, and `new` is still what motion was made of
+    assert workspace.latest("extract") == old
+    assert workspace.garbage() == []
+    make(workspace, "motion", inputs={"extract": old.key})
+    assert {folder.name for folder in workspace.garbage()} == {motion.key, new.key}
+    assert workspace.collect(workspace.garbage()) > 0
+    assert not new.folder.exists() and old.folder.exists()
+
+
+def test_by_key_wants_one(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    result = make(workspace, "ingest")
+    assert workspace.by_key(result.key[:6]) == result
+    with pytest.raises(StorageError, match="no finished result"):
+        workspace.by_key("ffffffff")
+
+
+def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(StorageError, match=r"holds other files"):
+        Workspace(tmp_path)
+
+
+def hold(root: Path, ready: "multiprocessing.synchronize.Event") -> None:
+    with Workspace(root).claim("extract", "k"):
+        ready.set()
+        time.sleep(60)
+
+
+def test_the_lock_excludes_and_dies_with_its_holder(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    holder = context.Process(target=hold, args=(tmp_path, ready))
+    holder.start()
+    assert ready.wait(30)
+    workspace = Workspace(tmp_path)
+    with pytest.raises(LockedError, match="being computed by another process"), workspace.claim("extract", "k"):
+        pass
+    assert holder.pid is not None
+    os.kill(holder.pid, signal.SIGKILL)
+    said: list[str] = []
+    with workspace.claim("extract", "k", on_wait=said.append):
+        pass
+    holder.join(10)
