@@ -113,7 +113,7 @@ def test_local_motion_gradients_reach_both_streams() -> None:
 
 
 def test_local_motion_refuses_streams_of_different_length() -> None:
-    with pytest.raises(ValueError, match="4 local features.*flow has 3"):
+    with pytest.raises(ValueError, match=r"4 local features.*flow has 3"):
         local_motion(unit(2, 16, 4), unit(2, 16, 3), unit(2, 16, 3), temperature=0.07)
 
 
