@@ -70,6 +70,8 @@ class PretrainConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()
     epochs: PositiveInt = 400
+    min_steps: int = Field(default=0, ge=0)
+    """Small datasets: epochs are added until the run has at least this many optimiser steps."""
     batch_size: PositiveInt = 128
     """Global batch, over all ranks and accumulated micro-batches."""
     accumulate: PositiveInt = 1

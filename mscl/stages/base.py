@@ -11,6 +11,7 @@ from typing import Any
 from mscl.config import ExperimentConfig
 from mscl.errors import UserError
 from mscl.progress import Progress, Silent
+from mscl.report.views import StageView
 from storage.record import result_key
 from storage.workspace import Result, Workspace
 
@@ -101,3 +102,13 @@ def execute(
             timings={"seconds": round(seconds, 3)}, digests=run.digests,
         )  # fmt: skip
     return Outcome(result, reused=False, seconds=seconds)
+
+
+def stage_view(result: Result) -> StageView:
+    """A finished result as the plain data that figures and the report are made from."""
+    record = result.record
+    return StageView(
+        stage=record.stage, key=record.key, folder=result.folder, config=record.config, inputs=record.inputs,
+        metrics=record.metrics, timings=record.timings, size_bytes=record.size,
+        created_at=record.created_at.isoformat(timespec="seconds"), versions=record.versions, host=record.host,
+    )  # fmt: skip
