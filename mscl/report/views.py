@@ -1,0 +1,44 @@
+"""What a report knows of a finished stage: plain data, wherever it came from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+STAGE_ORDER = (
+    "ingest", "extract", "motion", "screen", "pretrain", "embed", "probe", "retrieve", "finetune", "report",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StageView:
+    """A stage result as its record tells it."""
+
+    stage: str
+    key: str
+    folder: Path
+    config: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Stage name -> key of what was read."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """Seconds."""
+    size_bytes: int = 0
+    created_at: str = ""
+    """ISO 8601."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    host: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Time of the whole stage: its `seconds` timing, else the sum of all."""
+        if "seconds" in self.timings:
+            return self.timings["seconds"]
+        return float(sum(self.timings.values()))
+
+
+def by_stage(views: Sequence[StageView]) -> dict[str, StageView]:
+    """Stage name -> view, in pipeline order; of several results of one stage the last one given."""
+    found = {view.stage: view for view in views}
+    known = [name for name in STAGE_ORDER if name in found]
+    return {name: found[name] for name in known + sorted(set(found) - set(known))}
