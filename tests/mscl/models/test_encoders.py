@@ -1,0 +1,108 @@
+"""Encoders: tensors as published, widths, shapes, and which fields the flow stem reads."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mscl.config.model import ModelConfig
+from mscl.models.encoders import FIELD_STEP, build_flow_encoder, build_rgb_encoder, untrained_encoder
+from mscl.models.heads import ClipHead
+from mscl.models.neck import MotionNeck
+
+NARROW = ModelConfig(rgb_width=0.125, flow_width=0.5)
+
+
+def tensors(module: nn.Module) -> list[tuple[str, list[int]]]:
+    return [(name, list(t.shape)) for name, t in module.state_dict().items()]
+
+
+@pytest.mark.parametrize("part", ["rgb_encoder", "rgb_neck", "rgb_mlp", "flow_encoder", "flow_mlp"])
+def test_r18_tensors_as_published(shared_dir: Path, part: str) -> None:
+    listed = json.loads((shared_dir / "golden" / "losses_arch.json").read_text())[part]
+    paper = ModelConfig()
+    with torch.device("meta"):
+        modules: dict[str, nn.Module] = {
+            "rgb_encoder": build_rgb_encoder(paper),
+            "rgb_neck": MotionNeck((128, 256, 512), 128, num_pconv=2, stride=(2, 2, 2)),
+            "rgb_mlp": ClipHead(512, 128),
+            "flow_encoder": build_flow_encoder(paper),
+            "flow_mlp": ClipHead(128, 128),
+        }
+    module = modules[part]
+    assert tensors(module) == [(name, shape) for name, shape in listed["tensors"]]
+    assert sum(p.numel() for p in module.parameters()) == listed["params"]
+
+
+def test_r18_is_torchvisions_network() -> None:
+    from torchvision.models.video import r3d_18
+
+    with torch.random.fork_rng():
+        theirs = r3d_18().eval()
+        ours = build_rgb_encoder(ModelConfig()).eval()
+        missing, unexpected = ours.load_state_dict(theirs.state_dict(), strict=False)
+        clip = torch.randn(1, 3, 4, 32, 32)
+    assert (missing, unexpected) == ([], ["fc.weight", "fc.bias"])
+    theirs.fc = nn.Identity()
+    with torch.no_grad():
+        torch.testing.assert_close(ours(clip), theirs(clip))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "crop_px", "rgb_shapes", "flow_shape"),
+    [
+        ("r18", 112, [(128, 4, 28, 28), (256, 2, 14, 14), (512, 1, 7, 7)], (128, 4, 7, 7)),
+        ("r50", 224, [(512, 4, 28, 28), (1024, 4, 14, 14), (2048, 4, 7, 7)], (256, 4, 7, 7)),
+    ],
+)
+def test_shapes_of_the_pyramid(
+    backbone: str, crop_px: int, rgb_shapes: list[tuple[int, ...]], flow_shape: tuple[int, ...]
+) -> None:
+    with torch.device("meta"):
+        config = ModelConfig.model_validate({"backbone": backbone})
+        rgb, flow = build_rgb_encoder(config), build_flow_encoder(config)
+        levels = rgb.pyramid(torch.empty(1, 3, 8, crop_px, crop_px))
+        fields = flow.pyramid(torch.empty(1, 3, 4, crop_px, crop_px))[-1]
+    assert [tuple(level.shape[1:]) for level in levels] == rgb_shapes
+    assert tuple(fields.shape[1:]) == flow_shape
+    assert rgb.feature_dim == rgb_shapes[-1][0] and flow.feature_dim == flow_shape[0]
+
+
+def test_r50_looks_across_time_in_the_last_two_stages_only() -> None:
+    with torch.device("meta"):
+        encoder = build_rgb_encoder(ModelConfig(backbone="r50"))
+    kernels = [
+        {block.conv1[0].kernel_size for block in stage}
+        for stage in (encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4)
+    ]
+    assert kernels == [{(1, 1, 1)}, {(1, 1, 1)}, {(3, 1, 1)}, {(3, 1, 1)}]
+
+
+@pytest.mark.parametrize("backbone", ["r18", "r50"])
+def test_d19_reading_every_second_field_equals_the_strided_stem(backbone: str) -> None:
+    config = ModelConfig.model_validate({"backbone": backbone, "flow_width": 0.5})
+    encoder = build_flow_encoder(config).eval()
+    flow_B3THW = torch.rand(2, 3, 8, 32, 32)
+    with torch.no_grad():
+        four_fields = encoder(flow_B3THW[:, :, ::FIELD_STEP])
+        encoder.stem[0].stride = (2, 2, 2)  # the published stem, over all eight fields
+        assert torch.equal(encoder(flow_B3THW), four_fields)
+
+
+def test_narrow_network_has_the_same_form() -> None:
+    encoder = build_rgb_encoder(NARROW)
+    assert encoder.pyramid_dims == (16, 32, 64) and encoder.feature_dim == 64
+    assert list(encoder.state_dict()) == list(build_rgb_encoder(ModelConfig(rgb_width=0.25)).state_dict())
+    assert encoder(torch.randn(2, 3, 8, 40, 40)).shape == (2, 64)
+    assert build_flow_encoder(NARROW)(torch.rand(2, 3, 4, 40, 40)).shape == (2, 64)
+
+
+def test_untrained_encoder_is_a_function_of_the_seed() -> None:
+    state = torch.random.get_rng_state()
+    first, again, other = (untrained_encoder(NARROW, seed=seed) for seed in (3, 3, 4))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(first.stem[0].weight, again.stem[0].weight)
+    assert not torch.equal(first.stem[0].weight, other.stem[0].weight)
+    assert not first.training
