@@ -1,0 +1,1 @@
+"""Annotations (every format to samples) and video (inspect, decode)."""
