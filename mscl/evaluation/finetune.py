@@ -1,0 +1,78 @@
+"""Fine-tuning as a job: what is trained on what, as a file that torchrun's processes read.
+
+`run_finetuning` is the parent's side; the processes run `mscl.evaluation.finetune_main`.
+"""
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from mscl.config import FinetuneConfig, ModelConfig, RuntimeConfig
+from mscl.errors import ConfigError
+from mscl.evaluation.files import read_json
+from mscl.progress import Progress
+from storage.atomic import write_atomic
+
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.parquet"
+CURVE = "curve.jsonl"
+CLASSIFIER = "classifier.safetensors"
+RESUME = "last.pt"
+
+
+class FinetuneJob(BaseModel):
+    """Everything that the training processes need to know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    extract_folder: str
+    """Result of the extract stage: holds `frames/`."""
+    manifest_path: str
+    checkpoint: str
+    """Pre-trained checkpoint or exported encoder; empty: random weights."""
+    output_folder: str
+    finetune: FinetuneConfig
+    model: ModelConfig
+    """Networks of the checkpoint; what is built when there is none."""
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        write_atomic(path, self.model_dump_json(indent=1).encode())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ConfigError: no such file, or not a job.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"fine-tuning job {path} cannot be read: {error}") from error
+
+
+def run_finetuning(job: FinetuneJob, *, progress: Progress) -> dict[str, Any]:
+    """Train and test under torchrun; resumes after the last finished epoch. Returns the metrics of the record.
+
+    Leaves in the output folder: metrics.json (with the confusion matrix), predictions.parquet, curve.jsonl,
+    classifier.safetensors.
+
+    Raises:
+        UserError: a dataset, checkpoint or setting that cannot be used, or a training process that died.
+    """
+    from mscl.training.launch import run_torchrun
+
+    folder = Path(job.output_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    job_path = folder / ".job.json"
+    job.save(job_path)
+    progress.start("Fine-tuning", job.finetune.epochs, "epoch")
+    run_torchrun("mscl.evaluation.finetune_main", [str(job_path)], runtime=job.runtime, log=folder / "train.log")
+    progress.done()
+    for leftover in (job_path, folder / RESUME):
+        leftover.unlink(missing_ok=True)
+    report = read_json(folder / METRICS)
+    return {name: value for name, value in report.items() if name not in ("confusion", "classes")}
