@@ -1,6 +1,7 @@
 """What a training sample is: the raw batch that workers load, and the two views that the networks see.
 
-Shape letters: B batch, T RGB frames of a clip, F flow fields that the flow encoder reads (METHOD D19), H W crop side, D draws.
+Shape letters: B batch, T RGB frames of a clip, F flow fields that the flow encoder reads (METHOD D19), H W crop
+side, D draws.
 """
 
 from collections.abc import Iterator
@@ -117,7 +118,7 @@ class RawBatch:
         return self.rgb_q_BTHW3.shape[0]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """The clips on `device`; draws and segment ids stay on the CPU, where they are read without a synchronisation."""
+        """The clips on `device`; draws and segment rows stay on the CPU, where reading them waits for nothing."""
         return type(self)(
             self.rgb_q_BTHW3.to(device, non_blocking=non_blocking),
             self.rgb_k_BTHW3.to(device, non_blocking=non_blocking),
