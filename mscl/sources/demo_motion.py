@@ -1,8 +1,9 @@
 """Pictures of the demo set: a textured patch on a textured still background, classes told apart by motion only.
 
-Every class moves the same kind of patch; one component of its pose (place, angle or size) changes in time.
-The components that do not move stand still at an instant of a motion that they could have made, so that a
-single frame tells nothing about which component moves.
+Every class moves the same kind of patch: place, angle or size changes in time, from still to still. All poses are
+drawn for the *middle frame*, alike for all classes, and the motion leads there and on: so the middle frame tells
+nothing about the class, exactly, and a clip that repeats it is a control whose expectation is chance. Other frames
+say a little: who moves right was more often at the left before.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 SIDE_PX = 64
 NUM_FRAMES = 32
+MIDDLE_FRAME = (NUM_FRAMES - 1) // 2
 FPS = 25
 CLASSES = (
     "MoveRight", "MoveDown", "MoveLeft", "MoveUp",
@@ -22,8 +24,11 @@ CLASSES = (
 """In label order. Directions are those of the picture: x to the right, y down."""
 
 _MOVING_FRAMES = (14, 18)
-_SHORTEST_STILL_FRAMES = 3
+_SHARE_BEFORE_MIDDLE = (0.3, 0.7)
+"""How much of the motion has happened at the middle frame; so 3 or more still frames lie on either side."""
 _PLACE_SPREAD_PX = 12.0
+_RADIUS = (0.3, 0.55)
+"""Of half the width."""
 _SPEED_PX = (1.1, 2.4)
 _TURN_RAD = (0.08, 0.18)
 _ZOOM_LOG = (0.030, 0.055)
@@ -46,28 +51,28 @@ class Motion:
 
 def draw_motion(label: int, rng: np.random.Generator) -> Motion:
     """A random motion of the class `label` (index into CLASSES)."""
-    path, first_moving, moving_frames = _draw_phase(rng)
-    still = np.full(NUM_FRAMES, 0.0)
+    path_T, first_moving, moving_frames = _draw_path(rng)
+    # The pose at the middle frame: drawn first and alike for every class.
+    centre_2 = SIDE_PX / 2 + rng.uniform(-_PLACE_SPREAD_PX, _PLACE_SPREAD_PX, size=2)
+    angle_rad = rng.uniform(0, 2 * np.pi)
+    radius_px = rng.uniform(*_RADIUS) * SIDE_PX / 2
 
-    def frozen() -> NDArray[np.float64]:
-        other, _, _ = _draw_phase(rng)
-        return still + other[rng.integers(NUM_FRAMES)]
-
-    kind, sign = ("move", 0) if label < 4 else (("turn", 1), ("turn", -1), ("zoom", 1), ("zoom", -1))[label - 4]
-    quarter = label if kind == "move" else int(rng.integers(4))
-    direction_rad = quarter * np.pi / 2 + rng.uniform(-_DIRECTION_JITTER_RAD, _DIRECTION_JITTER_RAD)
-    along_px_T = rng.uniform(*_SPEED_PX) * (path if kind == "move" else frozen())
-    middle_2 = SIDE_PX / 2 + rng.uniform(-_PLACE_SPREAD_PX, _PLACE_SPREAD_PX, size=2)
-    centre_T2 = middle_2 + along_px_T[:, None] * np.array([np.cos(direction_rad), np.sin(direction_rad)])
-
-    # In a picture whose y points down a growing angle is a clockwise turn.
-    turn_rad_T = rng.uniform(*_TURN_RAD) * (sign * path if kind == "turn" else frozen())
-    angle_rad_T = rng.uniform(0, 2 * np.pi) + turn_rad_T
-
-    zoom_sign = sign if kind == "zoom" else int(rng.choice((-1, 1)))
-    zoom_T = zoom_sign * rng.uniform(*_ZOOM_LOG) * (path if kind == "zoom" else frozen())
-    radius_px_T = rng.uniform(0.3, 0.55) * SIDE_PX / 2 * np.exp(zoom_T)
-    return Motion(centre_T2, angle_rad_T, radius_px_T, first_moving, moving_frames)
+    velocity_px_2, turn_rad, zoom_log = np.zeros(2), 0.0, 0.0
+    if label < 4:
+        direction_rad = label * np.pi / 2 + rng.uniform(-_DIRECTION_JITTER_RAD, _DIRECTION_JITTER_RAD)
+        velocity_px_2 = rng.uniform(*_SPEED_PX) * np.array([np.cos(direction_rad), np.sin(direction_rad)])
+    elif label < 6:
+        # In a picture whose y points down a growing angle is a clockwise turn.
+        turn_rad = rng.uniform(*_TURN_RAD) * (1 if label == 4 else -1)
+    else:
+        zoom_log = rng.uniform(*_ZOOM_LOG) * (1 if label == 6 else -1)
+    return Motion(
+        centre_T2=centre_2 + path_T[:, None] * velocity_px_2,
+        angle_rad_T=angle_rad + path_T * turn_rad,
+        radius_px_T=radius_px * np.exp(path_T * zoom_log),
+        first_moving=first_moving,
+        moving_frames=moving_frames,
+    )
 
 
 def render(motion: Motion, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
@@ -90,12 +95,12 @@ def render(motion: Motion, rng: np.random.Generator) -> Iterator[NDArray[np.uint
         yield frame
 
 
-def _draw_phase(rng: np.random.Generator) -> tuple[NDArray[np.float64], int, int]:
-    """Frames moved so far, counted from the middle of the motion; first moving frame; moving frames."""
+def _draw_path(rng: np.random.Generator) -> tuple[NDArray[np.float64], int, int]:
+    """Frames moved so far, counted from the middle frame of the video; first moving frame; moving frames."""
     moving = int(rng.integers(_MOVING_FRAMES[0], _MOVING_FRAMES[1] + 1))
-    first = int(rng.integers(_SHORTEST_STILL_FRAMES, NUM_FRAMES - moving - _SHORTEST_STILL_FRAMES + 1))
-    moved = np.clip(np.arange(NUM_FRAMES) - (first - 1), 0, moving)
-    return moved - moving / 2, first, moving
+    first = MIDDLE_FRAME + 1 - round(moving * rng.uniform(*_SHARE_BEFORE_MIDDLE))
+    moved_T = np.clip(np.arange(NUM_FRAMES, dtype=np.float64) - (first - 1), 0, moving)
+    return moved_T - moved_T[MIDDLE_FRAME], first, moving
 
 
 def _texture_to_picture(x: float, y: float, angle_rad: float, radius_px: float) -> NDArray[np.float64]:
@@ -112,9 +117,10 @@ def _texture_to_picture(x: float, y: float, angle_rad: float, radius_px: float) 
 def _noise(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Isotropic texture (side, side) in 0..1: coarse and fine spots."""
     octaves = [cv2.resize(rng.random((n, n), dtype=np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
-               for n in (6, 12, 24)]  # fmt: skip
-    mixed = 0.4 * octaves[0] + 0.35 * octaves[1] + 0.25 * octaves[2]
-    return np.asarray((mixed - mixed.min()) / (mixed.max() - mixed.min()), dtype=np.float32)
+               for n in (5, 9, 16)]  # fmt: skip
+    mixed = octaves[0] + octaves[1] + octaves[2]
+    # Four standard deviations fill the range: less contrast, and turning could not be seen at this size.
+    return np.asarray(np.clip(0.5 + (mixed - mixed.mean()) / (4 * mixed.std()), 0, 1), dtype=np.float32)
 
 
 def _hue(rng: np.random.Generator, least_saturation: float, most_saturation: float) -> NDArray[np.float32]:

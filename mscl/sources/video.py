@@ -1,0 +1,311 @@
+"""Reading videos: frames in decode order, upright, within limits; how a decoding ended is a verdict, not an accident.
+
+Frames are indexed by the order in which the decoder gives them: presentation times are not monotonic in many
+real AVIs, and frame counts of containers are often too high. Nothing here guards against a decoder that crashes:
+`mscl.sources.guarded` runs these functions in child processes.
+"""
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import av
+import av.stream
+import cv2
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from mscl.config import DecodeLimits
+from mscl.errors import DataError
+
+Verdict = Literal[
+    "ok", "truncated", "unreadable", "no_video", "too_short", "too_small", "too_large",
+    "timeout", "crashed", "duplicate", "missing",
+]  # fmt: skip
+"""`truncated` decodes partly; `crashed` took the decoder process with it; `duplicate` is found by the ingest stage."""
+
+DEFAULT_FPS = 25.0
+"""Where the container gives no frame rate, or an absurd one."""
+
+# Demuxers that read text or other files instead of the one file that was asked for.
+_FORMATS_REFUSED = {"tty", "hls", "concat", "dash", "sdp", "image2", "lavfi"}
+
+
+class VideoError(DataError):
+    """A video of which not one frame can be had; `verdict` says why, the message tells it."""
+
+    def __init__(self, verdict: Verdict, reason: str) -> None:
+        super().__init__(reason)
+        self.verdict = verdict
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What decoding the whole video found. Sizes are those of the upright picture, 0 where unknown."""
+
+    verdict: Verdict
+    reason: str = ""
+    num_frames: int = 0
+    """Frames that decode, not what the container promises."""
+    fps: float = 0.0
+    height: int = 0
+    width: int = 0
+    rotation: int = 0
+    """Degrees (0, 90, 180, 270) that the coded picture is turned counter-clockwise to stand upright."""
+    size_bytes: int = 0
+    digest: str = ""
+    """sha256 of the file; empty where it was not read."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Frames of one video and how their decoding ended."""
+
+    frames_NHW3: NDArray[np.uint8]
+    fps: float
+    rotation: int
+    complete: bool
+    """Every frame that the file promises was decoded; else `reason` says what stopped it."""
+    verdict: Verdict
+    reason: str
+
+
+class Decoding:
+    """One pass over a video: iterate to get its frames, then ask how it ended.
+
+    Yields uint8 RGB (H, W, 3), all of the size of the first frame (a stream that changes its size is resized to
+    it), upright, C-contiguous. Iterating never raises for what is wrong with the file: it stops, and `verdict` and
+    `reason` say why. `verdict` is `ok` or `truncated`, or `unreadable`, `too_large`, `timeout`.
+    """
+
+    def __init__(self, path: Path, *, limits: DecodeLimits, short_side: int | None) -> None:
+        self.limits = limits
+        self.short_side = short_side
+        self.fps = DEFAULT_FPS
+        self.rotation = 0
+        self.height = self.width = 0
+        self.source_height = self.source_width = 0
+        """Upright size of the first frame as coded, before any resizing."""
+        self.num_frames = 0
+        self.verdict: Verdict = "ok"
+        self.reason = ""
+        self._deadline_s = time.monotonic() + limits.timeout_seconds
+        self._path = path
+        self._num_packets = 0
+        self._container = _open(path, limits)
+        try:
+            self._stream = _first_picture_stream(self._container, path)
+            self.fps = _frame_rate(self._stream)
+            context = self._stream.codec_context
+            _check_pixels(context.width, context.height, limits)
+            # One thread: the frames that come before an error do not depend on the machine, and workers are many.
+            context.thread_count = 1
+            # FFmpeg refuses pictures that grow beyond the limit in mid-stream before it allocates them.
+            context.options = {"max_pixels": str(limits.max_pixels)}
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        for picture in self._run(every_picture=True):
+            if picture is not None:
+                yield picture
+
+    def count(self) -> int:
+        """Decode to the end, making a picture of the first frame only; the number of frames."""
+        for _ in self._run(every_picture=False):
+            pass
+        return self.num_frames
+
+    def _run(self, *, every_picture: bool) -> Iterator[NDArray[np.uint8] | None]:
+        with self._container:
+            try:
+                for frame in self._decode():
+                    if self.num_frames >= self.limits.max_frames:
+                        return self._stop("too_large", f"more than {self.limits.max_frames} frames")
+                    if time.monotonic() > self._deadline_s:
+                        return self._stop("timeout", f"not decoded within {self.limits.timeout_seconds:g} s")
+                    _check_pixels(frame.width, frame.height, self.limits)
+                    picture = self._upright(frame) if every_picture or self.num_frames == 0 else None
+                    self.num_frames += 1
+                    yield picture
+            except VideoError as error:
+                return self._stop(error.verdict, error.reason)
+            except MemoryError as error:
+                return self._stop("too_large", f"not enough memory to decode it: {_plain(error, self._path)}")
+            except (av.FFmpegError, ValueError, OverflowError) as error:
+                return self._stop("unreadable", _plain(error, self._path))
+        promised = self._stream.frames
+        if self.num_frames == 0:
+            self._stop("unreadable", "no frame decodes")
+        elif self._num_packets < 0.9 * promised - 3:
+            # A few frames less than promised are the habit of many muxers; a tenth is a file that was cut.
+            self._stop("truncated", f"the container promises {promised} frames and holds {self._num_packets}")
+        return None
+
+    def _decode(self) -> Iterator[VideoFrame]:
+        for packet in self._container.demux(self._stream):
+            self._num_packets += packet.size > 0
+            for frame in packet.decode():
+                if isinstance(frame, VideoFrame):
+                    yield frame
+
+    def _stop(self, verdict: Verdict, reason: str) -> None:
+        """End here; a file that gave frames before it broke is truncated, not unreadable."""
+        partly = verdict == "unreadable" and self.num_frames > 0
+        self.verdict = "truncated" if partly else verdict
+        self.reason = f"stops after {self.num_frames} frames: {reason}" if partly else reason
+
+    def _upright(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        picture = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+        if self.num_frames == 0:
+            self.rotation = _quarter_turns(frame.rotation) * 90
+            sideways = self.rotation in (90, 270)
+            self.source_height, self.source_width = picture.shape[1::-1] if sideways else picture.shape[:2]
+            self.height, self.width = _fit(self.source_height, self.source_width, self.short_side)
+        coded = (self.height, self.width) if self.rotation in (0, 180) else (self.width, self.height)
+        if picture.shape[:2] != coded:
+            # Shrink before turning: fewer pixels to turn. Area averaging does not alias.
+            shrinks = picture.shape[0] >= coded[0] and picture.shape[1] >= coded[1]
+            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            picture = np.asarray(cv2.resize(picture, (coded[1], coded[0]), interpolation=how), dtype=np.uint8)
+        return np.ascontiguousarray(np.rot90(picture, self.rotation // 90))
+
+
+def decode(path: Path | str, *, limits: DecodeLimits, short_side: int | None = None) -> Decoding:
+    """Open a video for one pass over its frames, shrunk to `short_side` (aspect kept, never enlarged).
+
+    Raises:
+        VideoError: the file is missing, too large, no video, or cannot be opened; with the verdict.
+    """
+    return Decoding(Path(path), limits=limits, short_side=short_side)
+
+
+def read_frames(path: Path | str, *, limits: DecodeLimits, short_side: int | None = None) -> Decoded:
+    """All frames of a video in one array (N, H, W, 3). For videos that fit into memory at that size.
+
+    Raises:
+        VideoError: not one frame can be had.
+    """
+    decoding = decode(path, limits=limits, short_side=short_side)
+    frames = list(decoding)
+    if not frames:
+        raise VideoError(decoding.verdict, decoding.reason)
+    return Decoded(
+        np.stack(frames), decoding.fps, decoding.rotation, decoding.verdict == "ok", decoding.verdict, decoding.reason
+    )
+
+
+def inspect_video(
+    path: Path | str, *, limits: DecodeLimits, min_frames: int = 2, min_side_px: int = 1
+) -> VideoInfo:  # fmt: skip
+    """Decode a whole video, in this process, and say what it is. Never raises for what is wrong with the file.
+
+    Args:
+        min_frames: fewer make the verdict `too_short`.
+        min_side_px: a shorter side makes the verdict `too_small`.
+    """
+    path = Path(path)
+    size_bytes, digest = 0, ""
+    try:
+        size_bytes = _size_of(path, limits)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        decoding = decode(path, limits=limits)
+        decoding.count()
+    except VideoError as error:
+        return VideoInfo(error.verdict, error.reason, size_bytes=size_bytes, digest=digest)
+    except OSError as error:
+        return VideoInfo("unreadable", _plain(error, path), size_bytes=size_bytes, digest=digest)
+    verdict, reason = decoding.verdict, decoding.reason
+    height, width = decoding.source_height, decoding.source_width
+    if verdict in ("ok", "truncated") and decoding.num_frames < min_frames:
+        reason = f"{decoding.num_frames} frames, {min_frames} are needed" + (f"; {reason}" if reason else "")
+        verdict = "too_short"
+    elif verdict in ("ok", "truncated") and min(height, width) < min_side_px:
+        verdict, reason = "too_small", f"{width}x{height} px, the shorter side must be at least {min_side_px}"
+    return VideoInfo(
+        verdict, reason, decoding.num_frames, decoding.fps, height, width, decoding.rotation, size_bytes, digest
+    )
+
+
+def _size_of(path: Path, limits: DecodeLimits) -> int:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError as error:
+        raise VideoError("missing", "no such file") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError("unreadable", "not a regular file")
+    if status.st_size == 0:
+        raise VideoError("unreadable", "the file is empty")
+    if status.st_size > limits.max_bytes:
+        limit = f"the limit is {limits.max_bytes} (data.limits.max_bytes)"
+        raise VideoError("too_large", f"{status.st_size} bytes, {limit}")
+    return status.st_size
+
+
+def _open(path: Path, limits: DecodeLimits) -> InputContainer:
+    _size_of(path, limits)
+    try:
+        # `file:` and the white list keep names like "concat:..." and playlists from reaching other files or hosts.
+        # Some real files carry metadata that is not UTF-8; nobody here reads it.
+        container = av.open(f"file:{path}", metadata_errors="ignore", options={"protocol_whitelist": "file"})
+    except MemoryError as error:
+        raise VideoError("too_large", f"not enough memory to open it: {_plain(error, path)}") from error
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise VideoError("unreadable", _plain(error, path)) from error
+    refused = _FORMATS_REFUSED & set(container.format.name.split(","))
+    if refused:
+        container.close()
+        raise VideoError("unreadable", f"{refused.pop()} is a list or text, no video file")
+    return container
+
+
+def _first_picture_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The first video stream that is not a cover picture."""
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            return stream
+    raise VideoError("no_video", f"no video stream among {len(container.streams)} streams")
+
+
+def _frame_rate(stream: VideoStream) -> float:
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    fps = float(rate) if rate else 0.0
+    return fps if 0.1 <= fps <= 1000 else DEFAULT_FPS
+
+
+def _check_pixels(width: int, height: int, limits: DecodeLimits) -> None:
+    if width * height > limits.max_pixels:
+        raise VideoError(
+            "too_large", f"{width}x{height} px, the limit is {limits.max_pixels} pixels (data.limits.max_pixels)"
+        )
+
+
+def _quarter_turns(rotation_deg: float) -> int:
+    """Counter-clockwise quarter turns; a matrix that is not a number or no quarter turn counts as none."""
+    turns = rotation_deg / 90
+    return round(turns) % 4 if abs(rotation_deg) <= 360 and abs(turns - round(turns)) < 0.02 else 0
+
+
+def _fit(height: int, width: int, short_side: int | None) -> tuple[int, int]:
+    """Size with the given short side and the same aspect, at least 1 px; the size itself where that would enlarge."""
+    shorter = min(height, width)
+    if short_side is None or shorter <= short_side:
+        return height, width
+    return max(1, round(height * short_side / shorter)), max(1, round(width * short_side / shorter))
+
+
+def _plain(error: BaseException, path: Path) -> str:
+    """The library's message without its number and without the path, which depends on the machine."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).replace(str(path), path.name).strip()
