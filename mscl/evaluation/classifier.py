@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mscl.config import FinetuneConfig, ModelConfig
+from mscl.data.colour import normalise_rgb
 from mscl.errors import CheckpointError
 from mscl.models.encoders import VideoEncoder, build_rgb_encoder
 
@@ -31,11 +32,11 @@ class Classifier(nn.Module):
         logits: Tensor = self.head(self.dropout(self.encoder(rgb_B3THW)))
         return logits
 
-    @torch.inference_mode()
-    def probabilities(self, rgb_BK3THW: Tensor) -> Tensor:
-        """Class probabilities (B, C) of videos of K clips: the mean of the clips' probabilities."""
-        logits_NC = self(rgb_BK3THW.flatten(0, 1))
-        return logits_NC.float().softmax(dim=1).unflatten(0, rgb_BK3THW.shape[:2]).mean(dim=1)
+    def probabilities(self, rgb_BKTHW3: Tensor) -> Tensor:
+        """Class probabilities (B, C) of uint8 videos of K clips: the mean of the clips' probabilities."""
+        with torch.inference_mode():
+            logits_NC: Tensor = self(normalise_rgb(rgb_BKTHW3.flatten(0, 1)))
+            return logits_NC.float().softmax(dim=1).unflatten(0, rgb_BKTHW3.shape[:2]).mean(dim=1)
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,8 @@ def embed_variants(
                 frame_store, manifest, clip=clip, clips=config.clips, crop_px=config.crop_px, frozen=frozen
             )
             progress.start(f"Embedding: {variant.replace('_', ', ')}", len(manifest), "video")
-            features_ND = embed(encoder, clips, batch_size=config.batch_size, runtime=runtime, progress=progress)
+            videos = max(1, config.batch_size // config.clips)
+            features_ND = embed(encoder, clips, videos_per_batch=videos, runtime=runtime, progress=progress)
             progress.done()
             write_features(
                 folder,
@@ -107,36 +108,34 @@ def evaluation_clips(
 
 
 def embed(
-    encoder: "VideoEncoder", clips: "EvalClips", *, batch_size: int, runtime: RuntimeConfig, progress: Progress
+    encoder: "VideoEncoder", clips: "EvalClips", *, videos_per_batch: int, runtime: RuntimeConfig, progress: Progress
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Features (N, C) of the dataset's N videos: L4 global average, mean over the clips of a video.
 
     The encoder's parameters and running statistics stay as they are, and so does its mode.
-    `batch_size` counts clips: a batch holds as many whole videos as fit, at least one.
 
     Raises:
         DataError: features that are not finite, naming the first video.
     """
     import torch
 
-    from mscl.data.augment import normalise_rgb
-    from mscl.data.clips import make_eval_loader
+    from mscl.data.colour import normalise_rgb
+    from mscl.data.loader import make_eval_loader
 
     device = evaluation_device(runtime)
-    videos = max(1, batch_size // clips.clips)
     loader = make_eval_loader(
-        clips, batch_size=videos, workers=runtime.loader_workers, pin_memory=device.type == "cuda"
+        clips, batch_size=videos_per_batch, workers=runtime.loader_workers, pin_memory=device.type == "cuda"
     )
     was_training = encoder.training
-    encoder = encoder.to(device).eval()
+    encoder = encoder.to(device).to(memory_format=torch.channels_last_3d).eval()
     found: list[np.ndarray[Any, np.dtype[np.float32]]] = []
     try:
         with torch.inference_mode():
             for batch in loader:
                 batch = batch.to(device, non_blocking=True)
-                rgb_BK3THW = normalise_rgb(batch.rgb_BKTHW3)
-                features_ND = encoder(rgb_BK3THW.flatten(0, 1).to(memory_format=torch.channels_last_3d))
-                features_BD = features_ND.unflatten(0, rgb_BK3THW.shape[:2]).mean(dim=1).float().cpu().numpy()
+                rgb_N3THW = normalise_rgb(batch.rgb_BKTHW3.flatten(0, 1)).to(memory_format=torch.channels_last_3d)
+                features_BKD = encoder(rgb_N3THW).unflatten(0, batch.rgb_BKTHW3.shape[:2])
+                features_BD = features_BKD.mean(dim=1).float().cpu().numpy()
                 _refuse_infinite(features_BD, batch.segment_B.cpu().numpy())
                 found.append(features_BD)
                 progress.advance(len(features_BD))

@@ -3,6 +3,7 @@
 `run_finetuning` is the parent's side; the processes run `mscl.evaluation.finetune_main`.
 """
 
+import json
 from pathlib import Path
 from typing import Any, Self
 
@@ -70,7 +71,19 @@ def run_finetuning(job: FinetuneJob, *, progress: Progress) -> dict[str, Any]:
     job_path = folder / ".job.json"
     job.save(job_path)
     progress.start("Fine-tuning", job.finetune.epochs, "epoch")
-    run_torchrun("mscl.evaluation.finetune_main", [str(job_path)], runtime=job.runtime, log=folder / "train.log")
+    shown = 0
+
+    def follow() -> None:
+        nonlocal shown
+        rows = (folder / CURVE).read_text().splitlines() if (folder / CURVE).is_file() else []
+        if len(rows) > shown:
+            last = json.loads(rows[-1])
+            progress.advance(len(rows) - shown, loss=round(last["loss"], 3), accuracy=round(last["accuracy"], 3))
+            shown = len(rows)
+
+    arguments = [str(job_path)]
+    log = folder / "train.log"
+    run_torchrun("mscl.evaluation.finetune_main", arguments, runtime=job.runtime, log=log, watch=follow)
     progress.done()
     for leftover in (job_path, folder / RESUME):
         leftover.unlink(missing_ok=True)

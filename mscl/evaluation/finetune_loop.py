@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from mscl.config import FinetuneConfig
-from mscl.data.augment import normalise_rgb
-from mscl.data.clips import EvalClips, LabelledBatch, TrainClips, make_eval_loader
-from mscl.data.loader import make_loader, steps_per_epoch
+from mscl.data.clips import EvalClips, LabelledBatch, TrainClips
+from mscl.data.colour import normalise_rgb
+from mscl.data.loader import make_eval_loader, make_loader, steps_per_epoch
 from mscl.errors import DataError
 from mscl.evaluation.classifier import Classifier
 from mscl.evaluation.finetune import RESUME
@@ -40,7 +40,7 @@ def train(
     folder: Path,
     world: World,
     workers: int,
-    validate: Callable[[Classifier], float] | None = None,
+    validate: Callable[[], float] | None = None,
 ) -> list[dict[str, float]]:
     """Train for `config.epochs` epochs, or for those that are left, and return the curve.
 
@@ -91,7 +91,7 @@ def train(
                 )
             row = {"epoch": epoch + 1, "lr": rate, "loss": loss / seen, "accuracy": right / seen}
             if validate is not None:
-                row["val_top1"] = validate(classifier)
+                row["val_top1"] = validate()
             curve.append(row)
             if world.is_main:
                 _save(folder, classifier, optimiser, curve)
@@ -113,12 +113,12 @@ def rate_at(step: int, *, config: FinetuneConfig, total: int, per_epoch: int) ->
 
 
 def predict_all(
-    classifier: Classifier, clips: EvalClips, *, batch_size: int, world: World, workers: int
+    classifier: Classifier, clips: EvalClips, *, videos_per_batch: int, world: World, workers: int
 ) -> tuple[Probabilities, np.ndarray[Any, np.dtype[np.int64]]]:
     """Class probabilities (N, C) and rows (N,) of all videos, in order, the same on every rank."""
     loader = make_eval_loader(
         clips,
-        batch_size=max(1, batch_size // clips.clips),
+        batch_size=videos_per_batch,
         rank=world.rank,
         world_size=world.size,
         workers=workers,
@@ -133,7 +133,7 @@ def predict_all(
     rows: list[np.ndarray[Any, np.dtype[np.int64]]] = []
     for batch in loader:
         batch = batch.to(world.device, non_blocking=True)
-        probabilities.append(classifier.probabilities(normalise_rgb(batch.rgb_BKTHW3)).cpu().numpy())
+        probabilities.append(classifier.probabilities(batch.rgb_BKTHW3).cpu().numpy())
         rows.append(batch.segment_B.cpu().numpy())
     own = (np.concatenate(probabilities), np.concatenate(rows)) if rows else None
     parts: list[tuple[Probabilities, np.ndarray[Any, np.dtype[np.int64]]] | None] = [own]
@@ -148,7 +148,7 @@ def _step(
     model: nn.Module, batch: LabelledBatch, optimiser: torch.optim.Optimizer, config: FinetuneConfig
 ) -> Tensor:
     """One optimiser step; returns (loss * n, right, n) of this rank's share."""
-    rgb_B3THW = normalise_rgb(batch.rgb_BKTHW3)[:, 0].contiguous(memory_format=torch.channels_last_3d)
+    rgb_B3THW = normalise_rgb(batch.rgb_BKTHW3[:, 0]).contiguous(memory_format=torch.channels_last_3d)
     logits_BC = model(rgb_B3THW)
     loss = F.cross_entropy(logits_BC, batch.label_B)
     optimiser.zero_grad(set_to_none=True)

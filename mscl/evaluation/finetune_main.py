@@ -45,13 +45,13 @@ def finetune(job: FinetuneJob, world: World) -> dict[str, Any]:
     val_rows = np.flatnonzero((np.asarray(split) == "val") & (labels >= 0))
     batch_size, notes = _batch_size(config.batch_size, len(train_rows), world)
 
-    def eval_clips(rows: Ints) -> EvalClips:
-        return _test_clips(job, manifest, rows, labels)
+    def tested(rows: Ints) -> tuple[Probabilities, Ints]:
+        clips = _test_clips(job, manifest, rows, labels)
+        videos = max(1, batch_size // config.test_clips)
+        return predict_all(classifier, clips, videos_per_batch=videos, world=world, workers=job.runtime.loader_workers)
 
-    def accuracy(classifier: Classifier) -> float:
-        probabilities, rows = predict_all(
-            classifier, eval_clips(val_rows), batch_size=batch_size, world=world, workers=job.runtime.loader_workers
-        )
+    def accuracy() -> float:
+        probabilities, rows = tested(val_rows)
         return float((probabilities.argmax(axis=1) == labels[rows]).mean())
 
     folder = Path(job.output_folder)
@@ -62,9 +62,7 @@ def finetune(job: FinetuneJob, world: World) -> dict[str, Any]:
         classifier, _train_clips(job, manifest, train_rows, labels), config=config, batch_size=batch_size,
         folder=folder, world=world, workers=job.runtime.loader_workers, validate=accuracy if validates else None,
     )  # fmt: skip
-    probabilities, rows = predict_all(
-        classifier, eval_clips(test_rows), batch_size=batch_size, world=world, workers=job.runtime.loader_workers
-    )
+    probabilities, rows = tested(test_rows)
     scores = classification(probabilities, labels[rows], seed=config.seed)
     extra = {"epochs": len(curve), "train_loss": curve[-1]["loss"], "warnings": notes}
     report = classification_report(scores, manifest.classes, extra=extra)
@@ -140,10 +138,10 @@ def _write_predictions(path: Path, manifest: "Manifest", rows: Ints, labels: Int
 
 def main(arguments: list[str]) -> int:
     """Run the job named on the command line; 0 when it is done, 2 when the user can mend what stopped it."""
-    job = FinetuneJob.load(Path(arguments[0]))
-    if job.runtime.threads:
-        torch.set_num_threads(job.runtime.threads)
     try:
+        job = FinetuneJob.load(Path(arguments[0]))
+        if job.runtime.threads:
+            torch.set_num_threads(job.runtime.threads)
         with joined_world(job.runtime.device) as world:
             finetune(job, world)
     except UserError as error:

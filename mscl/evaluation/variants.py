@@ -92,7 +92,7 @@ def _scores(result: Retrieval) -> dict[str, Any]:
 
 
 def _rows(features: "Features") -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    labels = np.asarray(features.labels, dtype=np.int64)
+    labels = np.asarray(features.labels_N, dtype=np.int64)
     split = list(features.split)
     if reason := unfit(split, labels):
         raise DataError(f"{reason}; check the dataset's lists")

@@ -1,0 +1,82 @@
+"""What a report is made of, before it becomes HTML or Markdown."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Mark = Literal["", "right", "wrong", "query"]
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Plain cells; columns after the first are numbers unless `words` is set."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+    words: bool = False
+    strong_first: bool = False
+    """The first row is the one to look at."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture from `mscl.report.figures`."""
+
+    svg: str
+    caption: str
+    wide: bool = False
+    """Needs the page's whole width."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A JPEG."""
+
+    jpeg: bytes
+    caption: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One picture of a contact sheet; its mark is also painted as a frame into the picture."""
+
+    jpeg: bytes
+    caption: str
+    mark: Mark = ""
+
+
+@dataclass(frozen=True)
+class Contact:
+    """Rows of small pictures, each row with a title."""
+
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text in a fixed-width font, folded away until it is asked for."""
+
+    text: str
+    title: str
+
+
+Block = Note | Table | Chart | Photo | Contact | Code
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page, or all that a stage has to show."""
+
+    anchor: str
+    title: str
+    blocks: tuple[Block, ...]
+    lead: str = ""
+    """One or two sentences under the title."""

@@ -1,0 +1,106 @@
+"""Pictures of a run: which result was made of which, and what each took in time and space."""
+
+from collections.abc import Mapping, Sequence
+
+from mscl.report.style import BLUE, INK, ORANGE, canvas, to_svg
+from mscl.report.views import StageView
+
+
+def lineage_graph(views: Sequence[StageView]) -> str:
+    """Results as boxes, inputs above what reads them.
+
+    An arrow is left out where a longer way says it already (ingest is read by nearly every stage).
+    """
+    from matplotlib.patches import FancyBboxPatch
+
+    nodes = {view.stage: view for view in views}
+    parents = {name: {p for p in view.inputs if p in nodes} for name, view in nodes.items()}
+    arrows = [(p, name) for name in nodes for p in sorted(_direct(parents, name))]
+    level = {name: _depth(parents, name) for name in nodes}
+    levels = max(level.values(), default=0) + 1
+    for name in nodes:  # what nobody else reads hangs as low as the lowest such
+        if not any(name in of for of in parents.values()):
+            level[name] = levels - 1
+    place: dict[str, tuple[float, float]] = {}
+    for depth in range(levels):
+        # Beside each other in the order in which their inputs lie, the nearest input first.
+        row = sorted((n for n in nodes if level[n] == depth), key=lambda n: -max((level[p] for p in parents[n]), default=0))
+        for position, name in enumerate(row):
+            place[name] = ((position + 0.5) / len(row), -float(depth))
+    with canvas(0.62 * levels + 0.1) as figure:
+        axis = figure.subplots()
+        axis.axis("off")
+        axis.set_xlim(0, 1)
+        axis.set_ylim(-levels + 0.5, 0.5)
+        for parent, child in arrows:
+            (x0, y0), (x1, y1) = place[parent], place[child]
+            axis.annotate(
+                "", (x1, y1 + 0.33), (x0, y0 - 0.31),
+                arrowprops={"arrowstyle": "-|>,head_width=0.18,head_length=0.35", "color": INK, "alpha": 0.55,
+                            "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0},
+            )  # fmt: skip
+        for name, (x, y) in place.items():
+            view = nodes[name]
+            box = FancyBboxPatch(
+                (x - 0.13, y - 0.29), 0.26, 0.58, boxstyle="round,pad=0,rounding_size=0.02", mutation_aspect=4,
+                facecolor=f"{BLUE}26", edgecolor=BLUE, linewidth=0.9,
+            )  # fmt: skip
+            axis.add_patch(box)
+            axis.text(x, y + 0.11, name, ha="center", va="center", fontweight="bold", fontsize=9)
+            small = f"{view.key[:8]}  ·  {duration(view.seconds)}"
+            axis.text(x, y - 0.13, small, ha="center", va="center", fontsize=7.5, alpha=0.8)
+        return to_svg(figure)
+
+
+def time_and_disk(views: Sequence[StageView]) -> str:
+    """Seconds and bytes of every stage, side by side."""
+    names = [view.stage for view in views]
+    with canvas(0.27 * len(names) + 0.5) as figure:
+        left, right = figure.subplots(1, 2, sharey=True)
+        columns = (
+            (left, [view.seconds for view in views], duration, BLUE, "time"),
+            (right, [float(view.size_bytes) for view in views], byte_size, ORANGE, "disk"),
+        )
+        for axis, values, words, colour, title in columns:
+            axis.barh(range(len(names)), values, height=0.62, color=colour, alpha=0.85)
+            for place, value in enumerate(values):
+                axis.annotate(words(value), (value, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
+            axis.set_title(title)
+            axis.set_xlim(0, max([*values, 1e-9]) * 1.35)
+            axis.xaxis.set_visible(False)
+            axis.spines["bottom"].set_visible(False)
+            axis.grid(visible=False)
+            axis.tick_params(axis="y", length=0)
+        left.set_yticks(range(len(names)), names)
+        left.set_ylim(len(names) - 0.5, -0.5)
+        return to_svg(figure)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words short enough for a table."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def byte_size(count: float) -> str:
+    """Bytes in decimal units."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _depth(parents: Mapping[str, set[str]], name: str) -> int:
+    return max((_depth(parents, parent) + 1 for parent in parents[name]), default=0)
+
+
+def _direct(parents: Mapping[str, set[str]], name: str) -> set[str]:
+    """Parents of `name` that are no ancestors of another parent."""
+
+    def ancestors(of: str) -> set[str]:
+        return parents[of] | {a for parent in parents[of] for a in ancestors(parent)}
+
+    return {p for p in parents[name] if not any(p in ancestors(other) for other in parents[name])}

@@ -1,0 +1,108 @@
+"""Pictures of scores: encoders beside their controls and chance, recall over k, confusion."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mscl.report.style import BLUE, GREEN, GREY, INK, ORANGE, TEAL, canvas, to_svg
+
+VARIANT_NAMES = {
+    "trained": "trained",
+    "untrained": "untrained",
+    "trained_frozen": "trained, frozen frames",
+    "untrained_frozen": "untrained, frozen frames",
+}
+VARIANT_COLOURS = {"trained": BLUE, "untrained": ORANGE, "trained_frozen": TEAL, "untrained_frozen": GREY}
+
+
+def score_bars(panels: Mapping[str, tuple[Mapping[str, Mapping[str, Any]], str, float | None]]) -> str:
+    """Horizontal bars of one score per panel, with its interval; a dashed line where chance lies.
+
+    Args:
+        panels: title -> (variant -> metrics, name of the score in the metrics, chance). Fractions in 0..1.
+    """
+    rows = [sum(name in VARIANT_NAMES for name in variants) for variants, _, _ in panels.values()]
+    with canvas(0.32 * sum(rows) + 0.55 * len(rows)) as figure:
+        axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=[n + 0.6 for n in rows])[:, 0]
+        for axis, (title, (variants, score, chance)) in zip(axes, panels.items(), strict=True):
+            names = [name for name in VARIANT_NAMES if name in variants]
+            for place, name in enumerate(names):
+                value = 100 * variants[name][score]
+                axis.barh(place, value, height=0.62, color=VARIANT_COLOURS[name], alpha=0.85)
+                low, high = (100 * v for v in variants[name].get(f"{score}_interval", (value / 100, value / 100)))
+                axis.plot([low, high], [place, place], color=INK, linewidth=1.2, solid_capstyle="butt")
+                end = (max(high, value), place)
+                axis.annotate(f"{value:.1f}", end, (5, 0), textcoords="offset points", va="center", fontsize=8.5)
+            if chance is not None:
+                axis.axvline(100 * chance, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+                axis.annotate(
+                    f"chance {100 * chance:.1f}", (100 * chance, 1.0), (3, 2), xycoords=("data", "axes fraction"),
+                    textcoords="offset points", fontsize=8,
+                )  # fmt: skip
+            axis.set_yticks(range(len(names)), [VARIANT_NAMES[name] for name in names])
+            axis.set_ylim(len(names) - 0.45, -0.55)
+            axis.set_title(title, fontweight="bold", loc="left", x=-0.0, pad=12 if chance is not None else 5)
+            axis.grid(axis="y", visible=False)
+            axis.tick_params(axis="y", length=0)
+        axes[-1].set_xlim(0, 108)
+        axes[-1].set_xticks(range(0, 101, 20))
+        axes[-1].set_xlabel("% of the test videos; lines: 95 % bootstrap interval")
+        return to_svg(figure)
+
+
+def recall_curve(variants: Mapping[str, Mapping[str, Any]], chance: Mapping[str, float]) -> str:
+    """R@k over k of every variant and of chance, with intervals as bands."""
+    ks = sorted(int(name[2:]) for name in chance if name.startswith("R@"))
+    with canvas(3.1) as figure:
+        axis = figure.subplots()
+        for name in VARIANT_NAMES:
+            if name not in variants:
+                continue
+            values = [100 * variants[name][f"R@{k}"] for k in ks]
+            axis.plot(ks, values, "o-", markersize=3.5, color=VARIANT_COLOURS[name], label=VARIANT_NAMES[name])
+            bands = [variants[name].get(f"R@{k}_interval", (v / 100, v / 100)) for k, v in zip(ks, values, strict=True)]
+            axis.fill_between(
+                ks, [100 * b[0] for b in bands], [100 * b[1] for b in bands],
+                color=VARIANT_COLOURS[name], alpha=0.15, linewidth=0,
+            )  # fmt: skip
+        axis.plot(ks, [100 * chance[f"R@{k}"] for k in ks], "--", color=INK, linewidth=1, label="chance")
+        axis.set_xscale("log")
+        axis.set_xticks(ks, [str(k) for k in ks])
+        axis.minorticks_off()
+        axis.set_ylim(0, 103)
+        axis.set_xlabel("k nearest train videos")
+        axis.set_ylabel("R@k, %")
+        figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2)
+        return to_svg(figure)
+
+
+def confusion_matrix(counts_CC: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
+    """Share of each true class (row) that was called what (column); numbers where they fit."""
+    import numpy as np
+
+    counts = np.asarray(counts_CC, dtype=float)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = len(classes)
+    with canvas(4.6 if size <= 40 else 5.4) as figure:
+        axis = figure.subplots()
+        axis.grid(visible=False)
+        # Opacity instead of a map from white: empty cells then have the ground of the theme.
+        base = np.empty((size, size, 4))
+        base[..., :3] = [int(GREEN[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        right = np.eye(size, dtype=bool)
+        base[~right, :3] = [int(ORANGE[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        base[..., 3] = shares
+        axis.imshow(base, interpolation="nearest", aspect="equal")
+        if size <= 16:
+            for row, column in np.argwhere(counts > 0):
+                axis.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", fontsize=8)
+        if size <= 40:
+            shown = [name if len(name) <= 16 else f"{name[:15]}…" for name in classes]
+            axis.set_xticks(range(size), shown, rotation=55, ha="right", rotation_mode="anchor")
+            axis.set_yticks(range(size), shown)
+        axis.tick_params(length=0)
+        axis.set_xlabel("called")
+        axis.set_ylabel("true class")
+        for spine in axis.spines.values():
+            spine.set_visible(True)
+            spine.set_alpha(0.3)
+        return to_svg(figure)

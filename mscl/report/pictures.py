@@ -1,0 +1,72 @@
+"""Frames and flow as small JPEGs: strips, thumbnails, frames of right and wrong."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from kernels.colour import flow_to_rgb
+from mscl.report.blocks import Mark
+from mscl.report.style import BLUE, GREEN, RED
+
+Picture = npt.NDArray[np.uint8]
+Flow = npt.NDArray[np.float32]
+
+_MARKS: dict[Mark, str] = {"right": GREEN, "wrong": RED, "query": BLUE}
+_FRAME_PX = 4
+
+
+def flow_strip(frames_THW3: Picture, flow_THW2: Flow, *, height_px: int = 96) -> bytes:
+    """Frames in a row, the flow from each of them in colour underneath; one JPEG."""
+    top = np.hstack([_fitted(frame, height_px) for frame in frames_THW3])
+    bottom = np.hstack([_fitted(colour_coded(field), height_px) for field in flow_THW2])
+    return jpeg(np.vstack([top, _width(bottom, top.shape[1])]))
+
+
+def thumbnail(frame_HW3: Picture, flow_HW2: Flow | None = None, *, height_px: int = 84, mark: Mark = "") -> bytes:
+    """A frame, its flow in colour underneath where given, and a coloured frame around both where marked."""
+    picture = _fitted(frame_HW3, height_px)
+    if flow_HW2 is not None:
+        picture = np.vstack([picture, _width(_fitted(colour_coded(flow_HW2), height_px), picture.shape[1])])
+    if mark:
+        height, width = picture.shape[:2]
+        framed = np.empty((height + 2 * _FRAME_PX, width + 2 * _FRAME_PX, 3), np.uint8)
+        framed[:] = [int(_MARKS[mark][i : i + 2], 16) for i in (1, 3, 5)]
+        framed[_FRAME_PX:-_FRAME_PX, _FRAME_PX:-_FRAME_PX] = picture
+        picture = framed
+    return jpeg(picture)
+
+
+def colour_coded(flow_HW2: Flow) -> Picture:
+    """Flow scaled by its own largest radius, in the colours of the Middlebury wheel (METHOD 1.4.6)."""
+    radius_px = float(np.sqrt((flow_HW2.astype(np.float64) ** 2).sum(axis=-1)).max(initial=0.0))
+    return np.asarray(flow_to_rgb((flow_HW2 / (radius_px + 1e-5)).astype(np.float32)), dtype=np.uint8)
+
+
+def jpeg(picture_HW3: Picture, *, quality: int = 80) -> bytes:
+    """RGB picture as JPEG."""
+    done, buffer = cv2.imencode(
+        ".jpg", cv2.cvtColor(picture_HW3, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    if not done:
+        raise ValueError(f"a picture of shape {picture_HW3.shape} cannot be written as JPEG")
+    return buffer.tobytes()
+
+
+def size_of(pictures: Sequence[bytes]) -> int:
+    """Bytes of pictures once they are base64."""
+    return sum(-(-len(picture) // 3) * 4 for picture in pictures)
+
+
+def _fitted(picture_HW3: Picture, height_px: int) -> Picture:
+    height, width = picture_HW3.shape[:2]
+    width_px = max(1, round(width * height_px / height))
+    how = cv2.INTER_AREA if height_px < height else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture_HW3, (width_px, height_px), interpolation=how), dtype=np.uint8)
+
+
+def _width(picture_HW3: Picture, width_px: int) -> Picture:
+    """The same picture, cut or padded with black to `width_px`."""
+    missing = max(0, width_px - picture_HW3.shape[1])
+    return np.pad(picture_HW3[:, :width_px], ((0, 0), (0, missing), (0, 0)))
