@@ -1,0 +1,125 @@
+"""Encoders in files: out of a training checkpoint, or exported for others as safetensors with a JSON card."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from mscl.config.model import ModelConfig
+from mscl.errors import CheckpointError
+from mscl.models.encoders import VideoEncoder, untrained_encoder
+
+ENCODER_PREFIX = "query_rgb.encoder."
+"""Where a training checkpoint's model state keeps the encoder that evaluation reads."""
+
+
+def load_rgb_encoder(path: Path | str) -> VideoEncoder:
+    """RGB query encoder of a training checkpoint (`.pt`) or of an export (`.safetensors`), on CPU, in eval mode.
+
+    Raises:
+        CheckpointError: the file is missing, unreadable, or holds no such encoder.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return _load_export(path)
+    state = read_checkpoint(path)
+    try:
+        model: dict[str, Tensor] = state["model"]
+        config = ModelConfig.model_validate_json(state["model_config"])
+    except (KeyError, ValidationError) as error:
+        raise CheckpointError(f"{path} is no pre-training checkpoint of this program: {error}") from error
+    weights = {name.removeprefix(ENCODER_PREFIX): t for name, t in model.items() if name.startswith(ENCODER_PREFIX)}
+    return _encoder(config, weights, path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's contents on CPU; tensors and plain values only, nothing in the file can execute.
+
+    Raises:
+        CheckpointError: the file is missing or unreadable.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist; check the path")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read: {type(error).__name__}: {str(error).splitlines()[0]}; "
+            "delete it to go on from the one before"
+        ) from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a checkpoint")
+    return state
+
+
+def load_matching(module: nn.Module, weights: dict[str, Tensor], *, source: str) -> None:
+    """`load_state_dict` that names the first tensors that differ.
+
+    Raises:
+        CheckpointError: names or shapes differ: weights of another architecture.
+    """
+    wanted = {name: tuple(t.shape) for name, t in module.state_dict().items()}
+    found = {name: tuple(t.shape) for name, t in weights.items()}
+    differing = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
+    if differing:
+        shown = "; ".join(
+            f"{name}: file {found.get(name, 'lacks it')}, model {wanted.get(name, 'has none')}"
+            for name in differing[:3]
+        )
+        raise CheckpointError(
+            f"{source} is of another architecture: {len(differing)} of {len(wanted)} tensors differ ({shown}); "
+            "set pretrain.model and pretrain.loss as they were for that run, or start anew in another folder"
+        )
+    module.load_state_dict(weights)
+
+
+def export_encoder(checkpoint: Path, folder: Path, *, card: dict[str, Any]) -> Path:
+    """Write `encoder.safetensors` and `encoder.json`, the card: model configuration and what the caller adds.
+
+    The card usually says lineage and metrics; it also goes into the safetensors file, so that one file is enough.
+
+    Returns:
+        Path of the safetensors file; load it with `load_rgb_encoder`.
+    """
+    from safetensors.torch import save
+
+    from storage.atomic import write_atomic
+
+    encoder = load_rgb_encoder(checkpoint)
+    state = read_checkpoint(checkpoint)
+    whole = {
+        "model_config": json.loads(state["model_config"]),
+        "feature_dim": encoder.feature_dim,
+        "input": "float (B, 3, T, H, W), RGB 0..1, ImageNet mean and standard deviation",
+        "steps": state["step"],
+        **card,
+    }
+    tensors = {name: t.contiguous() for name, t in encoder.state_dict().items()}
+    text = json.dumps(whole, indent=2, sort_keys=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "encoder.safetensors", save(tensors, metadata={"card": text}))
+    write_atomic(folder / "encoder.json", text.encode())
+    return folder / "encoder.safetensors"
+
+
+def _load_export(path: Path) -> VideoEncoder:
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            card = json.loads((file.metadata() or {}).get("card", "{}"))
+        weights = load_file(path)
+        config = ModelConfig.model_validate(card["model_config"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} is no encoder exported by this program: {error}") from error
+    return _encoder(config, weights, path)
+
+
+def _encoder(config: ModelConfig, weights: dict[str, Tensor], path: Path) -> VideoEncoder:
+    encoder = untrained_encoder(config, seed=0)
+    load_matching(encoder, weights, source=str(path))
+    return encoder

@@ -1,0 +1,44 @@
+"""torchrun as a supervised child: `python -m mscl.training.agent PARENT_ID TORCHRUN_ARGUMENTS...`.
+
+It ends with the process that started it, and leaves the traceback of the rank that failed first as the last
+thing in the log.
+"""
+
+import signal
+import sys
+
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import main as torchrun
+
+from mscl.training.worker import die_with_parent
+
+FAILURE_MARK = "=== first failure: "
+STOPPED_CODE = 143
+"""Exit code after SIGTERM: the ranks were given time to write a checkpoint."""
+
+
+def main(arguments: list[str]) -> int:
+    """0 when all ranks ended well, 1 when one failed, `STOPPED_CODE` when told to stop."""
+    parent, *torchrun_arguments = arguments
+    # SIGTERM, not SIGKILL: the ranks get the signal passed on and can write a checkpoint.
+    die_with_parent(signal.SIGTERM, parent=int(parent))
+    try:
+        torchrun(torchrun_arguments)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        print(f"{FAILURE_MARK}rank {rank}, exit code {failure.exitcode}\n{_told(failure.message)}", flush=True)
+        return 1
+    except SignalException:
+        return STOPPED_CODE
+    return 0
+
+
+def _told(message: object) -> str:
+    """The traceback that the rank recorded; a rank that left with a code of its own has said why already."""
+    recorded = message.get("extraInfo") if isinstance(message, dict) else None
+    return str(recorded["py_callstack"]) if isinstance(recorded, dict) and "py_callstack" in recorded else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

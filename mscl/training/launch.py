@@ -1,0 +1,202 @@
+"""Start torchrun as a supervised child: it ends with its parent, is watched, and its failure becomes an error here."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from mscl.config.runtime import RuntimeConfig
+from mscl.errors import ConfigError, UserError
+from mscl.progress import Progress
+from mscl.training.job import PretrainJob
+
+GRACE_SECONDS = 60.0
+"""Time that a child gets between SIGTERM and SIGKILL: a step and a checkpoint fit in."""
+_POLL_SECONDS = 0.2
+_FAILURE_MARK = "=== first failure: "
+_LINES_SHOWN = 12
+
+
+class TrainingError(UserError):
+    """A training process failed or was stopped; the message holds its last lines."""
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """A finished pre-training run."""
+
+    checkpoint: Path
+    metrics: dict[str, float]
+    """The last row of the log: losses, accuracies, clips per second."""
+    steps: int
+    seconds: float
+    """Of this call; a resumed run took longer in all."""
+
+
+def run_pretraining(job: PretrainJob, *, progress: Progress) -> PretrainResult:
+    """Pre-train under torchrun in a child process, resuming what the output folder holds.
+
+    Killed together with this process; on an exception here (Ctrl-C, cancellation) the child is told to stop, writes
+    a checkpoint and ends before the exception goes on.
+
+    Raises:
+        TrainingError: the child failed (with its traceback's last lines) or was stopped from outside.
+    """
+    from mscl.training.checkpoint import checkpoints
+    from mscl.training.metrics import read_metrics
+
+    output = Path(job.output_folder)
+    job_path = output / "job.json"
+    job.save(job_path)
+    began = time.monotonic()
+    follower = _Follower(output / "metrics.jsonl", progress)
+    run_torchrun(
+        "mscl.training.pretrain", [str(job_path)], runtime=job.runtime, log=output / "train.log", watch=follower.look
+    )
+    follower.close()
+    last = read_metrics(output / "metrics.jsonl")[-1]
+    return PretrainResult(
+        checkpoint=checkpoints(output / "checkpoints")[-1],
+        metrics={name: value for name, value in last.items() if name not in ("step", "total_steps", "seconds")},
+        steps=int(last["step"]),
+        seconds=time.monotonic() - began,
+    )
+
+
+def run_torchrun(
+    module: str,
+    arguments: Sequence[str],
+    *,
+    runtime: RuntimeConfig,
+    log: Path,
+    watch: Callable[[], None] | None = None,
+) -> None:
+    """Run `module.main(arguments)` on all processes of this node that `runtime` asks for, and wait.
+
+    Args:
+        log: output of all processes, appended.
+        watch: called a few times a second while the child runs.
+
+    Raises:
+        TrainingError: a process failed, or the child was stopped from outside.
+        ConfigError: several nodes without a rendezvous address.
+    """
+    command = _command(module, arguments, runtime)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    offset = log.stat().st_size if log.is_file() else 0
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(_threads(runtime))}
+    with log.open("a") as output:
+        # Its own process group: Ctrl-C in a terminal reaches this process alone, which then asks the child to stop.
+        # Should this process be killed, the child gets SIGTERM from the kernel (see agent.py).
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, process_group=0
+        )
+        try:
+            while child.poll() is None:
+                if watch is not None:
+                    watch()
+                time.sleep(_POLL_SECONDS)
+        except BaseException:
+            _end(child)
+            raise
+    if watch is not None:
+        watch()
+    if child.returncode:
+        text = log.read_bytes()[offset:].decode(errors="replace")
+        raise TrainingError(_failure(child.returncode, text, log))
+
+
+def processes_of(runtime: RuntimeConfig) -> int:
+    """Training processes on this node: as configured, else one per GPU, else one."""
+    if runtime.processes:
+        return runtime.processes
+    if runtime.device == "cpu":
+        return 1
+    import torch
+
+    return max(1, torch.cuda.device_count())
+
+
+class _Follower:
+    """Turns new rows of `metrics.jsonl` into progress."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        self.path = path
+        self.progress = progress
+        self.file: TextIO | None = None
+        self.rest = ""
+        self.step: int | None = None
+
+    def look(self) -> None:
+        import json
+
+        if self.file is None:
+            if not self.path.is_file():
+                return
+            self.file = self.path.open()
+        *lines, self.rest = (self.rest + self.file.read()).split("\n")
+        for row in map(json.loads, lines):
+            if self.step is None:
+                self.progress.start("Pre-training", round(row["total_steps"]), "step")
+                self.step = 0
+            shown = {name: row[name] for name in ("loss", "rgb_top1", "clips_per_second") if name in row}
+            self.progress.advance(int(row["step"]) - self.step, **shown)
+            self.step = int(row["step"])
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+        if self.step is not None:
+            self.progress.done()
+
+
+def _command(module: str, arguments: Sequence[str], runtime: RuntimeConfig) -> list[str]:
+    if runtime.nodes == 1:
+        # A free port on loopback: two runs on one machine do not meet, and nobody else can join.
+        meeting = ["--standalone", "--local-addr=127.0.0.1"]
+    elif runtime.rendezvous:
+        meeting = [f"--nnodes={runtime.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={runtime.rendezvous}"]
+        meeting.append(f"--rdzv-id={module}")
+    else:
+        raise ConfigError(
+            f"runtime.nodes is {runtime.nodes} and runtime.rendezvous is empty; give host:port of one node"
+        )
+    return [
+        *(sys.executable, "-m", "mscl.training.agent", str(os.getpid())),
+        *meeting,
+        f"--nproc-per-node={processes_of(runtime)}",
+        *("-m", "mscl.training.worker", module, *arguments),
+    ]
+
+
+def _threads(runtime: RuntimeConfig) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return runtime.threads or max(1, cores // processes_of(runtime))
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Stop the child and with it all ranks, which die when it does; a second interrupt cuts the grace short."""
+    child.terminate()
+    try:
+        child.wait(GRACE_SECONDS)
+    except BaseException as interrupt:
+        child.kill()
+        child.wait()
+        if not isinstance(interrupt, subprocess.TimeoutExpired):
+            raise
+
+
+def _failure(code: int, text: str, log: Path) -> str:
+    told = [line.removeprefix("error: ") for line in text.splitlines() if line.startswith("error: ")]
+    if told:
+        return told[-1]
+    before, mark, failure = text.rpartition(_FAILURE_MARK)
+    lines = [line for line in (failure if mark else text).splitlines() if line.strip()]
+    if mark and len(lines) == 1:  # a rank that died without a Python exception: what it printed last
+        lines += [line for line in before.splitlines() if line.strip()][-_LINES_SHOWN:]
+    shown = "\n".join(lines[:1] * bool(mark) + lines[bool(mark) :][-_LINES_SHOWN:])
+    return f"training ended with code {code}; its log is {log}. Run the same command again to go on.\n{shown}"

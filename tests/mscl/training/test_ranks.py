@@ -1,0 +1,141 @@
+"""Several gloo ranks: the truth of distributed training, and what happens when a rank or the parent dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mscl.config.runtime import RuntimeConfig
+from mscl.errors import ConfigError
+from mscl.models.files import read_checkpoint
+from mscl.training.checkpoint import checkpoints
+from mscl.training.launch import TrainingError, run_torchrun
+from mscl.training.metrics import read_metrics
+
+HERE = Path(__file__).parent
+LOSSES = ["rgb", "flow", "rotated", "rgb_to_flow", "flow_to_rgb", "rgb_to_rotated", "rotated_to_rgb", "local_motion"]
+
+
+@pytest.fixture(autouse=True)
+def _ranks_can_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[2])]))
+
+
+def launch(output: Path, *, processes: int, deed: str = "train", changes: dict[str, Any] | None = None) -> None:
+    run_torchrun(
+        "ranks",
+        [str(output), deed, json.dumps(changes or {})],
+        runtime=RuntimeConfig(device="cpu", processes=processes, threads=1),
+        log=output / "train.log",
+    )
+
+
+def final_state(output: Path) -> dict[str, Any]:
+    return read_checkpoint(checkpoints(output / "checkpoints")[-1])
+
+
+@pytest.mark.parametrize("bn", ["shuffle", "local"])
+def test_two_ranks_equal_one(tmp_path: Path, bn: str) -> None:
+    """Same global batch and seed: same pointer and ages, queues and losses within float32 rounding.
+
+    In this variant batch norm uses fixed statistics (`ranks.without_batch_statistics`): with batch statistics one
+    process normalises over eight query clips and each of two ranks over four, so equal numbers are not even meant.
+    Shuffling clips over the ranks must then change nothing, which shows that keys come home to their clips.
+    Two micro-batches on each side show that accumulation keeps the order of the queue.
+    """
+    changes = {"bn": bn, "accumulate": 2}
+    for processes in (1, 2):
+        launch(tmp_path / str(processes), processes=processes, deed="fixed_bn", changes=changes)
+    one, two = (final_state(tmp_path / name)["model"] for name in "12")
+    assert torch.equal(one["queues.pointer"], two["queues.pointer"])
+    assert torch.equal(one["queues.age_K"], two["queues.age_K"])
+    for name in ("queues.rgb_DK", "queues.flow_DK"):
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-4)
+    rows = [read_metrics(tmp_path / name / "metrics.jsonl") for name in "12"]
+    assert [len(each) for each in rows] == [8, 8]
+    for first, second in zip(*rows, strict=True):
+        for name in LOSSES:
+            assert first[name] == pytest.approx(second[name], abs=1e-3), (first["step"], name)
+
+
+def test_a_rank_that_raises_ends_the_job_with_its_traceback(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"(?s)rank 1.*RuntimeError: rank 1 has had enough"):
+        launch(tmp_path, processes=2, deed="raise")
+
+
+def test_a_rank_that_is_killed_ends_the_job_and_a_restart_resumes(tmp_path: Path) -> None:
+    often = {"checkpoint_minutes": 1e-9}
+    with pytest.raises(TrainingError, match="rank 1, exit code -9"):
+        launch(tmp_path, processes=2, deed="die", changes=often)
+    assert [path.name for path in checkpoints(tmp_path / "checkpoints")][-1] == "step-00000002.pt"
+    launch(tmp_path, processes=2, changes=often)
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == list(range(1, 9))
+    with pytest.raises(TrainingError, match="written by 2 processes and this run has 1"):
+        launch(tmp_path, processes=1, changes=often)
+
+
+def started(tmp_path: Path) -> tuple["subprocess.Popen[bytes]", list[int]]:
+    """A parent process that trains with two slow ranks, and the ranks' process ids."""
+    code = (
+        "import sys, pathlib\n"
+        "from mscl.config.runtime import RuntimeConfig\n"
+        "from mscl.training.launch import run_torchrun\n"
+        "out = pathlib.Path(sys.argv[1])\n"
+        "run_torchrun('ranks', [str(out), 'slow', '{\"epochs\": 500}'],\n"
+        "             runtime=RuntimeConfig(device='cpu', processes=2, threads=1), log=out / 'train.log')\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.DEVNULL)
+    pids = [tmp_path / f"pid-{rank}" for rank in range(2)]
+    wait_until(lambda: all(path.is_file() and path.read_text() for path in pids))
+    return parent, [int(path.read_text()) for path in pids]
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.1)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
+def test_killing_the_parent_leaves_no_orphans_and_a_checkpoint(tmp_path: Path) -> None:
+    parent, ranks = started(tmp_path)
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(map(alive, ranks)))
+    assert checkpoints(tmp_path / "checkpoints"), "the ranks were told to stop, not cut off"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_interrupting_the_parent_stops_the_ranks_with_a_checkpoint(tmp_path: Path) -> None:
+    parent, ranks = started(tmp_path)
+    parent.send_signal(signal.SIGINT)
+    assert parent.wait(60) != 0
+    assert not any(map(alive, ranks))
+    assert checkpoints(tmp_path / "checkpoints")
+
+
+def test_a_user_error_of_a_rank_comes_without_a_traceback(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="3 processes x 1 micro-batches; take a multiple of 3") as caught:
+        launch(tmp_path, processes=3)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_several_nodes_need_a_rendezvous(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"runtime.nodes is 2 and runtime.rendezvous is empty"):
+        run_torchrun("ranks", [], runtime=RuntimeConfig(nodes=2), log=tmp_path / "train.log")
