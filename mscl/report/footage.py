@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,7 @@ class Footage:
     """Source frames per index of the stores."""
 
     @classmethod
-    def of(cls, stages: dict[str, StageView]) -> "Footage":
+    def of(cls, stages: Mapping[str, StageView]) -> "Footage":
         """From the views of a lineage.
 
         Raises:

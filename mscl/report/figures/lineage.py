@@ -24,7 +24,9 @@ def lineage_graph(views: Sequence[StageView]) -> str:
     place: dict[str, tuple[float, float]] = {}
     for depth in range(levels):
         # Beside each other in the order in which their inputs lie, the nearest input first.
-        row = sorted((n for n in nodes if level[n] == depth), key=lambda n: -max((level[p] for p in parents[n]), default=0))
+        row = sorted(
+            (n for n in nodes if level[n] == depth), key=lambda n: -max((level[p] for p in parents[n]), default=0)
+        )
         for position, name in enumerate(row):
             place[name] = ((position + 0.5) / len(row), -float(depth))
     with canvas(0.62 * levels + 0.1) as figure:

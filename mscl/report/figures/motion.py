@@ -38,7 +38,9 @@ def motion_curve(
             bottom.scatter(starts[picked], scores_S[picked], s=size, color=GREEN, label="chosen start", zorder=3)
             bottom.scatter(starts[~picked], scores_S[~picked], s=size, color=ORANGE, label="dropped", zorder=3)
             bottom.axhline(median, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="median")
-            bottom.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=3, columnspacing=1, handletextpad=0.4, borderpad=0)
+            bottom.legend(
+                loc="lower right", bbox_to_anchor=(1, 0.98), ncols=3, columnspacing=1, handletextpad=0.4, borderpad=0
+            )
         bottom.set_ylabel("$w_j$")
         bottom.set_ylim(bottom=0)
         bottom.set_xlabel("frame at which the field or clip starts")

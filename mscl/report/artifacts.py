@@ -1,0 +1,94 @@
+"""A stage as Markdown with embedded pictures, for Prefect's artifacts: whole, and never too large."""
+
+from collections.abc import Sequence
+from html import escape
+
+from mscl.report.blocks import Block, Chart, Code, Contact, Note, Photo, Table
+from mscl.report.figures.lineage import byte_size, duration
+from mscl.report.stage_blocks import BLOCKS, attempt
+from mscl.report.style import data_address, for_card
+from mscl.report.views import StageView, by_stage
+
+
+def stage_markdown(view: StageView, inputs: Sequence[StageView], *, max_bytes: int = 900_000) -> str:
+    """One stage as Markdown: what it took, what came out, its tables and pictures.
+
+    Pictures that would make the text longer than `max_bytes` are left out, the largest first, and the text says so.
+    Nothing that is missing or damaged among the stage's files makes this fail.
+
+    Args:
+        view: the stage.
+        inputs: everything that it was made of, from ingest on.
+    """
+    stages = by_stage([*inputs, view])
+    draw = BLOCKS.get(view.stage)
+    blocks = attempt("pictures", lambda: draw(stages)) if draw else []
+    facts = [("key", view.key), ("time", duration(view.seconds)), ("disk", byte_size(view.size_bytes))]
+    facts += [("host", view.host)] if view.host else []
+    facts += [(name, _short(value)) for name, value in view.metrics.items() if isinstance(value, int | float | str)]
+    head = [f"# {view.stage}", _table(("", ""), facts)]
+    if view.inputs:
+        head.append("made of " + ", ".join(f"{name} `{key[:8]}`" for name, key in view.inputs.items()))
+    return _within(head, [_markdown(block) for block in blocks], max_bytes)
+
+
+def _markdown(block: Block) -> str:
+    match block:
+        case Note(text):
+            return _plain(text)
+        case Table(head, rows, caption):
+            return (f"**{_plain(caption)}**\n\n" if caption else "") + _table(head, rows)
+        case Chart(svg, caption):
+            return f"**{_plain(caption)}**\n\n![{_plain(caption)}]({for_card(svg)})"
+        case Photo(jpeg, caption):
+            return f"**{_plain(caption)}**\n\n![{_plain(caption)}]({data_address(jpeg, 'image/jpeg')})"
+        case Contact(rows, caption):
+            return f"**{_plain(caption)}**\n\n" + "\n\n".join(_contact_row(title, cells) for title, cells in rows)
+        case Code(text, title):
+            return f"**{_plain(title)}**\n\n```yaml\n{text}\n```"
+
+
+def _contact_row(title: str, cells: Sequence[object]) -> str:
+    from mscl.report.blocks import Cell
+
+    shown = [cell for cell in cells if isinstance(cell, Cell)]
+    pictures = [f"![{_plain(cell.caption)}]({data_address(cell.jpeg, 'image/jpeg')})" for cell in shown]
+    return f"{_plain(title)}\n\n" + _table([_plain(cell.caption) for cell in shown], [pictures])
+
+
+def _within(head: list[str], parts: list[str], max_bytes: int) -> str:
+    kept = list(parts)
+    dropped = 0
+    while kept and _size(head + kept) > max_bytes:
+        largest = max(range(len(kept)), key=lambda place: len(kept[place]))
+        del kept[largest]
+        dropped += 1
+    if dropped:
+        kept.append(
+            f"{dropped} large pictures or tables are only in report.html: they do not fit into {max_bytes:,} bytes."
+        )
+    text = "\n\n".join(head + kept) + "\n"
+    return text if len(text.encode()) <= max_bytes else text.encode()[:max_bytes].decode(errors="ignore")
+
+
+def _size(parts: list[str]) -> int:
+    return sum(len(part.encode()) + 2 for part in parts) + 200
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+
+
+def _cell(value: str) -> str:
+    return value if value.startswith("![") else _plain(value)
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown and HTML take as text: file names may hold anything."""
+    clean = escape(" ".join(text.split()), quote=False)
+    return "".join(f"\\{c}" if c in "\\`*_[]|~" else c for c in clean)
+
+
+def _short(value: float | str) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

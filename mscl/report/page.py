@@ -1,0 +1,169 @@
+"""`report.html`: everything that a run found on one page that needs no network."""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mscl.report import figures
+from mscl.report.blocks import Block, Chart, Code, Note, Section, Table
+from mscl.report.figures.scores import VARIANT_NAMES
+from mscl.report.stage_blocks import (
+    BLOCKS,
+    Stages,
+    attempt,
+    score_table,
+    sizes_table,
+)
+from mscl.report.style import data_address, for_page
+from mscl.report.views import StageView, by_stage
+from storage.atomic import write_atomic
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+_SECTIONS = (
+    ("ingest", "Dataset", "Every video gets a verdict; what does not decode is left out, and this says why."),
+    ("extract", "Optical flow", "Frames of a video with the flow that starts at each of them: hue is direction, "
+     "saturation speed relative to the fastest point of the field."),
+    ("motion", "How much moves", ""),
+    ("screen", "Motion differential sampling", "Training sees the clips whose motion changes more than in the median "
+     "clip of their video."),
+    ("pretrain", "Pre-training", "Eight cross-entropies; dashed is what guessing would give."),
+    ("retrieve", "Retrieval", "Test videos ask, train videos answer; features are centred and compared by cosine."),
+    ("probe", "Linear probe", "Logistic regression on frozen features, regularised as cross-validation on the train "
+     "split chose."),
+    ("finetune", "Fine-tuning", "Encoder and classifier trained together on the train split."),
+)  # fmt: skip
+
+
+def build_report(views: Sequence[StageView], out: Path, *, title: str = "MSCL") -> Path:
+    """Write the page of these stages to `out` in one step, and return `out`.
+
+    Stages may be missing; a picture that cannot be drawn becomes a sentence that says why.
+    """
+    stages = by_stage([view for view in views if view.stage != "report"])
+    sections = [_results(stages), *_stage_sections(stages), *_about(stages)]
+    html = _template().render(
+        title=title,
+        cards=_cards(stages),
+        sections=[section for section in sections if section.blocks],
+        finished=max((view.created_at for view in stages.values()), default="")[:16].replace("T", " "),
+        dataset=_dataset(stages),
+    )
+    write_atomic(out, html.encode())
+    return out
+
+
+def _results(stages: Stages) -> Section:
+    blocks: list[Block] = []
+    panels = {}
+    if _scored(stages, "retrieve"):
+        metrics = stages["retrieve"].metrics
+        panels["Retrieval, R@1"] = (metrics, "R@1", metrics["chance"].get("R@1"))
+    if _scored(stages, "probe"):
+        metrics = stages["probe"].metrics
+        panels["Linear probe, top-1"] = (metrics, "top1", metrics["chance"]["top1"])
+    if panels:
+        blocks.append(
+            Chart(figures.score_bars(panels), caption="Trained encoder beside the same network untrained, and both on "
+                  "clips whose frames stand still: what is left there is appearance, not motion")
+        )  # fmt: skip
+        rows: dict[str, dict[str, Any]] = {name: {} for name in [*VARIANT_NAMES, "chance"]}
+        for stage, score, column in (("retrieve", "R@1", "retrieval R@1"), ("probe", "top1", "linear top-1")):
+            if _scored(stages, stage):
+                for name, values in stages[stage].metrics.items():
+                    if name in rows and score in values:
+                        rows[name][column] = values[score]
+                        rows[name][f"{column}_interval"] = values.get(f"{score}_interval")
+        table = {name: values for name, values in rows.items() if values}
+        blocks.append(
+            score_table(
+                table, ("retrieval R@1", "linear top-1"), caption="Test split; in brackets the 95 % bootstrap interval"
+            )
+        )
+    reasons = [f"{name}: {stages[name].metrics['skipped']}" for name in ("retrieve", "probe", "finetune")
+               if name in stages and "skipped" in stages[name].metrics]  # fmt: skip
+    blocks += [Note(f"Skipped, {reason}.") for reason in reasons]
+    return Section("results", "Results", tuple(blocks))
+
+
+def _stage_sections(stages: Stages) -> Iterable[Section]:
+    for name, title, lead in _SECTIONS:
+        if name in stages:
+            draw = partial(BLOCKS[name], stages)
+            yield Section(name, title, tuple(attempt(f"pictures of {name}", draw)), lead)
+
+
+def _about(stages: Stages) -> Iterable[Section]:
+    import yaml
+
+    views = list(stages.values())
+    if not views:
+        return
+    yield Section(
+        "lineage", "Lineage", (
+            Chart(figures.lineage_graph(views), caption="Which result was made of which. Arrows that a longer way says "
+                  "already are left out"),
+            Chart(figures.time_and_disk(views), caption="What each stage took"),
+            sizes_table(views),
+        ),
+    )  # fmt: skip
+    settings = [
+        Code(yaml.safe_dump(dict(v.config), sort_keys=False, width=100), f"{v.stage} {v.key[:8]}") for v in views
+    ]
+    last = max(views, key=lambda view: view.created_at)
+    versions = tuple((name, version) for name, version in last.versions.items())
+    blocks: list[Block] = [*(block for block in settings if block.text.strip() not in ("", "{}"))]
+    if versions:
+        blocks.append(
+            Table(("", "version"), versions, caption=f"Software, on {last.host or 'this machine'}", words=True)
+        )
+    yield Section("settings", "Settings", tuple(blocks), "Everything that decides a result, as it was used.")
+
+
+def _cards(stages: Stages) -> list[dict[str, str]]:
+    """The few numbers to see first."""
+    cards = []
+    for stage, score, title in (("retrieve", "R@1", "Retrieval R@1"), ("probe", "top1", "Linear probe"),
+                                ("finetune", "top1", "Fine-tuned")):  # fmt: skip
+        if not _scored(stages, stage):
+            continue
+        metrics = stages[stage].metrics
+        values = metrics if stage == "finetune" else metrics.get("trained", {})
+        if score not in values:
+            continue
+        low, high = values.get(f"{score}_interval", (values[score], values[score]))
+        beside = [f"chance {100 * metrics['chance'][score]:.1f}"]
+        if "untrained" in metrics and score in metrics["untrained"]:
+            beside.insert(0, f"untrained {100 * metrics['untrained'][score]:.1f}")
+        value, interval = f"{100 * values[score]:.1f}", f"{100 * low:.0f}–{100 * high:.0f}"
+        cards.append({"title": title, "value": value, "interval": interval, "beside": " · ".join(beside)})
+    return cards
+
+
+def _scored(stages: Stages, name: str) -> bool:
+    return name in stages and "chance" in stages[name].metrics
+
+
+def _dataset(stages: Stages) -> str:
+    if "ingest" not in stages:
+        return ""
+    metrics = stages["ingest"].metrics
+    root = str(stages["ingest"].config.get("data", {}).get("root", ""))
+    parts = [Path(root).name] if root else []
+    parts += [
+        f"{metrics[name]:,} {name}" for name in ("videos", "segments", "classes") if isinstance(metrics.get(name), int)
+    ]
+    return " · ".join(parts)
+
+
+def _template() -> "Template":
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["jpeg"] = lambda content: data_address(content, "image/jpeg")
+    environment.filters["svg"] = lambda chart: for_page(chart.svg, label=chart.caption)
+    environment.tests["kind"] = lambda block, name: type(block).__name__ == name
+    return environment.from_string((files("mscl.report") / "page.html").read_text())

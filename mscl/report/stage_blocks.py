@@ -1,0 +1,294 @@
+"""What each stage has to show: its record and its files as blocks, for the page and for Markdown alike."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mscl.report import figures
+from mscl.report.blocks import Block, Chart, Note, Photo, Table
+from mscl.report.contacts import kept_and_dropped, neighbours
+from mscl.report.figures.lineage import byte_size
+from mscl.report.figures.scores import VARIANT_NAMES
+from mscl.report.figures.training import LOSS_NAMES
+from mscl.report.footage import Footage, class_table, read_jsonl, verdicts
+from mscl.report.pictures import flow_strip
+from mscl.report.views import StageView
+
+Stages = Mapping[str, StageView]
+
+_MAX_ROWS = 30
+
+
+def ingest_blocks(stages: Stages) -> list[Block]:
+    """Verdicts, classes by split, and the videos that were left out with the reason."""
+    from storage.manifest import read_manifest
+
+    manifest = read_manifest(stages["ingest"].folder / "manifest.parquet")
+    counts = verdicts(manifest)
+    total = sum(counts.values())
+    blocks: list[Block] = [
+        Table(
+            ("verdict", "segments", "share"),
+            tuple((name, f"{count:,}", f"{count / total:.1%}") for name, count in counts.most_common()),
+            caption="What the decoder found",
+        )
+    ]
+    classes = class_table(manifest)
+    if classes:
+        splits = tuple(classes[0][1])
+        rows = [(name or "(no class)", *(f"{by[split]:,}" for split in splits)) for name, by in classes[:_MAX_ROWS]]
+        sums = ("all", *(f"{sum(by[split] for _, by in classes):,}" for split in splits))
+        more = f", the first {_MAX_ROWS} of {len(classes)}" if len(classes) > _MAX_ROWS else ""
+        blocks.append(Table(("class", *splits), (*rows, sums), caption=f"Usable segments by class and split{more}"))
+    bad = np.flatnonzero(np.asarray([str(verdict) != "ok" for verdict in manifest.column("verdict")]))
+    if len(bad):
+        rows_bad = tuple(
+            (row.video, row.verdict, row.reason) for row in (manifest.row(int(i)) for i in bad[:_MAX_ROWS])
+        )
+        more = f", the first {_MAX_ROWS} of {len(bad)}" if len(bad) > _MAX_ROWS else ""
+        blocks.append(Table(("video", "verdict", "reason"), rows_bad, caption=f"Not quite right{more}", words=True))
+    return blocks
+
+
+def extract_blocks(stages: Stages, *, count: int = 4) -> list[Block]:
+    """Frames with their flow in colour underneath."""
+    footage = Footage.of(stages)
+    flow = stages["extract"].config.get("flow", {})
+    what = f"{flow.get('method', 'flow')}, {flow.get('span_frames', '?')} frames apart"
+    return [
+        Photo(
+            flow_strip(*footage.strip(segment)),
+            caption=f"{footage.class_name(segment)} · {footage.name(segment)} · {what}",
+        )
+        for segment in footage.sample(count)
+    ]
+
+
+def motion_blocks(stages: Stages) -> list[Block]:
+    """How much moves."""
+    from storage.motion_store import MotionReader
+
+    store = MotionReader(stages["motion"].folder / "motion.zarr")
+    count = len(Footage.of(stages).manifest)
+    strongest = np.array([np.nanmax(store.magnitude_p99(i), initial=0.0) for i in range(count)])
+    screen = stages["screen"].config.get("screen", {}) if "screen" in stages else {}
+    chart = figures.motion_histogram(strongest, threshold_px=screen.get("min_motion_px"))
+    middle = f"half of the {count:,} segments move faster than {np.median(strongest):.2f} px per field somewhere"
+    return [Chart(chart, caption=f"How much moves: {middle}")]
+
+
+def screen_blocks(stages: Stages, *, curves: int = 2, sheet: int = 4) -> list[Block]:
+    """Verdicts of the screen, motion curves with chosen and dropped starts, clips kept and dropped."""
+    from storage.motion_store import MotionReader
+    from storage.screen_table import read_screen
+
+    footage = Footage.of(stages)
+    table = read_screen(stages["screen"].folder / "screen.parquet")
+    rows = list(table.rows())
+    names = [str(row.verdict) for row in rows]
+    reasons = {
+        name: next((row.reason for row in rows if row.verdict == name and row.reason), "") for name in set(names)
+    }
+    blocks: list[Block] = [
+        Table(
+            ("verdict", "segments", "chosen starts", "of candidates"),
+            tuple(
+                (
+                    name,
+                    f"{names.count(name):,}",
+                    f"{sum(len(row.chosen) for row in rows if row.verdict == name):,}",
+                    f"{sum(row.num_candidates for row in rows if row.verdict == name):,}",
+                )
+                for name in sorted(set(names), key=lambda name: -names.count(name))
+            ),
+            caption="What motion differential sampling decided",
+        )
+    ]
+    blocks += [Note(f"{name}, for example: {reason}") for name, reason in sorted(reasons.items()) if reason]
+    store = MotionReader(stages["motion"].folder / "motion.zarr")
+    picked = [row.segment for row in rows if row.verdict == "chosen"]
+    for segment in footage.sample(curves, among=picked):
+        row = rows[segment]
+        chart = figures.motion_curve(
+            store.differences(segment), np.asarray(row.scores), [int(i) for i in row.chosen],
+            frame_step=footage.gap_frames, title=f"{footage.class_name(segment)} · {footage.name(segment)}",
+        )  # fmt: skip
+        caption = "Motion differences of the fields (above); scores of the clips that start there (below)"
+        blocks.append(Chart(chart, caption=caption))
+    blocks.append(kept_and_dropped(footage, [rows[segment] for segment in footage.sample(sheet, among=picked)]))
+    return blocks
+
+
+def pretrain_blocks(stages: Stages) -> list[Block]:
+    """Every loss term over the steps, and where it ended."""
+    view = stages["pretrain"]
+    rows = read_jsonl(view.folder / "metrics.jsonl")
+    if not rows:
+        return [Note("The training has logged no step.")]
+    queue = view.config.get("pretrain", {}).get("loss", {}).get("queue_size")
+    blocks: list[Block] = [
+        Chart(
+            figures.loss_curves(rows, queue_size=queue),
+            caption="The terms of the loss (METHOD 1.6); faint: each logged step",
+        )
+    ]
+    tail = rows[-max(1, len(rows) // 20) :]
+    ends = [
+        (
+            title,
+            f"{_mean(tail, name):.3f}",
+            f"{100 * _mean(tail, f'{name}_top1'):.1f} %" if f"{name}_top1" in tail[-1] else "",
+        )
+        for name, title in LOSS_NAMES.items()
+        if name in tail[-1]
+    ]
+    if ends:
+        blocks.append(
+            Table(("term", "loss", "top-1"), tuple(ends), caption="Mean over the last twentieth of the training")
+        )
+    return blocks
+
+
+def embed_blocks(stages: Stages) -> list[Block]:
+    """Sizes and rates."""
+    metrics = stages["embed"].metrics
+    rates = tuple(
+        (VARIANT_NAMES[name], f"{metrics[f'{name}_videos_per_second']:.1f}")
+        for name in VARIANT_NAMES
+        if f"{name}_videos_per_second" in metrics
+    )
+    note = Note(f"{metrics.get('videos', '?')} videos, {metrics.get('feature_dim', '?')} numbers each.")
+    return [note, Table(("encoder", "videos per second"), rates, caption="Embedding")] if rates else [note]
+
+
+def probe_blocks(stages: Stages) -> list[Block]:
+    """Accuracy of the linear classifier with its controls, and whom it takes for whom."""
+    from mscl.evaluation.files import read_json
+
+    view = stages["probe"]
+    if "skipped" in view.metrics:
+        return [Note(f"Skipped: {view.metrics['skipped']}.")]
+    chance = view.metrics["chance"]["top1"]
+    blocks: list[Block] = [
+        Chart(figures.score_bars({"Linear probe, top-1": (view.metrics, "top1", chance)}), caption="Linear probe"),
+        score_table(view.metrics, ("top1", "top5", "mean_class"), caption="Linear probe, test split"),
+    ]
+    blocks += _warnings(view.metrics)
+    full = read_json(view.folder / "metrics.json")
+    name = "trained" if "trained" in full else next(n for n in VARIANT_NAMES if n in full)
+    return [*blocks, confusion_block(full[name], f"linear probe, {VARIANT_NAMES[name]} encoder")]
+
+
+def retrieve_blocks(stages: Stages, *, queries: int = 6) -> list[Block]:
+    """R@k with its controls, and neighbours as pictures."""
+    view = stages["retrieve"]
+    if "skipped" in view.metrics:
+        return [Note(f"Skipped: {view.metrics['skipped']}.")]
+    metrics, chance = view.metrics, view.metrics["chance"]
+    scores = tuple(chance)
+    blocks: list[Block] = [
+        Chart(
+            figures.recall_curve(metrics, chance),
+            caption="Share of test videos with their class among the k nearest train videos",
+        ),
+        score_table(metrics, scores, caption="Retrieval, test videos among train videos"),
+    ]
+    blocks += [Note(f"{note}.") for note in metrics.get("notes", [])]
+    return [*blocks, *attempt("neighbours", lambda: [neighbours(Footage.of(stages), view.folder, count=queries)])]
+
+
+def finetune_blocks(stages: Stages) -> list[Block]:
+    """Curve over the epochs, scores, confusion."""
+    from mscl.evaluation.files import read_json
+
+    view = stages["finetune"]
+    if "skipped" in view.metrics:
+        return [Note(f"Skipped: {view.metrics['skipped']}.")]
+    metrics = view.metrics
+    curve = read_jsonl(view.folder / "curve.jsonl")
+    full = read_json(view.folder / "metrics.json")
+    table = score_table(
+        {"finetuned": metrics, "chance": metrics["chance"]},
+        ("top1", "top5", "mean_class"),
+        caption="Fine-tuned, test split",
+    )
+    return [
+        Chart(figures.finetune_curve(curve, test_top1=metrics["top1"]), caption="Fine-tuning, epoch by epoch"),
+        table,
+        *_warnings({"finetuned": metrics}),
+        confusion_block(full, "fine-tuned"),
+    ]
+
+
+BLOCKS: dict[str, Callable[[Stages], list[Block]]] = {
+    "ingest": ingest_blocks,
+    "extract": extract_blocks,
+    "motion": motion_blocks,
+    "screen": screen_blocks,
+    "pretrain": pretrain_blocks,
+    "embed": embed_blocks,
+    "probe": probe_blocks,
+    "retrieve": retrieve_blocks,
+    "finetune": finetune_blocks,
+}
+
+
+def attempt(what: str, draw: Callable[[], list[Block]]) -> list[Block]:
+    """Blocks, or a sentence that says why they could not be made: a report never fails for a picture."""
+    try:
+        return draw()
+    except (OSError, ValueError, KeyError, IndexError, ImportError) as error:
+        return [Note(f"No {what}: {type(error).__name__}: {error}")]
+
+
+def score_table(metrics: Mapping[str, Any], scores: Sequence[str], *, caption: str) -> Table:
+    """Variants as rows, scores as columns in %, with the interval behind."""
+    variants = [*VARIANT_NAMES, "finetuned", "chance"]
+    titles = {"top1": "top-1", "top5": "top-5", "mean_class": "class mean"}
+    rows = [name for name in variants if name in metrics]
+    shown = [score for score in scores if any(score in metrics[name] for name in rows if name != "chance")]
+    names = {**VARIANT_NAMES, "finetuned": "fine-tuned"}
+    return Table(
+        ("%", *(titles.get(score, score) for score in shown)),
+        tuple((names.get(name, name), *(_percent(metrics[name], score) for score in shown)) for name in rows),
+        caption=caption,
+        strong_first=True,
+    )
+
+
+def confusion_block(report: Mapping[str, Any], what: str) -> Chart:
+    """Confusion matrix of a classification report."""
+    return Chart(figures.confusion_matrix(report["confusion"], report["classes"]), caption=f"Confusion, {what}")
+
+
+def sizes_table(views: Sequence[StageView]) -> Table:
+    """Key, time and disk of every stage."""
+    from mscl.report.figures.lineage import duration
+
+    return Table(
+        ("stage", "key", "time", "disk", "made"),
+        tuple((v.stage, v.key[:8], duration(v.seconds), byte_size(v.size_bytes), v.created_at[:16]) for v in views),
+        caption="Stages",
+    )
+
+
+def _percent(metrics: Mapping[str, Any], score: str) -> str:
+    if score not in metrics:
+        return ""
+    text = f"{100 * metrics[score]:.1f}"
+    interval = metrics.get(f"{score}_interval")
+    return f"{text} ({100 * interval[0]:.0f}–{100 * interval[1]:.0f})" if interval else text
+
+
+def _warnings(metrics: Mapping[str, Any]) -> list[Block]:
+    return [
+        Note(f"{name}: {warning}")
+        for name, values in metrics.items()
+        if isinstance(values, Mapping)
+        for warning in values.get("warnings", [])
+    ]
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
+    return float(np.mean([row[name] for row in rows if name in row]))
