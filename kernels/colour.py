@@ -62,8 +62,8 @@ def flow_to_rgb_unit(flow: Tensor) -> Tensor:
     """Colours of flow that is normalised already, for training: (..., 2, H, W) -> (..., 3, H, W) float32 in [0, 1].
 
     floor(255 colour) / 255; radii above 1 (rotation and resizing make none worth mentioning, a scale per clip does)
-    are darkened to .75 colour, as in METHOD 1.4.6. Batched, on the flow's device, without a host synchronisation: NaN is
-    not looked for and comes out as NaN or as any colour.
+    are darkened to .75 colour, as in METHOD 1.4.6. Batched, on the flow's device, without a host synchronisation: NaN
+    is not looked for and comes out as NaN.
 
     Raises KernelInputError for other shapes.
     """

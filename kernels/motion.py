@@ -30,7 +30,7 @@ def default_window_px(height: int) -> int:
 def motion_boundary(flow_MHW2: ArrayT) -> ArrayT:
     """E = sqrt(Sx(u)^2 + Sy(u)^2 + Sx(v)^2 + Sy(v)^2), (M, H, W) (METHOD 1.2.1).
 
-    S is the unnormalised 3x3 Sobel operator, borders reflected at the pixel's edge, so E is 8 times a slope in px per px.
+    S is the unnormalised 3x3 Sobel operator, borders reflected at the pixel's edge: E is 8 times a slope in px per px.
     Raises KernelInputError for arrays that are no flow.
     """
     tensor = flow_tensor(flow_MHW2, "flow_MHW2", ndim=4)
@@ -47,7 +47,7 @@ def attention(boundary_MHW: ArrayT, *, mode: AttentionMode = "max", window_px: i
     boundary = to_tensor(boundary_MHW, "boundary_MHW")
     if boundary.ndim != 3 or 0 in boundary.shape[1:] or not boundary.is_floating_point():
         raise KernelInputError(
-            f"boundary_MHW has shape {tuple(boundary.shape)}, dtype {boundary.dtype}; (M, H, W) floating point is needed"
+            f"boundary_MHW has shape {tuple(boundary.shape)}, dtype {boundary.dtype}; floating point (M, H, W) needed"
         )
     _check_choice("mode", mode, ("max", "sum"))
     window = _window(window_px, boundary.shape[1])

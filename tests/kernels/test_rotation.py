@@ -74,4 +74,4 @@ def test_other_views_of_memory_are_taken() -> None:
 
 def test_lists_are_refused() -> None:
     with pytest.raises(KernelInputError, match="list"):
-        normalise_flow([[[1.0, 2.0]]])  # type: ignore[type-var]
+        normalise_flow([[[1.0, 2.0]]])
