@@ -77,9 +77,11 @@ def draw_motion(label: int, rng: np.random.Generator) -> Motion:
 
 def render(motion: Motion, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
     """Frames (64, 64, 3) uint8 RGB of one video; the appearance is drawn from `rng`."""
-    patch = (0.3 + 0.7 * (0.35 + 0.65 * _noise(_TEXTURE_PX, rng)))[..., None] * _hue(rng, 0.6, 1.0)
-    background = 0.4 * _noise(SIDE_PX, rng)[..., None] * _hue(rng, 0.0, 0.3)
+    patch = (0.3 + 0.7 * (0.35 + 0.65 * _noise(_TEXTURE_PX, (3, 5, 8), rng)))[..., None] * _hue(rng, 0.6, 1.0)
+    background = 0.4 * _noise(SIDE_PX, (5, 9, 16), rng)[..., None] * _hue(rng, 0.0, 0.3)
     patch, background = patch.astype(np.float32) * 255, background.astype(np.float32) * 255
+    # A disc whose texture turns is told from its mirror only by fine detail; an oval shows it.
+    roundness = rng.uniform(0.5, 0.8)
     y_H1, x_1W = np.mgrid[:SIDE_PX, :1][0], np.mgrid[:1, :SIDE_PX][1]
     frame: NDArray[np.uint8] | None = None
     last = (motion.first_moving + motion.moving_frames) - 1
@@ -90,7 +92,9 @@ def render(motion: Motion, rng: np.random.Generator) -> Iterator[NDArray[np.uint
                 patch, _texture_to_picture(x, y, motion.angle_rad_T[t], radius), (SIDE_PX, SIDE_PX),
                 flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT,
             )  # fmt: skip
-            cover = np.clip(radius + 0.5 - np.hypot(y_H1 - y, x_1W - x), 0, 1).astype(np.float32)[..., None]
+            cos, sin = np.cos(motion.angle_rad_T[t]), np.sin(motion.angle_rad_T[t])
+            along, across = cos * (x_1W - x) + sin * (y_H1 - y), cos * (y_H1 - y) - sin * (x_1W - x)
+            cover = np.clip(radius + 0.5 - np.hypot(along, across / roundness), 0, 1).astype(np.float32)[..., None]
             frame = np.rint(background + cover * (moved - background)).astype(np.uint8)
         yield frame
 
@@ -114,10 +118,10 @@ def _texture_to_picture(x: float, y: float, angle_rad: float, radius_px: float) 
     ])  # fmt: skip
 
 
-def _noise(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Isotropic texture (side, side) in 0..1: coarse and fine spots."""
+def _noise(side: int, spots: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Texture (side, side) in 0..1: so many coarse and fine spots along a side."""
     octaves = [cv2.resize(rng.random((n, n), dtype=np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
-               for n in (5, 9, 16)]  # fmt: skip
+               for n in spots]  # fmt: skip
     mixed = octaves[0] + octaves[1] + octaves[2]
     # Four standard deviations fill the range: less contrast, and turning could not be seen at this size.
     return np.asarray(np.clip(0.5 + (mixed - mixed.mean()) / (4 * mixed.std()), 0, 1), dtype=np.float32)

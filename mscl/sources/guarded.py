@@ -4,7 +4,6 @@ Children are plain subprocesses that speak JSON lines, so they can be had from a
 guard, daemonic processes, threads), and nothing is unpickled. A child is killed with its parent.
 """
 
-import contextlib
 import json
 import os
 import selectors
@@ -158,17 +157,17 @@ class _Child:
         self.job: int | None = None
         self.ready = False
         self.deadline_s = time.monotonic() + _START_SECONDS
-        self._open_files = contextlib.ExitStack()
-        self._said = self._open_files.enter_context(tempfile.TemporaryFile())
+        self._said_fd, name = tempfile.mkstemp()
+        os.unlink(name)
         self._buffer = b""
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "mscl.sources.child", function, str(memory_bytes or 0), str(os.getpid())],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=environment, bufsize=0,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said_fd, env=environment, bufsize=0,
         )  # fmt: skip
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._orders: IO[bytes] = self._open_files.enter_context(self._process.stdin)
-        self.answers: IO[bytes] = self._open_files.enter_context(self._process.stdout)
+        self._orders: IO[bytes] = self._process.stdin
+        self.answers: IO[bytes] = self._process.stdout
 
     def give(self, index: int, job: dict[str, Any], timeout_seconds: float) -> None:
         self.job = index
@@ -197,14 +196,16 @@ class _Child:
         if code < 0:
             known = {s.value: s.name for s in signal.Signals}
             how = f"the decoder process was killed by {known.get(-code, f'signal {-code}')}"
-        self._said.seek(0)
-        last = self._said.read().decode(errors="replace").strip().splitlines()[-1:]
+        size = os.fstat(self._said_fd).st_size
+        last = os.pread(self._said_fd, 4096, max(0, size - 4096)).decode(errors="replace").strip().splitlines()[-1:]
         return f"{how}: {last[0][:300]}" if last else how
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._open_files.close()
+        self._orders.close()
+        self.answers.close()
+        os.close(self._said_fd)
 
 
 def _as_info(path: Path, outcome: Outcome, limits: DecodeLimits) -> VideoInfo:
