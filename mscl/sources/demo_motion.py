@@ -30,7 +30,7 @@ _PLACE_SPREAD_PX = 12.0
 _RADIUS = (0.3, 0.55)
 """Of half the width."""
 _SPEED_PX = (1.1, 2.4)
-_TURN_RAD = (0.08, 0.18)
+_TURN_RAD = (0.12, 0.25)
 _ZOOM_LOG = (0.030, 0.055)
 _DIRECTION_JITTER_RAD = np.deg2rad(25.0)
 _TEXTURE_PX = 96
