@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from mscl.errors import UserError
 from mscl.training.distributed import World
@@ -82,6 +81,9 @@ class MetricsLog:
     """`metrics.jsonl` and TensorBoard events of one run; rows past the resumed step are dropped first."""
 
     def __init__(self, folder: Path, *, first_step: int) -> None:
+        # Slow to import, and only one rank writes.
+        from torch.utils.tensorboard import SummaryWriter
+
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "metrics.jsonl"
         kept = [row for row in read_metrics(self.path) if row["step"] <= first_step]
