@@ -18,8 +18,8 @@ from mscl.data.draws import ColourDraws
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-_CACHE_VALUES = 1 << 18
-"""Values of a chunk on a CPU: 1 MB of float32, so that a chain of elementwise steps stays in L2."""
+_CHUNK_VALUES = 1 << 20
+"""Values of a chunk on a CPU, 4 MB of float32: memory stays bounded, and groups of equal work stay large."""
 _GREY = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it
 
 
@@ -139,7 +139,7 @@ def normalise_rgb(clip_BTHW3: Tensor) -> Tensor:
 
 
 def chunk_clips(clip_shape: torch.Size, device: torch.device) -> int:
-    """Clips that are worked on together: all on an accelerator, as many as stay in the cache on a CPU."""
+    """Clips that are worked on together: all on an accelerator, a few MB on a CPU."""
     if device.type != "cpu":
         return max(clip_shape[0], 1)
-    return max(1, _CACHE_VALUES // max(math.prod(clip_shape[1:]), 1))
+    return max(1, _CHUNK_VALUES // max(math.prod(clip_shape[1:]), 1))

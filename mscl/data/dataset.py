@@ -148,7 +148,7 @@ class ClipDataset:
         else:
             # D16: one scale per clip keeps speeds comparable between frames; the median is not led by one bad field.
             scale_F = np.full(len(indices_F), np.median(self._flow.radius_max(segment, indices_T)), dtype=np.float32)
-        resize_into(self._flow.clip(segment, indices_F, box=box.astuple()), out_FHW2)
+        resize_into(list(self._flow.clip(segment, indices_F, box=box.astuple())), out_FHW2)
         out_FHW2 /= (scale_F + np.float32(NORMALISE_EPSILON_PX))[:, None, None, None]
 
 

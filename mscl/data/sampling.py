@@ -150,5 +150,27 @@ def part_indices(num_indices: int, *, parts: int, offsets: NDArray[np.float64]) 
     `offsets` in [0, 1), one for all or one per part: where inside its part the index lies; 0.5 is the centre.
     Fewer indices than parts: indices repeat.
     """
-    exact = (np.arange(parts) + offsets) * (num_indices / parts)
-    return np.minimum(exact.astype(np.int64), num_indices - 1)
+    part = np.arange(parts)
+    exact = (part + offsets) * (num_indices / parts)
+    # An offset just below 1 may round up into the next part.
+    last: IntArray = -(-(part + 1) * num_indices // parts) - 1
+    return np.minimum(exact.astype(np.int64), last)
+
+
+def training_segments(chosen: ChosenStarts, split: NDArray[np.str_], label: NDArray[np.integer[Any]]) -> IntArray:
+    """Rows to pre-train on: with chosen starts, of the train split; of every split where nothing is labelled (-1).
+
+    `split` and `label` are columns of the usable manifest.
+
+    Raises:
+        DataError: the tables have different lengths.
+    """
+    if not len(chosen) == len(split) == len(label):
+        raise DataError(
+            f"the screen has {len(chosen)} rows, the usable manifest {len(split)}; they belong to different runs"
+        )
+    rows = chosen.segments()
+    if (label < 0).all():
+        return rows
+    trained: IntArray = rows[split[rows] == "train"]
+    return trained

@@ -15,8 +15,8 @@ sides = st.integers(1, 400)
 @given(sides, sides, st.integers(0, 2**32))
 def test_random_box_is_inside_and_as_asked(height: int, width: int, seed: int) -> None:
     box = random_box(height, width, area=(0.2, 1.0), aspect=(3 / 4, 4 / 3), rng=np.random.default_rng(seed))
-    assert 0 <= box.top and box.top + box.height <= height and box.height >= 1
-    assert 0 <= box.left and box.left + box.width <= width and box.width >= 1
+    assert box.top >= 0 and box.top + box.height <= height and box.height >= 1
+    assert box.left >= 0 and box.left + box.width <= width and box.width >= 1
     if box == centre_box(height, width, side=min(height, width)):
         return
     # Sides are rounded: each by half a pixel at most.
@@ -52,8 +52,8 @@ def test_randomness_is_consumed_alike_on_every_path() -> None:
 def test_box_on_another_grid_is_the_same_part(height: int, width: int, high: int, wide: int, seed: int) -> None:
     box = random_box(height, width, area=(0.2, 1.0), aspect=(3 / 4, 4 / 3), rng=np.random.default_rng(seed))
     other = box.on_grid((height, width), (high, wide))
-    assert 0 <= other.top and other.top + other.height <= high and other.height >= 1
-    assert 0 <= other.left and other.left + other.width <= wide and other.width >= 1
+    assert other.top >= 0 and other.top + other.height <= high and other.height >= 1
+    assert other.left >= 0 and other.left + other.width <= wide and other.width >= 1
     assert abs(other.top / high - box.top / height) <= 1 / high
     assert abs((other.left + other.width) / wide - (box.left + box.width) / width) <= 1 / wide
     assert box.on_grid((height, width), (height, width)) == box

@@ -1,0 +1,197 @@
+"""Two-view samples from the stores against decoding the same videos on the fly, in clips per CPU-second.
+
+    python -m benchmarks.loader [FOLDER_OF_VIDEOS] [--videos 24] [--samples 400] [--json FILE]
+
+Ours: frames and normalised flow of both views, drawn, cropped and resized to 112 px (`ClipDataset.load`), from stores
+at short side 128. Theirs: PyAV decodes the frames of both views, which are then cropped and resized alike; *no flow at
+all*, which on the fly would cost far more. One thread each, files in the page cache, CPU time of this process.
+`one pass` decodes a video once for both views, as favourable as it gets; `per clip` decodes for each, as datasets do
+that read one clip at a time. Neither seeks: with B-frames, seeking by time gives wrong frames in many of these files.
+
+Without a folder, videos are generated: noise that moves, so flow and JPEG are as dense as they get.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mscl.config.flow import ClipConfig
+from mscl.config.pretrain import AugmentConfig
+from mscl.data.dataset import ClipDataset
+from mscl.data.geometry import random_box, resize_into
+from mscl.data.sampling import ChosenStarts, clip_indices, sample_rng, two_starts
+from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store, write_flow_shard
+from storage.frame_store import FrameSpec, create_frame_store, encode_jpeg, write_frame_shard
+
+GAP_FRAMES, SPAN_FRAMES, SHORT_SIDE_PX, CROP_PX = 2, 8, 128, 112
+CLIP = ClipConfig(length=8, stride=8)
+AUGMENT = AugmentConfig(crop_px=CROP_PX)
+Frames = list[NDArray[np.uint8]]
+
+
+def decode(path: Path) -> Iterator[av.VideoFrame]:
+    with av.open(str(path), metadata_errors="ignore") as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        yield from container.decode(stream)
+
+
+def stored_frames(path: Path) -> Frames:
+    """Every frame at short side 128."""
+    frames = []
+    for frame in decode(path):
+        image = frame.to_ndarray(format="rgb24")
+        factor = SHORT_SIDE_PX / min(image.shape[:2])
+        size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
+        frames.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False))
+    return frames
+
+
+def write_stores(folder: Path, videos: Sequence[Path]) -> list[int]:
+    """Both stores, DIS flow; number of fields of every video."""
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    fields: list[NDArray[np.float32]] = []
+    jpegs: list[list[bytes]] = []
+    for path in videos:
+        frames = stored_frames(path)
+        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+        pairs = zip(grey[::GAP_FRAMES], grey[SPAN_FRAMES::GAP_FRAMES], strict=False)
+        fields.append(np.stack([dis.calc(first, second, None) for first, second in pairs]))
+        jpegs.append([encode_jpeg(frame, quality=90) for frame in frames[::GAP_FRAMES][: len(fields[-1])]])
+    flow, frames_folder = folder / "flow.zarr", folder / "frames"
+    count = max(len(f) for f in fields)
+    height, width = (max(f.shape[axis] for f in fields) for axis in (1, 2))
+    create_flow_store(
+        flow,
+        FlowSpec(
+            segments=len(videos),
+            max_fields=count,
+            height=height,
+            width=width,
+            segments_per_shard=len(videos),
+            quantiser="int16_16",
+        ),
+    )
+    create_frame_store(frames_folder, FrameSpec(segments=len(videos), max_frames=count, segments_per_shard=len(videos)))
+    write_flow_shard(flow, 0, fields)
+    write_frame_shard(frames_folder, 0, jpegs)
+    finalise_flow_store(flow)
+    return [len(f) for f in fields]
+
+
+def on_the_fly(path: Path, num_fields: int, rng: np.random.Generator, out: NDArray[np.uint8], one_pass: bool) -> None:
+    """RGB of both views by decoding the video."""
+    pair = two_starts(np.arange(num_fields), num_fields, length=CLIP.length, stride=CLIP.stride, rng=rng)
+    wanted = [
+        GAP_FRAMES * clip_indices(start, length=CLIP.length, stride=CLIP.stride, num_indices=num_fields)
+        for start in pair
+    ]
+    if one_pass:
+        shared = pick(path, set(np.concatenate(wanted).tolist()))
+    for indices, target in zip(wanted, out, strict=True):
+        images = shared if one_pass else pick(path, set(indices.tolist()))
+        first = next(iter(images.values()))
+        box = random_box(*first.shape[:2], area=AUGMENT.area, aspect=AUGMENT.aspect, rng=rng)
+        resize_into([box.of(images[index]) for index in indices.tolist()], target)
+
+
+def pick(path: Path, indices: set[int]) -> dict[int, NDArray[np.uint8]]:
+    last, images = max(indices), {}
+    for index, frame in enumerate(decode(path)):
+        if index in indices:
+            images[index] = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+        if index == last:
+            break
+    return images
+
+
+def clips_per_cpu_second(work: Callable[[int], None], samples: int) -> float:
+    work(0)
+    start = time.process_time()
+    for sample in range(samples):
+        work(sample)
+    return 2 * samples / (time.process_time() - start)
+
+
+def generate(folder: Path, count: int) -> list[Path]:
+    rng = np.random.default_rng(0)
+    paths = []
+    for number in range(count):
+        path = folder / f"{number:03d}.mp4"
+        texture = cv2.GaussianBlur(rng.integers(0, 256, (480, 640, 3), dtype=np.uint8), (0, 0), 3).astype(np.uint8)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("h264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+            for step in range(120):
+                image = np.ascontiguousarray(texture[step : step + 240, 2 * step : 2 * step + 320])
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode())
+        paths.append(path)
+    return paths
+
+
+def main() -> None:
+    """Measure and print; see the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("--videos", type=int, default=24)
+    parser.add_argument("--samples", type=int, default=400)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    cv2.setNumThreads(0)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        if options.folder is None:
+            videos = generate(folder, options.videos)
+        else:
+            found = sorted(p for p in options.folder.rglob("*") if p.suffix in {".avi", ".mp4", ".mkv", ".webm"})
+            videos = found[:: max(1, len(found) // options.videos)][: options.videos]
+        num_fields = write_stores(folder, videos)
+        dataset = ClipDataset(
+            folder / "flow.zarr",
+            folder / "frames",
+            segments=np.arange(len(videos)),
+            chosen=ChosenStarts.from_lists([range(count) for count in num_fields]),
+            clip=CLIP,
+            augment=AUGMENT,
+        )
+        out = np.empty((2, CLIP.length, CROP_PX, CROP_PX, 3), dtype=np.uint8)
+
+        def stored(sample: int) -> None:
+            dataset.load(0, np.arange(8 * sample, 8 * sample + 8) % len(videos))
+
+        def decoded(one_pass: bool) -> Callable[[int], None]:
+            def work(sample: int) -> None:
+                row = sample % len(videos)
+                on_the_fly(videos[row], num_fields[row], sample_rng(0, 0, row), out, one_pass)
+
+            return work
+
+        # As many samples as take seconds, not minutes: decoding is the slow side.
+        few = min(len(videos), max(1, options.samples // 10))
+        rates: dict[str, Any] = {
+            "videos": len(videos),
+            "fields_median": float(np.median(num_fields)),
+            "ours": 8 * clips_per_cpu_second(stored, max(1, options.samples // 8)),
+            "pyav_one_pass": clips_per_cpu_second(decoded(True), few),
+            "pyav_per_clip": clips_per_cpu_second(decoded(False), few),
+        }
+    for other in ("pyav_one_pass", "pyav_per_clip"):
+        rates[f"ratio_{other}"] = rates["ours"] / rates[other]
+    for name, value in rates.items():
+        print(f"{name:22} {value:10.1f}")
+    if options.json:
+        options.json.write_text(json.dumps(rates, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
