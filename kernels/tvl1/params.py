@@ -5,25 +5,31 @@ from dataclasses import dataclass
 
 from kernels.errors import KernelInputError
 
+MIN_LEVEL_SIDE_PX = 16
+"""No coarser level has a side under this."""
+
 
 @dataclass(frozen=True)
 class TVL1Params:
     """Model and schedule of duality-based TV-L1 flow (Zach, Pock and Bischof 2007), in grey values of 0..255.
 
-    Equal parameters give equal numbers on every backend but `opencv`, which knows OpenCV's terms only.
+    Equal parameters give equal numbers on the backends cpp, triton and torch, up to rounding. `opencv` knows OpenCV's
+    terms only: there cubic_a, presmooth, five_point, gradient_blend and edge_sensitivity have no effect.
     """
 
-    data_weight: float = 0.15
+    data_weight: float = 0.2
     """lambda: weight of |I1(x + u) - I0(x)| against the total variation of u."""
-    theta: float = 0.2
+    theta: float = 0.3
     """Tightness of the coupling between the data step and the smoothing step."""
     tau: float = 0.25
     """Step of the dual ascent; .25 is safe, .35 diverges."""
-    levels: int = 4
+    levels: int = 5
     """Pyramid levels at most; fewer where the shorter side would fall under 16 px."""
     scale_step: float = 0.5
     """Size of a level relative to the finer one."""
-    warps: int = 4
+    presmooth: float = 0.3
+    """Gaussian before each halving: sigma in units of sqrt(1 / scale_step**2 - 1) px; 0 for none."""
+    warps: int = 3
     """Linearisations of I1 at every level."""
     median_rounds: int = 1
     """Rounds of (median, iterations) after each warp."""
@@ -32,9 +38,16 @@ class TVL1Params:
     median_px: int = 3
     """Side of the median window on u and v: 1 (none), 3 or 5."""
     epsilon: float = 0.0
-    """Iterations of a warp end when the root mean square change of the flow falls under it, in px; 0 runs them all."""
-    cubic_a: float = -0.75
+    """Iterations of a warp end when the root mean square change of the flow falls under it, in px; 0 runs them all.
+    Triton runs them all at any value: asking would stop the device."""
+    cubic_a: float = -0.6
     """Free parameter of the cubic convolution kernel used to warp (Keys 1981: -.5; OpenCV: -.75)."""
+    five_point: bool = True
+    """Image derivatives by five points, (1, -8, 0, 8, -1) / 12, rather than by central differences."""
+    gradient_blend: float = 0.5
+    """Share of I0's gradient in the linearisation, the rest is that of the warped I1 (Wedel et al. 2009: .5)."""
+    edge_sensitivity: float = 0.01
+    """alpha of g = 1 / (1 + alpha |grad I0|), the weight of the total variation at image edges; 0 for g = 1."""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -43,11 +56,14 @@ class TVL1Params:
             ("tau", 1e-3, 0.25),
             ("levels", 1, 64),
             ("scale_step", 0.3, 0.95),
+            ("presmooth", 0.0, 2.0),
             ("warps", 1, 1000),
             ("median_rounds", 1, 1000),
             ("iterations", 0, 100_000),
             ("epsilon", 0.0, 10.0),
             ("cubic_a", -1.0, 0.0),
+            ("gradient_blend", 0.0, 1.0),
+            ("edge_sensitivity", 0.0, 10.0),
         ):
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
@@ -56,11 +72,35 @@ class TVL1Params:
             raise KernelInputError(f"TVL1Params.median_px is {self.median_px}, it must be 1 (no median), 3 or 5")
 
 
+def level_sizes(height: int, width: int, params: TVL1Params) -> list[tuple[int, int]]:
+    """(height, width) of every pyramid level, finest first; sides round half to even as in OpenCV."""
+    sizes = [(height, width)]
+    while len(sizes) < params.levels:
+        coarser = (round(sizes[-1][0] * params.scale_step), round(sizes[-1][1] * params.scale_step))
+        if min(coarser) < MIN_LEVEL_SIDE_PX:
+            break
+        sizes.append(coarser)
+    return sizes
+
+
 PRESETS: dict[str, TVL1Params] = {
     "opencv": TVL1Params(
-        theta=0.3, levels=5, scale_step=0.8, warps=5, median_rounds=10, iterations=30, median_px=5, epsilon=0.01
+        data_weight=0.15,
+        levels=5,
+        scale_step=0.8,
+        presmooth=0.0,
+        warps=5,
+        median_rounds=10,
+        iterations=30,
+        median_px=5,
+        epsilon=0.01,
+        cubic_a=-0.75,
+        five_point=False,
+        gradient_blend=0.0,
+        edge_sensitivity=0.0,
     ),
-    "accurate": TVL1Params(theta=0.3, levels=6, scale_step=0.7, warps=5, iterations=30),
+    "accurate": TVL1Params(levels=7, scale_step=0.7, warps=4),
     "balanced": TVL1Params(),
-    "fast": TVL1Params(warps=3, iterations=20, cubic_a=-0.5),
+    "fast": TVL1Params(theta=0.4, warps=2, iterations=15),
 }
+"""docs/tvl1.md has the measured error and speed of each; benchmarks/tvl1.py measures them again."""

@@ -4,7 +4,7 @@
 // same computation in plain torch; the names agree.
 //
 // Iterations run as a wavefront over rows: iteration k works one row behind iteration k-1, so that the rows in flight
-// stay in the L2 cache while all iterations of a round pass over them. The order of reads and writes within a row makes
+// stay in the L2 cache while WAVE iterations pass over them. The order of reads and writes within a row makes
 // this exact: the numbers are those of one iteration after the other.
 
 #include <algorithm>
@@ -41,6 +41,7 @@ namespace {
 constexpr int LANES = 16;          // floats of the widest vector
 constexpr int MARGIN = 4;          // replicated border of the second image, for the taps of the warp
 constexpr int MIN_SIDE = 16;       // of a coarser level
+constexpr int WAVE = 8;             // iterations that follow each other through the rows
 constexpr float EDGE_STEPS = 64;   // 1/g - 1 is kept in steps of 1/64, at most 255 of them
 
 typedef float f4 __attribute__((vector_size(16)));
@@ -182,9 +183,12 @@ float step_at(const Fields &f, Step s, int y, int columns, bool measure) {
 
 void iterate(const Fields &f, Step s, int iterations) {
     const int columns = round_up(f.width, LANES);
-    for (int time = 0; time < f.height + iterations; ++time)
-        for (int k = std::max(0, time - f.height); k < iterations && k <= time; ++k)
-            step_at(f, s, time - k, columns, false);
+    for (int done = 0; done < iterations; done += WAVE) {
+        const int depth = std::min(WAVE, iterations - done);
+        for (int time = 0; time < f.height + depth; ++time)
+            for (int k = std::max(0, time - f.height); k < depth && k <= time; ++k)
+                step_at(f, s, time - k, columns, false);
+    }
 }
 
 // One iteration after the other until the mean squared change falls under `enough`; true where it did.
@@ -245,7 +249,7 @@ struct Landing {
     }
 };
 
-CLONES void land(const Image &second, const Taps &taps, const float *u, const float *v, int y, int32_t *__restrict offset,
+CLONES void land(const Image &second, const float *u, const float *v, int y, int32_t *__restrict offset,
                  float *__restrict fraction_x, float *__restrict fraction_y, float *__restrict inside) {
     const float right = second.width - 1, bottom = second.height - 1;
     const int stride = second.stride;
@@ -649,7 +653,7 @@ class Pair {
         float *fraction_y = landing.sampled.data();  // dead before sampled is written
         for (int y = 0; y < f.height; ++y) {
             const ptrdiff_t o = (ptrdiff_t)y * f.stride, c = (ptrdiff_t)y * f.width;
-            land(seconds[l], taps, f.u + o, f.v + o, y, landing.offset.data(), landing.fraction_x.data(), fraction_y,
+            land(seconds[l], f.u + o, f.v + o, y, landing.offset.data(), landing.fraction_x.data(), fraction_y,
                  landing.inside.data());
             for (int k = 0; k < 4; ++k) {
                 const float w[4] = {taps.value[0][k], taps.value[1][k], taps.value[2][k], taps.value[3][k]};

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     Grey = np.ndarray | torch.Tensor
 
 
+MAX_GREY = 1e4
+"""Beyond it a float frame is no grey image; the compiled backends count on finite arithmetic."""
+
+
 def is_torch(array: object) -> bool:
     """True for a torch tensor, without importing torch."""
     return type(array).__module__.partition(".")[0] == "torch" and hasattr(array, "is_cuda")
@@ -54,3 +58,5 @@ def check_pair(first_BHW: Grey, second_BHW: Grey, *, min_side_px: int = 1) -> No
                 raise KernelInputError(
                     f"{side} has NaN or infinite values (min {low}, max {high}), expected finite grey values 0..255"
                 )
+            if max(-low, high) > MAX_GREY:
+                raise KernelInputError(f"{side} has values of {low} to {high}, expected grey values 0..255: rescale it")
