@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from flows import settings
+from flows import processes, settings
 from mscl.errors import UserError
 from mscl.progress import Progress
+
+_STOP_SECONDS = 20.0
 
 
 def api_url() -> str:
@@ -39,7 +42,8 @@ def is_healthy(url: str, *, timeout_seconds: float = 3.0) -> bool:
 def ensure_server(progress: Progress, *, timeout_seconds: float = 180.0) -> str:
     """Address of an API that answers; starts a background server on loopback when none does.
 
-    Sets `PREFECT_API_URL` for this process, so that flows run against it.
+    Sets `PREFECT_API_URL` for this process, so that flows run against it. The server outlives this process
+    and Ctrl-C in its terminal; `stop_server` ends it. Of two commands that need it at once, one starts it.
 
     Raises:
         UserError: the address is not ours to start a server on, or it did not come up.
@@ -52,42 +56,64 @@ def ensure_server(progress: Progress, *, timeout_seconds: float = 180.0) -> str:
             raise UserError(
                 f"no Prefect API answers at {url}; check PREFECT_API_URL and the network, or use --no-prefect"
             )
-        _start(url, progress, timeout_seconds)
+        with open(home() / "server.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not is_healthy(url):
+                _start(url, progress, timeout_seconds)
     os.environ["PREFECT_API_URL"] = url
     return url
 
 
+def server_pid() -> int | None:
+    """Process id of our background server, if it runs; also of one that `prefect server start --background` started."""
+    return processes.running(_pid_file(), "prefect", "server")
+
+
 def stop_server() -> bool:
-    """Stop the background server that `ensure_server` started; False when there was none."""
+    """Stop the background server; False when there was none. A pid file of a killed server is removed."""
     settings.apply()
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "server", "stop"], capture_output=True, text=True, check=False
-    )
-    return done.returncode == 0 and "not" not in done.stdout.lower()
+    pid = server_pid()
+    if pid is not None:
+        processes.end(pid, grace_seconds=_STOP_SECONDS)
+    _pid_file().unlink(missing_ok=True)
+    return pid is not None
+
+
+def home() -> Path:
+    """Prefect's folder: database, logs, pid files."""
+    folder = Path(os.environ["PREFECT_HOME"]).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _pid_file() -> Path:
+    return home() / "server.pid"  # the name that `prefect server stop` looks for
 
 
 def _start(url: str, progress: Progress, timeout_seconds: float) -> None:
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 4200
-    command = [sys.executable, "-m", "prefect", "server", "start", "--background", "--host", host, "--port", str(port)]
-    # A server's own settings must not point it at an API; and a stale pid file of a killed one must not stop it.
+    log = home() / "server.log"
+    # A server must not be pointed at an API, itself or another.
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    subprocess.run([sys.executable, "-m", "prefect", "server", "stop"], capture_output=True, env=environment, check=False)
     progress.start("Starting the Prefect server", None, "s")
-    started = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if started.returncode:
-        raise UserError(
-            f"the Prefect server did not start at {url}: {(started.stderr or started.stdout).strip()[-500:]}; "
-            "free the port, set PREFECT_API_URL to another one, or use --no-prefect"
-        )
+    # Not `--background`: that one stays in our terminal's process group, where Ctrl-C ends it, and keeps no log.
+    server = processes.start(
+        [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)],
+        pid_file=_pid_file(), log=log, environment=environment,
+    )  # fmt: skip
     deadline = time.monotonic() + timeout_seconds
     while not is_healthy(url):
-        if time.monotonic() > deadline:
+        code = server.poll()
+        if code is not None or time.monotonic() > deadline:
+            stop_server()
+            what = f"ended with code {code}" if code is not None else f"gave no answer within {timeout_seconds:.0f} s"
+            last = " ".join(log.read_text(errors="replace").split())[-300:]
             raise UserError(
-                f"the Prefect server at {url} gave no answer within {timeout_seconds:.0f} s; see "
-                f"{os.environ['PREFECT_HOME']}, or use --no-prefect"
+                f"the Prefect server at {url} {what}: {last} (log: {log}). "
+                "Free the port, set PREFECT_API_URL to another one, or use --no-prefect"
             )
-        time.sleep(0.5)
+        time.sleep(0.25)
         progress.advance(0)
     progress.done()
 

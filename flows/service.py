@@ -1,24 +1,34 @@
-"""`mscl up`, `mscl down`, `mscl status`: the local Prefect server, work pool, deployments and worker."""
+"""`mscl up`, `mscl down`, `mscl status`: the local Prefect server, work pool, deployments, worker and automation."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 
-from flows import settings
-from flows.server import api_url, ensure_server, is_healthy, stop_server, ui_url
+from flows import processes, settings
+from flows.server import api_url, ensure_server, home, is_healthy, server_pid, stop_server, ui_url
 from mscl.errors import UserError
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.events.schemas.automations import AutomationCore
 
 console = Console()
 POOL = "mscl"
+AUTOMATION = "mscl: runs whose process died"
+SILENCE_SECONDS = 90
+"""Three heartbeats; a shorter time would mark healthy runs as crashed."""
+_ENDINGS = ("Completed", "Failed", "Cancelled", "Crashed")
+_WORKER_GRACE_SECONDS = 40.0
 
 
 def register(app: typer.Typer) -> None:
@@ -28,76 +38,182 @@ def register(app: typer.Typer) -> None:
 
 
 def up() -> None:
-    """Start what deployments need: server, work pool, deployments, one worker. Again: only what is missing."""
+    """Start what deployments need: server, work pool, worker, deployments. Again: only what is missing.
+
+    Relative paths in a run's parameters are relative to the folder where this was started last.
+    """
     from flows.progress import ConsoleProgress
 
     ensure_server(ConsoleProgress(console))
-    _prefect("work-pool", "create", POOL, "--type", "process", "--overwrite")
-    with_file = files("flows") / "prefect.yaml"
-    _prefect("--no-prompt", "deploy", "--all", "--prefect-file", str(with_file))
-    pid = _worker_pid()
-    if pid is None:
-        log = _home() / "mscl-worker.log"
-        with open(log, "ab") as out:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"],
-                stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
-        _pid_file().write_text(str(worker.pid))
-        console.print(f"worker started (log: {log})", highlight=False)
-    console.print(f"Prefect UI: {ui_url()}\nRun: prefect deployment run full/full -p preset=demo ...", highlight=False)
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        _make_pool(client)
+        if _worker_pid() is None:
+            _start_worker()
+        console.print(f"worker       process {_worker_pid()}, log {_worker_log()}", highlight=False, soft_wrap=True)
+        _deploy()
+        names = _refuse_unknown_parameters(client)
+        _automate(client)
+    console.print(f"deployments  {', '.join(names)}", highlight=False, soft_wrap=True)
+    console.print(f"Prefect UI   {ui_url()}", highlight=False)
+    console.print("Run          prefect deployment run full/full -p preset=demo -p workspace=...", highlight=False)
 
 
 def down() -> None:
-    """Stop the worker and the server that `mscl up` or `mscl run` started."""
+    """Stop the worker, the runs it works on, and the server that `mscl up` or `mscl run` started."""
     settings.apply()
     pid = _worker_pid()
     if pid is not None:
-        os.kill(pid, signal.SIGTERM)
-        for _ in range(200):
-            if _worker_pid() is None:
-                break
-            time.sleep(0.1)
-        else:
-            os.killpg(pid, signal.SIGKILL)
-        console.print("worker stopped")
+        # The worker first, while the server can be told how its runs ended.
+        processes.end(pid, grace_seconds=_WORKER_GRACE_SECONDS)
+    console.print("worker stopped" if pid is not None else "no worker was running")
     _pid_file().unlink(missing_ok=True)
-    stop_server()
-    console.print("server stopped" if not is_healthy(api_url()) else f"a server we did not start answers at {api_url()}")
+    stopped = stop_server()
+    if is_healthy(api_url()):
+        console.print(f"the server at {api_url()} is not ours and goes on", highlight=False)
+    else:
+        console.print("server stopped" if stopped else "no server was running")
 
 
 def status() -> None:
-    """Whether server and worker are there."""
+    """Whether server, worker and deployments are there. Exit code 1 if one is not."""
     settings.apply()
-    healthy = is_healthy(api_url())
-    console.print(f"server  {'answers' if healthy else 'no answer'} at {api_url()}", highlight=False)
-    pid = _worker_pid()
-    console.print(f"worker  {f'process {pid}' if pid else 'not running'}", highlight=False)
-    if not healthy:
+    url = api_url()
+    healthy = is_healthy(url)
+    pid, worker = server_pid(), _worker_pid()
+    whose = f"process {pid}" if pid is not None else "not started by us"
+    answer = f"answers at {url} ({whose})" if healthy else f"no answer at {url}"
+    console.print(f"server       {answer}", highlight=False)
+    console.print(f"worker       {f'process {worker}' if worker is not None else 'not running'}", highlight=False)
+    names: list[str] = []
+    if healthy:
+        os.environ["PREFECT_API_URL"] = url
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            names = [deployment["name"] for deployment in _deployments(client)]
+        shown = ", ".join(names) or "none; `mscl up` makes them"
+        console.print(f"deployments  {shown}", highlight=False, soft_wrap=True)
+        console.print(f"Prefect UI   {ui_url()}", highlight=False)
+    if not (healthy and worker is not None and names):
         raise typer.Exit(1)
 
 
-def _prefect(*arguments: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "prefect", *arguments], capture_output=True, text=True, check=False)
+def _make_pool(client: SyncPrefectClient) -> None:
+    """The work pool; one that is there stays as it is, for somebody may have changed its job template."""
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectNotFound
+    from prefect.workers.process import ProcessWorker
+
+    try:
+        kind = client.read_work_pool(POOL).type
+    except ObjectNotFound:
+        template = ProcessWorker.get_default_base_job_template()
+        client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template))
+        return
+    if kind != ProcessWorker.type:
+        raise UserError(
+            f"work pool {POOL!r} at {api_url()} is of type {kind!r}, and `mscl up` starts a process worker; "
+            f"start a worker of that type (`prefect worker start --pool {POOL}`) and deploy with `prefect deploy --all`"
+        )
+
+
+def _deploy() -> None:
+    """Prefect's own command on the file that is installed with the package."""
+    command = ("--no-prompt", "deploy", "--all", "--prefect-file", str(files("flows") / "prefect.yaml"))
+    # The deployments run where PWD says, and a shell's PWD need not be where this process is.
+    environment = os.environ | {"PWD": str(Path.cwd())}
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", *command], capture_output=True, text=True, check=False, env=environment
+    )
     if done.returncode:
-        raise UserError(f"prefect {' '.join(arguments)} failed: {(done.stderr or done.stdout).strip()[-800:]}")
+        last = " ".join((done.stderr or done.stdout).split())[-800:]
+        raise UserError(f"`prefect {' '.join(command)}` failed: {last}")
 
 
-def _home() -> Path:
-    home = Path(os.environ["PREFECT_HOME"]).expanduser()
-    home.mkdir(parents=True, exist_ok=True)
-    return home
+def _refuse_unknown_parameters(client: SyncPrefectClient) -> list[str]:
+    """Close the parameter forms, and name the deployments.
+
+    The schema that Prefect makes of a flow leaves room for any further name at the top, and a run that is given one
+    through the API crashes before it starts. Closed, the API refuses it and says which name it was.
+    """
+    names = []
+    for deployment in _deployments(client):
+        schema = deployment["parameter_openapi_schema"] | {"additionalProperties": False}
+        change = {"parameter_openapi_schema": schema}
+        answer = client.request("PATCH", "/deployments/{id}", path_params={"id": deployment["id"]}, json=change)
+        answer.raise_for_status()
+        names.append(deployment["name"])
+    return names
 
 
-def _pid_file() -> Path:
-    return _home() / "mscl-worker.pid"
+def _deployments(client: SyncPrefectClient) -> list[dict[str, Any]]:
+    """Deployments of our work pool, as the API tells them."""
+    answer = client.request("POST", "/deployments/filter", json={"work_pools": {"name": {"any_": [POOL]}}})
+    answer.raise_for_status()
+    found: list[dict[str, Any]] = answer.json()
+    return found
+
+
+def _automate(client: SyncPrefectClient) -> None:
+    """Runs that have gone silent are marked Crashed; what an earlier version made is brought up to date."""
+    wanted = _automation()
+    found = client.read_automations_by_name(AUTOMATION)
+    if found:
+        client.update_automation(found[0].id, wanted)
+    else:
+        client.create_automation(wanted)
+
+
+def _automation() -> AutomationCore:
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+    from prefect.events.schemas.events import ResourceSpecification
+
+    heartbeat = "prefect.flow-run.heartbeat"
+    trigger = EventTrigger(
+        posture=Posture.Proactive,
+        match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+        match_related=ResourceSpecification(
+            {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{settings.TAG}"}
+        ),
+        after={heartbeat},
+        expect={heartbeat, *(f"prefect.flow-run.{state}" for state in _ENDINGS)},
+        for_each={"prefect.resource.id"},
+        threshold=1,
+        within=timedelta(seconds=SILENCE_SECONDS),
+    )
+    message = f"No heartbeat for {SILENCE_SECONDS} s: the process is gone. Run it again; it continues where it ended."
+    return AutomationCore(
+        name=AUTOMATION,
+        description="Marks runs as crashed whose process was killed, so that they do not look alive for ever.",
+        trigger=trigger,
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=message)],
+    )
+
+
+def _start_worker() -> None:
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+    worker = processes.start(command, pid_file=_pid_file(), log=_worker_log())
+    time.sleep(0.5)  # a command that cannot even start ends within this time
+    if worker.poll() is not None:
+        raise UserError(f"the worker ended at once with code {worker.returncode}; see {_worker_log()}")
 
 
 def _worker_pid() -> int | None:
-    """Process id of our worker, if it runs; the command line is looked at, for ids are used again."""
-    try:
-        pid = int(_pid_file().read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ValueError, ProcessLookupError):
+    """Process id of our worker. One that works for another server than ours is ended: nobody else would."""
+    pid = processes.running(_pid_file(), "prefect", "worker")
+    if pid is not None and processes.variable(pid, "PREFECT_API_URL") not in (None, api_url()):
+        processes.end(pid, grace_seconds=_WORKER_GRACE_SECONDS)
         return None
-    return pid if b"worker" in command else None
+    return pid
+
+
+def _pid_file() -> Path:
+    return home() / "mscl-worker.pid"
+
+
+def _worker_log() -> Path:
+    return home() / "mscl-worker.log"

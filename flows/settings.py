@@ -10,6 +10,8 @@ from pathlib import Path
 
 API_URL = "http://127.0.0.1:4200/api"
 HOME = "~/.mscl/prefect"
+TAG = "mscl"
+"""On every run of ours; the automation for killed runs looks at no others, for theirs may beat more slowly."""
 
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -123,7 +123,7 @@ class Workspace:
 
         With `on_wait=None` a taken folder raises `LockedError` at once.
         """
-        self._make()
+        self.prepare()
         locks = self.root / _LOCKS
         locks.mkdir(exist_ok=True)
         with open(locks / f"{stage}-{key}", "w") as lock:
@@ -238,7 +238,12 @@ class Workspace:
             freed += size
         return freed
 
-    def _make(self) -> None:
+    def prepare(self) -> None:
+        """Make the folder, if it is not there.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             (self.root / _MARK).touch()
