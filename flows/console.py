@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +14,8 @@ from flows import service, settings, tools, workspace_commands
 from flows.options import Overrides, PresetArgument, WorkspaceOption
 
 console = Console()
+# Typer carries a click of its own and gives its base of usage errors no public name.
+_USAGE_ERROR: Any = typer.BadParameter.__base__
 app = typer.Typer(
     help="From a folder of videos to a motion-sensitive video encoder and its scores.",
     no_args_is_help=True,
@@ -31,7 +33,7 @@ def run(
     preset: PresetArgument,
     overrides: Overrides = None,
     workspace: WorkspaceOption = Path("workspace"),
-    prefect: Annotated[bool, typer.Option(help="Show the run in the Prefect UI; starts a server if none answers.")] = True,
+    prefect: Annotated[bool, typer.Option(help="Show the run in the Prefect UI; a server is started if need be.")] = True,
     force: Annotated[list[str] | None, typer.Option(help="Stage to compute again although it is done.")] = None,
 ) -> None:
     """Run the pipeline: every stage that is not done yet.
@@ -54,11 +56,14 @@ def run(
         from flows.server import ensure_server, ui_url
 
         ensure_server(ConsoleProgress(console))
+        from prefect import tags
+
         from flows.pipeline import full
 
         console.print(f"Prefect UI: {ui_url()}", highlight=False)
         sections = {name: getattr(config, name) for name in ExperimentConfig.model_fields}
-        outcomes = full(workspace=str(place.root), preset=preset_for_flow(preset), **sections, force=force or [])
+        with tags(settings.TAG):
+            outcomes = full(workspace=str(place.root), preset=preset_for_flow(preset), **sections, force=force or [])
     else:
         outcomes = run_pipeline(
             place, config, progress=ConsoleProgress(console), force=force or [],
@@ -102,23 +107,19 @@ def preset_for_flow(preset: str) -> str:
 def main() -> None:
     """Entry point: user errors are one clear line and exit code 2; Ctrl-C says how to go on."""
     settings.apply()
-    import click
-
     from kernels.errors import KernelInputError
     from mscl.errors import UserError
     from storage.errors import StorageError
 
     try:
         code = app(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        code = done.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
     except (UserError, StorageError, KernelInputError) as error:
         Console(stderr=True).print(f"mscl: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         code = 2
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         Console(stderr=True).print("\nmscl: stopped; the same command continues where this one ended.")
         code = 130
+    except _USAGE_ERROR as error:
+        error.show()
+        code = error.exit_code
     sys.exit(code if isinstance(code, int) else 0)

@@ -7,28 +7,35 @@ The workspace's files decide what is done; Prefect's result cache is off.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from prefect import Flow, flow, task
+from prefect import Flow, flow, tags, task
 from prefect.cache_policies import NO_CACHE
-from pydantic import Field
+from prefect.logging import get_run_logger
 
 from flows.artifacts import publish_stage, publish_summary
 from flows.progress import ArtifactProgress, Both, ConsoleProgress
+from flows.settings import TAG
+from flows.slots import workspace_slot
 from mscl.config import (
-    ClipConfig, DataConfig, EmbedConfig, ExperimentConfig, FinetuneConfig, FlowConfig, MotionConfig, PretrainConfig,
-    ProbeConfig, RetrieveConfig, RuntimeConfig, ScreenConfig, build_config, load_config, merge_section,
+    ClipConfig,
+    DataConfig,
+    EmbedConfig,
+    ExperimentConfig,
+    FinetuneConfig,
+    FlowConfig,
+    MotionConfig,
+    PretrainConfig,
+    ProbeConfig,
+    RetrieveConfig,
+    RuntimeConfig,
+    ScreenConfig,
+    build_config,
+    load_config,
+    merge_section,
 )  # fmt: skip
-from mscl.stages import BY_NAME, PIPELINE, Outcome, Stage, execute, latest_inputs, pipeline_inputs
+from mscl.stages import BY_NAME, PIPELINE, Outcome, Stage, execute, latest_inputs, pipeline_inputs, stage_named
 from storage.workspace import Result, Workspace
-
-Folder = Annotated[str, Field(description="Workspace: the folder of all results.")]
-Preset = Annotated[str, Field(description="Preset, or a YAML file that the worker can read.")]
-Inputs = Annotated[
-    dict[str, str] | None, Field(description="Stage -> key of the result to read; others: the latest finished one.")
-]
-Force = Annotated[bool, Field(description="Compute again even where a finished result is there.")]
-ForceStages = Annotated[list[str] | None, Field(description="Stages to compute again even where they are done.")]
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="{stage_name}")
@@ -54,8 +61,8 @@ def _stage_flow(stage: Stage) -> Flow[..., Outcome]:
     """The flow of one stage."""
 
     def run(
-        workspace: Folder = "workspace",
-        preset: Preset = "demo",
+        workspace: str = "workspace",
+        preset: str = "demo",
         data: DataConfig | None = None,
         flow: FlowConfig | None = None,
         motion: MotionConfig | None = None,
@@ -67,16 +74,24 @@ def _stage_flow(stage: Stage) -> Flow[..., Outcome]:
         retrieve: RetrieveConfig | None = None,
         finetune: FinetuneConfig | None = None,
         runtime: RuntimeConfig | None = None,
-        inputs: Inputs = None,
-        force: Force = False,
+        inputs: dict[str, str] | None = None,
+        force: bool = False,
     ) -> Outcome:
+        """One stage on its inputs. In a section, names left out keep the preset's value.
+
+        Args:
+            workspace: Folder of all results; a relative path counts from where the deployment was made.
+            preset: Preset, or a YAML file that the worker can read.
+            inputs: Stage -> key of the result to read; for others the latest finished results that fit together.
+            force: Compute again even where a finished result is there.
+        """
         config = resolve(preset, locals())
         place = Workspace(workspace)
-        return compute(stage.name, place, config, latest_inputs(place, stage, given=inputs or {}), force)
+        with workspace_slot(place, say=_say):
+            return compute(stage.name, place, config, latest_inputs(place, stage, given=inputs or {}), force)
 
     run.__name__ = stage.name
-    run.__doc__ = stage.summary
-    return flow(name=stage.name, flow_run_name=stage.name, persist_result=False)(run)
+    return flow(name=stage.name, flow_run_name=stage.name, description=stage.summary, persist_result=False)(run)
 
 
 ingest = _stage_flow(BY_NAME["ingest"])
@@ -96,10 +111,15 @@ STAGE_FLOWS = {
 }  # fmt: skip
 
 
-@flow(name="full", flow_run_name="full-{preset}", persist_result=False)
+@flow(
+    name="full",
+    flow_run_name="full-{preset}",
+    description="Videos in, encoder and scores out: every stage that is not done yet, in order.",
+    persist_result=False,
+)
 def full(
-    workspace: Folder = "workspace",
-    preset: Preset = "demo",
+    workspace: str = "workspace",
+    preset: str = "demo",
     data: DataConfig | None = None,
     flow: FlowConfig | None = None,
     motion: MotionConfig | None = None,
@@ -111,16 +131,31 @@ def full(
     retrieve: RetrieveConfig | None = None,
     finetune: FinetuneConfig | None = None,
     runtime: RuntimeConfig | None = None,
-    force: ForceStages = None,
+    force: list[str] | None = None,
 ) -> dict[str, Outcome]:
-    """From videos to a pre-trained encoder and its scores: every stage that is not done yet, in order."""
+    """From videos to a pre-trained encoder and its scores. In a section, names left out keep the preset's value.
+
+    Args:
+        workspace: Folder of all results; a relative path counts from where the deployment was made.
+        preset: Preset, or a YAML file that the worker can read.
+        force: Stages to compute again even where they are done.
+    """
     config = resolve(preset, locals())
+    for name in force or []:
+        stage_named(name)
     sections = {name: getattr(config, name) for name in ExperimentConfig.model_fields}
     outcomes: dict[str, Outcome] = {}
-    for stage in PIPELINE:
-        keys = {name: result.key for name, result in pipeline_inputs(stage, outcomes).items()}
-        outcomes[stage.name] = STAGE_FLOWS[stage.name](
-            workspace=workspace, preset=preset, **sections, inputs=keys, force=stage.name in (force or [])
-        )
+    # Subflows do not inherit the tags of their deployment's run, and the automation goes by them.
+    with workspace_slot(Workspace(workspace), say=_say), tags(TAG):
+        for stage in PIPELINE:
+            keys = {name: result.key for name, result in pipeline_inputs(stage, outcomes).items()}
+            outcomes[stage.name] = STAGE_FLOWS[stage.name](
+                workspace=workspace, preset=preset, **sections, inputs=keys, force=stage.name in (force or [])
+            )
     publish_summary(outcomes)
     return outcomes
+
+
+def _say(message: str) -> None:
+    ConsoleProgress().say(message)
+    get_run_logger().info(message)
