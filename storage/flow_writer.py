@@ -1,0 +1,190 @@
+"""Writing a flow store: metadata first, then whole shards by any number of writers, then the side tables.
+
+A shard is one Zarr shard file. Its preamble says what Zarr's array cannot: the valid size and the largest radius of
+every field, and what quantising cost. `finalise_flow_store` gathers the preambles into arrays beside `flow`.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numcodecs import zstd
+
+from storage.atomic import write_atomic
+from storage.blocks import PREFIX_NBYTES, block_nbytes, pack_arrays, unpack_arrays
+from storage.commits import WrittenShard
+from storage.errors import DamagedError, StorageError
+from storage.flow_spec import ARRAY, FlowSpec, flow_metadata, group_metadata, quantise, read_spec, shard_key
+from storage.shards import ShardFile, pack_shard
+from storage.zarr_files import write_group_metadata, write_json, write_rows, write_vector
+
+Fields = npt.NDArray[np.float32] | Iterable[npt.NDArray[np.float32]]
+Tables = dict[str, npt.NDArray[Any]]
+
+
+def create_flow_store(folder: Path, spec: FlowSpec) -> dict[str, str]:
+    """Write the metadata of an empty store; shards that lie there already stay.
+
+    Returns:
+        sha256 by path relative to `folder.parent`, here and in all functions of the stores.
+    """
+    (folder / ARRAY).mkdir(parents=True, exist_ok=True)
+    return {
+        f"{folder.name}/{ARRAY}/zarr.json": write_json(folder / ARRAY / "zarr.json", flow_metadata(spec)),
+        f"{folder.name}/zarr.json": write_group_metadata(folder, group_metadata(spec, {})),
+    }
+
+
+class FlowShardWriter:
+    """Writes one shard: `add` its segments in order, then `commit`. Nothing is on disk before `commit`.
+
+    Fields are quantised and compressed as they come, so that a shard never lies in memory uncompressed.
+    """
+
+    def __init__(self, folder: Path, shard: int) -> None:
+        self._folder = folder
+        self._spec = spec = read_spec(folder)
+        self._shard = shard
+        self._segments = spec.shard_segments(shard)
+        self._added = 0
+        self._chunks: list[bytes | None] = [None] * spec.num_chunks
+        self._block_2HW = np.empty(spec.block_shape, spec.codes.numpy_dtype)
+        self._block_size: tuple[int, int] | None = None
+        count = spec.segments_per_shard
+        self._sizes = {name: np.zeros(count, np.int32) for name in ("num_fields", "height", "width")}
+        self._radius_max = np.full((count, spec.max_fields), np.nan, np.float32)
+        self._error_sum_px = 0.0
+        self._error_max_px = 0.0
+        self._num_vectors = 0
+        self._num_clipped = 0
+
+    def add(self, fields: Fields | None) -> None:
+        """Add the next segment: (M, H, W, 2) px or any iterable of (H, W, 2), all of one size; None: no fields.
+
+        Raises:
+            StorageError: sizes that do not fit the store or each other, NaN, one segment too many.
+        """
+        if self._added >= len(self._segments):
+            raise StorageError(f"shard {self._shard} has {len(self._segments)} segments, got one more")
+        local = self._added
+        self._added += 1
+        for index, field_HW2 in enumerate(() if fields is None else fields):
+            self._add_field(local, index, np.asarray(field_HW2, np.float32))
+
+    def _add_field(self, local: int, index: int, field_HW2: npt.NDArray[np.float32]) -> None:
+        spec = self._spec
+        segment = self._segments[local]
+        if field_HW2.ndim != 3 or field_HW2.shape[2] != 2 or 0 in field_HW2.shape:
+            raise StorageError(f"segment {segment}: a flow field has shape {field_HW2.shape}, expected (H, W, 2)")
+        height, width, _ = field_HW2.shape
+        if index >= spec.max_fields:
+            raise StorageError(f"segment {segment} has more than the {spec.max_fields} fields the store was made for")
+        if height > spec.height or width > spec.width:
+            raise StorageError(
+                f"segment {segment}: field of {height}x{width} px does not fit the grid of {spec.height}x{spec.width}"
+            )
+        known = int(self._sizes["height"][local]), int(self._sizes["width"][local])
+        if index > 0 and known != (height, width):
+            raise StorageError(f"segment {segment}: field {index} has {height}x{width} px, those before {known}")
+        if self._block_size != (height, width):
+            self._block_2HW.fill(spec.codes.fill)
+            self._block_size = height, width
+        try:
+            clipped, error_sum_px, error_max_px = quantise(field_HW2, spec.codes, self._block_2HW)
+        except StorageError as error:
+            raise StorageError(f"segment {segment}, field {index}: {error}") from error
+        self._chunks[local * spec.max_fields + index] = zstd.compress(self._block_2HW, 1, True)
+        self._sizes["num_fields"][local] = index + 1
+        self._sizes["height"][local] = height
+        self._sizes["width"][local] = width
+        valid_2HW = self._block_2HW[:, :height, :width].astype(np.float32)
+        np.multiply(valid_2HW, valid_2HW, out=valid_2HW)
+        self._radius_max[local, index] = np.sqrt((valid_2HW[0] + valid_2HW[1]).max()) / spec.codes.steps_per_px
+        self._error_sum_px += error_sum_px
+        self._error_max_px = max(self._error_max_px, error_max_px)
+        self._num_vectors += height * width
+        self._num_clipped += clipped
+
+    def commit(self) -> WrittenShard:
+        """Write the shard so that it appears whole or not at all; append the result to the commit log afterwards.
+
+        Raises:
+            StorageError: segments are missing, or the disk refuses.
+        """
+        if self._added != len(self._segments):
+            raise StorageError(f"shard {self._shard} has {len(self._segments)} segments, only {self._added} were added")
+        tables = {
+            **self._sizes,
+            "radius_max": self._radius_max,
+            "error_px": np.array([self._error_sum_px, self._error_max_px]),
+            "counts": np.array([self._num_vectors, self._num_clipped], np.int64),
+        }
+        key = shard_key(self._shard)
+        digest = write_atomic(self._folder / key, pack_shard(self._chunks, preamble=pack_arrays(tables)))
+        info: dict[str, int | float] = {
+            "num_fields": int(self._sizes["num_fields"].sum()),
+            "num_clipped": self._num_clipped,
+            "num_bytes": sum(len(chunk) for chunk in self._chunks if chunk is not None),
+        }
+        return WrittenShard({f"{self._folder.name}/{key}": digest}, info)
+
+
+def write_flow_shard(folder: Path, shard: int, fields: Iterable[Fields | None]) -> WrittenShard:
+    """Write `shard` from the fields of its segments, in order; see `FlowShardWriter`."""
+    writer = FlowShardWriter(folder, shard)
+    for segment_fields in fields:
+        writer.add(segment_fields)
+    return writer.commit()
+
+
+def read_preamble(shard_file: ShardFile) -> Tables:
+    """What the shard says about itself; DamagedError where it does not say it."""
+    where = f"{shard_file.path}, preamble"
+    nbytes = block_nbytes(shard_file.read_range(0, PREFIX_NBYTES), where=where)
+    if nbytes > shard_file.data_nbytes:
+        raise DamagedError(f"{where}: {nbytes} bytes promised, {shard_file.data_nbytes} there")
+    return unpack_arrays(shard_file.read_range(0, nbytes), where=where)
+
+
+def finalise_flow_store(folder: Path) -> dict[str, str]:
+    """Write `num_fields`, `height`, `width` (segment), `radius_max` (segment, field), the measured quantisation error.
+
+    Readers open a store that is finalised. Doing it again gives the same files.
+
+    Raises:
+        DamagedError: a shard is missing or damaged.
+    """
+    spec = read_spec(folder)
+    vectors = {name: np.zeros(spec.segments, np.int32) for name in ("num_fields", "height", "width")}
+    radius_max = np.full((spec.segments, spec.max_fields), np.nan, np.float32)
+    error_sum_px, error_max_px, num_vectors, num_clipped = 0.0, 0.0, 0, 0
+    for shard in range(spec.num_shards):
+        segments = spec.shard_segments(shard)
+        place = slice(segments.start, segments.stop)
+        shard_file = ShardFile(folder / shard_key(shard), spec.num_chunks)
+        try:
+            tables = read_preamble(shard_file)
+        finally:
+            shard_file.close()
+        for name, vector in vectors.items():
+            vector[place] = tables[name][: len(segments)]
+        radius_max[place] = tables["radius_max"][: len(segments)]
+        error_sum_px += float(tables["error_px"][0])
+        error_max_px = max(error_max_px, float(tables["error_px"][1]))
+        num_vectors += int(tables["counts"][0])
+        num_clipped += int(tables["counts"][1])
+    digests: dict[str, str] = {}
+    for name, vector in vectors.items():
+        digests |= write_vector(folder, name, vector)
+    digests |= write_rows(folder, "radius_max", radius_max)
+    measured = {
+        "mean_epe_px": error_sum_px / max(num_vectors, 1),
+        "max_epe_px": error_max_px,
+        "num_vectors": num_vectors,
+        "num_clipped": num_clipped,
+    }
+    digests[f"{ARRAY}/zarr.json"] = write_json(folder / ARRAY / "zarr.json", flow_metadata(spec))
+    digests["zarr.json"] = write_group_metadata(folder, group_metadata(spec, measured))
+    return {f"{folder.name}/{key}": digest for key, digest in digests.items()}

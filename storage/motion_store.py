@@ -1,0 +1,164 @@
+"""Motion statistics of every field (METHOD 1.2): written a shard at a time, read as one Zarr group."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from storage.atomic import write_atomic
+from storage.blocks import pack_arrays, unpack_arrays
+from storage.commits import WrittenShard
+from storage.errors import DamagedError, StorageError
+from storage.zarr_files import open_group, write_group
+
+_NAMES = ("differences", "magnitude_mean", "magnitude_p99")
+_ROWS_PER_CHUNK = 1024
+_PARTS = "parts"
+
+
+@dataclass(frozen=True)
+class MotionStats:
+    """Statistics of the M fields of one segment, float32 (M,) each."""
+
+    differences: npt.NDArray[np.float32]
+    """d_j of METHOD 1.2."""
+    magnitude_mean: npt.NDArray[np.float32]
+    """Mean of |(u, v)| over the valid area, px of the stored grid."""
+    magnitude_p99: npt.NDArray[np.float32]
+    """99th percentile of |(u, v)|, px of the stored grid."""
+
+
+class MotionWriter:
+    """Writes parts, one file a shard of segments, and in the end the group that `MotionReader` opens."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        segments: int,
+        max_fields: int,
+        segments_per_shard: int = 32,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._folder = folder
+        self._segments = segments
+        self._max_fields = max_fields
+        self._per_shard = segments_per_shard
+        self._attributes = dict(attributes or {})
+
+    @property
+    def num_shards(self) -> int:
+        return -(-self._segments // self._per_shard)
+
+    def shard_segments(self, shard: int) -> range:
+        """Segments that lie in `shard`."""
+        if not 0 <= shard < self.num_shards:
+            raise StorageError(f"shard {shard} does not exist: the store has {self.num_shards}")
+        first = shard * self._per_shard
+        return range(first, min(first + self._per_shard, self._segments))
+
+    def write(self, shard: int, stats: Sequence[MotionStats | None]) -> WrittenShard:
+        """Write the part of `shard`: one entry a segment, None where it has no fields."""
+        segments = self.shard_segments(shard)
+        if len(stats) != len(segments):
+            raise StorageError(f"shard {shard} has {len(segments)} segments, got statistics of {len(stats)}")
+        counts = np.zeros(len(segments), np.int32)
+        rows = {name: np.full((len(segments), self._max_fields), np.nan, np.float32) for name in _NAMES}
+        for local, entry in enumerate(stats):
+            if entry is None:
+                continue
+            lengths = {name: np.shape(getattr(entry, name)) for name in _NAMES}
+            if len(set(lengths.values())) != 1 or len(lengths["differences"]) != 1:
+                raise StorageError(f"segment {segments[local]}: statistics of different shapes: {lengths}")
+            count = lengths["differences"][0]
+            if count > self._max_fields:
+                raise StorageError(f"segment {segments[local]} has {count} fields, the store {self._max_fields}")
+            counts[local] = count
+            for name in _NAMES:
+                rows[name][local, :count] = getattr(entry, name)
+        (self._folder / _PARTS).mkdir(parents=True, exist_ok=True)
+        digest = write_atomic(self._part(shard), pack_arrays({"num_fields": counts, **rows}))
+        return WrittenShard({f"{self._folder.name}/{_PARTS}/{shard:08d}": digest}, {"num_fields": int(counts.sum())})
+
+    def finalise(self) -> dict[str, str]:
+        """Gather all parts into the Zarr group; doing it again gives the same files. Returns digests by path.
+
+        Raises:
+            DamagedError: a part is missing or damaged.
+        """
+        counts = np.zeros(self._segments, np.int32)
+        rows = {name: np.full((self._segments, self._max_fields), np.nan, np.float32) for name in _NAMES}
+        for shard in range(self.num_shards):
+            segments = self.shard_segments(shard)
+            part = _read_part(self._part(shard))
+            counts[segments.start : segments.stop] = part["num_fields"]
+            for name in _NAMES:
+                rows[name][segments.start : segments.stop] = part[name]
+        table = ("segment", "field")
+        return write_group(
+            self._folder,
+            {"num_fields": counts, **rows},
+            chunk_rows=_ROWS_PER_CHUNK,
+            dimensions={"num_fields": ("segment",), **dict.fromkeys(_NAMES, table)},
+            attributes=self._attributes,
+        )
+
+    def _part(self, shard: int) -> Path:
+        return self._folder / _PARTS / f"{shard:08d}"
+
+
+class MotionReader:
+    """Statistics by segment. Keeps the last chunk of segments in memory: read them in order where you can."""
+
+    def __init__(self, folder: Path) -> None:
+        self._group = open_group(Path(folder))
+        self._folder = Path(folder)
+        self.attributes: dict[str, Any] = dict(self._group.attrs)
+        self._counts: npt.NDArray[np.int32] = self._load("num_fields", slice(None))
+        self._chunks: dict[str, tuple[int, npt.NDArray[np.float32]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def num_fields(self, segment: int) -> int:
+        """How many fields `segment` has."""
+        if not 0 <= segment < len(self):
+            raise StorageError(f"segment {segment} does not exist: the store has {len(self)}")
+        return int(self._counts[segment])
+
+    def differences(self, segment: int) -> npt.NDArray[np.float32]:
+        """d_j of the segment's fields, (M,)."""
+        return self._row("differences", segment)
+
+    def magnitude_mean(self, segment: int) -> npt.NDArray[np.float32]:
+        """Mean flow magnitude of the segment's fields in px of the stored grid, (M,)."""
+        return self._row("magnitude_mean", segment)
+
+    def magnitude_p99(self, segment: int) -> npt.NDArray[np.float32]:
+        """99th percentile of the flow magnitude of the segment's fields in px of the stored grid, (M,)."""
+        return self._row("magnitude_p99", segment)
+
+    def _row(self, name: str, segment: int) -> npt.NDArray[np.float32]:
+        count = self.num_fields(segment)
+        number = segment // _ROWS_PER_CHUNK
+        if name not in self._chunks or self._chunks[name][0] != number:
+            start = number * _ROWS_PER_CHUNK
+            self._chunks[name] = number, self._load(name, slice(start, start + _ROWS_PER_CHUNK))
+        return self._chunks[name][1][segment % _ROWS_PER_CHUNK, :count]
+
+    def _load(self, name: str, rows: slice) -> npt.NDArray[Any]:
+        try:
+            values: npt.NDArray[Any] = self._group[name][rows]
+        except (KeyError, RuntimeError, ValueError, OSError) as error:
+            raise DamagedError(f"cannot read {self._folder / name}: {error}") from error
+        return values
+
+
+def _read_part(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        return unpack_arrays(path.read_bytes(), where=str(path))
+    except OSError as error:
+        raise DamagedError(f"cannot read {path}: {error.strerror or error}") from error
