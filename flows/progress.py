@@ -23,7 +23,8 @@ class _RateColumn(ProgressColumn):
         elapsed = _clock(task.elapsed or 0.0)
         if task.total is None or not task.speed:
             return Text(elapsed, style="dim")
-        return Text(f"{task.speed:.1f} {task.fields['unit']}/s  {elapsed} < {_clock(task.time_remaining or 0)}", style="dim")
+        remaining = _clock(task.time_remaining or 0)
+        return Text(f"{task.speed:.1f} {task.fields['unit']}/s  {elapsed} < {remaining}", style="dim")
 
 
 class ConsoleProgress:
@@ -33,7 +34,8 @@ class ConsoleProgress:
         self._console = console or Console()
         self._bars: RichBars | None = None
         self._task: Task | None = None
-        self._description, self._unit, self._total, self._count = "", "", None, 0
+        self._description, self._unit, self._count = "", "", 0
+        self._total: int | None = None
         self._info: dict[str, float | str] = {}
         self._started = self._printed = 0.0
 
@@ -140,7 +142,9 @@ class Both:
 
 
 def _shown(info: dict[str, float | str]) -> str:
-    return "  ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in info.items())
+    return "  ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in info.items()
+    )
 
 
 def _clock(seconds: float) -> str:

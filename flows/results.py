@@ -44,7 +44,8 @@ def print_results(console: Console, outcomes: Mapping[str, Outcome], *, seconds:
 
 
 def _scores(probe: Mapping[str, Any], retrieve: Mapping[str, Any]) -> Table:
-    table = Table("encoder", "retrieval R@1 %", "linear top-1 %", title="Test split, 95 % intervals", title_justify="left")
+    columns = ("encoder", "retrieval R@1 %", "linear top-1 %")
+    table = Table(*columns, title="Test split, 95 % intervals", title_justify="left")
     for variant, label in _VARIANTS.items():
         if variant in probe and variant in retrieve:
             table.add_row(label, _percent(retrieve[variant], "R@1"), _percent(probe[variant], "top1"))

@@ -27,7 +27,7 @@ def presets() -> None:
     for name in preset_names():
         text = (files("mscl.config") / "presets" / f"{name}.yaml").read_text()
         first = text.splitlines()[0].removeprefix("#").strip()
-        console.print(f"{name:<18} {first}", highlight=False)
+        console.print(f"{name:<18} {first}", highlight=False, soft_wrap=True)
 
 
 def demo_data(

@@ -14,7 +14,7 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 
 def _run(run: StageRun) -> dict[str, Any]:
     from mscl.evaluation.labels import evaluable
-    from mscl.evaluation.probe import probe_variants
+    from mscl.evaluation.variants import probe_variants
     from storage.manifest import read_manifest
 
     manifest = read_manifest(run.input("ingest") / "manifest.parquet").ok()

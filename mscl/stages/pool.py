@@ -1,0 +1,115 @@
+"""Work spread over processes: a live count of finer units, workers that die with their parent, crashes survived."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.sharedctypes import Synchronized
+from typing import TypeVar
+
+from mscl.errors import DataError
+from mscl.progress import Progress
+
+Task = TypeVar("Task")
+Done = TypeVar("Done")
+Tick = Callable[[int], None]
+
+_POLL_SECONDS = 0.25
+_counter: Synchronized[int] | None = None
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_in_processes(
+    function: Callable[[Task, Tick], Done], tasks: Sequence[Task], *, workers: int, progress: Progress
+) -> Iterator[Done]:
+    """Results of `function(task, tick)` as they are ready, from `workers` processes (0: one per core).
+
+    `tick(n)` in a worker advances `progress` by n units. An exception of a task ends the work and is raised here.
+
+    Raises:
+        DataError: a task takes its process down when it runs alone, so it is the one to blame.
+    """
+    todo = list(tasks)
+    processes = min(workers or cores(), max(1, len(todo)))
+    for attempt_processes in (processes, processes, 1):
+        if not todo:
+            return
+        try:
+            for task, done in _attempt(function, todo, attempt_processes, progress):
+                todo.remove(task)
+                yield done
+        except BrokenProcessPool:
+            progress.say(f"a worker process died; {len(todo)} tasks are tried again")
+    if todo:
+        raise DataError(f"a worker process died three times, the last time alone at {todo[0]}; leave that out")
+
+
+def _attempt(
+    function: Callable[[Task, Tick], Done], tasks: list[Task], processes: int, progress: Progress
+) -> Iterator[tuple[Task, Done]]:
+    # spawn: the parent may hold threads (Prefect, OpenCV), which fork would copy in a broken state.
+    context = multiprocessing.get_context("spawn")
+    counter: Synchronized[int] = context.Value("q", 0)
+    seen, queue = 0, iter(list(tasks))
+    pool = ProcessPoolExecutor(
+        processes, mp_context=context, initializer=_start_worker, initargs=(counter, os.getpid())
+    )
+    running: dict[Future[Done], Task] = {}
+    try:
+        while True:
+            # A short queue: what a kill or an error throws away stays small.
+            while len(running) < processes + (processes > 1) and (task := next(queue, None)) is not None:
+                running[pool.submit(_call, function, task)] = task
+            if not running:
+                return
+            finished, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+            now = counter.value
+            progress.advance(now - seen)
+            seen = now
+            for future in finished:
+                yield running.pop(future), future.result()
+    finally:
+        for process in list((pool._processes or {}).values()) if running else []:
+            process.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)
+        progress.advance(counter.value - seen)
+
+
+def _start_worker(counter: Synchronized[int], parent: int) -> None:
+    global _counter
+    _counter = counter
+    die_with_parent(parent)
+    import cv2
+
+    cv2.setNumThreads(1)  # one process per core is the parallelism
+
+
+def _call(function: Callable[[Task, Tick], Done], task: Task) -> Done:
+    return function(task, _tick)
+
+
+def _tick(n: int) -> None:
+    if _counter is not None:
+        with _counter.get_lock():
+            _counter.value += n
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent dies, so that a killed run leaves no orphans (Linux)."""
+    import ctypes
+    import signal
+    import sys
+
+    if sys.platform != "linux":
+        return
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(1)

@@ -1,0 +1,77 @@
+"""Running, reusing, forcing and resuming a stage."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mscl.config import ExperimentConfig, load_config
+from mscl.errors import UserError
+from mscl.stages.base import Stage, StageRun, execute
+from storage.workspace import Workspace
+
+
+def counting_stage(calls: list[str], *, fail_after: int | None = None, needs: tuple[str, ...] = ()) -> Stage:
+    """A stage of three units of work that notes which units it did, and resumes."""
+
+    def run(run: StageRun) -> dict[str, Any]:
+        for unit in range(3):
+            path = run.folder / f"{unit}.txt"
+            if path.exists():
+                continue
+            if fail_after is not None and unit >= fail_after:
+                raise KeyboardInterrupt
+            calls.append(f"unit {unit}")
+            path.write_text(f"{run.config.pretrain.epochs}")
+        return {"units": 3}
+
+    return Stage("count", 1, needs, lambda config: {"epochs": config.pretrain.epochs}, run, "Counts.")
+
+
+@pytest.fixture
+def config() -> ExperimentConfig:
+    return load_config("demo")
+
+
+def test_done_is_done(tmp_path: Path, config: ExperimentConfig) -> None:
+    calls: list[str] = []
+    stage, workspace = counting_stage(calls), Workspace(tmp_path)
+    first = execute(stage, workspace, config, {})
+    again = execute(stage, workspace, config, {})
+    assert len(calls) == 3
+    assert (first.reused, again.reused) == (False, True)
+    assert again.result == first.result
+
+
+def test_a_changed_setting_computes_anew_and_an_unrelated_one_does_not(tmp_path: Path) -> None:
+    calls: list[str] = []
+    stage, workspace = counting_stage(calls), Workspace(tmp_path)
+    first = execute(stage, workspace, load_config("demo"), {})
+    other = execute(stage, workspace, load_config("demo", ["pretrain.epochs=9"]), {})
+    unrelated = execute(stage, workspace, load_config("demo", ["retrieve.neighbours=3", "runtime.workers=1"]), {})
+    assert not other.reused and other.result.key != first.result.key
+    assert unrelated.reused and unrelated.result.key == first.result.key
+
+
+def test_force_computes_again_under_the_same_key(tmp_path: Path, config: ExperimentConfig) -> None:
+    calls: list[str] = []
+    stage, workspace = counting_stage(calls), Workspace(tmp_path)
+    first = execute(stage, workspace, config, {})
+    forced = execute(stage, workspace, config, {}, force=True)
+    assert len(calls) == 6 and forced.result.key == first.result.key
+
+
+def test_ctrl_c_then_the_same_again_goes_on(tmp_path: Path, config: ExperimentConfig) -> None:
+    calls: list[str] = []
+    workspace = Workspace(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        execute(counting_stage(calls, fail_after=2), workspace, config, {})
+    assert workspace.results() == []
+    outcome = execute(counting_stage(calls), workspace, config, {})
+    assert calls == ["unit 0", "unit 1", "unit 2"]
+    assert {file.path for file in outcome.result.record.files} == {"0.txt", "1.txt", "2.txt"}
+
+
+def test_a_missing_input_is_named(tmp_path: Path, config: ExperimentConfig) -> None:
+    with pytest.raises(UserError, match=r"no finished result of ingest"):
+        execute(counting_stage([], needs=("ingest",)), Workspace(tmp_path), config, {})
