@@ -13,6 +13,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from storage.errors import DamagedError, StorageError
 from storage.flow_store import (
     QUANTISERS,
