@@ -17,9 +17,9 @@ class TVL1Params:
     terms only: there cubic_a, presmooth, five_point, gradient_blend and edge_sensitivity have no effect.
     """
 
-    data_weight: float = 0.2
+    data_weight: float = 0.18
     """lambda: weight of |I1(x + u) - I0(x)| against the total variation of u."""
-    theta: float = 0.3
+    theta: float = 0.35
     """Tightness of the coupling between the data step and the smoothing step."""
     tau: float = 0.25
     """Step of the dual ascent; .25 is safe, .35 diverges."""
@@ -33,7 +33,7 @@ class TVL1Params:
     """Linearisations of I1 at every level."""
     median_rounds: int = 1
     """Rounds of (median, iterations) after each warp."""
-    iterations: int = 25
+    iterations: int = 24
     """Primal-dual iterations after each median."""
     median_px: int = 3
     """Side of the median window on u and v: 1 (none), 3 or 5."""
@@ -86,6 +86,7 @@ def level_sizes(height: int, width: int, params: TVL1Params) -> list[tuple[int, 
 PRESETS: dict[str, TVL1Params] = {
     "opencv": TVL1Params(
         data_weight=0.15,
+        theta=0.3,
         levels=5,
         scale_step=0.8,
         presmooth=0.0,
@@ -99,8 +100,8 @@ PRESETS: dict[str, TVL1Params] = {
         gradient_blend=0.0,
         edge_sensitivity=0.0,
     ),
-    "accurate": TVL1Params(levels=7, scale_step=0.7, warps=4),
+    "accurate": TVL1Params(levels=7, scale_step=0.7, iterations=30),
     "balanced": TVL1Params(),
-    "fast": TVL1Params(theta=0.4, warps=2, iterations=15),
+    "fast": TVL1Params(theta=0.4, warps=2, iterations=20),
 }
 """docs/tvl1.md has the measured error and speed of each; benchmarks/tvl1.py measures them again."""

@@ -1,0 +1,211 @@
+"""TV-L1 in plain torch: the numbers that every backend is tested against, and the backend of last resort.
+
+Minimises  sum g |grad u1| + g |grad u2| + lambda |rho(u)|  with rho linearised around the flow of the last warp, by
+alternating the thresholding step of Zach, Pock and Bischof 2007 with a semi-implicit step of the dual variable p
+(Chambolle 2004), coarse to fine. Any device, float32 or float64, whole batches; written to be read, not to be fast.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from kernels.tvl1.params import TVL1Params, level_sizes
+
+EDGE_STEPS = 64
+"""1/g - 1 is kept in steps of 1/64, at most 255 of them: a byte per pixel."""
+FLAT = 1.1920929e-7
+"""A squared gradient up to this carries no data term (OpenCV's limit)."""
+
+
+class Linearisation(NamedTuple):
+    """rho(u) = rc + ix u + iy v around the flow at which I1 was warped; all (B, H, W)."""
+
+    ix: Tensor
+    iy: Tensor
+    rc: Tensor
+
+
+class State(NamedTuple):
+    """Flow and dual variable, all (B, H, W); u[0] = u, u[1] = v, p[axis of u][axis of the derivative]."""
+
+    u: tuple[Tensor, Tensor]
+    p: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def flow(first_BHW: Tensor, second_BHW: Tensor, params: TVL1Params) -> Tensor:
+    """Flow (B, H, W, 2) in px of float grey frames 0..255, in their dtype and on their device."""
+    batch, height, width = first_BHW.shape
+    sizes = level_sizes(height, width, params)
+    firsts, seconds = (pyramid(frames, sizes, params) for frames in (first_BHW, second_BHW))
+    u = first_BHW.new_zeros(batch, *sizes[-1]), first_BHW.new_zeros(batch, *sizes[-1])
+    for first, second, (rows, columns) in zip(reversed(firsts), reversed(seconds), reversed(sizes), strict=True):
+        gain_v, gain_u = rows / u[0].shape[1], columns / u[0].shape[2]
+        if u[0].shape[1:] != first.shape[1:]:
+            u = resample(u[0], rows, columns) * gain_u, resample(u[1], rows, columns) * gain_v
+        u = solve_level(first, second, u, params)
+    return torch.stack(u, dim=-1)
+
+
+def solve_level(first: Tensor, second: Tensor, u: tuple[Tensor, Tensor], params: TVL1Params) -> tuple[Tensor, Tensor]:
+    """The flow of one pyramid level from a first guess."""
+    zero = torch.zeros_like(u[0])
+    state = State(u, ((zero, zero), (zero, zero)))
+    edge = edge_steps(first, params)
+    for _ in range(params.warps):
+        data = linearise(first, second, state.u, params)
+        active = torch.ones(len(first), 1, 1, dtype=torch.bool, device=first.device)
+        for _ in range(params.median_rounds):
+            filtered = State((median(state.u[0], params.median_px), median(state.u[1], params.median_px)), state.p)
+            state = _where(active, filtered, state)
+            for _ in range(params.iterations):
+                moved = step(state, data, edge, params)
+                if params.epsilon == 0:
+                    state = moved
+                    continue
+                change = sum((new - old).square().mean((1, 2), keepdim=True) for new, old in zip(moved.u, state.u, strict=True))
+                state = _where(active, moved, state)
+                active = active & (change > params.epsilon**2)
+                if not active.any():
+                    break
+            if not active.any():
+                break
+    return state.u
+
+
+def step(state: State, data: Linearisation, edge_steps_BHW: Tensor, params: TVL1Params) -> State:
+    """One iteration: threshold rho, add theta div p to u, then move p along the forward differences of u."""
+    (u, v), p = state
+    ix, iy, rc = data
+    norm = ix * ix + iy * iy
+    inverse = torch.where(norm > FLAT, 1 / norm.clamp(min=FLAT), torch.zeros_like(norm))
+    limit = params.data_weight * params.theta
+    shift = (-(rc + ix * u + iy * v) * inverse).clamp(-limit, limit)
+    u = u + shift * ix + params.theta * _divergence(*p[0])
+    v = v + shift * iy + params.theta * _divergence(*p[1])
+    t = params.tau / params.theta
+    weight = t * (1 + edge_steps_BHW / EDGE_STEPS)
+    moved = []
+    for field, (px, py) in zip((u, v), p, strict=True):
+        dx = pad(field[:, :, 1:] - field[:, :, :-1], (0, 1))
+        dy = pad(field[:, 1:] - field[:, :-1], (0, 0, 0, 1))
+        shrink = 1 / (1 + weight * (dx * dx + dy * dy).sqrt())
+        moved.append(((px + t * dx) * shrink, (py + t * dy) * shrink))
+    return State((u, v), (moved[0], moved[1]))
+
+
+def _divergence(px: Tensor, py: Tensor) -> Tensor:
+    return px - pad(px[:, :, :-1], (1, 0)) + py - pad(py[:, :-1], (0, 0, 1, 0))
+
+
+def _where(active: Tensor, new: State, old: State) -> State:
+    u = tuple(torch.where(active, a, b) for a, b in zip(new.u, old.u, strict=True))
+    p = [tuple(torch.where(active, a, b) for a, b in zip(n, o, strict=True)) for n, o in zip(new.p, old.p, strict=True)]
+    return State((u[0], u[1]), ((p[0][0], p[0][1]), (p[1][0], p[1][1])))
+
+
+def linearise(first: Tensor, second: Tensor, u: tuple[Tensor, Tensor], params: TVL1Params) -> Linearisation:
+    """Warp the second image by u with cubic convolution (Keys 1981) and linearise its difference to the first.
+
+    Its derivatives are differences of the warped interpolant, blended with those of the first image. Pixels that land
+    outside have no data term.
+    """
+    batch, height, width = first.shape
+    y = torch.arange(height, dtype=first.dtype, device=first.device)[:, None] + u[1]
+    x = torch.arange(width, dtype=first.dtype, device=first.device) + u[0]
+    qx, qy = x.clamp(0, width - 1), y.clamp(0, height - 1)
+    inside = ((qx == x) & (qy == y)).to(first.dtype)
+    cx, cy = qx.floor(), qy.floor()
+    value_x, slope_x = tap_weights(qx - cx, params)
+    value_y, slope_y = tap_weights(qy - cy, params)
+    pixels = second.reshape(batch, -1)
+    columns = [(cx.long() + k - 3).clamp(0, width - 1) for k in range(8)]
+    sampled, gx, gy = (torch.zeros_like(first) for _ in range(3))
+    for row in range(8):
+        line = (cy.long() + row - 3).clamp(0, height - 1) * width
+        for column in range(8):
+            if not (2 <= row <= 5 or 2 <= column <= 5):
+                continue
+            tap = pixels.gather(1, (line + columns[column]).reshape(batch, -1)).reshape(first.shape)
+            sampled = sampled + value_y[row] * value_x[column] * tap
+            gx = gx + value_y[row] * slope_x[column] * tap
+            gy = gy + slope_y[row] * value_x[column] * tap
+    first_gx, first_gy = gradient(first, params)
+    gx = inside * (gx + params.gradient_blend * (first_gx - gx))
+    gy = inside * (gy + params.gradient_blend * (first_gy - gy))
+    return Linearisation(gx, gy, inside * (sampled - first) - gx * u[0] - gy * u[1])
+
+
+def tap_weights(fraction: Tensor, params: TVL1Params) -> tuple[list[Tensor], list[Tensor]]:
+    """Weights of the taps -3..4 around a landing, for the value and for its derivative."""
+    a, f, zero = params.cubic_a, fraction, torch.zeros_like(fraction)
+    inner = [((a + 2) * d - (a + 3)) * d * d + 1 for d in (f, 1 - f)]
+    outer = [a * (((d - 5) * d + 8) * d - 4) for d in (1 + f, 2 - f)]
+    value = [zero, zero, outer[0], *inner, outer[1], zero, zero]
+    return value, [sum((w * value[k - d] for d, w in _derivative(params) if 0 <= k - d < 8), zero) for k in range(8)]
+
+
+def _derivative(params: TVL1Params) -> list[tuple[int, float]]:
+    """(distance, weight) of the taps of a first derivative."""
+    if params.five_point:
+        return [(-2, 1 / 12), (-1, -8 / 12), (1, 8 / 12), (2, -1 / 12)]
+    return [(-1, -0.5), (1, 0.5)]
+
+
+def gradient(image: Tensor, params: TVL1Params) -> tuple[Tensor, Tensor]:
+    """Derivatives along x and y, replicated border."""
+    _, height, width = image.shape
+    wide = pad(image[:, None], (2, 2, 2, 2), mode="replicate")[:, 0]
+    taps = _derivative(params)
+    along_x = sum((w * wide[:, 2 : 2 + height, 2 + d : 2 + d + width] for d, w in taps), torch.zeros_like(image))
+    along_y = sum((w * wide[:, 2 + d : 2 + d + height, 2 : 2 + width] for d, w in taps), torch.zeros_like(image))
+    return along_x, along_y
+
+
+def edge_steps(first: Tensor, params: TVL1Params) -> Tensor:
+    """64 (1/g - 1) of g = 1 / (1 + alpha |grad I0|), rounded, at most 255; in the dtype of the image."""
+    gx, gy = gradient(first, params)
+    return (EDGE_STEPS * params.edge_sensitivity * (gx * gx + gy * gy).sqrt()).clamp(max=255).add(0.5).floor()
+
+
+def median(field_BHW: Tensor, side_px: int) -> Tensor:
+    """Median over a square window, replicated border."""
+    if side_px == 1:
+        return field_BHW
+    _, height, width = field_BHW.shape
+    reach = side_px // 2
+    wide = pad(field_BHW[:, None], (reach,) * 4, mode="replicate")[:, 0]
+    shifts = [wide[:, y : y + height, x : x + width] for y in range(side_px) for x in range(side_px)]
+    return torch.stack(shifts).median(dim=0).values
+
+
+def pyramid(frames_BHW: Tensor, sizes: list[tuple[int, int]], params: TVL1Params) -> list[Tensor]:
+    """The frames at every size, finest first."""
+    sigma = params.presmooth * (1 / params.scale_step**2 - 1) ** 0.5
+    levels = [frames_BHW]
+    for rows, columns in sizes[1:]:
+        levels.append(resample(levels[-1], rows, columns, sigma_px=sigma))
+    return levels
+
+
+def resample(field_BHW: Tensor, rows: int, columns: int, *, sigma_px: float = 0.0) -> Tensor:
+    """Half-pixel bilinear resampling after a Gaussian of `sigma_px` source pixels, replicated border."""
+    _, height, width = field_BHW.shape
+    down, across = (_resampling(*ends, sigma_px).to(field_BHW) for ends in ((height, rows), (width, columns)))
+    return down @ field_BHW @ across.T
+
+
+def _resampling(source: int, target: int, sigma_px: float) -> Tensor:
+    """Matrix (target, source) of one axis, float64."""
+    reach = max(1, -int(-3 * sigma_px // 1)) if sigma_px > 0 else 0
+    offsets = torch.arange(-reach, reach + 1)
+    bell = torch.exp(-0.5 * (offsets / sigma_px).double() ** 2) if reach else torch.ones(1, dtype=torch.float64)
+    bell = bell / bell.sum()
+    at = ((torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5).clamp(0, source - 1)
+    low = at.long()
+    matrix = torch.zeros(target, source, dtype=torch.float64)
+    for base, share in ((low, 1 - (at - low)), (low + 1, at - low)):
+        for offset, weight in zip(offsets.tolist(), bell.tolist(), strict=True):
+            matrix.scatter_add_(1, (base + offset).clamp(0, source - 1)[:, None], (share * weight)[:, None])
+    return matrix
