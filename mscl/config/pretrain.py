@@ -92,6 +92,21 @@ class PretrainConfig(Section):
     keep_checkpoints: PositiveInt = 2
     seed: int = Field(default=0, ge=0)
 
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Optimiser steps of the whole run: `epochs`, or as many as `min_steps` needs."""
+        return max(self.epochs, -(-self.min_steps // steps_per_epoch)) * steps_per_epoch
+
+    def fitted_to(self, num_segments: int) -> "PretrainConfig":
+        """For fewer segments than a batch: the largest batch they fill that divides the queue and splits alike."""
+        if num_segments >= self.batch_size:
+            return self
+        fitting = [
+            size
+            for size in range(self.accumulate, max(num_segments, 0) + 1, self.accumulate)
+            if self.loss.queue_size % size == 0
+        ]
+        return self.model_copy(update={"batch_size": fitting[-1]}) if fitting else self
+
     @model_validator(mode="after")
     def _fits(self) -> "PretrainConfig":
         if self.loss.queue_size % self.batch_size:

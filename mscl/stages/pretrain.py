@@ -18,18 +18,30 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 def _run(run: StageRun) -> dict[str, Any]:
     from mscl.training.job import PretrainJob
     from mscl.training.launch import run_pretraining
+    from mscl.training.pretrain import segments_to_train_on
+    from storage.manifest import read_manifest
+    from storage.screen_table import read_screen
 
+    config = run.config.pretrain
+    manifest_path, screen_path = run.input("ingest") / "manifest.parquet", run.input("screen") / "screen.parquet"
+    segments, _ = segments_to_train_on(read_manifest(manifest_path).ok(), read_screen(screen_path))
+    fitted = config.fitted_to(len(segments))
+    if fitted != config:
+        run.progress.say(
+            f"{len(segments)} segments to train on are fewer than pretrain.batch_size {config.batch_size}: "
+            f"batches of {fitted.batch_size}; the learning rate stays {config.optim.lr}"
+        )
     job = PretrainJob(
         extract_folder=str(run.input("extract")),
-        manifest_path=str(run.input("ingest") / "manifest.parquet"),
-        screen_path=str(run.input("screen") / "screen.parquet"),
+        manifest_path=str(manifest_path),
+        screen_path=str(screen_path),
         output_folder=str(run.folder),
         clip=run.config.clip,
-        pretrain=run.config.pretrain,
+        pretrain=fitted,
         runtime=run.config.runtime,
     )
     result = run_pretraining(job, progress=run.progress)
-    return {**result.metrics, "steps": result.steps, "checkpoint": result.checkpoint.relative_to(run.folder).as_posix()}
+    return {**result.metrics, "steps": result.steps, "batch_size": fitted.batch_size, "checkpoint": result.checkpoint.relative_to(run.folder).as_posix()}
 
 
 PRETRAIN = Stage(

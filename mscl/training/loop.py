@@ -77,7 +77,7 @@ def train(
         NonFiniteError: loss or gradient are not finite.
     """
     check_divisions(config, world)
-    total_steps = config.epochs * steps_per_epoch
+    total_steps = config.total_steps(steps_per_epoch)
     model = build_model(config, world)
     optimiser = make_optimiser(model, config.optim)
     run = Run(model, optimiser, config, total_steps, world)

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from storage.manifest import read_manifest
-from storage.screen_table import read_screen
+from storage.manifest import Manifest, read_manifest
+from storage.screen_table import ScreenTable, read_screen
 
 from mscl.config.runtime import RuntimeConfig
 from mscl.data.augment import Augment
 from mscl.data.dataset import ClipDataset
 from mscl.data.loader import make_loader, steps_per_epoch
-from mscl.data.sampling import ChosenStarts
+from mscl.data.sampling import ChosenStarts, IntArray
 from mscl.errors import DataError, UserError
 from mscl.training.distributed import World, joined_world
 from mscl.training.job import PretrainJob
@@ -38,7 +38,7 @@ def pretrain(job: PretrainJob, world: World, stop: StopRequest) -> Finished:
             dataset,
             batch_size=config.batch_size,
             start_step=start,
-            total_steps=config.epochs * per_epoch,
+            total_steps=config.total_steps(per_epoch),
             rank=world.rank,
             world_size=world.size,
             workers=job.runtime.loader_workers,
@@ -52,6 +52,13 @@ def pretrain(job: PretrainJob, world: World, stop: StopRequest) -> Finished:
     )
 
 
+def segments_to_train_on(manifest: Manifest, screen: ScreenTable) -> tuple[IntArray, ChosenStarts]:
+    """Train and unlabelled segments with at least one chosen clip start, and all chosen starts."""
+    chosen = ChosenStarts.from_lists([screen.chosen(segment) for segment in range(len(screen))])
+    in_train = np.flatnonzero(np.isin(manifest.column("split"), ("train", "unlabelled")))
+    return np.intersect1d(in_train, chosen.segments()), chosen
+
+
 def open_dataset(job: PretrainJob) -> ClipDataset:
     """Train split of the manifest, as far as the screen chose clips.
 
@@ -59,14 +66,11 @@ def open_dataset(job: PretrainJob) -> ClipDataset:
         DataError: no clip is left.
     """
     manifest = read_manifest(Path(job.manifest_path)).ok()
-    rows = read_screen(Path(job.screen_path))
-    chosen = ChosenStarts.from_lists([row.chosen for row in rows])
-    in_train = np.flatnonzero(np.asarray(manifest.column("split")) == "train")
-    segments = np.intersect1d(in_train, chosen.segments())
+    segments, chosen = segments_to_train_on(manifest, read_screen(Path(job.screen_path)))
     if segments.size == 0:
         raise DataError(
-            f"no clip is left to train on: {len(manifest)} usable segments, {in_train.size} of them in the train "
-            f"split, {chosen.segments().size} with chosen clips; see the reasons in {Path(job.screen_path).name}, "
+            f"no clip is left to train on: {len(manifest)} usable segments, {chosen.segments().size} of them with "
+            f"chosen clips, none of those in the train split; see the reasons in {Path(job.screen_path).name}, "
             "shorten clip.length or clip.stride, or take screen.select=all"
         )
     extract = Path(job.extract_folder)
