@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from storage.manifest import Manifest, read_manifest
-from storage.screen_table import ScreenTable, read_screen
 
 from mscl.config.runtime import RuntimeConfig
 from mscl.data.augment import Augment
@@ -17,6 +15,8 @@ from mscl.errors import DataError, UserError
 from mscl.training.distributed import World, joined_world
 from mscl.training.job import PretrainJob
 from mscl.training.loop import Finished, StopRequest, check_divisions, train
+from storage.manifest import Manifest, read_manifest
+from storage.screen_table import ScreenTable, read_screen
 
 STOPPED_CODE = 75
 """Exit code of a process that was asked to stop and has written a checkpoint: temporary failure, try again."""
@@ -83,7 +83,7 @@ def open_dataset(job: PretrainJob) -> ClipDataset:
         augment=job.pretrain.augment,
         flow=job.pretrain.loss.flow,
         seed=job.pretrain.seed,
-        names=manifest.column("segment_id"),
+        names=manifest.column("segment_id").tolist(),
     )
 
 
