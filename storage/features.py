@@ -59,9 +59,9 @@ def write_features(
     return write_group(
         folder,
         {
-            "ids": np.array(checked.ids, dtype=object).astype(np.dtypes.StringDType()),
+            "ids": np.array(checked.ids, dtype=object),
             "labels": checked.labels_N,
-            "split": np.array(checked.split, dtype=object).astype(np.dtypes.StringDType()),
+            "split": np.array(checked.split, dtype=object),
             "features": checked.features_ND,
         },
         chunk_rows=_ROWS_PER_CHUNK,

@@ -1,0 +1,199 @@
+"""Finding what is damaged in the result of extraction, and taking back the commits of just that.
+
+Every file is compared with the digest in the commit log, every field and frame is decoded. What is found is named by
+file, shard and segment; `take_back` then makes the next run of extraction redo the damaged shards and nothing else.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import simplejpeg
+from numcodecs import zstd
+
+from storage.atomic import digest_file
+from storage.commits import FINAL, CommitLog, CommitRow
+from storage.errors import DamagedError
+from storage.flow_spec import FlowSpec, read_spec, shard_key
+from storage.flow_writer import read_preamble
+from storage.frame_store import FrameSpec, frame_shard_key, read_frame_spec
+from storage.shards import Scratch, ShardFile, without_crc32c
+
+FLOW_NAME = "flow.zarr"
+FRAMES_NAME = "frames"
+COMMITS_NAME = "commits.jsonl"
+
+Spec = TypeVar("Spec")
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One thing that is wrong."""
+
+    file: str
+    """Path relative to the result's folder."""
+    shard: int | None
+    """None: not part of a shard (metadata, tables, the log)."""
+    segments: tuple[int, ...]
+    """Segments whose data cannot be trusted; empty where the data of none is concerned."""
+    what: str
+
+    def __str__(self) -> str:
+        place = "" if self.shard is None else f" (shard {self.shard}, {_segments_text(self.segments)})"
+        return f"{self.file}{place}: {self.what}"
+
+
+def verify_extract(folder: Path, *, chunks: bool = True, advance: Callable[[], None] | None = None) -> list[Damage]:
+    """All damage in the result of extraction in `folder`.
+
+    Args:
+        chunks: decode every field and frame too, not only compare digests. Slower; names single segments.
+        advance: called once a shard, for a progress bar.
+    """
+    found: list[Damage] = []
+    log = CommitLog(folder / COMMITS_NAME)
+    for line in log.damaged_lines:
+        found.append(Damage(COMMITS_NAME, None, (), f"line {line} fails its checksum"))
+    rows = log.rows()
+    flow_spec = _read_or_report(lambda: read_spec(folder / FLOW_NAME), f"{FLOW_NAME}/zarr.json", found)
+    frame_spec = _read_or_report(lambda: read_frame_spec(folder / FRAMES_NAME), f"{FRAMES_NAME}/frames.json", found)
+    if FINAL in rows:
+        found += _compare_digests(folder, rows[FINAL], shard=None, segments=())
+    else:
+        found.append(Damage(COMMITS_NAME, None, (), "extraction is not complete: its last commit is missing"))
+    num_shards = max((shard + 1 for shard in rows), default=0)
+    if flow_spec is not None:
+        num_shards = flow_spec.num_shards
+    for shard in range(num_shards):
+        segments = () if flow_spec is None else tuple(flow_spec.shard_segments(shard))
+        if shard not in rows:
+            found.append(Damage(COMMITS_NAME, shard, segments, "this shard is not committed"))
+        else:
+            found += _verify_shard(folder, rows[shard], flow_spec, frame_spec, chunks=chunks)
+        if advance is not None:
+            advance()
+    return found
+
+
+def damaged_shards(found: Iterable[Damage]) -> list[int]:
+    """Shards to do again, ascending."""
+    return sorted({damage.shard for damage in found if damage.shard is not None})
+
+
+def take_back(folder: Path, found: Iterable[Damage]) -> list[int]:
+    """Take back the commits of what is damaged, so that running extraction again mends it; returns the shards.
+
+    Metadata and tables are cheap: their commit is taken back whatever was found, if anything was.
+    The caller holds the lock of the result.
+    """
+    found = list(found)
+    if not found:
+        return []
+    log = CommitLog(folder / COMMITS_NAME)
+    rows = log.rows()
+    shards = damaged_shards(found)
+    for shard in (*shards, FINAL):
+        if shard in rows:
+            log.forget(shard)
+    log.compact()
+    return shards
+
+
+def _read_or_report(read: Callable[[], Spec], file: str, found: list[Damage]) -> Spec | None:
+    try:
+        return read()
+    except DamagedError as error:
+        found.append(Damage(file, None, (), str(error)))
+        return None
+
+
+def _verify_shard(
+    folder: Path, row: CommitRow, flow_spec: FlowSpec | None, frame_spec: FrameSpec | None, *, chunks: bool
+) -> list[Damage]:
+    """Damage of one committed shard; a file is named once per kind of damage."""
+    shard = row.shard
+    flow_file, frame_file = f"{FLOW_NAME}/{shard_key(shard)}", f"{FRAMES_NAME}/{frame_shard_key(shard)}"
+    segments = () if flow_spec is None else tuple(flow_spec.shard_segments(shard))
+    by_digest = {damage.file: damage for damage in _compare_digests(folder, row, shard=shard, segments=segments)}
+    for file in (flow_file, frame_file):
+        if file not in row.files:
+            by_digest[file] = Damage(file, shard, segments, "the commit does not name this file")
+    found: list[Damage] = []
+    checks: list[tuple[str, Callable[[], Iterator[tuple[int, str]]]]] = []
+    if flow_spec is not None and (chunks or flow_file in by_digest):
+        checks.append((flow_file, lambda: _flow_chunks(folder / flow_file, flow_spec, shard)))
+    if frame_spec is not None and (chunks or frame_file in by_digest):
+        checks.append((frame_file, lambda: _frame_chunks(folder / frame_file, frame_spec, shard)))
+    for file, check in checks:
+        try:
+            bad = list(check())
+        except DamagedError as error:
+            found.append(Damage(file, shard, segments, str(error)))
+            by_digest.pop(file, None)
+            continue
+        if bad:
+            found.append(Damage(file, shard, tuple(dict.fromkeys(segment for segment, _ in bad)), bad[0][1]))
+            by_digest.pop(file, None)
+    return found + list(by_digest.values())
+
+
+def _compare_digests(folder: Path, row: CommitRow, *, shard: int | None, segments: tuple[int, ...]) -> list[Damage]:
+    found: list[Damage] = []
+    for file, stored in row.files.items():
+        try:
+            computed = digest_file(folder / file)
+        except DamagedError as error:
+            found.append(Damage(file, shard, segments, str(error)))
+            continue
+        if computed != stored:
+            found.append(Damage(file, shard, segments, f"committed digest {stored[:12]}, computed {computed[:12]}"))
+    return found
+
+
+def _flow_chunks(path: Path, spec: FlowSpec, shard: int) -> Iterator[tuple[int, str]]:
+    """(segment, what) of every field that is not as it was written."""
+    file = ShardFile(path, spec.num_chunks)
+    try:
+        num_fields = read_preamble(file)["num_fields"]
+        codes_2HW = np.empty(spec.block_shape, spec.codes.numpy_dtype)
+        scratch = Scratch()
+        for local, segment in enumerate(spec.shard_segments(shard)):
+            first = local * spec.max_fields
+            count = int(num_fields[local])
+            if int(file.stored[first : first + spec.max_fields].sum()) != count:
+                yield segment, f"the shard promises {count} fields of segment {segment} and holds another number"
+            for index in range(count):
+                try:
+                    zstd.decompress(file.read_chunks([first + index], scratch)[0], codes_2HW)
+                except (DamagedError, RuntimeError, ValueError) as error:
+                    yield segment, f"field {index} of segment {segment}: {error}"
+    finally:
+        file.close()
+
+
+def _frame_chunks(path: Path, spec: FrameSpec, shard: int) -> Iterator[tuple[int, str]]:
+    """(segment, what) of every frame that is not as it was written."""
+    file = ShardFile(path, spec.num_chunks)
+    try:
+        scratch = Scratch()
+        for local, segment in enumerate(spec.shard_segments(shard)):
+            first = local * spec.max_frames
+            for index in range(int(file.stored[first : first + spec.max_frames].sum())):
+                where = f"frame {index} of segment {segment}"
+                try:
+                    jpeg = without_crc32c(file.read_chunks([first + index], scratch)[0], where=where)
+                    simplejpeg.decode_jpeg(jpeg)
+                except (DamagedError, ValueError) as error:
+                    yield segment, f"{where}: {error}"
+    finally:
+        file.close()
+
+
+def _segments_text(segments: tuple[int, ...]) -> str:
+    if len(segments) == 1:
+        return f"segment {segments[0]}"
+    if segments and segments == tuple(range(segments[0], segments[-1] + 1)):
+        return f"segments {segments[0]}-{segments[-1]}"
+    return f"segments {', '.join(map(str, segments))}" if segments else "no segment"
