@@ -8,7 +8,7 @@ from torch import Tensor
 from kernels.colour import flow_to_rgb_unit
 from kernels.rotation import rotate_flow
 from mscl.config.pretrain import AugmentConfig
-from mscl.data.colour import chunk_clips, colour_jitter_, gaussian_blur_, planar, standardise_, to_grey_
+from mscl.data.colour import chunk_clips, colour_jitter_, gaussian_blur_, on_device, planar, standardise_, to_grey_
 from mscl.data.draws import ColourDraws, sample_draws
 from mscl.data.views import RawBatch, TwoViews, View
 
@@ -92,7 +92,7 @@ def flow_pictures(
         flow = flow_BFHW2[some]
         plain[some] = _colour(flow, flip_B[some])
         if rotated is not None and angle_rad_B is not None:
-            rotated[some] = _colour(rotate_flow(flow, torch.from_numpy(angle_rad_B[some])), flip_B[some])
+            rotated[some] = _colour(rotate_flow(flow, on_device(angle_rad_B[some], flow)), flip_B[some])
     return plain, rotated
 
 
@@ -110,7 +110,7 @@ def _flip_(clip_BCTHW: Tensor, flip_B: NDArray[np.bool_], *, negate_channel: int
     rows = np.flatnonzero(flip_B)
     if len(rows) == 0:
         return
-    index = torch.from_numpy(rows).to(clip_BCTHW.device)
+    index = on_device(rows, clip_BCTHW)
     mirrored = clip_BCTHW.index_select(0, index).flip(-1)
     if negate_channel is not None:
         mirrored[:, negate_channel].neg_()

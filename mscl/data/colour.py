@@ -6,6 +6,7 @@ Parameters come from the host, so that nothing here waits for the device.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,11 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 _CHUNK_VALUES = 1 << 20
 """Values of a chunk on a CPU, 4 MB of float32: memory stays bounded, and groups of equal work stay large."""
 _GREY = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it
+
+
+def on_device(values: NDArray[Any], where: Tensor) -> Tensor:
+    """A few numbers on the device of `where`, without waiting for it."""
+    return torch.from_numpy(values).to(where.device, non_blocking=True)
 
 
 def grey_B1THW(clip: Tensor) -> Tensor:
@@ -77,12 +83,12 @@ _ADJUST = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
 
 def colour_jitter_(clip: Tensor, draws: ColourDraws) -> None:
     """Brightness, contrast, saturation and hue in each clip's own order, in place, where `draws` says so."""
-    factors_4BT = torch.from_numpy(draws.factors_B4T).to(clip).unbind(1)
+    factors_4BT = on_device(draws.factors_B4T, clip).to(clip.dtype).unbind(1)
     for place in range(len(_ADJUST)):
         for operation, adjust in enumerate(_ADJUST):
             rows = np.flatnonzero(draws.jitter_B & (draws.order_B4[:, place] == operation))
             if len(rows):
-                index = torch.from_numpy(rows).to(clip.device)
+                index = on_device(rows, clip)
                 factor = factors_4BT[operation].index_select(0, index)[:, None, :, None, None]
                 clip.index_copy_(0, index, adjust(clip.index_select(0, index), factor))
 
@@ -90,7 +96,7 @@ def colour_jitter_(clip: Tensor, draws: ColourDraws) -> None:
 def to_grey_(clip: Tensor, rows: NDArray[np.int64]) -> None:
     """Replace the clips `rows` by their luma, in place."""
     if len(rows):
-        index = torch.from_numpy(rows).to(clip.device)
+        index = on_device(rows, clip)
         clip.index_copy_(0, index, grey_B1THW(clip.index_select(0, index)).expand(-1, 3, -1, -1, -1))
 
 
@@ -107,8 +113,9 @@ def gaussian_blur_(clip: Tensor, rows: NDArray[np.int64], sigma_px: NDArray[np.f
     reach = size // 2
     offsets = np.arange(-reach, reach + 1)
     weights = np.exp(-0.5 * (offsets / sigma_px[:, None]) ** 2)
-    taps = torch.from_numpy(weights / weights.sum(axis=1, keepdims=True)).to(clip)[:, :, None, None, None]
-    index = torch.from_numpy(rows).to(clip.device)
+    weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    taps = on_device(weights, clip)[:, :, None, None, None]
+    index = on_device(rows, clip)
     _, channels, frames, height, width = clip.shape
     flat = clip.index_select(0, index).view(len(rows), channels * frames, height, width)
     for height_reach, width_reach in ((reach, 0), (0, reach)):

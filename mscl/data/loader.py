@@ -5,7 +5,7 @@ batch of it; rank r takes the r-th contiguous part of that batch. Resuming is st
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
@@ -136,7 +136,7 @@ class Loader(Generic[BatchT]):
         start_method: str | None,
     ) -> None:
         self._plan = plan
-        self._batches: Iterator[Any] | None = None
+        self._running: Generator[BatchT, None, None] | None = None
         self._loader: DataLoader[Any] = DataLoader(
             _Requests(source),
             sampler=cast(Sampler[int], plan),
@@ -153,16 +153,25 @@ class Loader(Generic[BatchT]):
         return len(self._plan)
 
     def __iter__(self) -> Iterator[BatchT]:
-        self._batches = iter(self._loader)
-        for batch in self._batches:
-            if isinstance(batch, _Failure):
-                self.close()
-                raise DataError(batch.message)
-            yield batch
+        self.close()
+        self._running = self._batches()
+        return self._running
+
+    def _batches(self) -> Generator[BatchT, None, None]:
+        batches = iter(self._loader)
+        try:
+            for batch in batches:
+                if isinstance(batch, _Failure):
+                    raise DataError(batch.message)
+                yield batch
+        finally:
+            del batches  # ends the workers now, not when a traceback that holds this frame is forgotten
 
     def close(self) -> None:
-        """End the workers."""
-        self._batches = None
+        """End the workers, and with them the iteration."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
 
     def __enter__(self) -> Self:
         return self

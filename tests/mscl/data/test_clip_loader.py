@@ -1,5 +1,6 @@
 """Order of samples, ranks, resuming, workers, failures."""
 
+import multiprocessing
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -124,8 +125,13 @@ def test_a_damaged_store_names_segment_and_file(stores: Stores, tmp_path: Path, 
 
 
 def test_stopping_early_ends_the_workers(stores: Stores) -> None:
+    before = set(multiprocessing.active_children())
     with make_loader(stores.dataset(), batch_size=4, start_step=0, total_steps=1000, workers=1) as loader:
-        assert len(next(iter(loader))) == 4
+        batches = iter(loader)
+        assert len(next(batches)) == 4
+        assert set(multiprocessing.active_children()) - before
+    assert not set(multiprocessing.active_children()) - before
+    assert list(batches) == []
 
 
 def test_memory_stays_flat(make_stores: Callable[[list[int]], Stores]) -> None:
