@@ -192,11 +192,11 @@ def pyramid(frames_BHW: Tensor, sizes: list[tuple[int, int]], params: TVL1Params
 def resample(field_BHW: Tensor, rows: int, columns: int, *, sigma_px: float = 0.0) -> Tensor:
     """Half-pixel bilinear resampling after a Gaussian of `sigma_px` source pixels, replicated border."""
     _, height, width = field_BHW.shape
-    down, across = (_resampling(*ends, sigma_px).to(field_BHW) for ends in ((height, rows), (width, columns)))
+    down, across = (resampling(*ends, sigma_px).to(field_BHW) for ends in ((height, rows), (width, columns)))
     return down @ field_BHW @ across.T
 
 
-def _resampling(source: int, target: int, sigma_px: float) -> Tensor:
+def resampling(source: int, target: int, sigma_px: float) -> Tensor:
     """Matrix (target, source) of one axis, float64."""
     reach = max(1, -int(-3 * sigma_px // 1)) if sigma_px > 0 else 0
     offsets = torch.arange(-reach, reach + 1)
