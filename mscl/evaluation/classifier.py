@@ -36,7 +36,8 @@ class Classifier(nn.Module):
         """Class probabilities (B, C) of uint8 videos of K clips: the mean of the clips' probabilities."""
         with torch.inference_mode():
             logits_NC: Tensor = self(normalise_rgb(rgb_BKTHW3.flatten(0, 1)))
-            return logits_NC.float().softmax(dim=1).unflatten(0, rgb_BKTHW3.shape[:2]).mean(dim=1)
+            probabilities_BKC: Tensor = logits_NC.float().softmax(dim=1).unflatten(0, rgb_BKTHW3.shape[:2])
+            return probabilities_BKC.mean(dim=1)
 
 
 @dataclass(frozen=True)

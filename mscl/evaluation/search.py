@@ -1,16 +1,21 @@
 """Exact nearest neighbours by inner product, in blocks: memory does not grow with query x gallery."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 _BLOCK_QUERIES = 1024
-_BLOCK_GALLERY = 16_384
+_BLOCK_GALLERY = 32_768
 _BLOCK_BYTES = 128 << 20
+_GROUP = 16
 
 
 def nearest(query_QD: Floats, gallery_GD: Floats, k: int) -> tuple[Floats, Ints]:
@@ -36,7 +41,7 @@ def nearest(query_QD: Floats, gallery_GD: Floats, k: int) -> tuple[Floats, Ints]
             best: tuple[torch.Tensor, torch.Tensor] | None = None
             for offset in range(0, len(gallery_GD), _BLOCK_GALLERY):
                 part = torch.from_numpy(np.ascontiguousarray(gallery_GD[offset : offset + _BLOCK_GALLERY]))
-                values, rows = torch.topk(query @ part.T, min(k, len(part)), dim=1)
+                values, rows = _largest(query @ part.T, min(k, len(part)))
                 rows += offset
                 if best is not None:
                     values, rows = torch.cat([best[0], values], 1), torch.cat([best[1], rows], 1)
@@ -47,6 +52,29 @@ def nearest(query_QD: Floats, gallery_GD: Floats, k: int) -> tuple[Floats, Ints]
             similarity[start : start + len(query)] = best[0].numpy()
             index[start : start + len(query)] = best[1].numpy()
     return similarity, index
+
+
+def _largest(scores_QG: "Tensor", k: int) -> tuple["Tensor", "Tensor"]:
+    """The k largest of each row with their columns, sorted.
+
+    Columns are dealt into groups; the k largest lie in the k groups with the largest maxima, so sorting
+    looks at those alone. Taking maxima runs at the speed of memory, `topk` ten times slower.
+    """
+    import torch
+
+    total = scores_QG.shape[1]
+    groups = total // _GROUP
+    if groups < 4 * k:
+        return torch.topk(scores_QG, k, dim=1)
+    # Group g holds the columns g, g + groups, g + 2 * groups, ...; what does not divide stays as it is.
+    members_QMG = scores_QG[:, : groups * _GROUP].unflatten(1, (_GROUP, groups))
+    best_QK = torch.topk(members_QMG.amax(dim=1), k, dim=1, sorted=False).indices
+    deal_M1 = torch.arange(_GROUP)[:, None] * groups
+    columns_QC = (best_QK[:, None, :] + deal_M1).flatten(1)
+    rest = torch.arange(groups * _GROUP, total).expand(len(scores_QG), -1)
+    columns_QC = torch.cat([columns_QC, rest], dim=1)
+    values, place = torch.topk(scores_QG.gather(1, columns_QC), k, dim=1)
+    return values, columns_QC.gather(1, place)
 
 
 def similarity_blocks(query_QD: Floats, gallery_GD: Floats) -> Iterator[tuple[int, Floats]]:

@@ -67,20 +67,32 @@ def _results(stages: Stages) -> Section:
         panels["Linear probe, top-1"] = (metrics, "top1", metrics["chance"]["top1"])
     if panels:
         blocks.append(
-            Chart(figures.score_bars(panels), caption="Trained encoder beside the same network untrained, and both on "
-                  "clips whose frames stand still: what is left there is appearance, not motion")
+            Chart(figures.score_bars(panels), caption="Trained encoder beside the same network untrained; frozen: both on "
+                  "clips whose frames stand still, where appearance is left and motion is not")
         )  # fmt: skip
-        rows: dict[str, dict[str, Any]] = {name: {} for name in [*VARIANT_NAMES, "chance"]}
-        for stage, score, column in (("retrieve", "R@1", "retrieval R@1"), ("probe", "top1", "linear top-1")):
-            if _scored(stages, stage):
-                for name, values in stages[stage].metrics.items():
-                    if name in rows and score in values:
-                        rows[name][column] = values[score]
-                        rows[name][f"{column}_interval"] = values.get(f"{score}_interval")
+        rows: dict[str, dict[str, Any]] = {name: {} for name in [*VARIANT_NAMES, "finetuned", "chance"]}
+        columns = (
+            ("retrieve", "R@1", "retrieval R@1"),
+            ("probe", "top1", "linear top-1"),
+            ("finetune", "top1", "fine-tuned top-1"),
+        )
+        for stage, score, column in columns:
+            if not _scored(stages, stage):
+                continue
+            metrics = stages[stage].metrics
+            found = metrics if stage != "finetune" else {"finetuned": metrics, "chance": metrics["chance"]}
+            for name in rows:
+                if score in found.get(name, {}):
+                    rows[name] |= {
+                        column: found[name][score],
+                        f"{column}_interval": found[name].get(f"{score}_interval"),
+                    }
         table = {name: values for name, values in rows.items() if values}
         blocks.append(
             score_table(
-                table, ("retrieval R@1", "linear top-1"), caption="Test split; in brackets the 95 % bootstrap interval"
+                table,
+                [column for _, _, column in columns],
+                caption="Test split; in brackets the 95 % bootstrap interval",
             )
         )
     reasons = [f"{name}: {stages[name].metrics['skipped']}" for name in ("retrieve", "probe", "finetune")

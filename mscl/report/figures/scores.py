@@ -8,8 +8,8 @@ from mscl.report.style import BLUE, GREEN, GREY, INK, ORANGE, TEAL, canvas, to_s
 VARIANT_NAMES = {
     "trained": "trained",
     "untrained": "untrained",
-    "trained_frozen": "trained, frozen frames",
-    "untrained_frozen": "untrained, frozen frames",
+    "trained_frozen": "trained, frozen",
+    "untrained_frozen": "untrained, frozen",
 }
 VARIANT_COLOURS = {"trained": BLUE, "untrained": ORANGE, "trained_frozen": TEAL, "untrained_frozen": GREY}
 
