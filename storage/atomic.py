@@ -87,12 +87,12 @@ def digest_file(path: Path) -> str:
 
 
 def remove_staged(folder: Path) -> int:
-    """Delete what killed writers left half-written in `folder` (not below it); returns how many files.
+    """Delete what killed writers left half-written in `folder` and below; returns how many files.
 
-    Only for the owner of the folder's lock: a living writer's staged file would go, too.
+    Only for the holder of the result's lock, before its own writers start: a living writer's file would go, too.
     """
     count = 0
-    for path in folder.glob(f"{STAGED_PREFIX}*"):
+    for path in folder.rglob(f"{STAGED_PREFIX}*"):
         path.unlink(missing_ok=True)
         count += 1
     return count

@@ -16,8 +16,17 @@ import simplejpeg
 from storage.atomic import write_atomic
 from storage.commits import WrittenShard
 from storage.errors import DamagedError, StorageError
-from storage.shards import Scratch, ShardCache, ShardFile, pack_shard, shard_ordinals, with_crc32c, without_crc32c
-from storage.zarr_files import read_json, write_json
+from storage.shards import (
+    Scratch,
+    ShardCache,
+    ShardFile,
+    crc32c,
+    pack_shard,
+    shard_ordinals,
+    with_crc32c,
+    without_crc32c,
+)
+from storage.zarr_files import json_bytes, read_json
 
 _SPEC_NAME = "frames.json"
 _MAX_DECODED_PX = 2**26
@@ -63,15 +72,26 @@ def frame_shard_key(shard: int) -> str:
 def create_frame_store(folder: Path, spec: FrameSpec) -> dict[str, str]:
     """Write the description of an empty store; shards that lie there already stay. Returns digests by path."""
     folder.mkdir(parents=True, exist_ok=True)
-    return {f"{folder.name}/{_SPEC_NAME}": write_json(folder / _SPEC_NAME, asdict(spec))}
+    return {f"{folder.name}/{_SPEC_NAME}": write_atomic(folder / _SPEC_NAME, _spec_bytes(spec))}
 
 
 def read_frame_spec(folder: Path) -> FrameSpec:
-    """Spec of the frame store in `folder`; DamagedError where there is none."""
+    """Spec of the frame store in `folder`; DamagedError where there is none, or a single bit of it has changed."""
+    path = folder / _SPEC_NAME
+    content = read_json(path)
     try:
-        return FrameSpec(**read_json(folder / _SPEC_NAME))
+        spec = FrameSpec(**{key: value for key, value in content.items() if key != "crc32c"})
     except (TypeError, StorageError) as error:
-        raise DamagedError(f"{folder / _SPEC_NAME} does not describe a frame store: {error}") from error
+        raise DamagedError(f"{path} does not describe a frame store: {error}") from error
+    if path.read_bytes() != _spec_bytes(spec):
+        raise DamagedError(f"{path}: its content does not fit its checksum {content.get('crc32c')}")
+    return spec
+
+
+def _spec_bytes(spec: FrameSpec) -> bytes:
+    """The spec as JSON with its own checksum: no other file vouches for it while a store is being written."""
+    content = json_bytes(asdict(spec))
+    return json_bytes({**asdict(spec), "crc32c": f"{crc32c(content):08x}"})
 
 
 def encode_jpeg(rgb_HW3: npt.NDArray[np.uint8], *, quality: int = 90) -> bytes:

@@ -59,13 +59,17 @@ def sharding(inner_shape: Sequence[int], codecs: Sequence[JsonObject]) -> JsonOb
     }
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> str:
-    """Write `content` atomically as JSON, keys in the order given; returns the file's sha256."""
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    """`content` as JSON, keys in the order given; StorageError where it is not plain."""
     try:
-        text = json.dumps(content, indent=1, allow_nan=False)
+        return json.dumps(content, indent=1, allow_nan=False).encode() + b"\n"
     except (TypeError, ValueError) as error:
-        raise StorageError(f"attributes for {path} must be plain JSON (no arrays, no NaN): {error}") from error
-    return write_atomic(path, text.encode() + b"\n")
+        raise StorageError(f"attributes must be plain JSON (no arrays, no NaN): {error}") from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> str:
+    """Write `content` atomically as JSON; returns the file's sha256."""
+    return write_atomic(path, json_bytes(content))
 
 
 def read_json(path: Path) -> JsonObject:
