@@ -1,0 +1,180 @@
+"""Optical flow of frame pairs and of whole sequences, by any method that we have (METHOD 1.1)."""
+
+import math
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from kernels.arrays import ArrayT, flow_tensor, like, to_tensor
+from kernels.errors import KernelInputError
+
+FlowMethod = Literal["tvl1", "dis", "farneback", "raft_small", "raft_large"]
+METHODS = ("tvl1", "dis", "farneback", "raft_small", "raft_large")
+
+
+def compute_flow(
+    first_BHW3: ArrayT,
+    second_BHW3: ArrayT,
+    *,
+    method: str,
+    preset: str = "balanced",
+    backend: str = "auto",
+    raft_weights: str | Path | None = None,
+    raft_updates: int = 20,
+    device: str | torch.device = "cpu",
+    threads: int = 1,
+) -> ArrayT:
+    """Flow from the first frames to the second, float32 (B, H, W, 2): u right, v down, in px.
+
+    Frames are uint8 RGB (B, H, W, 3) or grey (B, H, W), NumPy or torch; the result is of the same kind on the same
+    device. `preset`, `backend` and `threads` belong to TV-L1, `raft_*` to RAFT. `device` is where TV-L1 and RAFT work
+    when the frames are NumPy; DIS and Farneback always work on the CPU.
+
+    Raises KernelInputError for frames that do not fit together, and names that do not exist.
+    """
+    _check_frames(first_BHW3, second_BHW3)
+    if method not in METHODS:
+        raise KernelInputError(f"no flow method is called {method!r}; choose one of {', '.join(METHODS)}")
+    if isinstance(first_BHW3, np.ndarray) and torch.device(device).type != "cpu" and method not in ("dis", "farneback"):
+        moved = [to_tensor(frames, "frames").to(device) for frames in (first_BHW3, second_BHW3)]
+        flow = compute_flow(
+            moved[0], moved[1], method=method, preset=preset, backend=backend,
+            raft_weights=raft_weights, raft_updates=raft_updates,
+        )  # fmt: skip
+        return like(flow.cpu(), first_BHW3)
+    if method.startswith("raft"):
+        from kernels.raft import raft_flow
+
+        return raft_flow(
+            _channels_first(first_BHW3), _channels_first(second_BHW3),
+            variant=method.removeprefix("raft_"), weights=raft_weights, num_updates=raft_updates,
+        )  # fmt: skip
+    first_BHW, second_BHW = to_grey(first_BHW3), to_grey(second_BHW3)
+    if method == "tvl1":
+        from kernels.tvl1 import PRESETS, tvl1_flow
+
+        if preset not in PRESETS:
+            raise KernelInputError(f"no TV-L1 preset is called {preset!r}; choose one of {', '.join(PRESETS)}")
+        return tvl1_flow(first_BHW, second_BHW, params=PRESETS[preset], backend=backend, threads=threads)
+    from kernels.dense import dis_flow, farneback_flow
+
+    return dis_flow(first_BHW, second_BHW) if method == "dis" else farneback_flow(first_BHW, second_BHW)
+
+
+def num_fields(num_frames: int, *, gap_frames: int = 2, span_frames: int = 8) -> int:
+    """M = ceil((N - span) / gap), 0 for a sequence that is too short (METHOD 1.1)."""
+    if gap_frames < 1 or span_frames < 1:
+        raise KernelInputError(f"gap_frames is {gap_frames}, span_frames is {span_frames}; both must be at least 1")
+    return max(0, math.ceil((num_frames - span_frames) / gap_frames))
+
+
+def sequence_flow(
+    frames_NHW3: ArrayT,
+    *,
+    method: str,
+    gap_frames: int = 2,
+    span_frames: int = 8,
+    pairs_at_once: int = 8,
+    preset: str = "balanced",
+    backend: str = "auto",
+    raft_weights: str | Path | None = None,
+    raft_updates: int = 20,
+    device: str | torch.device = "cpu",
+    threads: int = 1,
+) -> ArrayT:
+    """Fields F_j = flow(frame[gap j] -> frame[gap j + span]) of a sequence, float32 (M, H, W, 2) in px (METHOD 1.1).
+
+    M = ceil((N - span) / gap); frames become grey once, pairs are computed `pairs_at_once`. The rest as in
+    :func:`compute_flow`, errors too.
+    """
+    _check_frames(frames_NHW3, frames_NHW3)
+    count = num_fields(len(frames_NHW3), gap_frames=gap_frames, span_frames=span_frames)
+    seen = frames_NHW3 if method.startswith("raft") else to_grey(frames_NHW3)
+    batches = []
+    for start in range(0, max(count, 1), pairs_at_once):
+        stop = min(start + pairs_at_once, count)
+        first = seen[start * gap_frames : stop * gap_frames : gap_frames]
+        second = seen[start * gap_frames + span_frames :][: (stop - start) * gap_frames : gap_frames]
+        flow = compute_flow(
+            first, second, method=method, preset=preset, backend=backend,
+            raft_weights=raft_weights, raft_updates=raft_updates, device=device, threads=threads,
+        )  # fmt: skip
+        batches.append(to_tensor(flow, "flow"))
+    return like(torch.cat(batches), frames_NHW3)
+
+
+def to_grey(frames_BHW3: ArrayT) -> ArrayT:
+    """Grey (B, H, W) of uint8 RGB, the same numbers as OpenCV's RGB2GRAY; grey frames are returned as they are."""
+    if frames_BHW3.ndim == 3:
+        return frames_BHW3
+    if isinstance(frames_BHW3, np.ndarray):
+        batch, height, width, _ = frames_BHW3.shape
+        if frames_BHW3.size == 0:
+            return np.empty((batch, height, width), np.uint8)
+        tall = np.ascontiguousarray(frames_BHW3).reshape(batch * height, width, 3)
+        return np.asarray(cv2.cvtColor(tall, cv2.COLOR_RGB2GRAY)).reshape(batch, height, width)
+    red, green, blue = frames_BHW3.to(torch.int32).unbind(dim=-1)
+    return ((red * 9798 + green * 19235 + blue * 3735 + (1 << 14)) >> 15).to(torch.uint8)  # 15-bit .299, .587, .114
+
+
+def resize_flow(flow_BHW2: ArrayT, height: int, width: int) -> ArrayT:
+    """Flow on another grid, float32 (B, height, width, 2), the vectors in px of that grid.
+
+    Every new pixel is the mean over the area that it covers; a grid that grows in either direction is bilinear.
+    Raises KernelInputError for arrays that are no flow and sizes under 1 x 1.
+    """
+    tensor = flow_tensor(flow_BHW2, "flow_BHW2", ndim=4)
+    if height < 1 or width < 1:
+        raise KernelInputError(f"the new grid is {height} x {width}; give at least 1 x 1")
+    batch, old_height, old_width, _ = tensor.shape
+    tensor = tensor.float()
+    if (height, width) == (old_height, old_width):
+        return like(tensor, flow_BHW2)
+    scale = tensor.new_tensor((width / old_width, height / old_height))
+    shrinks = height <= old_height and width <= old_width
+    if tensor.device.type == "cpu":
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        resized_BHW2 = np.empty((batch, height, width, 2), np.float32)
+        for field, resized in zip(np.ascontiguousarray(tensor.numpy()), resized_BHW2, strict=True):
+            resized[:] = cv2.resize(field, (width, height), interpolation=how).reshape(height, width, 2)
+        return like(torch.from_numpy(resized_BHW2).mul_(scale), flow_BHW2)
+    flow_B2HW = tensor.movedim(-1, 1)
+    if shrinks:
+        rows = _area_weights(old_height, height).to(tensor)
+        columns = _area_weights(old_width, width).to(tensor)
+        flow_B2HW = rows @ flow_B2HW @ columns.T
+    else:
+        flow_B2HW = F.interpolate(flow_B2HW, size=(height, width), mode="bilinear", align_corners=False)
+    return like(flow_B2HW.movedim(1, -1) * scale, flow_BHW2)
+
+
+def _area_weights(old: int, new: int) -> Tensor:
+    """How much of each old pixel lies in each new one, rows sum to 1; (new, old) float64."""
+    edges = torch.arange(new + 1, dtype=torch.float64) * (old / new)
+    pixel = torch.arange(old, dtype=torch.float64)
+    overlap = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
+    return overlap.clamp_(min=0) * (new / old)
+
+
+def _check_frames(first: NDArray[np.generic] | Tensor, second: NDArray[np.generic] | Tensor) -> None:
+    shapes = [tuple(frames.shape) for frames in (first, second)]
+    right = len(shapes[0]) == 3 or (len(shapes[0]) == 4 and shapes[0][-1] == 3)
+    if shapes[0] != shapes[1] or not right or 0 in shapes[0][1:]:
+        raise KernelInputError(
+            f"first is {shapes[0]}, second is {shapes[1]}; both must be RGB (B, H, W, 3) or grey (B, H, W) of one size"
+        )
+    names = [str(frames.dtype).removeprefix("torch.") for frames in (first, second)]
+    if names != ["uint8", "uint8"]:
+        raise KernelInputError(f"first is {names[0]}, second is {names[1]}; frames must be uint8, 0..255")
+
+
+def _channels_first(frames: ArrayT) -> ArrayT:
+    tensor = to_tensor(frames, "frames")
+    tensor = tensor.movedim(-1, 1) if tensor.ndim == 4 else tensor[:, None].expand(-1, 3, -1, -1)
+    return like(tensor, frames)
