@@ -24,14 +24,14 @@ CLASSES = (
 """In label order. Directions are those of the picture: x to the right, y down."""
 
 _MOVING_FRAMES = (14, 18)
-_SHARE_BEFORE_MIDDLE = (0.3, 0.7)
+_SHARE_BEFORE_MIDDLE = (0.35, 0.65)
 """How much of the motion has happened at the middle frame; so 3 or more still frames lie on either side."""
 _PLACE_SPREAD_PX = 12.0
 _RADIUS = (0.3, 0.55)
 """Of half the width."""
 _SPEED_PX = (1.1, 2.4)
 _TURN_RAD = (0.12, 0.25)
-_ZOOM_LOG = (0.030, 0.055)
+_ZOOM_LOG = (0.04, 0.065)
 _DIRECTION_JITTER_RAD = np.deg2rad(25.0)
 _TEXTURE_PX = 96
 """Side of the patch's texture, which the pose maps into the picture."""

@@ -19,6 +19,7 @@ import av.stream
 import cv2
 import numpy as np
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -105,7 +106,9 @@ class Decoding:
         try:
             self._stream = _first_picture_stream(self._container, path)
             self.fps = _frame_rate(self._stream)
-            context = self._stream.codec_context
+            context: VideoCodecContext | None = self._stream.codec_context
+            if context is None:
+                raise VideoError("unreadable", "no decoder is known for its codec")
             _check_pixels(context.width, context.height, limits)
             # One thread: the frames that come before an error do not depend on the machine, and workers are many.
             context.thread_count = 1
