@@ -88,7 +88,13 @@ def run_torchrun(
     command = _command(module, arguments, runtime)
     log.parent.mkdir(parents=True, exist_ok=True)
     offset = log.stat().st_size if log.is_file() else 0
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(_threads(runtime))}
+    environment = os.environ | {
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": str(_threads(runtime)),
+        # Threads that spin while they wait for one another make a step ten times as slow as soon as anything else
+        # wants a core: the loader, a second rank, a browser.
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
     with log.open("a") as output:
         # Its own process group: Ctrl-C in a terminal reaches this process alone, which then asks the child to stop.
         # Should this process be killed, the child gets SIGTERM from the kernel (see agent.py).
