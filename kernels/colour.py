@@ -39,10 +39,15 @@ def wheel_ramps(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tenso
 
 
 def wheel_position(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Where directions fall on the wheel: index 0..54 (int64) and the fraction of the way to the next colour."""
+    """Where directions fall on the wheel: index 0..54 (int32) and the fraction of the way to the next colour."""
     position = torch.atan2(-v, -u).div_(math.pi).add_(1).mul_((WHEEL_SIZE - 1) / 2)
-    index = position.to(torch.int64).clamp_(0, WHEEL_SIZE - 1)  # positions are >= 0: truncation is floor
+    index = position.to(torch.int32).clamp_(0, WHEEL_SIZE - 1)  # positions are >= 0: truncation is floor
     return index, position.sub_(index)
+
+
+def lookup(table_K: Tensor, index: Tensor) -> Tensor:
+    """table[index]; by index_select, which is 2 to 6 times faster on a CPU than `take` or plain indexing."""
+    return table_K.index_select(0, index.reshape(-1)).view(index.shape)
 
 
 def _paint(u: Tensor, v: Tensor, radius: Tensor, channel_dim: int) -> Tensor:
@@ -52,7 +57,7 @@ def _paint(u: Tensor, v: Tensor, radius: Tensor, channel_dim: int) -> Tensor:
     inside = radius <= 1
     channels = []
     for missing_K, step_K in zip(missing_3K, step_3K, strict=True):
-        missing = torch.addcmul(missing_K[index], fraction, step_K[index])
+        missing = lookup(missing_K, index).addcmul_(fraction, lookup(step_K, index))
         painted = torch.where(inside, 255 - radius * missing, 0.75 * (255 - missing))
         channels.append(painted.floor_().clamp_(0, 255))
     return torch.stack(channels, dim=channel_dim)

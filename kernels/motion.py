@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kernels.arrays import ArrayT, flow_tensor, like, to_tensor
-from kernels.colour import wheel_position, wheel_ramps
+from kernels.colour import lookup, wheel_position, wheel_ramps
 from kernels.errors import KernelInputError
 from kernels.rotation import NORMALISE_EPSILON_PX
 
@@ -153,7 +153,7 @@ def _colours(flow_2MHW: Tensor) -> Tensor:
     missing_3K, step_3K = wheel_ramps(u.device, u.dtype)
     colours = torch.empty((3, *u.shape), dtype=u.dtype, device=u.device)
     for colour, missing_K, step_K in zip(colours, missing_3K, step_3K, strict=True):
-        missing = torch.addcmul(torch.take(missing_K, index), fraction, torch.take(step_K, index))
+        missing = lookup(missing_K, index).addcmul_(fraction, lookup(step_K, index))
         torch.mul(radius, missing, out=colour)
         colour.neg_().add_(255).floor_()
     return colours
