@@ -144,9 +144,7 @@ def predict_all(
     return np.concatenate([p for p, _ in filled]), np.concatenate([r for _, r in filled])
 
 
-def _step(
-    model: nn.Module, batch: LabelledBatch, optimiser: torch.optim.Optimizer, config: FinetuneConfig
-) -> Tensor:
+def _step(model: nn.Module, batch: LabelledBatch, optimiser: torch.optim.Optimizer, config: FinetuneConfig) -> Tensor:
     """One optimiser step; returns (loss * n, right, n) of this rank's share."""
     rgb_B3THW = normalise_rgb(batch.rgb_BKTHW3[:, 0]).contiguous(memory_format=torch.channels_last_3d)
     logits_BC = model(rgb_B3THW)

@@ -68,9 +68,8 @@ def finetune(job: FinetuneJob, world: World) -> dict[str, Any]:
     report = classification_report(scores, manifest.classes, extra=extra)
     if world.is_main:
         _write_predictions(folder / PREDICTIONS, manifest, rows, labels, probabilities)
-        save_classifier(
-            folder / CLASSIFIER, classifier, classes=tuple(manifest.classes), model=job.model, finetune=config, source={}
-        )
+        classes = tuple(manifest.classes)
+        save_classifier(folder / CLASSIFIER, classifier, classes=classes, model=job.model, finetune=config, source={})
         write_json(folder / METRICS, report)
     return report
 
@@ -114,7 +113,9 @@ def _batch_size(asked: int, videos: int, world: World) -> tuple[int, list[str]]:
     return batch_size, [f"batch {batch_size} instead of {asked}: {videos} train videos, {world.size} processes"]
 
 
-def _write_predictions(path: Path, manifest: "Manifest", rows: Ints, labels: Ints, probabilities: Probabilities) -> None:
+def _write_predictions(
+    path: Path, manifest: "Manifest", rows: Ints, labels: Ints, probabilities: Probabilities
+) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from storage.screen_table import ScreenRow
 
 
-def kept_and_dropped(footage: Footage, rows: Sequence["ScreenRow"], *, each: int = 3) -> Contact:
-    """Per segment the clips with the highest scores among the chosen, and with the lowest among the dropped."""
+def kept_and_dropped(footage: Footage, rows: Sequence["ScreenRow"], *, clip_span: int = 1, each: int = 3) -> Contact:
+    """Per segment the clips with the highest scores among the chosen, and with the lowest among the dropped.
+
+    `clip_span`: indices from the first to the last of a clip; its middle is shown.
+    """
+    middle = clip_span // 2
     lines = []
     for row in rows:
         scores = np.asarray(row.scores)
@@ -24,17 +28,21 @@ def kept_and_dropped(footage: Footage, rows: Sequence["ScreenRow"], *, each: int
         best = _apart(chosen[np.argsort(-scores[chosen], kind="stable")], each)
         worst = _apart(dropped[np.argsort(scores[dropped], kind="stable")], each)
         cells = [
-            Cell(footage.thumb(row.segment, start, mark="right"), f"kept · {scores[start]:.3g} > {median:.3g}", "right")
+            Cell(
+                footage.thumb(row.segment, start + middle, mark="right"),
+                f"kept · {scores[start]:.3g} > {median:.3g}",
+                "right",
+            )
             for start in best
         ]
         cells += [
-            Cell(footage.thumb(row.segment, start, mark="wrong"), f"dropped · {scores[start]:.3g}", "wrong")
+            Cell(footage.thumb(row.segment, start + middle, mark="wrong"), f"dropped · {scores[start]:.3g}", "wrong")
             for start in worst
         ]
         lines.append((f"{footage.class_name(row.segment)} · {footage.name(row.segment)}", tuple(cells)))
     return Contact(
         tuple(lines),
-        caption="First frame and flow of clips that training sees (green: they score above the video's median) "
+        caption="Middle frame and its flow of clips that training sees (green: they score above the video's median) "
         "and of clips that it does not see (red)",
     )
 

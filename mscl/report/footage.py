@@ -79,7 +79,8 @@ class Footage:
 
     def thumb(self, segment: int, index: int | None = None, *, mark: Mark = "") -> bytes:
         """Frame and flow at an index, the middle one by default, as one small picture."""
-        place = self.num_indices(segment) // 2 if index is None else index
+        last = self.num_indices(segment) - 1
+        place = (last + 1) // 2 if index is None else min(index, last)
         frame, field = self.frames.clip(segment, [place])[0], np.array(self.flow.clip(segment, [place])[0])
         return thumbnail(frame, field, mark=mark)
 

@@ -27,7 +27,6 @@ _SECTIONS = (
     ("ingest", "Dataset", "Every video gets a verdict; what does not decode is left out, and this says why."),
     ("extract", "Optical flow", "Frames of a video with the flow that starts at each of them: hue is direction, "
      "saturation speed relative to the fastest point of the field."),
-    ("motion", "How much moves", ""),
     ("screen", "Motion differential sampling", "Training sees the clips whose motion changes more than in the median "
      "clip of their video."),
     ("pretrain", "Pre-training", "Eight cross-entropies; dashed is what guessing would give."),
@@ -67,8 +66,8 @@ def _results(stages: Stages) -> Section:
         panels["Linear probe, top-1"] = (metrics, "top1", metrics["chance"]["top1"])
     if panels:
         blocks.append(
-            Chart(figures.score_bars(panels), caption="Trained encoder beside the same network untrained; frozen: both on "
-                  "clips whose frames stand still, where appearance is left and motion is not")
+            Chart(figures.score_bars(panels), caption="Trained encoder beside the same network untrained; frozen: both "
+                  "on clips whose frames stand still, where appearance is left and motion is not")
         )  # fmt: skip
         rows: dict[str, dict[str, Any]] = {name: {} for name in [*VARIANT_NAMES, "finetuned", "chance"]}
         columns = (
@@ -104,8 +103,12 @@ def _results(stages: Stages) -> Section:
 def _stage_sections(stages: Stages) -> Iterable[Section]:
     for name, title, lead in _SECTIONS:
         if name in stages:
-            draw = partial(BLOCKS[name], stages)
-            yield Section(name, title, tuple(attempt(f"pictures of {name}", draw)), lead)
+            # How much moves and what was chosen of it are one story.
+            parts = [part for part in (("motion", name) if name == "screen" else (name,)) if part in stages]
+            blocks = [
+                block for part in parts for block in attempt(f"pictures of {part}", partial(BLOCKS[part], stages))
+            ]
+            yield Section(name, title, tuple(blocks), lead)
 
 
 def _about(stages: Stages) -> Iterable[Section]:
@@ -164,7 +167,7 @@ def _dataset(stages: Stages) -> str:
         return ""
     metrics = stages["ingest"].metrics
     root = str(stages["ingest"].config.get("data", {}).get("root", ""))
-    parts = [Path(root).name] if root else []
+    parts = ["/".join(Path(root).parts[-2:])] if root else []
     parts += [
         f"{metrics[name]:,} {name}" for name in ("videos", "segments", "classes") if isinstance(metrics.get(name), int)
     ]

@@ -55,7 +55,8 @@ def extract_blocks(stages: Stages, *, count: int = 4) -> list[Block]:
     """Frames with their flow in colour underneath."""
     footage = Footage.of(stages)
     flow = stages["extract"].config.get("flow", {})
-    what = f"{flow.get('method', 'flow')}, {flow.get('span_frames', '?')} frames apart"
+    span = flow.get("span_frames", "?")
+    what = f"{flow.get('method', 'flow')} over {span} frame{'' if span == 1 else 's'}"
     return [
         Photo(
             flow_strip(*footage.strip(segment)),
@@ -116,7 +117,9 @@ def screen_blocks(stages: Stages, *, curves: int = 2, sheet: int = 4) -> list[Bl
         )  # fmt: skip
         caption = "Motion differences of the fields (above); scores of the clips that start there (below)"
         blocks.append(Chart(chart, caption=caption))
-    blocks.append(kept_and_dropped(footage, [rows[segment] for segment in footage.sample(sheet, among=picked)]))
+    blocks.append(
+        kept_and_dropped(footage, [rows[i] for i in footage.sample(sheet, among=picked)], clip_span=_clip_span(stages))
+    )
     return blocks
 
 
@@ -271,6 +274,11 @@ def sizes_table(views: Sequence[StageView]) -> Table:
         tuple((v.stage, v.key[:8], duration(v.seconds), byte_size(v.size_bytes), v.created_at[:16]) for v in views),
         caption="Stages",
     )
+
+
+def _clip_span(stages: Stages) -> int:
+    clip = stages["screen"].config.get("clip", {})
+    return (int(clip.get("length", 1)) - 1) * int(clip.get("stride", 1)) + 1
 
 
 def _percent(metrics: Mapping[str, Any], score: str) -> str:

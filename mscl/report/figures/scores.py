@@ -96,7 +96,7 @@ def confusion_matrix(counts_CC: Sequence[Sequence[int]], classes: Sequence[str])
             for row, column in np.argwhere(counts > 0):
                 axis.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", fontsize=8)
         if size <= 40:
-            shown = [name if len(name) <= 16 else f"{name[:15]}…" for name in classes]
+            shown = [name if len(name) <= 20 else f"{name[:19]}…" for name in classes]
             axis.set_xticks(range(size), shown, rotation=55, ha="right", rotation_mode="anchor")
             axis.set_yticks(range(size), shown)
         axis.tick_params(length=0)

@@ -28,6 +28,8 @@ def loss_curves(rows: Sequence[Mapping[str, Any]], *, queue_size: int | None = N
         rows: what metrics.jsonl holds, one mapping per logged step.
         queue_size: K; draws chance, ln(K + 1) for terms 1-7 and ln 8 for term 8.
     """
+    from matplotlib.ticker import MaxNLocator
+
     terms = [name for name in LOSS_NAMES if any(_number(row.get(name)) for row in rows)]
     if not terms:
         terms = ["loss"]
@@ -46,6 +48,7 @@ def loss_curves(rows: Sequence[Mapping[str, Any]], *, queue_size: int | None = N
             axis.set_title(LOSS_NAMES.get(term, term))
             axis.set_ylim(bottom=0)
             axis.margins(x=0.01)
+            axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         for axis in list(axes.flat)[len(terms) :]:
             axis.set_visible(False)
         figure.supxlabel("step" + (" (dashed: chance)" if queue_size else ""), fontsize=9)
