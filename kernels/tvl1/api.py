@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import importlib.util
 import warnings
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast, overload
@@ -90,6 +91,8 @@ def resolve_backend(backend: str = "auto", device: str = "cpu") -> str:
 
         if native.library_path() is None:
             raise KernelInputError(f"backend 'cpp' is not there: {native.MISSING}; auto falls back to OpenCV")
+    if backend == "triton" and kind != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise KernelInputError(f"backend 'triton' needs CUDA tensors, the frames are on {device}: move them or use auto")
     return backend
 
 

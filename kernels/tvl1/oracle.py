@@ -119,7 +119,7 @@ def linearise(first: Tensor, second: Tensor, u: tuple[Tensor, Tensor], params: T
     cx, cy = qx.floor(), qy.floor()
     value_x, slope_x = tap_weights(qx - cx, params)
     value_y, slope_y = tap_weights(qy - cy, params)
-    pixels = second.reshape(batch, -1)
+    pixels = second.reshape(batch, height * width)
     columns = [(cx.long() + k - 3).clamp(0, width - 1) for k in range(8)]
     sampled, gx, gy = (torch.zeros_like(first) for _ in range(3))
     for row in range(8):
@@ -127,7 +127,7 @@ def linearise(first: Tensor, second: Tensor, u: tuple[Tensor, Tensor], params: T
         for column in range(8):
             if not (2 <= row <= 5 or 2 <= column <= 5):
                 continue
-            tap = pixels.gather(1, (line + columns[column]).reshape(batch, -1)).reshape(first.shape)
+            tap = pixels.gather(1, (line + columns[column]).reshape(batch, height * width)).reshape(first.shape)
             sampled = sampled + value_y[row] * value_x[column] * tap
             gx = gx + value_y[row] * slope_x[column] * tap
             gy = gy + slope_y[row] * value_x[column] * tap

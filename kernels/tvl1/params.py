@@ -33,7 +33,7 @@ class TVL1Params:
     """Linearisations of I1 at every level."""
     median_rounds: int = 1
     """Rounds of (median, iterations) after each warp."""
-    iterations: int = 24
+    iterations: int = 22
     """Primal-dual iterations after each median."""
     median_px: int = 3
     """Side of the median window on u and v: 1 (none), 3 or 5."""

@@ -59,4 +59,4 @@ def check_pair(first_BHW: Grey, second_BHW: Grey, *, min_side_px: int = 1) -> No
                     f"{side} has NaN or infinite values (min {low}, max {high}), expected finite grey values 0..255"
                 )
             if max(-low, high) > MAX_GREY:
-                raise KernelInputError(f"{side} has values of {low} to {high}, expected grey values 0..255: rescale it")
+                raise KernelInputError(f"{side} has values of {low:g} to {high:g}, expected grey values 0..255: rescale it")

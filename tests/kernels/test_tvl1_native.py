@@ -1,0 +1,163 @@
+"""The C++ backend of TV-L1 against the oracle, OpenCV and ground truth."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from kernels.tvl1 import PRESETS, TVL1Params, native, oracle, tvl1_flow
+from tests.kernels.tvl1_scenes import end_point_error, layered_motion, smooth_motion
+
+pytestmark = pytest.mark.skipif(
+    native.library_path() is None, reason="the C++ backend is not built (no compiler at install)"
+)
+
+OPENCV_MIDDLEBURY_PX = {
+    "Dimetrodon": 0.133,
+    "Grove2": 0.119,
+    "Hydrangea": 0.109,
+    "RubberWhale": 0.137,
+    "Urban2": 0.373,
+    "Venus": 0.254,
+}
+"""End-point error of DualTVL1 at its defaults, 340 px wide; benchmarks/tvl1.py measures it again."""
+
+
+def _random_iteration(height: int, width: int) -> tuple[list[NDArray[np.float32]], ...]:
+    rng = np.random.default_rng(3)
+    flow = [rng.normal(0, 2, (height, width)).astype(np.float32) for _ in range(2)]
+    dual = [rng.uniform(-0.7, 0.7, (height, width)).astype(np.float32) for _ in range(4)]
+    for axis in (0, 2):
+        dual[axis][:, -1] = 0
+        dual[axis + 1][-1] = 0
+    ix, iy, rc = (rng.normal(0, 20, (height, width)).astype(np.float32) for _ in range(3))
+    ix[::7], iy[::7] = 0, 0
+    return flow + dual, [ix, iy, rc]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (13, 17), (33, 64), (48, 101)])
+@pytest.mark.parametrize("iterations", [1, 11])
+def test_inner_step_against_float64(size: tuple[int, int], iterations: int) -> None:
+    """One step is exact to 1e-6 of its scale; 11 show that the wavefront over rows is one step after the other."""
+    planes, (ix, iy, rc) = _random_iteration(*size)
+    edge = np.random.default_rng(4).integers(0, 256, size, dtype=np.uint8)
+    params = TVL1Params()
+    u, v, p11, p12, p21, p22 = (torch.from_numpy(plane.astype(np.float64))[None] for plane in planes)
+    state = oracle.State((u, v), ((p11, p12), (p21, p22)))
+    data = oracle.Linearisation(*(torch.from_numpy(plane.astype(np.float64))[None] for plane in (ix, iy, rc)))
+    for _ in range(iterations):
+        state = oracle.step(state, data, torch.from_numpy(edge.astype(np.float64))[None], params)
+    native.iterate(planes, ix, iy, rc, edge, params, iterations)
+    for mine, truth in zip(planes, [*state.u, *state.p[0], *state.p[1]], strict=True):
+        np.testing.assert_allclose(mine, truth[0].numpy(), atol=1e-6 * iterations * max(1, float(truth.abs().max())))
+
+
+@pytest.mark.parametrize("side_px", [3, 5])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 5), (31, 47), (40, 64)])
+def test_median_equals_opencv_and_oracle(side_px: int, size: tuple[int, int]) -> None:
+    plane = np.random.default_rng(5).normal(0, 3, size).astype(np.float32)
+    expected = cv2.medianBlur(plane, side_px)
+    np.testing.assert_array_equal(native.median(plane, side_px), expected)
+    np.testing.assert_array_equal(oracle.median(torch.from_numpy(plane)[None], side_px)[0].numpy(), expected)
+
+
+@pytest.mark.parametrize("preset", ["opencv", "accurate", "balanced", "fast"])
+def test_equals_oracle(preset: str) -> None:
+    """Rounding decides on single pixels where the flow has two minima: the bulk is what must agree."""
+    scene = smooth_motion("smooth", height=61, width=83)
+    pair = scene.first_HW[None], scene.second_HW[None]
+    mine = tvl1_flow(*pair, params=PRESETS[preset], backend="cpp")
+    theirs = tvl1_flow(*pair, params=PRESETS[preset], backend="torch")
+    difference = np.abs(mine - theirs)
+    assert np.quantile(difference, 0.99) < 2e-4
+    assert difference.mean() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"median_px": 1},
+        {"median_px": 5, "median_rounds": 3, "iterations": 5},
+        {"five_point": False, "gradient_blend": 0.0},
+        {"presmooth": 0.0, "edge_sensitivity": 0.0},
+        {"scale_step": 0.8, "levels": 6, "presmooth": 0.6},
+        {"edge_sensitivity": 0.5},
+        {"iterations": 0},
+        {"epsilon": 0.01, "median_rounds": 4},
+        {"cubic_a": -1.0},
+    ],
+)
+def test_every_parameter_means_the_same_to_both(change: dict[str, float]) -> None:
+    scene = smooth_motion("zoom", height=47, width=58)
+    params = replace(TVL1Params(levels=2, warps=2, iterations=12), **change)
+    pair = scene.first_HW[None], scene.second_HW[None]
+    mine, theirs = (tvl1_flow(*pair, params=params, backend=backend) for backend in ("cpp", "torch"))
+    assert np.quantile(np.abs(mine - theirs), 0.99) < 1e-3
+    plain = tvl1_flow(*pair, params=TVL1Params(levels=2, warps=2, iterations=12), backend="torch")
+    assert np.abs(plain - theirs).mean() > 1e-4, "this change should show"
+
+
+def test_converged_equals_opencv_converged() -> None:
+    params = replace(PRESETS["opencv"], levels=3, warps=4, median_rounds=1, iterations=400, epsilon=0.0)
+    for scene in (smooth_motion("smooth", height=64, width=80), smooth_motion("rotation", height=64, width=80, seed=2)):
+        pair = scene.first_HW[None], scene.second_HW[None]
+        mine, theirs = (tvl1_flow(*pair, params=params, backend=backend) for backend in ("cpp", "opencv"))
+        assert end_point_error(mine, theirs) < 0.05
+
+
+@pytest.mark.parametrize("name", list(OPENCV_MIDDLEBURY_PX))
+def test_middlebury_per_sequence(shared_dir: Path, name: str) -> None:
+    """accurate and balanced: no sequence more than .01 px (balanced .02) worse than OpenCV's defaults."""
+    folder = shared_dir / "flow_gt" / name if (shared_dir / "flow_gt").is_dir() else shared_dir / "data" / "flow_gt" / name
+    first, second, truth_HW2, known = _scaled(folder, width=340)
+    for preset, slack_px in (("accurate", 0.01), ("balanced", 0.02)):
+        flow = tvl1_flow(first[None], second[None], params=PRESETS[preset], backend="cpp")[0]
+        error_px = float(np.linalg.norm(flow - truth_HW2, axis=-1)[known].mean())
+        assert error_px < OPENCV_MIDDLEBURY_PX[name] + slack_px, preset
+
+
+def _scaled(folder: Path, *, width: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]:
+    frames = [cv2.imread(str(folder / f"frame{i}.png"), cv2.IMREAD_GRAYSCALE) for i in (1, 2)]
+    raw = np.fromfile(folder / "flow.flo", np.float32)
+    columns, rows = (int(n) for n in raw[1:3].view(np.int32))
+    truth = raw[3:].reshape(rows, columns, 2)
+    known = (np.abs(truth) < 1e9).all(axis=-1)
+    size = (width, round(rows * width / columns))
+    first, second = (cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames)
+    scale = np.array([size[0] / columns, size[1] / rows], np.float32)
+    small = cv2.resize(np.where(known[..., None], truth, 0), size, interpolation=cv2.INTER_AREA) * scale
+    share = cv2.resize(known.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return first, second, small.astype(np.float32), share > 0.999
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak memory from /proc")
+@pytest.mark.parametrize("size", [(256, 340), (720, 1280)])
+def test_scratch_is_under_40_bytes_per_pixel(size: tuple[int, int]) -> None:
+    """Peak resident memory of eight pairs one after the other, beyond input and output."""
+    code = f"""
+import numpy as np, pathlib
+from kernels.tvl1 import native, TVL1Params
+def peak(): return int(pathlib.Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) * 1024
+rng = np.random.default_rng(0)
+frames = rng.integers(0, 256, (2, 8, {size[0]}, {size[1]}), dtype=np.uint8)
+native.flow(frames[0, :1, :16, :16], frames[1, :1, :16, :16], TVL1Params(), threads=1)
+before = peak()
+flow = native.flow(frames[0], frames[1], TVL1Params(warps=1, iterations=2), threads=1)
+print((peak() - before - flow.nbytes) / ({size[0]} * {size[1]}))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 20 < float(run.stdout) < 40
+
+
+def test_layers_as_good_as_opencv() -> None:
+    scene = layered_motion(height=80, width=104)
+    pair = scene.first_HW[None], scene.second_HW[None]
+    mine = end_point_error(tvl1_flow(*pair, params=PRESETS["accurate"], backend="cpp")[0], scene.flow_HW2)
+    theirs = end_point_error(tvl1_flow(*pair, params=PRESETS["opencv"], backend="opencv")[0], scene.flow_HW2)
+    assert mine < 1.1 * theirs
