@@ -14,10 +14,15 @@ from mscl.models.encoders import VideoEncoder, untrained_encoder
 
 ENCODER_PREFIX = "query_rgb.encoder."
 """Where a training checkpoint's model state keeps the encoder that evaluation reads."""
+RELEASED_PREFIX = "recognizer.encoder_q."
+"""Where the checkpoints of the released code keep it; below the prefix the names are the same."""
 
 
 def load_rgb_encoder(path: Path | str) -> VideoEncoder:
-    """RGB query encoder of a training checkpoint (`.pt`) or of an export (`.safetensors`), on CPU, in eval mode.
+    """RGB query encoder of a training checkpoint or of an export (`.safetensors`), on CPU, in eval mode.
+
+    Takes checkpoints of the released code, too: R18, names below `recognizer.encoder_q.`; what else they hold is
+    left out.
 
     Raises:
         CheckpointError: the file is missing, unreadable, or holds no such encoder.
@@ -26,13 +31,15 @@ def load_rgb_encoder(path: Path | str) -> VideoEncoder:
     if path.suffix == ".safetensors":
         return _load_export(path)
     state = read_checkpoint(path)
+    released = state.get("state_dict", state)
+    if any(name.startswith(RELEASED_PREFIX) for name in released):
+        return _load_released(released, path)
     try:
         model: dict[str, Tensor] = state["model"]
         config = ModelConfig.model_validate_json(state["model_config"])
     except (KeyError, ValidationError) as error:
         raise CheckpointError(f"{path} is no pre-training checkpoint of this program: {error}") from error
-    weights = {name.removeprefix(ENCODER_PREFIX): t for name, t in model.items() if name.startswith(ENCODER_PREFIX)}
-    return _encoder(config, weights, path)
+    return _encoder(config, _below(ENCODER_PREFIX, model), path)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -103,6 +110,19 @@ def export_encoder(checkpoint: Path, folder: Path, *, card: dict[str, Any]) -> P
     write_atomic(folder / "encoder.safetensors", save(tensors, metadata={"card": text}))
     write_atomic(folder / "encoder.json", text.encode())
     return folder / "encoder.safetensors"
+
+
+def _load_released(state: dict[str, Tensor], path: Path) -> VideoEncoder:
+    weights = _below(RELEASED_PREFIX, state)
+    wanted = untrained_encoder(ModelConfig(), seed=0).state_dict().keys()
+    weights = {name: t for name, t in weights.items() if name in wanted}
+    stem = weights.get("stem.0.weight")
+    width = 1.0 if stem is None else stem.shape[0] / 64
+    return _encoder(ModelConfig(rgb_width=width), weights, path)
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def _load_export(path: Path) -> VideoEncoder:

@@ -11,15 +11,12 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
 
+from mscl.training.launch import AGENT_STOPPED_CODE, FAILURE_MARK
 from mscl.training.worker import die_with_parent
-
-FAILURE_MARK = "=== first failure: "
-STOPPED_CODE = 143
-"""Exit code after SIGTERM: the ranks were given time to write a checkpoint."""
 
 
 def main(arguments: list[str]) -> int:
-    """0 when all ranks ended well, 1 when one failed, `STOPPED_CODE` when told to stop."""
+    """0 when all ranks ended well, 1 when one failed, `AGENT_STOPPED_CODE` when told to stop."""
     parent, *torchrun_arguments = arguments
     # SIGTERM, not SIGKILL: the ranks get the signal passed on and can write a checkpoint.
     die_with_parent(signal.SIGTERM, parent=int(parent))
@@ -30,7 +27,7 @@ def main(arguments: list[str]) -> int:
         print(f"{FAILURE_MARK}rank {rank}, exit code {failure.exitcode}\n{_told(failure.message)}", flush=True)
         return 1
     except SignalException:
-        return STOPPED_CODE
+        return AGENT_STOPPED_CODE
     return 0
 
 

@@ -16,8 +16,13 @@ from mscl.training.job import PretrainJob
 
 GRACE_SECONDS = 60.0
 """Time that a child gets between SIGTERM and SIGKILL: a step and a checkpoint fit in."""
+FAILURE_MARK = "=== first failure: "
+"""Begins what the agent says last about the rank that failed first."""
+STOPPED_CODE = 75
+"""Exit code of a rank that was asked to stop and has written a checkpoint: temporary failure, try again."""
+AGENT_STOPPED_CODE = 143
+"""Exit code of the agent after SIGTERM; it has given the ranks time to write a checkpoint."""
 _POLL_SECONDS = 0.2
-_FAILURE_MARK = "=== first failure: "
 _LINES_SHOWN = 12
 
 
@@ -140,24 +145,30 @@ class _Follower:
     def look(self) -> None:
         import json
 
-        if self.file is None:
-            if not self.path.is_file():
-                return
-            self.file = self.path.open()
+        if not self.path.is_file():
+            return
+        if self.file is None or os.fstat(self.file.fileno()).st_ino != self.path.stat().st_ino:
+            # New, or replaced by a resumed run without the rows past its checkpoint.
+            self._close_file()
+            self.file, self.rest = self.path.open(), ""
         *lines, self.rest = (self.rest + self.file.read()).split("\n")
         for row in map(json.loads, lines):
             if self.step is None:
                 self.progress.start("Pre-training", round(row["total_steps"]), "step")
                 self.step = 0
-            shown = {name: row[name] for name in ("loss", "rgb_top1", "clips_per_second") if name in row}
-            self.progress.advance(int(row["step"]) - self.step, **shown)
-            self.step = int(row["step"])
+            if row["step"] > self.step:
+                shown = {name: row[name] for name in ("loss", "rgb_top1", "clips_per_second") if name in row}
+                self.progress.advance(int(row["step"]) - self.step, **shown)
+                self.step = int(row["step"])
 
     def close(self) -> None:
-        if self.file is not None:
-            self.file.close()
+        self._close_file()
         if self.step is not None:
             self.progress.done()
+
+    def _close_file(self) -> None:
+        if self.file is not None:
+            self.file.close()
 
 
 def _command(module: str, arguments: Sequence[str], runtime: RuntimeConfig) -> list[str]:
@@ -200,7 +211,9 @@ def _failure(code: int, text: str, log: Path) -> str:
     told = [line.removeprefix("error: ") for line in text.splitlines() if line.startswith("error: ")]
     if told:
         return told[-1]
-    before, mark, failure = text.rpartition(_FAILURE_MARK)
+    before, mark, failure = text.rpartition(FAILURE_MARK)
+    if code == AGENT_STOPPED_CODE or failure.strip().endswith(f"exit code {STOPPED_CODE}"):
+        return f"training was stopped from outside; its state is kept, run the same command again to go on (log: {log})"
     lines = [line for line in (failure if mark else text).splitlines() if line.strip()]
     if mark and len(lines) == 1:  # a rank that died without a Python exception: what it printed last
         lines += [line for line in before.splitlines() if line.strip()][-_LINES_SHOWN:]

@@ -14,12 +14,10 @@ from mscl.data.sampling import ChosenStarts, IntArray
 from mscl.errors import DataError, UserError
 from mscl.training.distributed import World, joined_world
 from mscl.training.job import PretrainJob
+from mscl.training.launch import STOPPED_CODE
 from mscl.training.loop import Finished, StopRequest, check_divisions, train
 from storage.manifest import Manifest, read_manifest
 from storage.screen_table import ScreenTable, read_screen
-
-STOPPED_CODE = 75
-"""Exit code of a process that was asked to stop and has written a checkpoint: temporary failure, try again."""
 
 
 def pretrain(job: PretrainJob, world: World, stop: StopRequest) -> Finished:
