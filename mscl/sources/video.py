@@ -102,10 +102,12 @@ class Decoding:
         self._deadline_s = time.monotonic() + limits.timeout_seconds
         self._path = path
         self._num_packets = 0
+        self._end_s = 0.0
         self._container = _open(path, limits)
         try:
             self._stream = _first_picture_stream(self._container, path)
             self.fps = _frame_rate(self._stream)
+            self._promised_s = (self._container.duration or 0) / av.time_base
             context: VideoCodecContext | None = self._stream.codec_context
             if context is None:
                 raise VideoError("unreadable", "no decoder is known for its codec")
@@ -147,16 +149,32 @@ class Decoding:
                 return self._stop("too_large", f"not enough memory to decode it: {_plain(error, self._path)}")
             except (av.FFmpegError, ValueError, OverflowError) as error:
                 return self._stop("unreadable", _plain(error, self._path))
-        promised = self._stream.frames
         if self.num_frames == 0:
             self._stop("unreadable", "no frame decodes")
-        elif self._num_packets < 0.9 * promised - 3:
-            # A few frames less than promised are the habit of many muxers; a tenth is a file that was cut.
-            self._stop("truncated", f"the container promises {promised} frames and holds {self._num_packets}")
+        elif shortfall := self._shortfall():
+            self._stop("truncated", shortfall)
         return None
 
+    def _shortfall(self) -> str:
+        """What the container promises and does not hold; "" for a little, which is the habit of many muxers."""
+        promised = self._stream.frames
+        if promised:
+            few = self._num_packets < 0.9 * promised - 3
+            return f"the container promises {promised} frames and holds {self._num_packets}" if few else ""
+        if self._end_s < 0.9 * self._promised_s - 3 / self.fps:
+            return f"the container promises {self._promised_s:.2f} s and holds {self._end_s:.2f} s"
+        return ""
+
     def _decode(self) -> Iterator[VideoFrame]:
-        for packet in self._container.demux(self._stream):
+        # Without a count of frames the end of every stream says whether the file is whole: sound may last longer.
+        streams = [self._stream] if self._stream.frames else self._container.streams.get()
+        begin_s = (self._container.start_time or 0) / av.time_base
+        for packet in self._container.demux(*streams):
+            if packet.pts is not None and packet.time_base:
+                end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base) - begin_s
+                self._end_s = max(self._end_s, end_s)
+            if packet.stream_index != self._stream.index:
+                continue
             self._num_packets += packet.size > 0
             for frame in packet.decode():
                 if isinstance(frame, VideoFrame):

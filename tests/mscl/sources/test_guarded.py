@@ -14,13 +14,8 @@ from mscl.sources import guarded
 from mscl.sources.guarded import Outcome, inspect_many, run_guarded
 from mscl.sources.video import VideoInfo
 
-JOBS = "tests.mscl.sources.misbehaving:"
+JOBS = "misbehaving:"
 LIMITS = DecodeLimits(timeout_seconds=30)
-
-
-@pytest.fixture(autouse=True)
-def _import_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[3]))
 
 
 def misbehave(kinds: list[str], *, workers: int = 2, seconds: float = 20, **more: Any) -> list[Outcome]:
