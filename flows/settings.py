@@ -33,6 +33,7 @@ def apply() -> None:
         os.environ.setdefault(name, value)
     os.environ.setdefault("DO_NOT_TRACK", "1")
     # A home of our own: an old database or profile of another project cannot get in the way.
-    os.environ.setdefault("PREFECT_HOME", str(Path(HOME).expanduser()))
+    home = Path(os.environ.setdefault("PREFECT_HOME", str(Path(HOME).expanduser()))).expanduser()
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)  # Prefect makes the last folder of it only
     # The run's page keeps all log lines; the console shows our own progress instead.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
