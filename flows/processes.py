@@ -1,4 +1,4 @@
-"""Background processes of ours: each leads a session of its own, is found again by a pid file, and ends as a whole."""
+"""Background processes of ours: out of the terminal's reach, found again by a pid file, ended with all they started."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 _POLL_SECONDS = 0.1
 
@@ -45,49 +46,67 @@ def variable(pid: int, name: str) -> str | None:
 
 
 def end(pid: int, *, grace_seconds: float) -> None:
-    """SIGTERM to a process; after it has ended, or after the grace, SIGKILL to what is left of its session.
+    """SIGTERM to a process; after it has ended, or after the grace, SIGKILL to all that it started and left behind.
 
-    A process that leads no session, such as a server that Prefect's own command put in the background,
-    is ended alone: its session is a user's shell.
+    Flow runs of a worker lead sessions and groups of their own, so neither tells who belongs to it; parents do.
     """
+    members = {(pid, _started(pid))} | family(pid)
     try:
-        leads = os.getsid(pid) == pid
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:
         return
     deadline = time.monotonic() + grace_seconds
-    while _alive(pid) and time.monotonic() < deadline:
+    while alive(pid) and time.monotonic() < deadline:
+        members |= family(pid)
         time.sleep(_POLL_SECONDS)
-    left = session(pid) if leads else [pid] * _alive(pid)
-    # From the flow processes' training agents to their ranks: until nobody is left who could start another.
-    while left:
-        for member in left:
+    # Until nobody is left who could start another.
+    while left := {member for member in members if alive(member[0]) and _started(member[0]) == member[1]}:
+        for member, _ in left:
+            members |= family(member)
             try:
                 os.kill(member, signal.SIGKILL)
             except ProcessLookupError:
                 continue
         time.sleep(_POLL_SECONDS)
-        left = session(pid) if leads else [pid] * _alive(pid)
 
 
-def session(leader: int) -> list[int]:
-    """Living processes of the session that `leader` leads or led."""
-    return [pid for pid in _pids() if (found := _stat(pid)) is not None and found[1] == leader and found[0] != "Z"]
+def family(pid: int) -> set[tuple[int, int]]:
+    """(process id, start time) of all living descendants of a process."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (stat := _stat(int(entry.name))) is not None:
+            children.setdefault(stat.parent, []).append(int(entry.name))
+    found: set[tuple[int, int]] = set()
+    todo = [pid]
+    while todo:
+        for child in children.get(todo.pop(), []):
+            found.add((child, _started(child)))
+            todo.append(child)
+    return found
 
 
-def _alive(pid: int) -> bool:
-    found = _stat(pid)
-    return found is not None and found[0] != "Z"
+def alive(pid: int) -> bool:
+    """Whether a process is there and has not ended; a zombie has."""
+    stat = _stat(pid)
+    return stat is not None and stat.state != "Z"
 
 
-def _stat(pid: int) -> tuple[str, int] | None:
-    """(state, session) of a process, see proc(5)."""
+class _Stat(NamedTuple):
+    state: str
+    parent: int
+    started: int
+    """Clock ticks after boot: tells a process from a later one with the same id."""
+
+
+def _started(pid: int) -> int:
+    stat = _stat(pid)
+    return stat.started if stat is not None else -1
+
+
+def _stat(pid: int) -> _Stat | None:
+    """See proc(5)."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return fields[0], int(fields[3])
-
-
-def _pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return _Stat(fields[0], int(fields[1]), int(fields[19]))

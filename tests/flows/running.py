@@ -1,0 +1,88 @@
+"""Commands as users run them, in processes that a test may kill; and what the API tells about runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flows.processes import alive, family
+from storage.workspace import Result, Workspace
+
+
+def mscl(*arguments: str | Path, api: str | None = None, **variables: str) -> subprocess.Popen[str]:
+    """`mscl ARGUMENTS` in a process group of its own, against that Prefect API."""
+    environment = os.environ | variables | ({"PREFECT_API_URL": api} if api else {}) | {"COLUMNS": "200"}
+    code = "from flows.console import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+
+
+def finished(*arguments: str | Path, api: str | None = None, timeout: float = 240, **variables: str) -> tuple[int, str]:
+    """Exit code and output of a command that ends by itself."""
+    process = mscl(*arguments, api=api, **variables)
+    output, _ = process.communicate(timeout=timeout)
+    return process.returncode, output
+
+
+def wait_until(what: Callable[[], bool], *, seconds: float, why: str) -> None:
+    """Poll; AssertionError with `why` when it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {why}"
+        time.sleep(0.05)
+
+
+def no_survivors(family_before: set[tuple[int, int]], *, seconds: float = 20) -> None:
+    """All these processes are gone."""
+    wait_until(
+        lambda: not any(alive(pid) for pid, _ in family_before), seconds=seconds, why=f"{family_before} have ended"
+    )
+
+
+def committed(workspace: Path, shards: int = 1) -> bool:
+    """Whether extraction has committed that many shards and is not done."""
+    return any(
+        len(log.read_text().splitlines()) >= shards and not (log.parent / "record.json").exists()
+        for log in workspace.glob("extract/*/commits.jsonl")
+    )
+
+
+def checkpointed(workspace: Path) -> bool:
+    """Whether pre-training has left a checkpoint and is not done."""
+    return any(
+        not (path.parents[1] / "record.json").exists() for path in workspace.glob("pretrain/*/checkpoints/step-*.pt")
+    )
+
+
+def digests(result: Result) -> dict[str, str]:
+    """File -> digest of a result, but for the order in which shards were committed and for clocks."""
+    clocks = ("commits.jsonl", "metrics.jsonl", "train.log", "job.json", "tensorboard")
+    return {file.path: file.digest for file in result.record.files if not file.path.startswith(clocks)}
+
+
+def only(workspace: Path, stage: str) -> Result:
+    """The one finished result of a stage."""
+    (result,) = Workspace(workspace).results(stage)
+    return result
+
+
+def flow_runs(**filters: Any) -> list[Any]:
+    """Flow runs of the server, the latest first."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    with get_client(sync_client=True) as client:
+        return list(client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, **filters))
+
+
+__all__ = [
+    "checkpointed", "committed", "digests", "family", "finished", "flow_runs", "mscl", "no_survivors", "only",
+    "wait_until",
+]  # fmt: skip

@@ -1,0 +1,149 @@
+"""The pipeline as Prefect flows, against a real server: what runs, what is reused, what the UI is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mscl.config import DataConfig, LossConfig, PretrainConfig, load_config
+from mscl.errors import ConfigError, UserError
+from mscl.stages import BY_NAME, PIPELINE, Outcome
+from tests.flows.running import digests, flow_runs
+
+NAMES = [stage.name for stage in PIPELINE]
+
+
+@pytest.fixture(scope="module")
+def first(api: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Outcome]]:
+    """A workspace, and the outcomes of the whole pipeline in it."""
+    from flows.pipeline import full
+
+    workspace = tmp_path_factory.mktemp("full") / "workspace"
+    return workspace, full(workspace=str(workspace), preset=str(tiny))
+
+
+def _artifacts(key: str) -> list[Any]:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+    with get_client(sync_client=True) as client:
+        return list(client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key]))))
+
+
+def test_sections_change_only_the_names_they_set(tiny: Path) -> None:
+    from flows.pipeline import resolve
+
+    plain = load_config(str(tiny))
+    changes = {
+        "data": DataConfig(split=2),
+        "pretrain": PretrainConfig.model_validate({"batch_size": 8, "loss": {"temperature": 0.5}}),
+        "retrieve": None,
+    }
+    config = resolve(str(tiny), changes)
+    assert config.data == plain.data.model_copy(update={"split": 2})
+    loss = plain.pretrain.loss.model_copy(update={"temperature": 0.5})
+    assert config.pretrain == plain.pretrain.model_copy(update={"batch_size": 8, "loss": loss})
+    assert isinstance(config.pretrain.loss, LossConfig)
+    assert config.retrieve == plain.retrieve
+
+
+def test_sections_that_do_not_fit_the_preset(tiny: Path) -> None:
+    from flows.pipeline import resolve
+
+    with pytest.raises(ConfigError, match=r"queue_size 16 is not divisible by batch_size 12"):
+        resolve(str(tiny), {"pretrain": PretrainConfig.model_construct({"batch_size"}, batch_size=12)})
+
+
+def test_every_stage_leaves_a_result_and_a_report(first: tuple[Path, dict[str, Outcome]]) -> None:
+    workspace, outcomes = first
+    assert list(outcomes) == NAMES
+    for name, outcome in outcomes.items():
+        assert not outcome.reused
+        assert outcome.result.folder.parent.parent == workspace.resolve()
+        (report,) = _artifacts(f"{name}-report")
+        assert report.type == "markdown"
+        assert name in report.data
+        assert len(report.data) < 1_000_000
+    (table,) = _artifacts("pipeline")
+    assert table.type == "table"
+    for name in NAMES:
+        assert name in table.data
+
+
+def test_each_stage_is_a_tagged_run_of_its_own(first: tuple[Path, dict[str, Outcome]]) -> None:
+    runs = {run.name: run for run in flow_runs()}
+    assert set(NAMES) <= set(runs)
+    for name in NAMES:
+        assert runs[name].state.is_completed()
+        assert "mscl" in runs[name].tags
+        assert runs[name].parent_task_run_id is not None
+
+
+def test_a_second_run_reuses_everything(first: tuple[Path, dict[str, Outcome]], tiny: Path) -> None:
+    from flows.pipeline import full
+
+    workspace, before = first
+    again = full(workspace=str(workspace), preset=str(tiny))
+    assert all(outcome.reused for outcome in again.values())
+    assert [o.result.key for o in again.values()] == [o.result.key for o in before.values()]
+    assert "reused" in _artifacts("pipeline")[0].data
+
+
+def test_a_stage_alone_finds_its_inputs(first: tuple[Path, dict[str, Outcome]], tiny: Path) -> None:
+    from flows.pipeline import STAGE_FLOWS
+    from mscl.config import ScreenConfig
+
+    workspace, before = first
+    reused = STAGE_FLOWS["screen"](workspace=str(workspace), preset=str(tiny))
+    assert reused.reused
+    assert reused.result.key == before["screen"].result.key
+    other = STAGE_FLOWS["screen"](
+        workspace=str(workspace),
+        preset=str(tiny),
+        screen=ScreenConfig(select="all"),
+        inputs={"motion": before["motion"].result.key[:8]},
+    )
+    assert not other.reused
+    assert other.result.key != reused.result.key
+    assert other.result.record.inputs == reused.result.record.inputs
+
+
+def test_force_computes_the_same_again(first: tuple[Path, dict[str, Outcome]], tiny: Path) -> None:
+    from flows.pipeline import STAGE_FLOWS
+
+    workspace, before = first
+    again = STAGE_FLOWS["extract"](workspace=str(workspace), preset=str(tiny), force=True)
+    assert not again.reused
+    assert again.result.key == before["extract"].result.key
+    assert digests(again.result) == digests(before["extract"].result)
+
+
+def test_a_user_s_mistake_fails_the_run_with_our_message(api: str, tmp_path: Path) -> None:
+    from flows.pipeline import STAGE_FLOWS, full
+
+    with pytest.raises(ConfigError, match="unknown preset 'dem'; did you mean 'demo'"):
+        full(workspace=str(tmp_path / "ws"), preset="dem")
+    run = flow_runs(limit=1)[0]
+    assert run.state.is_failed()
+    assert "unknown preset 'dem'" in run.state.message
+    with pytest.raises(UserError, match="no finished result of ingest"):
+        STAGE_FLOWS["extract"](workspace=str(tmp_path / "ws"), preset="demo")
+    with pytest.raises(UserError, match="unknown stage 'extrct'"):
+        full(workspace=str(tmp_path / "ws"), preset="demo", force=["extrct"])
+    assert not (tmp_path / "ws").exists()
+
+
+def test_every_stage_has_a_flow_and_a_deployment() -> None:
+    import yaml
+    from prefect.flows import load_flow_from_entrypoint
+
+    from flows.pipeline import STAGE_FLOWS
+
+    deployments = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())["deployments"]
+    assert list(STAGE_FLOWS) == NAMES == list(BY_NAME)
+    assert [deployment["name"] for deployment in deployments] == ["full", *NAMES]
+    for deployment in deployments:
+        assert load_flow_from_entrypoint(deployment["entrypoint"]).name == deployment["name"]
+        assert deployment["enforce_parameter_schema"] is True
