@@ -15,7 +15,7 @@ from numcodecs import zstd
 
 from storage.errors import DamagedError, StorageError
 from storage.flow_spec import FlowSpec, read_spec, shard_key
-from storage.shards import Scratch, ShardCache, shard_ordinals, without_crc32c
+from storage.shards import Scratch, ShardCache, as_indices, without_crc32c
 from storage.zarr_files import ROWS_PER_SHARD, group_attributes, read_vector
 
 Box = tuple[int, int, int, int]
@@ -95,7 +95,8 @@ class FlowReader:
         elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
             raise StorageError(f"out is {out.dtype} {out.shape}, expected C-contiguous float32 {shape}")
         shard = self._shards.get(self._folder / shard_key(segment // self.spec.segments_per_shard))
-        ordinals = self._ordinals(segment, picked, self.spec.max_fields)
+        first = (segment % self.spec.segments_per_shard) * self.spec.max_fields
+        ordinals = [first + index for index in picked]
         crop_2hw = self._codes_2HW[:, top : top + rows, left : left + columns]
         planar_2hw = self._planar[: 2 * rows * columns].reshape(2, rows, columns)
         for position, data in enumerate(shard.read_chunks(ordinals, self._scratch)):
@@ -103,7 +104,9 @@ class FlowReader:
                 zstd.decompress(data, self._codes_2HW)
             except (RuntimeError, ValueError) as error:
                 raise DamagedError(f"{shard.path}: field {picked[position]} of segment {segment}: {error}") from error
-            np.multiply(crop_2hw, self._scale, out=planar_2hw)
+            # Converting, then scaling in place: one mixed-type multiplication would go through NumPy's cast buffer.
+            np.copyto(planar_2hw, crop_2hw)
+            np.multiply(planar_2hw, self._scale, out=planar_2hw)
             cv2.merge([planar_2hw[0], planar_2hw[1]], dst=out[position])
         return out
 
@@ -117,23 +120,14 @@ class FlowReader:
         row = np.frombuffer(without_crc32c(data, where=f"{path}, segment {segment}"), "<f4")
         return row[picked].astype(np.float32)
 
-    def _ordinals(self, segment: int, picked: npt.NDArray[np.int64], per_segment: int) -> list[int]:
-        return shard_ordinals(segment, picked, segments_per_shard=self.spec.segments_per_shard, per_segment=per_segment)
-
     def _check_segment(self, segment: int) -> None:
         if not 0 <= segment < self.spec.segments:
             raise StorageError(f"segment {segment} does not exist: the store has {self.spec.segments}")
 
-    def _check_indices(
-        self, segment: int, indices: Sequence[int] | npt.NDArray[np.integer[Any]]
-    ) -> npt.NDArray[np.int64]:
+    def _check_indices(self, segment: int, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> list[int]:
         self._check_segment(segment)
-        picked = np.asarray(indices, np.int64)
+        picked = as_indices(indices, where=f"field indices of segment {segment}")
         count = int(self.num_fields[segment])
-        if picked.ndim != 1 or picked.size == 0:
-            raise StorageError(f"field indices of segment {segment} have shape {picked.shape}, expected (n,), n > 0")
-        if picked.min() < 0 or picked.max() >= count:
-            raise StorageError(
-                f"segment {segment} has fields 0..{count - 1}, asked for {int(picked.min())}..{int(picked.max())}"
-            )
+        if min(picked) < 0 or max(picked) >= count:
+            raise StorageError(f"segment {segment} has fields 0..{count - 1}, asked for {min(picked)}..{max(picked)}")
         return picked

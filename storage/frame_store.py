@@ -20,9 +20,9 @@ from storage.shards import (
     Scratch,
     ShardCache,
     ShardFile,
+    as_indices,
     crc32c,
     pack_shard,
-    shard_ordinals,
     with_crc32c,
     without_crc32c,
 )
@@ -239,22 +239,15 @@ class FrameReader:
     def _read(self, segment: int, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> list[memoryview]:
         """JPEG bytes of the frames, checksums checked; valid until the next read."""
         shard = self._shard(segment)
-        picked = np.asarray(indices, np.int64)
-        if picked.ndim != 1 or picked.size == 0:
-            raise StorageError(f"frame indices of segment {segment} have shape {picked.shape}, expected (n,), n > 0")
+        picked = as_indices(indices, where=f"frame indices of segment {segment}")
         count = self.num_frames(segment)
-        if picked.min() < 0 or picked.max() >= count:
-            raise StorageError(
-                f"segment {segment} has frames 0..{count - 1}, asked for {int(picked.min())}..{int(picked.max())}"
-            )
-        ordinals = shard_ordinals(
-            segment, picked, segments_per_shard=self.spec.segments_per_shard, per_segment=self.spec.max_frames
-        )
+        if min(picked) < 0 or max(picked) >= count:
+            raise StorageError(f"segment {segment} has frames 0..{count - 1}, asked for {min(picked)}..{max(picked)}")
+        first = (segment % self.spec.segments_per_shard) * self.spec.max_frames
+        ordinals = [first + index for index in picked]
         chunks = shard.read_chunks(ordinals, self._scratch)
         where = f"{shard.path}, segment {segment}, frame "
-        return [
-            without_crc32c(chunk, where=f"{where}{index}") for chunk, index in zip(chunks, picked.tolist(), strict=True)
-        ]
+        return [without_crc32c(chunk, where=f"{where}{index}") for chunk, index in zip(chunks, picked, strict=True)]
 
 
 def _jpeg_size(jpeg: memoryview, *, where: str) -> tuple[int, int]:

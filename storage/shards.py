@@ -11,17 +11,19 @@ so other Zarr readers do not notice it.
 Source: https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html
 """
 
+import operator
 import os
 import struct
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from storage.errors import DamagedError
+from storage.errors import DamagedError, StorageError
 
 ABSENT = 2**64 - 1
 COALESCE_GAP_BYTES = 64 * 1024  # reading over a gap of this size is cheaper than a second system call or disk seek
@@ -213,9 +215,16 @@ class ShardCache:
         self._open.clear()
 
 
-def shard_ordinals(
-    segment: int, indices: npt.NDArray[np.int64], *, segments_per_shard: int, per_segment: int
-) -> list[int]:
-    """Positions in the shard's index of items `indices` of `segment`."""
-    first = (segment % segments_per_shard) * per_segment
-    return [first + index for index in indices.tolist()]
+def as_indices(indices: Sequence[int] | npt.NDArray[np.integer[Any]], *, where: str) -> list[int]:
+    """Indices as a list of one int or more.
+
+    Raises:
+        StorageError: none, or not a flat row of integers.
+    """
+    values: list[Any] = indices.tolist() if isinstance(indices, np.ndarray) else list(indices)
+    if not values:
+        raise StorageError(f"{where}: none given, a clip has at least one")
+    try:
+        return [operator.index(value) for value in values]
+    except TypeError as error:
+        raise StorageError(f"{where}: expected a row of integers: {error}") from error
