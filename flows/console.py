@@ -33,7 +33,7 @@ def run(
     preset: PresetArgument,
     overrides: Overrides = None,
     workspace: WorkspaceOption = Path("workspace"),
-    prefect: Annotated[bool, typer.Option(help="Show the run in the Prefect UI; a server is started if need be.")] = True,
+    prefect: Annotated[bool, typer.Option(help="Show the run in the Prefect UI; a server is started if needed.")] = True,
     force: Annotated[list[str] | None, typer.Option(help="Stage to compute again although it is done.")] = None,
 ) -> None:
     """Run the pipeline: every stage that is not done yet.

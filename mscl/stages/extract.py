@@ -21,17 +21,27 @@ from storage.manifest import Manifest, read_manifest
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
-    return {"flow": _resolved(config.flow).model_dump(mode="json")}
+    return {"flow": _resolved(config).model_dump(mode="json")}
 
 
-def _resolved(flow: FlowConfig) -> FlowConfig:
+def _device(config: ExperimentConfig) -> str:
+    """Where flow is computed: OpenCV's methods know the CPU only."""
+    if config.flow.method in ("dis", "farneback") or config.runtime.device == "cpu":
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _resolved(config: ExperimentConfig) -> FlowConfig:
     """Backends agree to float32 accuracy only, so the one that is used is part of the result's name."""
-    backend = resolve_backend(flow.backend, "cpu") if flow.method == "tvl1" else ""
+    flow = config.flow
+    backend = resolve_backend(flow.backend, _device(config)) if flow.method == "tvl1" else ""
     return flow.model_copy(update={"backend": backend})
 
 
 def _run(run: StageRun) -> dict[str, Any]:
-    flow = _resolved(run.config.flow)
+    flow = _resolved(run.config)
     manifest = read_manifest(run.input("ingest") / "manifest.parquet").ok()
     segments = _segments(manifest, Path(run.inputs["ingest"].record.config["data"]["root"]))
     shards = [
@@ -52,7 +62,7 @@ def _run(run: StageRun) -> dict[str, Any]:
     if done:
         run.progress.say(f"{len(done)} of {len(shards)} shards are there already")
     tasks = [
-        ShardTask(shard, members, flow, run.config.data.limits, run.folder)
+        ShardTask(shard, members, flow, run.config.data.limits, _device(run.config), run.folder)
         for shard, members in enumerate(shards)
         if shard not in done
     ]

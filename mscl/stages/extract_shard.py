@@ -42,6 +42,7 @@ class ShardTask:
     segments: tuple[Segment, ...]
     flow: FlowConfig
     limits: DecodeLimits
+    device: str
     folder: Path
 
     def __str__(self) -> str:
@@ -82,19 +83,20 @@ def extract_shard(task: ShardTask, tick: Callable[[int], None]) -> ShardDone:
         if video is None or not video.continues_with(segment):
             video = _Video(segment, task)
         jpegs: list[bytes] = []
-        flow_writer.add(_fields(video.frames_of(segment), segment, task.flow, jpegs, tick))
+        flow_writer.add(_fields(video.frames_of(segment), segment, task, jpegs, tick))
         frame_writer.add(jpegs)
     flow_shard, frame_shard = flow_writer.commit(), frame_writer.commit()
     return ShardDone(task.shard, {**flow_shard.files, **frame_shard.files}, dict(flow_shard.info))
 
 
 def _fields(
-    frames: Iterator[Frame], segment: Segment, flow: FlowConfig, jpegs: list[bytes], tick: Callable[[int], None]
+    frames: Iterator[Frame], segment: Segment, task: ShardTask, jpegs: list[bytes], tick: Callable[[int], None]
 ) -> Iterator[NDArray[np.float32]]:
     """Fields F_j (h, w, 2) in px of the stored grid, in order; frame[gap * j] goes to `jpegs` beside each.
 
     Only the frames between the start and the end of a field are held.
     """
+    flow = task.flow
     height, width = stored_size(segment.height, segment.width, flow.store_short_side)
     count = num_fields(segment.num_frames, flow)
     starts: dict[int, Frame] = {}
@@ -105,6 +107,7 @@ def _fields(
         flow_BHW2 = compute_flow(
             np.stack(firsts), np.stack(seconds), method=flow.method, preset=flow.preset, backend=flow.backend or "auto",
             raft_weights=flow.raft_weights or None, raft_updates=flow.raft_updates,
+            device=task.device,
         )  # fmt: skip
         yield from resize_flow(flow_BHW2, height, width)
         tick(len(firsts))
