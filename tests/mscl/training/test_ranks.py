@@ -81,9 +81,6 @@ def test_a_rank_that_is_killed_ends_the_job_and_a_restart_resumes(tmp_path: Path
     assert [path.name for path in checkpoints(tmp_path / "checkpoints")][-1] == "step-00000002.pt"
     launch(tmp_path, processes=2, changes=often)
     assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == list(range(1, 9))
-    with pytest.raises(TrainingError, match="written by 2 processes and this run has 1") as caught:
-        launch(tmp_path, processes=1, changes=often)
-    assert "Traceback" not in str(caught.value), "users can mend this one"
 
 
 def started(tmp_path: Path) -> tuple["subprocess.Popen[bytes]", list[int]]:
