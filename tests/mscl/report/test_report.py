@@ -1,0 +1,209 @@
+"""The page and the stage reports: whole, safe, small, and never failing for a picture."""
+
+import json
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from mscl.report import figures
+from mscl.report.artifacts import stage_markdown
+from mscl.report.figures.training import LOSS_NAMES
+from mscl.report.page import build_report
+from mscl.report.pictures import colour_coded, flow_strip, thumbnail
+from mscl.report.style import INK, for_card, for_page
+from mscl.report.views import StageView, by_stage
+
+SCORES = {
+    name: {"R@1": value, "R@1_interval": [value - 0.05, value + 0.05], "R@5": min(1, 2 * value), "mAP": value,
+           "top1": value, "top1_interval": [value - 0.05, value + 0.05], "mean_class": value, "warnings": []}
+    for name, value in (("trained", 0.8), ("untrained", 0.3), ("trained_frozen", 0.14), ("untrained_frozen", 0.12))
+}  # fmt: skip
+
+
+@pytest.fixture
+def views(patch_run: Any, tmp_path: Path) -> list[StageView]:
+    for name in ("pretrain", "embed", "probe", "retrieve", "finetune"):
+        (tmp_path / name).mkdir()
+    steps = [
+        {"step": s, **{n: 6.0 - s / 50 for n in LOSS_NAMES}, **{f"{n}_top1": 0.2 for n in LOSS_NAMES}}
+        for s in range(90)
+    ]
+    (tmp_path / "pretrain" / "metrics.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in steps) + '{"step": 9'
+    )
+    report = {"confusion": [[2, 1], [0, 3]], "classes": ["left", "right"]}
+    (tmp_path / "probe" / "metrics.json").write_text(json.dumps({"trained": report}))
+    (tmp_path / "finetune" / "metrics.json").write_text(json.dumps(report))
+    (tmp_path / "finetune" / "curve.jsonl").write_text('{"epoch": 1, "lr": 0.1, "loss": 0.7, "accuracy": 0.6}\n')
+    found = {"query_rows": list(range(12, 18)), "gallery_rows": [[0, 1, 2]] * 6, "similarity": [[0.9, 0.8, 0.1]] * 6}
+    (tmp_path / "retrieve" / "neighbours.json").write_text(json.dumps({"trained": found}))
+    data = {"config": {"data": {"root": "/videos/patches"}}, "metrics": {"videos": 19, "segments": 18, "classes": 2}}
+    return [
+        StageView("ingest", "a" * 16, patch_run.ingest, timings={"seconds": 2.5}, size_bytes=5000, **data),
+        StageView("extract", "b" * 16, patch_run.extract, inputs={"ingest": "a" * 16}, timings={"seconds": 61},
+                  config={"flow": {"method": "tvl1", "gap_frames": 1, "span_frames": 1}}),
+        StageView("motion", "c" * 16, patch_run.motion, inputs={"extract": "b" * 16}),
+        StageView("screen", "d" * 16, patch_run.screen, inputs={"motion": "c" * 16},
+                  config={"screen": {"min_motion_px": 0.05}, "clip": {"length": 4, "stride": 1}}),
+        StageView("pretrain", "e" * 16, tmp_path / "pretrain", inputs={"screen": "d" * 16, "extract": "b" * 16},
+                  config={"pretrain": {"loss": {"queue_size": 512}}}),
+        StageView("embed", "f" * 16, tmp_path / "embed", inputs={"pretrain": "e" * 16},
+                  metrics={"videos": 18, "feature_dim": 64, "trained_videos_per_second": 30.0}),
+        StageView("probe", "0" * 16, tmp_path / "probe", inputs={"embed": "f" * 16},
+                  metrics={**SCORES, "chance": {"top1": 0.125, "uniform": 0.125}}),
+        StageView("retrieve", "1" * 16, tmp_path / "retrieve", inputs={"embed": "f" * 16},
+                  metrics={**SCORES, "chance": {"R@1": 0.125, "R@5": 0.5, "mAP": 0.15}, "notes": ["R@50 left out"]}),
+        StageView("finetune", "2" * 16, tmp_path / "finetune", inputs={"pretrain": "e" * 16}, created_at="2026-01-01T10:00",
+                  metrics={"top1": 0.9, "top1_interval": [0.8, 1.0], "mean_class": 0.9, "epochs": 1, "warnings": ["small batch"],
+                           "chance": {"top1": 0.5, "mean_class": 0.5}}, versions={"torch": "2"}),
+    ]  # fmt: skip
+
+
+class _Balanced(HTMLParser):
+    """Fails on tags that are not closed in order."""
+
+    VOID = ("meta", "img", "br", "link", "input")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sections: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "section":
+            self.sections.append(str(dict(attrs)["id"]))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_page_holds_every_section_and_needs_nothing_else(views: list[StageView], tmp_path: Path) -> None:
+    page = build_report(views, tmp_path / "report.html")
+    text = page.read_text()
+    parser = _Balanced()
+    parser.feed(text)
+    assert parser.open == []
+    assert parser.sections == [
+        "results", "ingest", "extract", "screen", "pretrain", "retrieve", "probe", "finetune", "lineage", "settings",
+    ]  # fmt: skip
+    assert "No pictures of" not in text
+    assert INK not in text
+    assert len(text) < 5_000_000
+    sources = re.findall(r'(?:src|href)="([^"]{0,30})', text)
+    assert all(source.startswith(("data:", "#")) for source in sources), sources
+    assert "prefers-color-scheme: dark" in text
+    assert "80.0" in text and "R@50 left out" in text and "small batch" in text
+
+
+def test_names_from_the_dataset_are_text_and_not_markup(views: list[StageView], tmp_path: Path) -> None:
+    text = build_report(views, tmp_path / "report.html").read_text()
+    assert "&lt;b&gt;bad&lt;/b&gt;" in text
+    assert "<b>bad" not in text
+    markdown = stage_markdown(views[0], [])
+    assert "<b>bad" not in markdown
+    assert "moov atom not found \\| truncated" in markdown
+
+
+def test_missing_and_damaged_files_become_sentences(views: list[StageView], tmp_path: Path) -> None:
+    broken = [replace(view, folder=tmp_path / "gone") for view in views]
+    text = build_report(broken, tmp_path / "report.html").read_text()
+    assert "No pictures of ingest" in text
+    assert "80.0" in text  # what the records say is still there
+    for place, view in enumerate(broken):
+        assert stage_markdown(view, broken[:place]).startswith(f"# {view.stage}")
+
+
+def test_skipped_stages_say_so(views: list[StageView], tmp_path: Path) -> None:
+    skipped = [replace(v, metrics={"skipped": "no video has a label"}) if v.stage in ("probe", "retrieve", "finetune") else v
+               for v in views]  # fmt: skip
+    text = build_report(skipped, tmp_path / "report.html").read_text()
+    assert "no video has a label" in text
+
+
+def test_page_of_nothing_is_still_a_page(tmp_path: Path) -> None:
+    assert build_report([], tmp_path / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_every_stage_has_markdown_with_its_pictures(views: list[StageView]) -> None:
+    for place, view in enumerate(views):
+        markdown = stage_markdown(view, views[:place])
+        assert len(markdown.encode()) <= 900_000
+        assert "No pictures" not in markdown
+        assert ("data:image/" in markdown) == (view.stage not in ("ingest", "embed"))
+
+
+def test_markdown_leaves_the_largest_pictures_out_and_says_so(views: list[StageView]) -> None:
+    whole = stage_markdown(views[3], views[:3])
+    small = stage_markdown(views[3], views[:3], max_bytes=len(whole.encode()) // 2)
+    assert len(small.encode()) <= len(whole.encode()) // 2
+    assert "only in report.html" in small
+    assert "What motion differential sampling decided" in small
+
+
+def test_screened_out_segments_are_told_with_the_reason(views: list[StageView]) -> None:
+    assert "flow stays at 0.000 px" in stage_markdown(views[3], views[:3])
+
+
+def test_views_of_a_stage_are_put_in_order_and_the_last_counts(views: list[StageView]) -> None:
+    newer = replace(views[0], key="9" * 16)
+    ordered = by_stage([*reversed(views), newer])
+    assert list(ordered) == [view.stage for view in views]
+    assert ordered["ingest"].key == "9" * 16
+
+
+CHARTS = {
+    "motion": lambda: figures.motion_curve(np.ones(20), np.linspace(0, 1, 13), [7, 8], frame_step=2, title="a & b"),
+    "no candidates": lambda: figures.motion_curve(np.ones(3), np.empty(0), []),
+    "histogram": lambda: figures.motion_histogram(np.array([0.0, 0.2, np.nan, 30.0]), threshold_px=0.05),
+    "empty histogram": lambda: figures.motion_histogram(np.empty(0)),
+    "losses": lambda: figures.loss_curves([{"step": s, "rgb": 5.0, "loss": math.nan} for s in range(1000)], queue_size=8),
+    "total loss only": lambda: figures.loss_curves([{"step": 1, "loss": 5.0}]),
+    "curve": lambda: figures.finetune_curve([{"epoch": 1, "loss": 1.0, "accuracy": 0.5, "val_top1": 0.4}], test_top1=0.4),
+    "bars": lambda: figures.score_bars({"R@1": ({"trained": {"R@1": 0.5}}, "R@1", None)}),
+    "recall": lambda: figures.recall_curve({"trained": {"R@1": 0.5, "R@5": 0.9}}, {"R@1": 0.1, "R@5": 0.4, "mAP": 0.1}),
+    "confusion": lambda: figures.confusion_matrix([[3, 1], [0, 0]], ["a < b", "c"]),
+    "large confusion": lambda: figures.confusion_matrix(np.eye(101, dtype=int).tolist(), [f"c{i}" for i in range(101)]),
+    "lineage": lambda: figures.lineage_graph([StageView("ingest", "k" * 16, Path()),
+                                              StageView("extract", "l" * 16, Path(), inputs={"ingest": "k" * 16})]),
+    "time": lambda: figures.time_and_disk([StageView("ingest", "k" * 16, Path(), timings={"seconds": 4000.0})]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_charts_are_small_valid_svg_that_follows_the_theme(name: str) -> None:
+    svg = CHARTS[name]()
+    ElementTree.fromstring(svg)
+    assert len(svg) < 200_000
+    assert "currentColor" in for_page(svg, label="x")
+    assert INK not in for_card(svg)
+    assert CHARTS[name]() == svg  # the same picture for the same data
+
+
+def test_flow_colours_are_scaled_by_the_largest_radius() -> None:
+    flow = np.zeros((4, 4, 2), np.float32)
+    assert (colour_coded(flow) == 255).all()  # no motion is white
+    flow[0, 0] = (5, 0)
+    np.testing.assert_array_equal(colour_coded(flow), colour_coded(flow * 10))
+
+
+def test_pictures_are_jpegs_of_the_right_size() -> None:
+    import cv2
+
+    frames, flow = np.zeros((3, 20, 40, 3), np.uint8), np.zeros((3, 20, 40, 2), np.float32)
+    strip = cv2.imdecode(np.frombuffer(flow_strip(frames, flow, height_px=10), np.uint8), cv2.IMREAD_COLOR)
+    assert strip.shape == (20, 60, 3)
+    marked = cv2.imdecode(np.frombuffer(thumbnail(frames[0], height_px=10, mark="right"), np.uint8), cv2.IMREAD_COLOR)
+    assert marked.shape == (18, 28, 3)
+    assert marked[0, 0, 1] > marked[0, 0, 2]  # green frame
