@@ -132,7 +132,8 @@ class EvalClips(_LabelledFrames):
 
         `short_side_px`: None takes 8/7 of the crop, the 128 px beside a 112 px crop.
         `sampling="segments"`: clip c takes the frame at (c + 0.5) / clips of each part, so one clip the centres.
-        `frozen`: the middle frame of every clip repeated, the control that has no motion.
+        `frozen`: the middle frame of the video repeated in every clip, the control that has no motion. One frame of
+        the video, not one of each clip: two clips of a moving thing tell its direction without any motion inside.
 
         Raises:
             DataError: nothing to read, or as many labels as rows are not given.
@@ -165,7 +166,7 @@ class EvalClips(_LabelledFrames):
             ]
         indices_KT = np.stack(rows)
         if self._frozen:
-            indices_KT[:] = indices_KT[:, length // 2 : length // 2 + 1]
+            indices_KT[:] = num_frames // 2
         return indices_KT
 
 

@@ -22,6 +22,7 @@ from storage.manifest import SegmentRow, write_manifest
 
 _INSPECTED = ".inspected.jsonl"  # hidden: work to resume from, not part of the result
 _USABLE = ("ok", "truncated")
+_MIN_SIDE_PX = 16  # smaller pictures hold no flow
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def _inspect(run: StageRun, annotations: Annotations) -> dict[str, VideoInfo]:
 
         inspect_many(
             [root / video for video in todo], limits=config.limits, workers=run.config.runtime.workers or cores(),
-            min_frames=run.config.flow.span_frames + 1, on_result=keep,
+            min_frames=run.config.flow.span_frames + 1, min_side_px=_MIN_SIDE_PX, on_result=keep,
         )  # fmt: skip
     run.progress.done()
     return infos
