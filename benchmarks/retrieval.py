@@ -58,9 +58,8 @@ def main() -> None:
         features /= np.linalg.norm(features, axis=1, keepdims=True)
     before = forget_peak()
     ours, (similarity, index) = best_of(arguments.runs, lambda: nearest(query, gallery, arguments.k))
-    print(
-        f"ours   {ours:8.2f} s   {torch.get_num_threads()} threads, {peak_mb() - before:.0f} MB added, {peak_mb():.0f} MB in all"
-    )
+    memory = f"{peak_mb() - before:.0f} MB added, {peak_mb():.0f} MB in all"
+    print(f"ours   {ours:8.2f} s   {torch.get_num_threads()} threads, {memory}")
     import faiss
 
     if arguments.threads:

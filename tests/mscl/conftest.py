@@ -42,13 +42,12 @@ def patch_video(label: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="session")
 def patch_run(tmp_path_factory: pytest.TempPathFactory) -> PatchRun:
     """12 train and 6 test videos of two classes; one more that does not decode, and one without any motion."""
+    from mscl.screening import chosen_starts, clip_scores
     from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store, write_flow_shard
     from storage.frame_store import FrameSpec, create_frame_store, encode_jpeg, write_frame_shard
     from storage.manifest import SegmentRow, write_manifest
     from storage.motion_store import MotionStats, MotionWriter
     from storage.screen_table import ScreenRow, write_screen
-
-    from mscl.screening import chosen_starts, clip_scores
 
     root = tmp_path_factory.mktemp("patch_run")
     run = PatchRun(*(root / name for name in ("ingest", "extract", "motion", "screen")))

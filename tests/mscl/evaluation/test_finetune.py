@@ -61,18 +61,18 @@ def test_resumed_training_gives_the_losses_of_an_unbroken_one(
 ) -> None:
     finetune(_job(patch_run, tmp_path / "whole"), ALONE)
 
-    class Stop(Exception):
+    class StoppedError(Exception):
         pass
 
     save = finetune_loop._save
 
     def save_and_stop(*arguments: Any) -> None:
         save(*arguments)
-        raise Stop
+        raise StoppedError
 
     monkeypatch.setattr(finetune_loop, "_save", save_and_stop)
     for _ in range(2):
-        with pytest.raises(Stop):
+        with pytest.raises(StoppedError):
             finetune(_job(patch_run, tmp_path / "broken"), ALONE)
     monkeypatch.undo()
     finetune(_job(patch_run, tmp_path / "broken"), ALONE)
