@@ -9,7 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.errors import DamagedError, StorageError
-from storage.zarr_files import BYTES, BYTES_8BIT, ZSTD, JsonObject, array_metadata, group_attributes, sharding
+from storage.shards import crc32c
+from storage.zarr_files import (
+    BYTES,
+    BYTES_8BIT,
+    ZSTD,
+    JsonObject,
+    array_metadata,
+    group_attributes,
+    json_bytes,
+    sharding,
+)
 
 ARRAY = "flow"
 
@@ -124,7 +134,16 @@ def group_metadata(spec: FlowSpec, measured: Mapping[str, Any]) -> JsonObject:
         "bound_epe_px": codes.max_epe_px,
         **measured,
     }
-    return {**spec.attributes, "layout": layout, "quantisation": quantisation}
+    return {
+        **spec.attributes,
+        "layout": {**layout, "crc32c": _checksum(layout)},
+        "quantisation": quantisation,
+    }
+
+
+def _checksum(layout: Mapping[str, Any]) -> str:
+    """A changed width would not fail to decode: it would shift pixels. So the layout is checked when it is read."""
+    return f"{crc32c(json_bytes(layout)):08x}"
 
 
 def read_spec(folder: Path) -> FlowSpec:
@@ -135,10 +154,14 @@ def read_spec(folder: Path) -> FlowSpec:
     """
     attributes = group_attributes(folder)
     try:
-        layout = attributes["layout"]
+        layout = dict(attributes["layout"])
+        if layout.pop("crc32c") != _checksum(layout):
+            raise DamagedError(f"{folder / 'zarr.json'}: the layout does not fit its checksum: {layout}")
         own = {key: value for key, value in attributes.items() if key not in ("layout", "quantisation")}
         return FlowSpec(**layout, attributes=own)
-    except (KeyError, TypeError, StorageError) as error:
+    except DamagedError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"{folder / 'zarr.json'} does not describe a flow store: {error}") from error
 
 

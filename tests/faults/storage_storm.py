@@ -122,8 +122,10 @@ def flip_storm(folder: Path, *, count: int, seed: int, say: Say) -> tuple[int, i
         place = f"flip {number}: bit {bit} of byte {position} of {path.relative_to(folder)}"
         assert found, f"{place}: verify is silent"
         assert path.name in " ".join(map(str, found)) or path.name == "commits.jsonl", f"{place}: named {found}"
-        if is_found_on_read(folder, expected):
-            found_by_readers += 1
+        try:
+            found_by_readers += is_found_on_read(folder, expected)
+        except AssertionError as error:
+            raise AssertionError(f"{place}: {error}") from error
         path.write_bytes(intact)
         if number % 100 == 99:
             say(f"{number + 1} flips, all found by verify, {found_by_readers} by reading")

@@ -219,6 +219,19 @@ def test_reader_refuses_what_is_not_there(tmp_path: Path) -> None:
         FlowReader(tmp_path)
 
 
+def test_a_changed_layout_is_not_believed(tmp_path: Path) -> None:
+    """A store of width 7 read as 9 would decode without an error, pixels shifted."""
+    write_store(
+        tmp_path / "f", FlowSpec(segments=1, max_fields=1, height=4, width=7), [np.ones((1, 4, 7, 2), np.float32)]
+    )
+    path = tmp_path / "f" / "zarr.json"
+    text = path.read_text()
+    assert '"width": 7' in text
+    path.write_text(text.replace('"width": 7', '"width": 9'))
+    with pytest.raises(DamagedError, match="checksum"):
+        FlowReader(tmp_path / "f")
+
+
 def test_out_is_filled_and_returned(tmp_path: Path) -> None:
     fields = np.random.default_rng(3).normal(0, 1, (5, 6, 7, 2)).astype(np.float32)
     write_store(tmp_path / "f", FlowSpec(segments=1, max_fields=5, height=6, width=7), [fields])
