@@ -64,7 +64,8 @@ def views(patch_run: Any, tmp_path: Path) -> list[StageView]:
         StageView("finetune", "2" * 16, tmp_path / "finetune", inputs={"pretrain": "e" * 16},
                   created_at="2026-01-01T10:00",
                   metrics={"top1": 0.9, "top1_interval": [0.8, 1.0], "mean_class": 0.9, "epochs": 1,
-                           "warnings": ["small batch"], "chance": {"top1": 0.5, "mean_class": 0.5}}, versions={"torch": "2"}),
+                           "warnings": ["small batch"], "chance": {"top1": 0.5, "mean_class": 0.5}},
+                  versions={"torch": "2"}),
     ]  # fmt: skip
 
 
@@ -172,9 +173,9 @@ CHARTS = {
     "no candidates": lambda: figures.motion_curve(np.ones(3), np.empty(0), []),
     "histogram": lambda: figures.motion_histogram(np.array([0.0, 0.2, np.nan, 30.0]), threshold_px=0.05),
     "empty histogram": lambda: figures.motion_histogram(np.empty(0)),
-    "losses": lambda: figures.loss_curves([{"step": s, "rgb": 5.0, "flow": math.nan} for s in range(999)], queue_size=8),
+    "losses": lambda: figures.loss_curves([{"step": s, "rgb": 5, "flow": math.nan} for s in range(999)], queue_size=8),
     "total loss only": lambda: figures.loss_curves([{"step": 1, "loss": 5.0}]),
-    "curve": lambda: figures.finetune_curve([{"epoch": 1, "loss": 1.0, "accuracy": 0.5, "val_top1": 0.4}], test_top1=0.4),
+    "curve": lambda: figures.finetune_curve([{"epoch": 1, "loss": 1, "accuracy": 0.5, "val_top1": 0.4}], test_top1=0.4),
     "bars": lambda: figures.score_bars({"R@1": ({"trained": {"R@1": 0.5}}, "R@1", None)}),
     "recall": lambda: figures.recall_curve({"trained": {"R@1": 0.5, "R@5": 0.9}}, {"R@1": 0.1, "R@5": 0.4, "mAP": 0.1}),
     "confusion": lambda: figures.confusion_matrix([[3, 1], [0, 0]], ["a < b", "c"]),
