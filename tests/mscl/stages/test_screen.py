@@ -40,5 +40,5 @@ def test_select_all_keeps_every_start() -> None:
 
 
 def test_released_counts_clips_that_run_past_the_end() -> None:
-    verdict, _, candidates = screen([0.0] * 10 + [1.0] * 4, released=True)
+    verdict, _, candidates = screen([0.0] * 13 + [1.0], released=True)
     assert (verdict, candidates) == ("chosen", 14)

@@ -1,0 +1,148 @@
+"""The whole pipeline on real H.264 videos, without Prefect: what is there in the end, and what a second run does."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from mscl.config import ExperimentConfig, load_config
+from mscl.errors import DataError
+from mscl.progress import Silent
+from mscl.sources.demo import write_demo_dataset
+from mscl.stages import BY_NAME, Outcome, execute, latest_inputs, run_pipeline
+from storage.manifest import read_manifest
+from storage.workspace import Workspace
+
+TINY = [
+    "flow.segments_per_shard=8", "pretrain.epochs=2", "pretrain.batch_size=8", "pretrain.loss.queue_size=16",
+    "pretrain.model.rgb_width=0.0625", "pretrain.model.flow_width=0.25", "pretrain.model.embed_dim=16",
+    "pretrain.model.neck_channels=8", "pretrain.augment.crop_px=32", "pretrain.min_steps=0", "embed.crop_px=32",
+    "embed.clips=1", "finetune.epochs=1", "finetune.crop_px=32", "finetune.test_crop_px=32", "finetune.batch_size=8",
+    "finetune.optim.warmup_epochs=0", "runtime.workers=2", "runtime.threads=1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_demo_dataset(tmp_path_factory.mktemp("demo"), train_per_class=4, test_per_class=2).videos
+
+
+@pytest.fixture(scope="module")
+def config(videos: Path) -> ExperimentConfig:
+    # One bad video among the good ones: it gets a verdict and stops nothing.
+    (videos / "MoveLeft" / "v_MoveLeft_g01_c01.mp4").write_bytes(b"")
+    return load_config("demo", [*TINY, f"data.root={videos}"])
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("workspace"))
+
+
+@pytest.fixture(scope="module")
+def outcomes(workspace: Workspace, config: ExperimentConfig) -> dict[str, Outcome]:
+    return run_pipeline(workspace, config, progress=Silent())
+
+
+def test_every_stage_left_a_record(outcomes: dict[str, Outcome], workspace: Workspace) -> None:
+    assert list(outcomes) == list(BY_NAME)
+    assert not any(outcome.reused for outcome in outcomes.values())
+    assert all(workspace.damage(outcome.result) == [] for outcome in outcomes.values())
+    lineage = [result.record.stage for result in workspace.lineage(outcomes["retrieve"].result)]
+    assert lineage.index("ingest") < lineage.index("extract") < lineage.index("pretrain") < lineage.index("retrieve")
+
+
+def test_the_bad_video_has_a_verdict_and_is_nowhere_else(outcomes: dict[str, Outcome]) -> None:
+    record = outcomes["ingest"].result.record
+    assert record.metrics["verdicts"] == {"ok": 47, "unreadable": 1}
+    manifest = read_manifest(outcomes["ingest"].result.folder / "manifest.parquet")
+    [bad] = [row for row in manifest.rows() if row.verdict != "ok"]
+    assert "MoveLeft" in bad.video and bad.reason
+    assert outcomes["extract"].result.record.metrics["segments"] == 47
+
+
+def test_the_flow_store_opens_with_plain_zarr_and_holds_motion(outcomes: dict[str, Outcome]) -> None:
+    group = zarr.open_group(outcomes["extract"].result.folder / "flow.zarr", mode="r")
+    flow = group["flow"]
+    assert flow.dtype == np.int16 and flow.shape[0] == 47
+    manifest = read_manifest(outcomes["ingest"].result.folder / "manifest.parquet").ok()
+    directions = {"MoveRight": (0, 1), "MoveLeft": (0, -1), "MoveDown": (1, 1), "MoveUp": (1, -1)}
+    agree = []
+    for segment in range(47):
+        if name := directions.get(str(manifest.row(segment).class_name)):
+            component, sign = name
+            values = np.asarray(flow[segment], dtype=np.float64)[:, component]
+            agree.append(sign * values[np.abs(values) > 8].sum() > 0)  # more than half a pixel of motion
+    assert np.mean(agree) > 0.8
+
+
+def test_every_loss_term_was_logged(outcomes: dict[str, Outcome]) -> None:
+    rows = (outcomes["pretrain"].result.folder / "metrics.jsonl").read_text().splitlines()
+    terms = {
+        "rgb", "flow", "rotated", "rgb_to_flow", "flow_to_rgb", "rgb_to_rotated", "rotated_to_rgb", "local_motion",
+    }  # fmt: skip
+    assert terms <= set(json.loads(rows[-1]))
+
+
+def test_scores_stand_beside_their_controls(outcomes: dict[str, Outcome]) -> None:
+    for stage in ("probe", "retrieve"):
+        metrics = outcomes[stage].result.record.metrics
+        assert {"trained", "untrained", "trained_frozen", "untrained_frozen", "chance"} <= set(metrics)
+    assert outcomes["probe"].result.record.metrics["chance"]["uniform"] == pytest.approx(1 / 8)
+
+
+def test_the_report_is_one_page(outcomes: dict[str, Outcome]) -> None:
+    page = (outcomes["report"].result.folder / "report.html").read_text()
+    assert "<html" in page and "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_again_does_nothing(outcomes: dict[str, Outcome], workspace: Workspace, config: ExperimentConfig) -> None:
+    again = run_pipeline(workspace, config, progress=Silent())
+    assert all(outcome.reused for outcome in again.values())
+    assert {n: o.result.key for n, o in again.items()} == {n: o.result.key for n, o in outcomes.items()}
+
+
+def test_a_changed_setting_redoes_what_depends_on_it(
+    outcomes: dict[str, Outcome], workspace: Workspace, videos: Path
+) -> None:
+    changed = load_config("demo", [*TINY, f"data.root={videos}", "probe.folds=2"])
+    redone = {name for name, o in run_pipeline(workspace, changed, progress=Silent()).items() if not o.reused}
+    assert redone == {"probe", "report"}
+
+
+def test_one_stage_alone_finds_its_inputs(outcomes: dict[str, Outcome], workspace: Workspace, videos: Path) -> None:
+    changed = load_config("demo", [*TINY, f"data.root={videos}", "screen.select=all"])
+    stage = BY_NAME["screen"]
+    outcome = execute(stage, workspace, changed, latest_inputs(workspace, stage, given={}))
+    assert not outcome.reused
+    assert outcome.result.record.inputs == {"motion": outcomes["motion"].result.key}
+    assert outcome.result.record.metrics["chosen"] == outcome.result.record.metrics["candidates"]
+
+
+def test_extraction_does_not_depend_on_the_number_of_workers(
+    outcomes: dict[str, Outcome], tmp_path: Path, config: ExperimentConfig
+) -> None:
+    one = config.model_copy(update={"runtime": config.runtime.model_copy(update={"workers": 1})})
+    inputs = {"ingest": outcomes["ingest"].result}
+    again = execute(BY_NAME["extract"], Workspace(tmp_path), one, inputs)
+    assert again.result.record.files == outcomes["extract"].result.record.files
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["data.root=/no/such/folder"], "/no/such/folder"),
+        (["data.root="], "data.root"),
+    ],
+)
+def test_a_wrong_root_is_one_clear_line(tmp_path: Path, overrides: list[str], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        run_pipeline(Workspace(tmp_path), load_config("demo", overrides), progress=Silent())
+
+
+def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    with pytest.raises(DataError, match="videos"):
+        run_pipeline(Workspace(tmp_path / "w"), load_config("demo", [f"data.root={tmp_path}/videos"]), progress=Silent())
