@@ -99,6 +99,7 @@ class FlowReader:
         ordinals = [first + index for index in picked]
         crop_2hw = self._codes_2HW[:, top : top + rows, left : left + columns]
         planar_2hw = self._planar[: 2 * rows * columns].reshape(2, rows, columns)
+        components = [planar_2hw[0], planar_2hw[1]]
         for position, data in enumerate(shard.read_chunks(ordinals, self._scratch)):
             try:
                 zstd.decompress(data, self._codes_2HW)
@@ -107,7 +108,7 @@ class FlowReader:
             # Converting, then scaling in place: one mixed-type multiplication would go through NumPy's cast buffer.
             np.copyto(planar_2hw, crop_2hw)
             np.multiply(planar_2hw, self._scale, out=planar_2hw)
-            cv2.merge([planar_2hw[0], planar_2hw[1]], dst=out[position])
+            cv2.merge(components, dst=out[position])
         return out
 
     def radius_max(
