@@ -1,0 +1,1 @@
+"""Array -> array numerics: optical flow, motion, colours, rotation."""

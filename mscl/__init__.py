@@ -1,0 +1,1 @@
+"""Motion Sensitive Contrastive Learning (ECCV 2022): from videos to a motion-sensitive encoder."""

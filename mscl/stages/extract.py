@@ -14,6 +14,7 @@ from mscl.config import ExperimentConfig, FlowConfig
 from mscl.stages.base import Stage, StageRun
 from mscl.stages.extract_shard import Segment, ShardTask, extract_shard, num_fields, stored_size
 from mscl.stages.pool import run_in_processes
+from storage.atomic import remove_staged
 from storage.commits import FINAL, CommitLog
 from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store
 from storage.frame_store import FrameSpec, create_frame_store
@@ -48,6 +49,7 @@ def _run(run: StageRun) -> dict[str, Any]:
         tuple(segments[first : first + flow.segments_per_shard])
         for first in range(0, len(segments), flow.segments_per_shard)
     ]
+    remove_staged(run.folder)  # what a killed run left half written
     spec = _spec(segments, flow)
     create_flow_store(run.folder / "flow.zarr", spec)
     create_frame_store(
