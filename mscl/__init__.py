@@ -1,1 +1,23 @@
-"""Motion Sensitive Contrastive Learning (ECCV 2022): from videos to a motion-sensitive encoder."""
+"""Motion Sensitive Contrastive Learning (ECCV 2022): from videos to a motion-sensitive encoder.
+
+`load_encoder`, `embed`, `search` and `Workspace` are imported when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mscl.api import Embedded, Found, embed, load_encoder, search
+    from storage.workspace import Workspace
+
+__all__ = ["Embedded", "Found", "Workspace", "embed", "load_encoder", "search"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module("storage.workspace" if name == "Workspace" else "mscl.api"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

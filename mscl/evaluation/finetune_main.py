@@ -18,6 +18,7 @@ from mscl.evaluation.finetune_loop import Probabilities, predict_all, train
 from mscl.evaluation.labels import train_and_test, unfit
 from mscl.models import load_rgb_encoder, untrained_encoder
 from mscl.training.distributed import World, joined_world
+from storage.flow_store import FlowReader
 from storage.manifest import read_manifest
 
 if TYPE_CHECKING:
@@ -69,7 +70,12 @@ def finetune(job: FinetuneJob, world: World) -> dict[str, Any]:
     if world.is_main:
         _write_predictions(folder / PREDICTIONS, manifest, rows, labels, probabilities)
         classes = tuple(manifest.classes)
-        save_classifier(folder / CLASSIFIER, classifier, classes=classes, model=job.model, finetune=config, source={})
+        # What another video must go through to look like the ones that were trained on.
+        flow = FlowReader(Path(job.extract_folder) / "flow.zarr").attributes.get("flow", {})
+        source = {"gap_frames": int(flow.get("gap_frames", 1))}
+        save_classifier(
+            folder / CLASSIFIER, classifier, classes=classes, model=job.model, finetune=config, source=source
+        )
         write_json(folder / METRICS, report)
     return report
 

@@ -1,0 +1,143 @@
+"""The method as a library: `import mscl; encoder = mscl.load_encoder(path); mscl.embed(videos, encoder)`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mscl.config import ClipConfig, DecodeLimits
+
+if TYPE_CHECKING:
+    from mscl.models.encoders import VideoEncoder
+    from storage.features import Features
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Features of the videos that could be read, and why the others could not."""
+
+    videos: list[Path]
+    features_ND: npt.NDArray[np.float32]
+    """One row per video of `videos`: L4 global average, mean over the video's clips (METHOD 1.8)."""
+    failed: dict[Path, str] = field(default_factory=dict)
+    """Video -> reason."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A neighbour of a video in an indexed set."""
+
+    segment_id: str
+    label: int
+    similarity: float
+    """Cosine of the centred features."""
+
+
+def load_encoder(path: str | PathLike[str]) -> "VideoEncoder":
+    """RGB encoder of a training checkpoint (`.pt`) or an exported one (`.safetensors`), in eval mode, on the CPU.
+
+    Calling it with (B, 3, T, H, W) ImageNet-normalised clips gives features (B, C).
+
+    Raises:
+        CheckpointError: missing, unreadable, or no such encoder.
+    """
+    from mscl.models import load_rgb_encoder
+
+    return load_rgb_encoder(Path(path))
+
+
+def embed(
+    videos: Iterable[str | PathLike[str]],
+    encoder: "VideoEncoder",
+    *,
+    clips: int = 10,
+    clip: ClipConfig | None = None,
+    gap_frames: int = 2,
+    crop_px: int = 112,
+    limits: DecodeLimits | None = None,
+) -> Embedded:
+    """Features of video files, decoded while the encoder works; on the device where the encoder is.
+
+    The defaults are the paper's; an encoder trained otherwise needs the settings of its run.
+
+    Args:
+        videos: files.
+        encoder: from `load_encoder`.
+        clips: evenly spaced clips per video, averaged.
+        clip: length and stride of a clip in index units; None: 8 and 8.
+        gap_frames: source frames per index unit.
+        crop_px: centre crop, after the short side was resized to 8/7 of it.
+        limits: of the decoder.
+    """
+    import torch
+
+    from mscl.data.colour import normalise_rgb
+    from mscl.evaluation.video_files import each_file, file_clips
+
+    clip = clip or ClipConfig()
+    device = next(encoder.parameters()).device
+    read = partial(
+        file_clips, clips=clips, length=clip.length, stride=clip.stride, gap_frames=gap_frames, crop_px=crop_px,
+        limits=limits,
+    )  # fmt: skip
+    was_training = encoder.training
+    encoder.eval()
+    done: list[Path] = []
+    features: list[npt.NDArray[np.float32]] = []
+    failed: dict[Path, str] = {}
+    try:
+        with torch.inference_mode():
+            for path, found in each_file([Path(video) for video in videos], read):
+                if isinstance(found, Exception):
+                    failed[path] = str(found)
+                    continue
+                features_KD = encoder(normalise_rgb(torch.from_numpy(found).to(device)))
+                done.append(path)
+                features.append(features_KD.mean(dim=0).float().cpu().numpy())
+    finally:
+        encoder.train(was_training)
+    empty = np.empty((0, encoder.feature_dim), np.float32)
+    return Embedded(done, np.stack(features) if features else empty, failed)
+
+
+def search(features_QD: npt.NDArray[np.float32], index: "Features", *, k: int = 10) -> list[list[Found]]:
+    """The k nearest segments of an indexed set for each query, by cosine, exactly.
+
+    Both sides are centred by the mean of the indexed set: a single query has no mean of its own.
+
+    Args:
+        features_QD: from `embed`, with the encoder and the settings that made the index.
+        index: `storage.features.read_features` of a folder that the embed stage wrote.
+
+    Raises:
+        DataError: features of another encoder, or an empty index.
+    """
+    from mscl.errors import DataError
+    from mscl.evaluation.search import nearest
+
+    gallery_GD = index.features_ND
+    if len(gallery_GD) == 0:
+        raise DataError("the index is empty; run the embed stage on a dataset with usable videos")
+    if features_QD.shape[1:] != gallery_GD.shape[1:]:
+        raise DataError(
+            f"the video has {features_QD.shape[-1]} features, the index {gallery_GD.shape[1]}; "
+            "embed with the encoder that made the index"
+        )
+    centre_D = gallery_GD.mean(axis=0, dtype=np.float64).astype(np.float32)
+    similarity, rows = nearest(
+        _unit(features_QD - centre_D), _unit(gallery_GD - centre_D), min(k, len(gallery_GD))
+    )  # fmt: skip
+    return [
+        [Found(index.ids[row], int(index.labels_N[row]), float(cosine)) for row, cosine in zip(*pair, strict=True)]
+        for pair in zip(rows.tolist(), similarity.tolist(), strict=True)
+    ]
+
+
+def _unit(features_ND: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    unit: npt.NDArray[np.float32] = features_ND / np.maximum(np.linalg.norm(features_ND, axis=1, keepdims=True), 1e-12)
+    return unit

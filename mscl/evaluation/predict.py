@@ -1,0 +1,127 @@
+"""Use of a fine-tuned classifier on video files: probabilities, and where it looked (Grad-CAM)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mscl.config import DecodeLimits
+from mscl.evaluation.video_files import Clips, each_file, file_clips
+
+if TYPE_CHECKING:
+    import torch
+
+    from mscl.evaluation.classifier import Classifier, Trained
+
+_MAPS = {"L2": 0, "L3": 1, "L4": 2}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the classifier says of one video, or why it cannot say anything."""
+
+    video: Path
+    classes: tuple[str, ...] = ()
+    """Best first."""
+    probabilities: tuple[float, ...] = ()
+    """Of `classes`; the mean over the video's clips."""
+    failed: str = ""
+    """Why the video could not be used; empty when it could."""
+
+
+def predict_videos(
+    trained: "Trained",
+    videos: Sequence[Path],
+    *,
+    gap_frames: int | None = None,
+    best: int = 5,
+    limits: DecodeLimits | None = None,
+    device: str = "cpu",
+) -> Iterator[Prediction]:
+    """Class probabilities of video files, as in the test of fine-tuning; one result per video, in order.
+
+    A video that does not decode gives a result with its reason, and the others go on.
+
+    Args:
+        trained: from `load_classifier`.
+        gap_frames: source frames per index; None: as the classifier was trained.
+        best: classes per video.
+    """
+    classifier = trained.classifier.to(device)
+    for video, clips in each_file(videos, lambda path: clips_of(trained, path, gap_frames=gap_frames, limits=limits)):
+        if isinstance(clips, Exception):
+            yield Prediction(video, failed=str(clips))
+            continue
+        probabilities_C = classifier.probabilities(_tensor(clips, device))[0].cpu()
+        values, order = probabilities_C.topk(min(best, len(trained.classes)))
+        names = tuple(trained.classes[i] for i in order.tolist())
+        yield Prediction(video, names, tuple(values.tolist()))
+
+
+def clips_of(
+    trained: "Trained", video: Path, *, gap_frames: int | None = None, limits: DecodeLimits | None = None
+) -> Clips:
+    """Clips (K, T, H, H, 3) of a file as the test of fine-tuning cuts them.
+
+    Raises:
+        VideoError: the file does not decode.
+    """
+    config = trained.finetune
+    return file_clips(
+        video, clips=config.test_clips, length=config.frames, stride=config.stride,
+        gap_frames=gap_frames or int(trained.source.get("gap_frames", 1)), crop_px=config.test_crop_px,
+        short_side_px=config.test_crop_px, sampling=config.sampling, limits=limits,
+    )  # fmt: skip
+
+
+def grad_cam(
+    classifier: "Classifier", clip_THW3: Clips, *, label: int | None = None, level: str = "L3"
+) -> npt.NDArray[np.float32]:
+    """Where in a clip the evidence for a class lies (Selvaraju et al., ICCV 2017): (T, H, W) in 0..1.
+
+    The maps of `level` are summed, weighted by the mean gradient of the class's logit, and what speaks against
+    the class is cut off. L3 is the default: at 112 px L4 has one moment and 7x7 places.
+
+    Args:
+        label: the class; None: the most probable one.
+        level: L2, L3 or L4 of the encoder.
+
+    Raises:
+        ValueError: an unknown level.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    from mscl.data.colour import normalise_rgb
+    from mscl.models.heads import global_average
+
+    if level not in _MAPS:
+        raise ValueError(f"level {level!r} is not one of {', '.join(_MAPS)}")
+    device = next(classifier.parameters()).device
+    was_training = classifier.training
+    classifier.eval()
+    try:
+        with torch.enable_grad():
+            rgb_13THW = normalise_rgb(_tensor(clip_THW3, device))
+            maps = classifier.encoder.pyramid(rgb_13THW)
+            logits_C = classifier.head(global_average(maps[-1]))[0]
+            chosen = int(logits_C.argmax()) if label is None else label
+            seen_1CTHW = maps[_MAPS[level]]
+            (slope_1CTHW,) = torch.autograd.grad(logits_C[chosen], seen_1CTHW)
+    finally:
+        classifier.train(was_training)
+    weight_1C111 = slope_1CTHW.mean(dim=(2, 3, 4), keepdim=True)
+    heat_11THW = (weight_1C111 * seen_1CTHW.detach()).sum(dim=1, keepdim=True).relu()
+    heat_11THW = F.interpolate(heat_11THW, size=clip_THW3.shape[:3], mode="trilinear", align_corners=False)
+    heat_THW: npt.NDArray[np.float32] = (heat_11THW / heat_11THW.max().clamp_min(1e-12))[0, 0].cpu().numpy()
+    return heat_THW
+
+
+def _tensor(clips: Clips, device: "torch.device | str") -> "torch.Tensor":
+    """(1, ..., T, H, W, 3) on the device."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(clips))[None].to(device)
