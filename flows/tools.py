@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+
+from mscl.errors import UserError
 
 console = Console()
 
@@ -77,9 +81,40 @@ def doctor() -> None:
 
 
 def flow_eval(
-    folder: Annotated[Path, typer.Argument(help="Folders of frame1.png, frame2.png, flow.flo.")],
+    folder: Annotated[Path, typer.Argument(help="Holds a folder per pair: frame1.png, frame2.png, flow.flo.")],
     method: Annotated[list[str] | None, typer.Option(help="tvl1, dis, farneback, raft_small, raft_large.")] = None,
-    raft_weights: Annotated[str, typer.Option(help="Local RAFT weights.")] = "",
+    preset: Annotated[str, typer.Option(help="Schedule of tvl1: opencv, accurate, balanced, fast.")] = "balanced",
+    raft_weights: Annotated[str, typer.Option(help="Local RAFT weights file.")] = "",
+    pictures: Annotated[Path | None, typer.Option(help="Write frame, truth and estimate of each pair here.")] = None,
 ) -> None:
-    """End-point error and time of flow methods on pairs with ground truth."""
-    raise NotImplementedError
+    """End-point error and time of flow methods on pairs with ground truth (one thread, the whole pair)."""
+    from functools import partial
+
+    from kernels.evaluate import evaluate_folder, mean_score
+    from kernels.flow import compute_flow
+
+    for name in method or ["tvl1", "dis", "farneback"]:
+        label = f"{name} {preset}" if name == "tvl1" else name
+        table = Table("pair", "size", "mean px", "99 % px", "zero flow px", "ms", title=label, title_justify="left")
+        scores = []
+        flow = partial(compute_flow, method=name, preset=preset, raft_weights=raft_weights or None)
+        for result in evaluate_folder(folder, flow):
+            score = result.score
+            scores.append(score)
+            table.add_row(
+                score.name, f"{score.width}x{score.height}", f"{score.epe_mean_px:.3f}", f"{score.epe_p99_px:.2f}",
+                f"{score.zero_epe_px:.2f}", f"{1000 * score.seconds:.0f}",
+            )  # fmt: skip
+            if pictures is not None:
+                _write_png(pictures / f"{score.name}-{name}.png", result.picture())
+        if len(scores) > 1:
+            table.add_row("mean", "", f"{mean_score(scores).epe_mean_px:.3f}")
+        console.print(table)
+
+
+def _write_png(path: Path, picture_HW3: NDArray[np.uint8]) -> None:
+    import cv2
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), picture_HW3[..., ::-1]):
+        raise UserError(f"{path} could not be written; check the folder and the disk")
