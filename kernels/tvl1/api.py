@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
 import importlib.util
+import os
 import warnings
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast, overload
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.errors import KernelInputError
-from kernels.tvl1.params import TVL1Params
+from kernels.tvl1.params import BALANCED, TVL1Params
 from kernels.tvl1.validate import check_pair, is_torch
 
 if TYPE_CHECKING:
@@ -35,13 +35,12 @@ def backends() -> list[Availability]:
     from kernels.tvl1 import native
 
     library = native.library_path()
-    rows = [
+    return [
         Availability("cpp", library is not None, f"{library.name}" if library else native.MISSING),
         Availability("triton", *_triton()),
         Availability("torch", *_module("torch", "the oracle; any device")),
         Availability("opencv", *_module("cv2", "OpenCV's DualTVL1, one core, slow")),
     ]
-    return rows
 
 
 def _module(name: str, note: str) -> tuple[bool, str]:
@@ -92,7 +91,9 @@ def resolve_backend(backend: str = "auto", device: str = "cpu") -> str:
         if native.library_path() is None:
             raise KernelInputError(f"backend 'cpp' is not there: {native.MISSING}; auto falls back to OpenCV")
     if backend == "triton" and kind != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
-        raise KernelInputError(f"backend 'triton' needs CUDA tensors, the frames are on {device}: move them or use auto")
+        raise KernelInputError(
+            f"backend 'triton' needs CUDA tensors, the frames are on {device}: move them or use auto"
+        )
     return backend
 
 
@@ -118,7 +119,7 @@ def tvl1_flow(
     first_BHW: NDArray[np.generic] | torch.Tensor,
     second_BHW: NDArray[np.generic] | torch.Tensor,
     *,
-    params: TVL1Params = TVL1Params(),
+    params: TVL1Params = BALANCED,
     backend: str = "auto",
     threads: int = 1,
 ) -> NDArray[np.float32] | torch.Tensor:
@@ -169,14 +170,10 @@ def _through_torch(
     import torch
 
     if name == "triton":
-        from kernels.tvl1 import gpu
-
-        flow = gpu.flow
+        from kernels.tvl1.gpu import flow
     else:
-        from kernels.tvl1 import oracle
-
-        flow = oracle.flow
+        from kernels.tvl1.oracle import flow
     if isinstance(first_BHW, torch.Tensor) and isinstance(second_BHW, torch.Tensor):
         return flow(first_BHW.detach().float(), second_BHW.detach().float(), params)
-    frames = [torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) for x in (first_BHW, second_BHW)]
-    return cast("NDArray[np.float32]", flow(*frames, params).numpy())
+    first, second = (torch.from_numpy(np.array(x, dtype=np.float32, order="C")) for x in (first_BHW, second_BHW))
+    return cast("NDArray[np.float32]", flow(first, second, params).numpy())

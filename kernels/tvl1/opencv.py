@@ -19,7 +19,7 @@ def flow(first_BHW: NDArray[np.generic], second_BHW: NDArray[np.generic], params
 
     flow_BHW2 = np.empty((*first_BHW.shape, 2), np.float32)
     for index in range(len(first_BHW)):
-        solver = cv2.optflow.DualTVL1OpticalFlow.create(  # type: ignore[attr-defined]
+        solver = cv2.optflow.DualTVL1OpticalFlow.create(
             tau=params.tau,
             lambda_=params.data_weight,
             theta=params.theta,
@@ -31,11 +31,11 @@ def flow(first_BHW: NDArray[np.generic], second_BHW: NDArray[np.generic], params
             scaleStep=params.scale_step,
             medianFiltering=params.median_px,
         )
-        flow_BHW2[index] = solver.calc(_frame(first_BHW[index]), _frame(second_BHW[index]), None)
+        solver.calc(_frame(first_BHW[index]), _frame(second_BHW[index]), flow_BHW2[index])
     return flow_BHW2
 
 
-def _frame(frame_HW: NDArray[np.generic]) -> NDArray[np.generic]:
+def _frame(frame_HW: NDArray[np.generic]) -> NDArray[np.uint8] | NDArray[np.float32]:
     if frame_HW.dtype == np.uint8:
-        return np.ascontiguousarray(frame_HW)
+        return np.ascontiguousarray(frame_HW, dtype=np.uint8)
     return np.ascontiguousarray(frame_HW, dtype=np.float32) / np.float32(255)

@@ -64,7 +64,9 @@ def solve_level(first: Tensor, second: Tensor, u: tuple[Tensor, Tensor], params:
                 if params.epsilon == 0:
                     state = moved
                     continue
-                change = sum((new - old).square().mean((1, 2), keepdim=True) for new, old in zip(moved.u, state.u, strict=True))
+                change = sum(
+                    (new - old).square().mean((1, 2), keepdim=True) for new, old in zip(moved.u, state.u, strict=True)
+                )
                 state = _where(active, moved, state)
                 active = active & (change > params.epsilon**2)
                 if not active.any():

@@ -83,6 +83,8 @@ def level_sizes(height: int, width: int, params: TVL1Params) -> list[tuple[int, 
     return sizes
 
 
+BALANCED = TVL1Params()
+
 PRESETS: dict[str, TVL1Params] = {
     "opencv": TVL1Params(
         data_weight=0.15,
@@ -101,7 +103,7 @@ PRESETS: dict[str, TVL1Params] = {
         edge_sensitivity=0.0,
     ),
     "accurate": TVL1Params(levels=7, scale_step=0.7, iterations=30),
-    "balanced": TVL1Params(),
+    "balanced": BALANCED,
     "fast": TVL1Params(theta=0.4, warps=2, iterations=20),
 }
 """docs/tvl1.md has the measured error and speed of each; benchmarks/tvl1.py measures them again."""

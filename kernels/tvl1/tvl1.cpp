@@ -65,6 +65,7 @@ struct Fields {  // planes of one level; u and p have `stride` floats a row, rc 
     float *u, *v, *p11, *p12, *p21, *p22, *ix, *iy, *rc, *ig;
     uint8_t *edge;                             // (1/g - 1) * EDGE_STEPS
     const float *zero, *rc_last, *ig_last;     // a row of zeros; padded copies of the last rows of rc and ig
+    const float *counts;                       // 1 on the columns of the frame, 0 on the padding
 };
 
 struct Step {
@@ -78,6 +79,7 @@ struct RowPair {  // the row whose u moves, and the row above it, whose p follow
     const float *__restrict up_u, *__restrict up_v;
     float *__restrict up_p11, *__restrict up_p12, *__restrict up_p21, *__restrict up_p22;
     const uint8_t *__restrict up_edge;
+    const float *__restrict counts;
 };
 
 // p of one pixel from the forward differences of u; one division serves both fields.
@@ -97,6 +99,7 @@ INLINE float step_row(const RowPair &r, Step s, int columns) {
     const float *__restrict ix = r.ix, *__restrict iy = r.iy, *__restrict rc = r.rc, *__restrict ig = r.ig;
     const float *__restrict au = r.up_u, *__restrict av = r.up_v;
     const uint8_t *__restrict edge = r.up_edge;
+    const float *__restrict counts = r.counts;
     const float l_t = s.l_t, theta = s.theta, t = s.t, t_edge = s.t / EDGE_STEPS;
     float change = 0;
 #pragma GCC ivdep
@@ -106,7 +109,7 @@ INLINE float step_row(const RowPair &r, Step s, int columns) {
         const float q12 = a12[x], q22 = a22[x];
         const float u = hu[x] + d * ix[x] + theta * ((h11[x] - h11[x - 1]) + (h12[x] - q12));
         const float v = hv[x] + d * iy[x] + theta * ((h21[x] - h21[x - 1]) + (h22[x] - q22));
-        if (MEASURE) change += (u - hu[x]) * (u - hu[x]) + (v - hv[x]) * (v - hv[x]);
+        if (MEASURE) change += counts[x] * ((u - hu[x]) * (u - hu[x]) + (v - hv[x]) * (v - hv[x]));
         hu[x] = u, hv[x] = v;
         const float u1x = au[x + 1] - au[x], u1y = u - au[x], u2x = av[x + 1] - av[x], u2y = v - av[x];
         const float weight = t + t_edge * edge[x];
@@ -128,7 +131,7 @@ CLONES float step_first_row(const RowPair &r, const float *zero, Step s, int col
         const float d = std::min(std::max(-rho * r.ig[x], -s.l_t), s.l_t);
         const float u = r.u[x] + d * r.ix[x] + s.theta * ((r.p11[x] - r.p11[x - 1]) + (r.p12[x] - zero[x]));
         const float v = r.v[x] + d * r.iy[x] + s.theta * ((r.p21[x] - r.p21[x - 1]) + (r.p22[x] - zero[x]));
-        change += (u - r.u[x]) * (u - r.u[x]) + (v - r.v[x]) * (v - r.v[x]);
+        change += r.counts[x] * ((u - r.u[x]) * (u - r.u[x]) + (v - r.v[x]) * (v - r.v[x]));
         r.u[x] = u, r.v[x] = v;
     }
     return change;
@@ -152,7 +155,7 @@ RowPair row_pair(const Fields &f, int y) {
     const bool last = y >= f.height - 1;  // reading whole vectors must not leave the output buffer
     return {f.u + o, f.v + o, f.p11 + o, f.p12 + o, f.p21 + o, f.p22 + o, f.ix + o, f.iy + o,
             last ? f.rc_last : f.rc + c, last ? f.ig_last : f.ig + c,
-            f.u + up, f.v + up, f.p11 + up, f.p12 + up, f.p21 + up, f.p22 + up, f.edge + up};
+            f.u + up, f.v + up, f.p11 + up, f.p12 + up, f.p21 + up, f.p22 + up, f.edge + up, f.counts};
 }
 
 // Beyond the last column lies a copy of it (no difference there), before the first one a zero of p.
@@ -193,9 +196,10 @@ void iterate(const Fields &f, Step s, int iterations) {
 
 // One iteration after the other until the mean squared change falls under `enough`; true where it did.
 bool iterate_until(const Fields &f, Step s, int iterations, double enough) {
+    const int columns = round_up(f.width, LANES);
     for (int k = 0; k < iterations; ++k) {
         double change = 0;
-        for (int y = 0; y <= f.height; ++y) change += step_at(f, s, y, f.width, true);
+        for (int y = 0; y <= f.height; ++y) change += step_at(f, s, y, columns, true);
         if (change <= enough * f.width * f.height) return true;
     }
     return false;
@@ -271,8 +275,10 @@ CLONES void weigh(const float *coefficients, const float *__restrict fraction, f
 }
 
 // Value and both derivatives of the second image at every landing: (I, Ix, Iy, 0) per pixel.
-CLONES void sample(const float *origin, ptrdiff_t stride, const Taps &taps, const int32_t *offset, const float *fraction,
-                   const float *const *value_y, const float *const *slope_y, float *__restrict sampled, int width) {
+template <bool FIVE_POINT>
+INLINE void sample_row(const float *origin, ptrdiff_t stride, const Taps &taps, const int32_t *offset,
+                       const float *fraction, const float *const *value_y, const float *const *slope_y,
+                       float *__restrict sampled, int width) {
     const f4 v0 = taps.value[0], v1 = taps.value[1], v2 = taps.value[2], v3 = taps.value[3];
     const f8 s0 = taps.slope[0], s1 = taps.slope[1], s2 = taps.slope[2], s3 = taps.slope[3];
     for (int x = 0; x < width; ++x) {
@@ -280,13 +286,13 @@ CLONES void sample(const float *origin, ptrdiff_t stride, const Taps &taps, cons
         const float f = fraction[x];
         const f4 value_x = ((v3 * f + v2) * f + v1) * f + v0;
         const f8 slope_x = ((s3 * f + s2) * f + s1) * f + s0;
-        f4 column = {}, slope_column = {};
+        f4 slope_column = {};
         f8 wide = {};
-        for (int k = 0; k < 4; ++k) {
-            wide += value_y[k][x] * load8(base + (k - 1) * stride - 3);
-            column += value_y[k][x] * load4(base + (k - 1) * stride - 1);
-        }
-        for (int k = 0; k < 8; ++k) slope_column += slope_y[k][x] * load4(base + (k - 3) * stride - 1);
+        for (int k = 0; k < 4; ++k) wide += value_y[k][x] * load8(base + (k - 1) * stride - 3);
+        for (int k = 1; k < 7; ++k) slope_column += slope_y[k][x] * load4(base + (k - 3) * stride - 1);
+        if (FIVE_POINT)
+            slope_column += slope_y[0][x] * load4(base - 3 * stride - 1) + slope_y[7][x] * load4(base + 4 * stride - 1);
+        const f4 column = {wide[2], wide[3], wide[4], wide[5]};
         const f8 wide_product = slope_x * wide;
         const f4 a = value_x * column, c = value_x * slope_column;
         const f4 b = f4{wide_product[0], wide_product[1], wide_product[2], wide_product[3]} +
@@ -295,6 +301,18 @@ CLONES void sample(const float *origin, ptrdiff_t stride, const Taps &taps, cons
         const f4 cc = f4{c[0], 0, c[1], 0} + f4{c[2], 0, c[3], 0};
         store4(sampled + 4 * (ptrdiff_t)x, f4{ab[0], ab[1], cc[0], 0} + f4{ab[2], ab[3], cc[2], 0});
     }
+}
+
+CLONES void sample_five_point(const float *origin, ptrdiff_t stride, const Taps &taps, const int32_t *offset,
+                              const float *fraction, const float *const *value_y, const float *const *slope_y,
+                              float *sampled, int width) {
+    sample_row<true>(origin, stride, taps, offset, fraction, value_y, slope_y, sampled, width);
+}
+
+CLONES void sample_central(const float *origin, ptrdiff_t stride, const Taps &taps, const int32_t *offset,
+                           const float *fraction, const float *const *value_y, const float *const *slope_y,
+                           float *sampled, int width) {
+    sample_row<false>(origin, stride, taps, offset, fraction, value_y, slope_y, sampled, width);
 }
 
 struct Gradient {  // taps of a derivative: k1 at distance 1, k2 at distance 2
@@ -547,12 +565,13 @@ class Pair {
             images += levels[l].first() + levels[l].second();
             region_floats = std::max(region_floats, levels[l].state() + images);
         }
-        float *cursor = arena.reserve(8 * line + levels[0].second() + region_floats);
+        float *cursor = arena.reserve(9 * line + levels[0].second() + region_floats);
         lines = cursor, cursor += 5 * line;
         zero = cursor, cursor += line;
         rc_last = cursor, cursor += line;
         ig_last = cursor, cursor += line;
-        std::memset(zero, 0, 3 * line * sizeof(float));
+        counts = cursor, cursor += line;
+        std::memset(zero, 0, 4 * line * sizeof(float));
         seconds.push_back({cursor, width, height, levels[0].second_stride()});
         cursor += levels[0].second();
         region = cursor;
@@ -585,7 +604,7 @@ class Pair {
     Taps taps;
     Gradient gradient;
     Step step;
-    float *lines, *zero, *rc_last, *ig_last, *region;
+    float *lines, *zero, *rc_last, *ig_last, *counts, *region;
     size_t region_floats;
     std::vector<float *> firsts;
     std::vector<Image> seconds;
@@ -634,7 +653,8 @@ class Pair {
         for (float **plane : {&f.u, &f.v, &f.p11, &f.p12, &f.p21, &f.p22, &f.ix, &f.iy}) *plane = cursor, cursor += here.plane();
         f.edge = reinterpret_cast<uint8_t *>(cursor);
         f.rc = out, f.ig = out + (size_t)here.width * here.height;
-        f.zero = zero, f.rc_last = rc_last, f.ig_last = ig_last;
+        f.zero = zero, f.rc_last = rc_last, f.ig_last = ig_last, f.counts = counts;
+        std::fill_n(counts, here.width, 1.0f);  // levels come in growing width
         if (coarsest) return;
         for (int axis = 0; axis < 2; ++axis) {
             const float *from = out + (size_t)axis * above.height * above.width;
@@ -663,6 +683,7 @@ class Pair {
                 const float w[4] = {taps.slope[0][k], taps.slope[1][k], taps.slope[2][k], taps.slope[3][k]};
                 weigh(w, fraction_y, landing.slope_y[k].data(), f.width);
             }
+            auto *sample = s.five_point ? sample_five_point : sample_central;
             sample(seconds[l].row(0), seconds[l].stride, taps, landing.offset.data(), landing.fraction_x.data(), value_y,
                    slope_y, landing.sampled.data(), f.width);
             linearise(rows.around(y), gradient, s.gradient_blend, landing.sampled.data(), landing.inside.data(), f.u + o,
@@ -751,7 +772,7 @@ extern "C" int tvl1_flow(const void *first, const void *second, int is_float, in
 extern "C" int tvl1_iterate(float *const *state, const float *ix, const float *iy, const float *rc, const uint8_t *edge,
                             int height, int width, float data_weight, float theta, float tau, int iterations) {
     const Level level{width, height};
-    std::vector<float> planes(level.state() + LANES, 0.0f), rest((size_t)2 * height * width), rows(3 * (width + 2 * LANES), 0.0f);
+    std::vector<float> planes(level.state() + LANES, 0.0f), rest((size_t)2 * height * width), rows(4 * (width + 2 * LANES), 0.0f);
     Fields f{};
     f.width = width, f.height = height, f.stride = level.stride();
     float *cursor = planes.data() + LANES;
@@ -760,7 +781,7 @@ extern "C" int tvl1_iterate(float *const *state, const float *ix, const float *i
     float *const inner[6] = {f.u, f.v, f.p11, f.p12, f.p21, f.p22};
     f.rc = rest.data(), f.ig = rest.data() + (size_t)height * width;
     float *rc_last = rows.data(), *ig_last = rc_last + width + 2 * LANES;
-    f.rc_last = rc_last, f.ig_last = ig_last, f.zero = ig_last + width + 2 * LANES;
+    f.rc_last = rc_last, f.ig_last = ig_last, f.zero = ig_last + width + 2 * LANES, f.counts = f.zero + width + 2 * LANES;
     for (int y = 0; y < height; ++y)
         for (int x = 0; x < width; ++x) {
             const size_t o = (size_t)y * f.stride + x, c = (size_t)y * width + x;

@@ -45,7 +45,7 @@ def check_pair(first_BHW: Grey, second_BHW: Grey, *, min_side_px: int = 1) -> No
     name = str(first_BHW.dtype).removeprefix("torch.")
     if name != "uint8" and not name.startswith(("float", "bfloat")):
         raise KernelInputError(f"the frames are {name}, expected uint8 or a float type with grey values 0..255")
-    if is_torch(first_BHW) and first_BHW.device != second_BHW.device:  # type: ignore[union-attr]
+    if is_torch(first_BHW) and first_BHW.device != second_BHW.device:
         raise KernelInputError(f"first is on {first_BHW.device}, second on {second_BHW.device}: move one of them")
     if min(shapes[0][1:]) < min_side_px:
         raise KernelInputError(
@@ -59,4 +59,6 @@ def check_pair(first_BHW: Grey, second_BHW: Grey, *, min_side_px: int = 1) -> No
                     f"{side} has NaN or infinite values (min {low}, max {high}), expected finite grey values 0..255"
                 )
             if max(-low, high) > MAX_GREY:
-                raise KernelInputError(f"{side} has values of {low:g} to {high:g}, expected grey values 0..255: rescale it")
+                raise KernelInputError(
+                    f"{side} has values of {low:g} to {high:g}, expected grey values 0..255: rescale it"
+                )

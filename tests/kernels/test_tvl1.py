@@ -12,7 +12,7 @@ import torch
 from kernels.errors import KernelInputError
 from kernels.tvl1 import PRESETS, TVL1Params, backends, resolve_backend, tvl1_flow
 from kernels.tvl1.native import library_path
-from tests.kernels.tvl1_scenes import end_point_error, layered_motion, smooth_motion
+from kernels.tvl1.scenes import end_point_error, layered_motion, smooth_motion
 
 QUICK = TVL1Params(levels=2, warps=1, iterations=4)
 needs_cpp = pytest.mark.skipif(library_path() is None, reason="the C++ backend is not built (no compiler at install)")
@@ -35,7 +35,9 @@ def test_layers_with_occlusion(preset: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["cpp", "torch"])
-@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (2, 3), (15, 16), (17, 33), (31, 95), (16, 4096), (4096, 17)])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (1, 40), (40, 1), (2, 3), (15, 16), (17, 33), (31, 95), (16, 4096), (4096, 17)]
+)
 def test_any_size(backend: str, size: tuple[int, int]) -> None:
     if backend == "cpp" and library_path() is None:
         pytest.skip("the C++ backend is not built (no compiler at install)")
@@ -85,7 +87,9 @@ def test_every_kind_of_array_gives_the_same() -> None:
 def test_batch_equals_loop(backend: str) -> None:
     if backend == "cpp" and library_path() is None:
         pytest.skip("the C++ backend is not built (no compiler at install)")
-    scenes = [smooth_motion(kind, height=40, width=56, seed=seed) for seed, kind in enumerate(("shift", "zoom", "smooth"))]
+    scenes = [
+        smooth_motion(kind, height=40, width=56, seed=seed) for seed, kind in enumerate(("shift", "zoom", "smooth"))
+    ]
     first, second = (np.stack([scene[i] for scene in scenes]) for i in (0, 1))
     params = replace(PRESETS["opencv"], levels=2, warps=2, median_rounds=2)
     batch = tvl1_flow(first, second, params=params, backend=backend)
@@ -124,9 +128,7 @@ def test_opencv_keeps_its_levels_after_a_small_image() -> None:
     scene = smooth_motion("shift", height=40, width=56)
     before = tvl1_flow(scene.first_HW[None], scene.second_HW[None], backend="opencv")
     tvl1_flow(np.zeros((1, 8, 8), np.uint8), np.zeros((1, 8, 8), np.uint8), backend="opencv")
-    np.testing.assert_array_equal(
-        tvl1_flow(scene.first_HW[None], scene.second_HW[None], backend="opencv"), before
-    )
+    np.testing.assert_array_equal(tvl1_flow(scene.first_HW[None], scene.second_HW[None], backend="opencv"), before)
 
 
 GREY = np.zeros((1, 20, 30), np.uint8)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from kernels.tvl1 import PRESETS, TVL1Params, native, oracle, tvl1_flow
-from tests.kernels.tvl1_scenes import end_point_error, layered_motion, smooth_motion
+from kernels.tvl1.scenes import end_point_error, layered_motion, smooth_motion
 
 pytestmark = pytest.mark.skipif(
     native.library_path() is None, reason="the C++ backend is not built (no compiler at install)"
@@ -114,7 +114,7 @@ def test_converged_equals_opencv_converged() -> None:
 @pytest.mark.parametrize("name", list(OPENCV_MIDDLEBURY_PX))
 def test_middlebury_per_sequence(shared_dir: Path, name: str) -> None:
     """accurate and balanced: no sequence more than .01 px (balanced .02) worse than OpenCV's defaults."""
-    folder = shared_dir / "flow_gt" / name if (shared_dir / "flow_gt").is_dir() else shared_dir / "data" / "flow_gt" / name
+    folder = shared_dir / "data" / "flow_gt" / name
     first, second, truth_HW2, known = _scaled(folder, width=340)
     for preset, slack_px in (("accurate", 0.01), ("balanced", 0.02)):
         flow = tvl1_flow(first[None], second[None], params=PRESETS[preset], backend="cpp")[0]
@@ -122,7 +122,9 @@ def test_middlebury_per_sequence(shared_dir: Path, name: str) -> None:
         assert error_px < OPENCV_MIDDLEBURY_PX[name] + slack_px, preset
 
 
-def _scaled(folder: Path, *, width: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]:
+def _scaled(
+    folder: Path, *, width: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]:
     frames = [cv2.imread(str(folder / f"frame{i}.png"), cv2.IMREAD_GRAYSCALE) for i in (1, 2)]
     raw = np.fromfile(folder / "flow.flo", np.float32)
     columns, rows = (int(n) for n in raw[1:3].view(np.int32))

@@ -1,4 +1,4 @@
-"""Frame pairs with known flow, drawn from formulas: textures are sums of waves, so a warp of them is exact."""
+"""Frame pairs with known flow for tests and benchmarks, drawn from formulas: a texture of waves warps exactly."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -27,7 +27,7 @@ def texture(seed: int) -> Callable[[Plane, Plane], Plane]:
 
     def grey(x: Plane, y: Plane) -> Plane:
         waves = (a * np.sin(kx * x + ky * y + p) for (kx, ky), p, a in zip(k, phase, amplitude, strict=True))
-        return np.clip(127 + scale * sum(waves, np.zeros_like(x)), 0, 255)
+        return np.asarray(np.clip(127 + scale * sum(waves, np.zeros_like(x)), 0, 255), float)
 
     return grey
 

@@ -1,0 +1,76 @@
+"""Runs the Triton kernels of TV-L1 in Triton's interpreter and prints how far they are from the oracle, as JSON.
+
+A process of its own: TRITON_INTERPRET must be set before triton is imported.
+"""
+
+import json
+import os
+
+os.environ["TRITON_INTERPRET"] = "1"
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kernels.tvl1 import TVL1Params, gpu, oracle, tvl1_flow
+from kernels.tvl1.scenes import smooth_motion
+
+PARAMS = TVL1Params()
+
+
+def _planes(state: oracle.State) -> Tensor:
+    return torch.stack([*state.u, *state.p[0], *state.p[1]])
+
+
+def _steps(state_6BHW: Tensor, data_3BHW: Tensor, edge_BHW: Tensor, steps: int) -> Tensor:
+    u, v, p11, p12, p21, p22 = state_6BHW
+    state = oracle.State((u, v), ((p11, p12), (p21, p22)))
+    for _ in range(steps):
+        state = oracle.step(state, oracle.Linearisation(*data_3BHW), edge_BHW.float(), PARAMS)
+    return _planes(state)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    batch, height, width = 2, 37, 53
+    state = torch.randn(6, batch, height, width)
+    state[2:] *= 0.3
+    for axis in (2, 4):
+        state[axis, :, :, -1] = 0
+        state[axis + 1, :, -1] = 0
+    data = torch.randn(3, batch, height, width) * 20
+    edge = torch.randint(0, 256, (batch, height, width), dtype=torch.uint8)
+    report: dict[str, float] = {}
+    for steps in (1, gpu.STEPS):
+        result = torch.full_like(state, torch.nan)
+        gpu.iterate(state, result, data, edge, PARAMS, steps)
+        report[f"tile_{steps}"] = float((result - _steps(state, data, edge, steps)).abs().max())
+    report["tile_too_few"] = float((result - _steps(state, data, edge, gpu.STEPS - 1)).abs().max())
+
+    gpu.BLOCK = 2048  # fewer programs for the interpreter
+    filtered = torch.empty(2, batch, height, width)
+    gpu.median3(state[:2].contiguous(), filtered)
+    truth = torch.stack([oracle.median(field, 3) for field in state[:2]])
+    report["median"] = float((filtered - truth).abs().max())
+
+    scenes = [smooth_motion(kind, height=height, width=width) for kind in ("smooth", "zoom")]
+    first, second = (torch.from_numpy(np.stack([scene[i] for scene in scenes])).float() for i in (0, 1))
+    for name, five_point in (("five_point", True), ("central", False)):
+        params = TVL1Params(five_point=five_point)
+        gx, gy = oracle.gradient(first, params)
+        flow = torch.zeros(6, batch, height, width)
+        flow[:2] = 3 * torch.randn(2, batch, height, width)
+        linear = torch.empty(3, batch, height, width)
+        gpu.linearise(first, second, gx.contiguous(), gy.contiguous(), flow, linear, params)
+        expected = torch.stack(oracle.linearise(first, second, (flow[0], flow[1]), params))
+        report[f"linearise_{name}"] = float((linear - expected).abs().max())
+
+    params = TVL1Params(levels=2, warps=1, iterations=6)
+    whole = tvl1_flow(first, second, params=params, backend="triton")
+    report["flow"] = float((whole - oracle.flow(first, second, params)).abs().quantile(0.99))
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
