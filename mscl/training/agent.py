@@ -4,6 +4,7 @@ It ends with the process that started it, and leaves the traceback of the rank t
 thing in the log.
 """
 
+import os
 import signal
 import sys
 
@@ -12,12 +13,13 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
 
 from mscl.training.launch import AGENT_STOPPED_CODE, FAILURE_MARK
-from mscl.training.worker import die_with_parent
+from mscl.training.worker import AGENT_VARIABLE, die_with_parent
 
 
 def main(arguments: list[str]) -> int:
     """0 when all ranks ended well, 1 when one failed, `AGENT_STOPPED_CODE` when told to stop."""
     parent, *torchrun_arguments = arguments
+    os.environ[AGENT_VARIABLE] = str(os.getpid())
     # SIGTERM, not SIGKILL: the ranks get the signal passed on and can write a checkpoint.
     die_with_parent(signal.SIGTERM, parent=int(parent))
     try:

@@ -169,11 +169,13 @@ def check_divisions(config: PretrainConfig, world: World) -> None:
 
 
 def build_model(config: PretrainConfig, world: World) -> MSCL:
-    """The module as it is trained: on its device, channels last, compiled or synchronised if asked."""
+    """The module as it is trained: on its device, channels last on CUDA, compiled or synchronised if asked."""
     model = MSCL(config.model, config.loss, seed=config.seed, bn_splits=config.bn_splits)
     if config.bn == "sync" and world.size > 1:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    model = model.to(world.device).to(memory_format=torch.channels_last_3d)
+    model = model.to(world.device)
+    if world.device.type == "cuda":
+        model = model.to(memory_format=torch.channels_last_3d)  # what tensor cores read
     if config.compile:
         for stream in (model.query_rgb, model.query_flow, model.key_rgb, model.key_flow):
             if stream is not None:

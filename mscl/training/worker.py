@@ -11,6 +11,8 @@ import sys
 
 from torch.distributed.elastic.multiprocessing.errors import record
 
+AGENT_VARIABLE = "MSCL_AGENT_PID"
+"""Environment variable in which the agent tells its ranks its process id."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -31,7 +33,7 @@ def die_with_parent(number: signal.Signals, *, parent: int) -> None:
 def main() -> None:
     """Run the module's `main` and leave with the code it returns."""
     # SIGKILL, not SIGTERM: without the agent nobody would end a rank that waits for a dead peer.
-    die_with_parent(signal.SIGKILL, parent=os.getppid())
+    die_with_parent(signal.SIGKILL, parent=int(os.environ.get(AGENT_VARIABLE, os.getppid())))
     module, *arguments = sys.argv[1:]
     sys.exit(importlib.import_module(module).main(arguments))
 
