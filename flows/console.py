@@ -117,9 +117,10 @@ def main() -> None:
         Console(stderr=True).print(f"mscl: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         code = 2
     except (KeyboardInterrupt, typer.Abort):
-        Console(stderr=True).print("\nmscl: stopped; the same command continues where this one ended.")
-        code = 130
+        code = _INTERRUPTED
     except _USAGE_ERROR as error:
         error.show()
         code = error.exit_code
+    if code == _INTERRUPTED:  # Typer turns Ctrl-C into this code and keeps silent
+        Console(stderr=True).print("\nmscl: stopped; the same command continues where this one ended.")
     sys.exit(code if isinstance(code, int) else 0)
