@@ -22,7 +22,7 @@ settings.apply()
 TINY = """\
 base: demo
 data: {{root: {root}, classes: [MoveRight, MoveLeft]}}
-flow: {{segments_per_shard: 2}}
+flow: {{method: dis, segments_per_shard: 2}}
 pretrain:
   model: {{rgb_width: 0.0625, flow_width: 0.25, embed_dim: 16, neck_channels: 8}}
   loss: {{queue_size: 16}}
@@ -36,18 +36,6 @@ embed: {{clips: 1, crop_px: 24}}
 finetune: {{enabled: false}}
 runtime: {{device: cpu, workers: 1, loader_workers: 0, processes: 1, threads: 1}}
 """
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "storm: takes minutes; run by `make faults`")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "storm" in config.option.markexpr:
-        return
-    for item in items:
-        if item.get_closest_marker("storm"):
-            item.add_marker(pytest.mark.skip(reason="storm: run by `make faults`"))
 
 
 @pytest.fixture(scope="session")

@@ -27,9 +27,11 @@ def first(api: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 def _artifacts(key: str) -> list[Any]:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+    from prefect.client.schemas.sorting import ArtifactSort
 
+    chosen = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
     with get_client(sync_client=True) as client:
-        return list(client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key]))))
+        return list(client.read_artifacts(artifact_filter=chosen, sort=ArtifactSort.CREATED_DESC))
 
 
 def test_sections_change_only_the_names_they_set(tiny: Path) -> None:
@@ -85,7 +87,9 @@ def test_a_second_run_reuses_everything(first: tuple[Path, dict[str, Outcome]], 
     from flows.pipeline import full
 
     workspace, before = first
+    subflows = len([run for run in flow_runs() if run.name in NAMES])
     again = full(workspace=str(workspace), preset=str(tiny))
+    assert len([run for run in flow_runs() if run.name in NAMES]) == subflows
     assert all(outcome.reused for outcome in again.values())
     assert [o.result.key for o in again.values()] == [o.result.key for o in before.values()]
     assert "reused" in _artifacts("pipeline")[0].data

@@ -34,7 +34,9 @@ def test_a_pid_file_is_believed_only_where_the_process_fits(tmp_path: Path) -> N
     assert processes.running(pid_file, "python") is None
     pid_file.write_text("not a number")
     assert processes.running(pid_file, "python") is None
-    process = processes.start([sys.executable, "-c", "import time; time.sleep(60)"], pid_file=pid_file, log=tmp_path / "l")
+    process = processes.start(
+        [sys.executable, "-c", "import time; time.sleep(60)"], pid_file=pid_file, log=tmp_path / "l"
+    )
     try:
         assert processes.running(pid_file, "time.sleep") == process.pid
         assert processes.running(pid_file, "time.sleep", "prefect") is None
