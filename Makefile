@@ -27,7 +27,7 @@ check: lint types  ## Lint, types, import contracts
 
 lint: .venv/.installed
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check . || true
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/lint-imports
 
 types: .venv/.installed

@@ -65,9 +65,7 @@ class Record(BaseModel):
         return sum(file.size for file in self.files)
 
 
-def result_key(
-    stage: str, stage_version: int, config: Mapping[str, Any], inputs: Mapping[str, str]
-) -> str:
+def result_key(stage: str, stage_version: int, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     """16 hexadecimal digits that name a result: same stage, version, settings and inputs, same key."""
     parts = {
         "stage": stage,
@@ -80,9 +78,7 @@ def result_key(
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted names and no spaces; refuses NaN and what is not JSON."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True
-    )
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
 def read_record(folder: Path) -> Record | None:
@@ -95,11 +91,7 @@ def read_record(folder: Path) -> Record | None:
 
 def missing_files(folder: Path, record: Record) -> list[str]:
     """Files of the record that are absent or have another size; contents are `mscl verify`'s business."""
-    return [
-        file.path
-        for file in record.files
-        if not _has_size(folder / file.path, file.size)
-    ]
+    return [file.path for file in record.files if not _has_size(folder / file.path, file.size)]
 
 
 def provenance() -> dict[str, Any]:

@@ -50,14 +50,8 @@ class Workspace:
         self.root = Path(root).expanduser().resolve()
         if self.root.exists() and not self.root.is_dir():
             raise StorageError(f"workspace {self.root} is a file; give a folder")
-        if (
-            self.root.is_dir()
-            and not (self.root / _MARK).exists()
-            and any(self.root.iterdir())
-        ):
-            raise StorageError(
-                f"workspace {self.root} holds other files; give a new or empty folder"
-            )
+        if self.root.is_dir() and not (self.root / _MARK).exists() and any(self.root.iterdir()):
+            raise StorageError(f"workspace {self.root} holds other files; give a new or empty folder")
 
     def folder(self, stage: str, key: str) -> Path:
         """Where the result of a stage lies or will lie."""
@@ -76,12 +70,9 @@ class Workspace:
         found = [
             Result(path.parent, record)
             for path in self.root.glob(f"{stage or '*'}/*/{RECORD_NAME}")
-            if (record := read_record(path.parent)) is not None
-            and not missing_files(path.parent, record)
+            if (record := read_record(path.parent)) is not None and not missing_files(path.parent, record)
         ]
-        return sorted(
-            found, key=lambda result: (result.folder / RECORD_NAME).stat().st_mtime_ns
-        )
+        return sorted(found, key=lambda result: (result.folder / RECORD_NAME).stat().st_mtime_ns)
 
     def latest(self, stage: str) -> Result | None:
         """The finished result of a stage that was made or reused last."""
@@ -94,21 +85,13 @@ class Workspace:
         Raises:
             StorageError: none, or more than one.
         """
-        found = (
-            [result for result in self.results() if result.key.startswith(key)]
-            if len(key) >= 4
-            else []
-        )
+        found = [result for result in self.results() if result.key.startswith(key)] if len(key) >= 4 else []
         if len(found) == 1:
             return found[0]
         if found:
             names = ", ".join(f"{r.record.stage}/{r.key}" for r in found)
-            raise StorageError(
-                f"key {key!r} is ambiguous in {self.root}: {names}; give more digits"
-            )
-        raise StorageError(
-            f"no finished result with key {key!r} in {self.root}; `mscl ls` shows what is there"
-        )
+            raise StorageError(f"key {key!r} is ambiguous in {self.root}: {names}; give more digits")
+        raise StorageError(f"no finished result with key {key!r} in {self.root}; `mscl ls` shows what is there")
 
     def unfinished(self) -> list[Path]:
         """Folders of results that were begun and not finished."""
@@ -116,9 +99,7 @@ class Workspace:
         return [path for path in sorted(self.root.glob("[!.]*/*/")) if path not in done]
 
     @contextmanager
-    def claim(
-        self, stage: str, key: str, *, on_wait: Callable[[str], None] | None = None
-    ) -> Iterator[Path]:
+    def claim(self, stage: str, key: str, *, on_wait: Callable[[str], None] | None = None) -> Iterator[Path]:
         """The folder of a result, for this process alone; waits (saying so) while another one has it.
 
         With `on_wait=None` a taken folder raises `LockedError` at once.
@@ -130,9 +111,7 @@ class Workspace:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                message = (
-                    f"{stage} {key} is being computed by another process in {self.root}"
-                )
+                message = f"{stage} {key} is being computed by another process in {self.root}"
                 if on_wait is None:
                     raise LockedError(f"{message}; wait for it or stop it") from None
                 on_wait(f"{message}; waiting for it")
@@ -213,23 +192,16 @@ class Workspace:
         """
         results = self.results()
         latest = {result.record.stage: result for result in results}
-        kept = {
-            ancestor.folder
-            for result in latest.values()
-            for ancestor in self.lineage(result)
-        }
-        return [
-            result.folder for result in results if result.folder not in kept
-        ] + self.unfinished()
+        kept = {ancestor.folder for result in latest.values() for ancestor in self.lineage(result)}
+        old = [result.folder for result in results if result.folder not in kept]
+        return old + self.unfinished() if unfinished else old
 
     def collect(self, folders: list[Path]) -> int:
         """Remove these result folders, except those in use; returns the bytes freed."""
         freed = 0
         for folder in folders:
             stage, key = folder.parent.name, folder.name
-            size = sum(
-                path.stat().st_size for path in folder.rglob("*") if path.is_file()
-            )
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             try:
                 with self.claim(stage, key):
                     self.discard(stage, key)
@@ -248,6 +220,4 @@ class Workspace:
             self.root.mkdir(parents=True, exist_ok=True)
             (self.root / _MARK).touch()
         except OSError as error:
-            raise StorageError(
-                f"workspace {self.root} cannot be written: {error.strerror}; choose another"
-            ) from error
+            raise StorageError(f"workspace {self.root} cannot be written: {error.strerror}; choose another") from error

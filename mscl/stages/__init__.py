@@ -50,9 +50,7 @@ def run_pipeline(
     outcomes: dict[str, Outcome] = {}
     for stage in PIPELINE:
         inputs = pipeline_inputs(stage, outcomes)
-        outcomes[stage.name] = execute(
-            stage, workspace, config, inputs, progress=progress, force=stage.name in force
-        )
+        outcomes[stage.name] = execute(stage, workspace, config, inputs, progress=progress, force=stage.name in force)
         if on_outcome is not None:
             on_outcome(outcomes[stage.name])
     return outcomes

@@ -84,7 +84,8 @@ def _run(run: StageRun) -> dict[str, Any]:
 def _segments(manifest: Manifest, root: Path) -> list[Segment]:
     rows = [manifest.row(index) for index in range(len(manifest))]
     return [
-        Segment(root / row.video, row.first_frame, row.num_frames, row.height, row.width, row.size_bytes) for row in rows
+        Segment(root / row.video, row.first_frame, row.num_frames, row.height, row.width, row.size_bytes)
+        for row in rows
     ]
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from kernels.flow import compute_flow, resize_flow
 from numpy.typing import NDArray
 
+from kernels.flow import compute_flow, resize_flow
 from mscl.config import DecodeLimits, FlowConfig
 from mscl.errors import DataError
 from mscl.sources.video import VideoError, decode

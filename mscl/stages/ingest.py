@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def _parts(info: VideoInfo, max_seconds: float, min_frames: int) -> list[tuple[i
     longest = max(math.floor(max_seconds * (info.fps or 25.0)), min_frames)
     number = max(1, min(math.ceil(info.num_frames / longest), info.num_frames // min_frames))
     bounds = [info.num_frames * part // number for part in range(number + 1)]
-    return [(first, last - first) for first, last in zip(bounds, bounds[1:], strict=False)]
+    return [(first, last - first) for first, last in pairwise(bounds)]
 
 
 def _stop_if_too_bad(verdicts: Counter[str], rows: list[SegmentRow], config: DataConfig, folder: Path) -> None:

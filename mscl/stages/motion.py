@@ -41,11 +41,15 @@ def _run(run: StageRun) -> dict[str, Any]:
     log = CommitLog(run.folder / "commits.jsonl")
     done = log.rows()
     tasks = [
-        _Task(shard, spec.shard_segments(shard), flow_store, config) for shard in range(spec.num_shards) if shard not in done
+        _Task(shard, spec.shard_segments(shard), flow_store, config)
+        for shard in range(spec.num_shards)
+        if shard not in done
     ]
     fields = sum(int(reader.num_fields[segment]) for task in tasks for segment in task.segments)
     run.progress.start("Motion statistics", fields, "fields")
-    for shard, statistics in run_in_processes(_measure, tasks, workers=run.config.runtime.workers, progress=run.progress):
+    for shard, statistics in run_in_processes(
+        _measure, tasks, workers=run.config.runtime.workers, progress=run.progress
+    ):
         written = writer.write(shard, statistics)
         log.append(shard, written.files)
     run.progress.done()

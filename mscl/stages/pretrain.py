@@ -41,7 +41,12 @@ def _run(run: StageRun) -> dict[str, Any]:
         runtime=run.config.runtime,
     )
     result = run_pretraining(job, progress=run.progress)
-    return {**result.metrics, "steps": result.steps, "batch_size": fitted.batch_size, "checkpoint": result.checkpoint.relative_to(run.folder).as_posix()}
+    return {
+        **result.metrics,
+        "steps": result.steps,
+        "batch_size": fitted.batch_size,
+        "checkpoint": result.checkpoint.relative_to(run.folder).as_posix(),
+    }
 
 
 PRETRAIN = Stage(

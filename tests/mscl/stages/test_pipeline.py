@@ -145,4 +145,6 @@ def test_a_wrong_root_is_one_clear_line(tmp_path: Path, overrides: list[str], sa
 def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     with pytest.raises(DataError, match="videos"):
-        run_pipeline(Workspace(tmp_path / "w"), load_config("demo", [f"data.root={tmp_path}/videos"]), progress=Silent())
+        run_pipeline(
+            Workspace(tmp_path / "w"), load_config("demo", [f"data.root={tmp_path}/videos"]), progress=Silent()
+        )
