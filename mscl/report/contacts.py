@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mscl.report.blocks import Cell, Contact
+from mscl.report.blocks import Cell, Contact, Photo
 from mscl.report.footage import Footage
+from mscl.report.pictures import heat_strip
 
 if TYPE_CHECKING:
     from storage.screen_table import ScreenRow
@@ -76,6 +77,42 @@ def neighbours(footage: Footage, folder: Path, *, count: int, each: int = 5, var
         caption="Blue: a test video; then its nearest train videos by cosine, green where the class is the same. "
         "Each picture: middle frame above, its flow below",
     )
+
+
+def heat_maps(footage: Footage, folder: Path, *, count: int = 2, frames: int = 8) -> list[Photo]:
+    """Test videos with Grad-CAM of the fine-tuned classifier: where it saw the class that it named.
+
+    Raises:
+        CheckpointError: the result has no classifier.
+    """
+    from mscl.data.clips import EvalClips
+    from mscl.evaluation.classifier import load_classifier
+    from mscl.evaluation.labels import train_and_test
+    from mscl.evaluation.predict import grad_cam
+
+    trained = load_classifier(folder / "classifier.safetensors")
+    config = trained.finetune
+    labels = np.asarray(footage.manifest.column("label"), dtype=np.int64)
+    _, test = train_and_test([str(split) for split in footage.manifest.column("split")], labels)
+    photos = []
+    for segment in footage.sample(count, among=test.tolist()):
+        clips = EvalClips(
+            footage.extract_folder / "frames", rows=np.array([segment]), labels=labels[[segment]], clips=1,
+            length=config.frames, stride=config.stride, crop_px=config.test_crop_px,
+            short_side_px=config.test_crop_px, sampling=config.sampling,
+        )  # fmt: skip
+        batch = clips.load(0, np.array([0]))
+        probabilities_C = trained.classifier.probabilities(batch.rgb_BKTHW3)[0]
+        named = int(probabilities_C.argmax())
+        clip_THW3 = batch.rgb_BKTHW3[0, 0].numpy()
+        heat_THW = grad_cam(trained.classifier, clip_THW3, label=named)
+        shown = np.linspace(0, len(clip_THW3) - 1, min(frames, len(clip_THW3))).astype(int)
+        caption = (
+            f"Grad-CAM · {footage.class_name(segment)}, called {trained.classes[named]} "
+            f"({100 * float(probabilities_C[named]):.0f} %) · {footage.name(segment)}"
+        )
+        photos.append(Photo(heat_strip(clip_THW3[shown], heat_THW[shown]), caption))
+    return photos
 
 
 def _apart(starts: "np.ndarray[tuple[int], np.dtype[np.int64]]", count: int) -> list[int]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from mscl.report import figures
 from mscl.report.blocks import Block, Chart, Note, Photo, Table
-from mscl.report.contacts import kept_and_dropped, neighbours
+from mscl.report.contacts import heat_maps, kept_and_dropped, neighbours
 from mscl.report.figures.lineage import byte_size
 from mscl.report.figures.scores import VARIANT_NAMES
 from mscl.report.figures.training import LOSS_NAMES
@@ -221,6 +221,7 @@ def finetune_blocks(stages: Stages) -> list[Block]:
         table,
         *_warnings({"finetuned": metrics}),
         confusion_block(full, "fine-tuned"),
+        *attempt("Grad-CAM", lambda: list(heat_maps(Footage.of(stages), view.folder))),
     ]
 
 
