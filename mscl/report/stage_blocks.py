@@ -220,8 +220,8 @@ def finetune_blocks(stages: Stages) -> list[Block]:
         Chart(figures.finetune_curve(curve, test_top1=metrics["top1"]), caption="Fine-tuning, epoch by epoch"),
         table,
         *_warnings({"finetuned": metrics}),
-        confusion_block(full, "fine-tuned"),
         *attempt("Grad-CAM", lambda: list(heat_maps(Footage.of(stages), view.folder))),
+        confusion_block(full, "fine-tuned"),
     ]
 
 
