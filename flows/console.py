@@ -16,6 +16,7 @@ from flows.options import Overrides, PresetArgument, WorkspaceOption
 console = Console()
 # Typer carries a click of its own and gives its base of usage errors no public name.
 _USAGE_ERROR: Any = typer.BadParameter.__base__
+_INTERRUPTED = 130
 app = typer.Typer(
     help="From a folder of videos to a motion-sensitive video encoder and its scores.",
     no_args_is_help=True,
@@ -33,7 +34,9 @@ def run(
     preset: PresetArgument,
     overrides: Overrides = None,
     workspace: WorkspaceOption = Path("workspace"),
-    prefect: Annotated[bool, typer.Option(help="Show the run in the Prefect UI; a server is started if needed.")] = True,
+    prefect: Annotated[
+        bool, typer.Option(help="Show the run in the Prefect UI; a server is started if needed.")
+    ] = True,
     force: Annotated[list[str] | None, typer.Option(help="Stage to compute again although it is done.")] = None,
 ) -> None:
     """Run the pipeline: every stage that is not done yet.

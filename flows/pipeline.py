@@ -165,9 +165,7 @@ def full(
     return outcomes
 
 
-def _done(
-    stage: Stage, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result]
-) -> Outcome | None:
+def _done(stage: Stage, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result]) -> Outcome | None:
     """The stage's outcome if it is done already: then no subflow is made, which would cost a second to say so."""
     started = time.monotonic()
     keys = {name: result.key for name, result in inputs.items()}

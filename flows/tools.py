@@ -50,7 +50,9 @@ def demo_data(
     )  # fmt: skip
     what = "wrote" if made.written else "found"
     console.print(
-        f"{what} {made.num_train} train and {made.num_test} test videos in {made.videos}", highlight=False, soft_wrap=True
+        f"{what} {made.num_train} train and {made.num_test} test videos in {made.videos}",
+        highlight=False,
+        soft_wrap=True,
     )
 
 

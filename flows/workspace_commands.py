@@ -67,7 +67,9 @@ def lineage(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) ->
 
 def gc(
     workspace: WorkspaceOption = Path("workspace"),
-    unfinished: Annotated[bool, typer.Option(help="Also what was begun and not finished, and could be resumed.")] = False,
+    unfinished: Annotated[
+        bool, typer.Option(help="Also what was begun and not finished, and could be resumed.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only say what would go.")] = False,
 ) -> None:
     """Remove results that neither the latest of any stage nor its inputs need."""
