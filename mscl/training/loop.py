@@ -19,7 +19,7 @@ from mscl.models.mscl import MSCL
 from mscl.schedules import learning_rate
 from mscl.training.checkpoint import Run, resume, save_checkpoint
 from mscl.training.distributed import KeyExchange, World, any_rank
-from mscl.training.metrics import Meter, MetricsLog
+from mscl.training.metrics import Journal
 from mscl.training.step import momenta_of, train_step
 
 LOG_EVERY_STEPS = 10
@@ -85,64 +85,47 @@ def train(
     start = resume(folder, run)
     trained = _distributed(model, world)
     exchange = KeyExchange(world, shuffle=config.bn == "shuffle", seed=config.seed)
-    meter = Meter(output, world)
-    log = MetricsLog(output, first_step=start) if world.is_main else None
-    began = saved = read_at = time.monotonic()
-    waited = 0.0
-    step = start
-    if start < total_steps:
-        with batches_from(start) as batches:
-            asked_at = time.monotonic()
-            for step, raw in enumerate(batches, start + 1):
-                waited += time.monotonic() - asked_at
-                momenta = momenta_of(step - 1, total_steps, config)
-                rate = _set_rate(optimiser, config.optim, step - 1, total_steps, steps_per_epoch)
-                result = train_step(
-                    model,
-                    trained,
-                    optimiser,
-                    (augment(part.to(world.device, non_blocking=True)) for part in raw.split(config.accumulate)),
-                    step=step - 1,
-                    accumulate=config.accumulate,
-                    momenta=momenta,
-                    exchange=exchange,
-                    clip_norm=config.optim.clip_norm,
-                    autocast=_autocast(config, world),
-                )
-                meter.add(step, result, raw.segment_B)
-                last = step == total_steps
-                # On CPU asking costs nothing, and steps may be long; on CUDA it would wait for the device.
-                leave = due = False
-                if last or step % log_every == 0 or world.device.type == "cpu":
-                    leave = any_rank(stop.asked, world)
-                    due = any_rank(time.monotonic() - saved > 60 * config.checkpoint_minutes, world)
-                if last or leave or due or step % log_every == 0 or step == start + 1:
-                    steps_read = len(meter.seen)
-                    means = meter.read()
-                    now = time.monotonic()
-                    if log is not None:
-                        log.write(
-                            {
-                                "step": step,
-                                "total_steps": total_steps,
-                                "epoch": step / steps_per_epoch,
-                                "seconds": now - began,
-                                "lr": rate,
-                                "key_momentum": momenta.rgb,
-                                "clips_per_second": steps_read * config.batch_size / (now - read_at),
-                                "data_wait": waited / (now - read_at),
-                                **means,
-                            }
-                        )
-                    read_at, waited = now, 0.0
-                if last or leave or due:
-                    save_checkpoint(folder, run, step=step)
-                    saved = time.monotonic()
-                if leave:
-                    break
-                asked_at = time.monotonic()
-    if log is not None:
-        log.close()
+    journal = Journal(
+        output,
+        world,
+        first_step=start,
+        total_steps=total_steps,
+        steps_per_epoch=steps_per_epoch,
+        batch_size=config.batch_size,
+    )
+    saved_at, step = time.monotonic(), start
+    with batches_from(start) if start < total_steps else nullcontext(()) as batches:
+        for step, raw in enumerate(batches, start + 1):
+            journal.data_arrived()
+            momenta = momenta_of(step - 1, total_steps, config)
+            lr = _set_rate(optimiser, config.optim, step - 1, total_steps, steps_per_epoch)
+            result = train_step(
+                model,
+                trained,
+                optimiser,
+                (augment(part.to(world.device, non_blocking=True)) for part in raw.split(config.accumulate)),
+                step=step - 1,
+                accumulate=config.accumulate,
+                momenta=momenta,
+                exchange=exchange,
+                clip_norm=config.optim.clip_norm,
+                autocast=_autocast(config, world),
+            )
+            journal.step_done(step, result, raw.segment_B)
+            last, logged = step == total_steps, step % log_every == 0
+            leave = due = False
+            # On CPU asking the other ranks costs nothing, and steps may be long; on CUDA it would wait for the device.
+            if last or logged or world.device.type == "cpu":
+                leave = any_rank(stop.asked, world)
+                due = any_rank(time.monotonic() - saved_at > 60 * config.checkpoint_minutes, world)
+            if last or logged or leave or due or step == start + 1:
+                journal.write(step, lr=lr, key_momentum=momenta.rgb)
+            if last or leave or due:
+                save_checkpoint(folder, run, step=step)
+                saved_at = time.monotonic()
+            if leave:
+                break
+    journal.close()
     return Finished(step, stopped=step < total_steps)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -77,6 +78,60 @@ class Meter:
         )
 
 
+class Journal:
+    """Times and metrics of the steps of one rank; rank 0 writes a row whenever told to."""
+
+    def __init__(
+        self, folder: Path, world: World, *, first_step: int, total_steps: int, steps_per_epoch: int, batch_size: int
+    ) -> None:
+        self.meter = Meter(folder, world)
+        self.log = MetricsLog(folder, first_step=first_step) if world.is_main else None
+        self.total_steps = total_steps
+        self.steps_per_epoch = steps_per_epoch
+        self.batch_size = batch_size
+        self.waited_s = 0.0
+        self.began = self.read_at = self.ready_at = time.monotonic()
+
+    def data_arrived(self) -> None:
+        """The step's batch is here; the time since the step before was waiting."""
+        self.waited_s += time.monotonic() - self.ready_at
+
+    def step_done(self, step: int, result: StepResult, segment_B: Tensor) -> None:
+        """The work of `step` (from 1) is given to the device."""
+        self.meter.add(step, result, segment_B)
+        self.ready_at = time.monotonic()
+
+    def write(self, step: int, *, lr: float, key_momentum: float) -> None:
+        """A row about the steps since the last one; waits for the device. Call it on all ranks.
+
+        Raises:
+            NonFiniteError: see `Meter.read`.
+        """
+        steps = len(self.meter.seen)
+        means = self.meter.read()
+        now = time.monotonic()
+        if self.log is not None:
+            self.log.write(
+                {
+                    "step": step,
+                    "total_steps": self.total_steps,
+                    "epoch": step / self.steps_per_epoch,
+                    "seconds": self.log.seconds_before + now - self.began,
+                    "lr": lr,
+                    "key_momentum": key_momentum,
+                    "clips_per_second": steps * self.batch_size / (now - self.read_at),
+                    "data_wait": self.waited_s / (now - self.read_at),
+                    **means,
+                }
+            )
+        self.read_at, self.waited_s = now, 0.0
+
+    def close(self) -> None:
+        """Flush to the disk."""
+        if self.log is not None:
+            self.log.close()
+
+
 class MetricsLog:
     """`metrics.jsonl` and TensorBoard events of one run; rows past the resumed step are dropped first."""
 
@@ -88,6 +143,7 @@ class MetricsLog:
         self.path = folder / "metrics.jsonl"
         kept = [row for row in read_metrics(self.path) if row["step"] <= first_step]
         write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        self.seconds_before = kept[-1]["seconds"] if kept else 0.0
         self.file = self.path.open("a")
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
 
