@@ -14,6 +14,8 @@ from mscl.progress import Progress
 
 _LINE_SECONDS = 15.0
 _ARTIFACT_SECONDS = 5.0
+_ARTIFACT_PERCENT = 0.5
+"""At most 200 updates a stage: each costs 80 ms and a row of the database, and stages may take weeks."""
 
 
 class _RateColumn(ProgressColumn):
@@ -83,20 +85,23 @@ class ArtifactProgress:
         self._artifact: object | None = None
         self._total: int | None = None
         self._count = 0
-        self._updated = 0.0
+        self._updated = self._percent = 0.0
 
     def start(self, description: str, total: int | None, unit: str) -> None:
         from prefect.artifacts import create_progress_artifact
 
-        self._total, self._count = total, 0
+        self._total, self._count, self._percent = total, 0, 0.0
         if total:
             self._artifact = create_progress_artifact(0.0, key=self._key, description=f"{description} ({unit})")
             self._updated = time.monotonic()
 
     def advance(self, n: int = 1, **info: float | str) -> None:
         self._count += n
-        if self._total and time.monotonic() - self._updated > _ARTIFACT_SECONDS:
-            self._update(100.0 * self._count / self._total)
+        if not self._total or time.monotonic() - self._updated < _ARTIFACT_SECONDS:
+            return
+        percent = 100.0 * self._count / self._total
+        if percent - self._percent >= _ARTIFACT_PERCENT:
+            self._update(percent)
 
     def say(self, message: str) -> None:
         from prefect.logging import get_run_logger
@@ -113,7 +118,7 @@ class ArtifactProgress:
 
         from prefect.artifacts import update_progress_artifact
 
-        self._updated = time.monotonic()
+        self._updated, self._percent = time.monotonic(), percent
         if isinstance(self._artifact, UUID):
             update_progress_artifact(self._artifact, min(percent, 100.0))
 
