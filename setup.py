@@ -56,6 +56,7 @@ setup(
         Extension(
             "kernels.tvl1._tvl1",
             ["kernels/tvl1/tvl1.cpp"],
+            depends=[f"kernels/tvl1/{part}.h" for part in ("common", "iterate", "median", "resample", "warp")],
             language="c++",
             extra_compile_args=flags,
             extra_link_args=["-pthread"] if sys.platform.startswith("linux") else [],

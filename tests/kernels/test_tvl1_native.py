@@ -44,7 +44,7 @@ def _random_iteration(height: int, width: int) -> tuple[list[NDArray[np.float32]
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (13, 17), (33, 64), (48, 101)])
 @pytest.mark.parametrize("iterations", [1, 11])
 def test_inner_step_against_float64(size: tuple[int, int], iterations: int) -> None:
-    """One step is exact to 1e-6 of its scale; 11 show that the wavefront over rows is one step after the other."""
+    """One step is exact to 1e-6 of its scale; 11 show that the rows hand over to each other rightly."""
     planes, (ix, iy, rc) = _random_iteration(*size)
     edge = np.random.default_rng(4).integers(0, 256, size, dtype=np.uint8)
     params = TVL1Params()
