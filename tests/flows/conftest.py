@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from flows import settings
+from mscl.stages import Outcome
 
 # Before anything imports Prefect: a home of our own, so that nobody's database or server is touched.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="mscl-test-prefect-")
@@ -58,3 +59,12 @@ def api() -> Iterator[str]:
 
     with prefect_test_harness(server_startup_timeout=180):
         yield str(PREFECT_API_URL.value())
+
+
+@pytest.fixture(scope="session")
+def first(api: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Outcome]]:
+    """A workspace, and the outcomes of the whole pipeline in it, undisturbed."""
+    from flows.pipeline import full
+
+    workspace = tmp_path_factory.mktemp("first") / "workspace"
+    return workspace, full(workspace=str(workspace), preset=str(tiny))

@@ -24,16 +24,6 @@ from tests.flows.running import (
 )
 
 
-@pytest.fixture(scope="module")
-def undisturbed(api: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    """What the stages up to pre-training leave when nobody disturbs them."""
-    from flows.pipeline import STAGE_FLOWS
-
-    workspace = tmp_path_factory.mktemp("undisturbed") / "workspace"
-    names = ("ingest", "extract", "motion", "screen", "pretrain")
-    return {name: STAGE_FLOWS[name](workspace=str(workspace), preset=str(tiny)) for name in names}
-
-
 def _weights(folder: Path) -> dict[str, object]:
     import torch
 
@@ -41,10 +31,12 @@ def _weights(folder: Path) -> dict[str, object]:
     return dict(torch.load(last, weights_only=True)["model"])
 
 
-def test_ctrl_c_then_kill_then_done(api: str, tiny: Path, tmp_path: Path, undisturbed: dict[str, Outcome]) -> None:
+def test_ctrl_c_then_kill_then_done(
+    api: str, tiny: Path, tmp_path: Path, first: tuple[Path, dict[str, Outcome]]
+) -> None:
     import torch
 
-    workspace = tmp_path / "workspace"
+    undisturbed, workspace = first[1], tmp_path / "workspace"
     command = ("run", tiny, "--workspace", workspace)
 
     # Ctrl-C in the terminal, during extraction: every process of the group hears it.
@@ -84,9 +76,9 @@ def test_ctrl_c_then_kill_then_done(api: str, tiny: Path, tmp_path: Path, undist
 
 
 def test_a_kill_during_extraction_loses_no_committed_shard(
-    api: str, tiny: Path, tmp_path: Path, undisturbed: dict[str, Outcome]
+    api: str, tiny: Path, tmp_path: Path, first: tuple[Path, dict[str, Outcome]]
 ) -> None:
-    workspace = tmp_path / "workspace"
+    undisturbed, workspace = first[1], tmp_path / "workspace"
     process = mscl("run", tiny, "--workspace", workspace, api=api)
     wait_until(lambda: committed(workspace), seconds=120, why="a shard is committed")
     members = family(process.pid)

@@ -15,15 +15,6 @@ from tests.flows.running import digests, flow_runs
 NAMES = [stage.name for stage in PIPELINE]
 
 
-@pytest.fixture(scope="module")
-def first(api: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Outcome]]:
-    """A workspace, and the outcomes of the whole pipeline in it."""
-    from flows.pipeline import full
-
-    workspace = tmp_path_factory.mktemp("full") / "workspace"
-    return workspace, full(workspace=str(workspace), preset=str(tiny))
-
-
 def _artifacts(key: str) -> list[Any]:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
