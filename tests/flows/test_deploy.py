@@ -1,0 +1,68 @@
+"""What stands in deploy/: two nodes for real, on this machine's loopback; the rest as far as it can be read."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.processes import family
+from tests.flows.running import finished, no_survivors, only
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+
+
+def test_the_pool_s_template_uses_just_the_variables_it_declares() -> None:
+    template = json.loads((DEPLOY / "kubernetes-pool.json").read_text())
+    used = set(re.findall(r"{{ (\w+) }}", json.dumps(template["job_configuration"])))
+    assert used == set(template["variables"]["properties"])
+
+
+def test_every_path_that_the_image_copies_is_there() -> None:
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    sources = [source for line in lines if line.startswith("COPY ") for source in line.split()[1:-1]]
+    assert {"flows", "mscl", "kernels", "storage", "pyproject.toml"} <= set(sources)
+    for source in sources:
+        assert (DEPLOY.parent / source).exists(), source
+
+
+def test_manifests_and_scripts_can_be_read() -> None:
+    kinds = [part["kind"] for part in yaml.safe_load_all((DEPLOY / "kubernetes-train.yaml").read_text())]
+    assert kinds == ["Service", "Job"]
+    for script in DEPLOY.glob("*.sh"):
+        subprocess.run(["bash", "-n", script], check=True)
+        assert os.access(script, os.X_OK)
+
+
+@pytest.mark.storm
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_a_second_node_joins_the_training(tiny: Path, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        meeting = f"127.0.0.1:{probe.getsockname()[1]}"
+    workspace = tmp_path / "workspace"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    follower = subprocess.Popen(
+        [DEPLOY / "join.sh", workspace, "2", meeting, "1"], env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    code, output = finished(
+        "run", tiny, "--no-prefect", "--workspace", workspace, "runtime.nodes=2", f"runtime.rendezvous={meeting}",
+        timeout=400,
+    )  # fmt: skip
+    members = family(follower.pid)
+    follower.send_signal(signal.SIGTERM)
+    said, _ = follower.communicate(timeout=60)
+    assert code == 0, output + said
+    assert "joining" in said
+    no_survivors(members, seconds=60)
+    assert only(workspace, "pretrain").record.metrics["steps"] == 4
