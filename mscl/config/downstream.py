@@ -24,7 +24,7 @@ class EmbedConfig(Section):
 class ProbeConfig(Section):
     """Linear classifier on frozen features."""
 
-    l2: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    l2: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0)
     """Candidates of the regularisation strength 1/C, chosen by cross-validation on the train split."""
     folds: int = Field(default=3, ge=2)
     seed: int = Field(default=0, ge=0)
