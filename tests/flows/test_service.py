@@ -57,8 +57,15 @@ class Service:
             data=None if body is None else json.dumps(body).encode(),
             headers={"content-type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.loads(answer.read() or b"null")
+        for _ in range(10):  # SQLite was busy: as Prefect's own clients do
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return json.loads(answer.read() or b"null")
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    raise
+                time.sleep(1)
+        raise AssertionError(f"{method} {path}: 503 ten times over")
 
     def run(self, name: str, **parameters: object) -> str:
         """Id of a new run of a deployment."""
