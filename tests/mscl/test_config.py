@@ -42,7 +42,7 @@ def test_overrides_reach_nested_names_and_keep_the_rest() -> None:
         ("pretrain.loss=3", "is a section"),
         ("pretrain.epochs=many", "pretrain.epochs"),
         ("pretrain.epochs", "section.name=value"),
-        ("pretrain.batch_size=33", "queue_size 512 is not divisible by batch_size 33"),
+        ("pretrain.batch_size=33", "queue_size 64 is not divisible by batch_size 33"),
         ("flow.store_short_side=4000", "store_short_side 4000"),
     ],
 )
