@@ -1,6 +1,5 @@
 """The child's side of `mscl.sources.guarded`: `python -m mscl.sources.child MODULE:NAME MEMORY_BYTES PARENT_PID`."""
 
-import ctypes
 import importlib
 import json
 import os
@@ -12,9 +11,8 @@ from dataclasses import asdict
 from typing import Any
 
 from mscl.config import DecodeLimits
+from mscl.orphans import die_with_parent
 from mscl.sources.video import inspect_video
-
-_PR_SET_PDEATHSIG = 1
 
 
 def inspect_job(*, path: str, limits: dict[str, Any], min_frames: int, min_side_px: int) -> dict[str, Any]:
@@ -28,7 +26,7 @@ def inspect_job(*, path: str, limits: dict[str, Any], min_frames: int, min_side_
 def main() -> None:
     """Answer one JSON line per job read from stdin, until it closes."""
     function, memory_bytes, parent_pid = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    _die_with_parent(parent_pid)
+    die_with_parent(parent=parent_pid)
     # The terminal's Ctrl-C is the parent's to handle; it kills its children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What a library prints to stdout must not get between the answers.
@@ -64,14 +62,6 @@ def _resolve(function: str) -> Callable[..., Any]:
 def _limit(which: int, value: int) -> None:
     _, hard = resource.getrlimit(which)
     resource.setrlimit(which, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
-
-
-def _die_with_parent(parent_pid: int) -> None:
-    """A killed parent leaves no orphan at work (Linux; elsewhere an orphan ends at its next job)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent_pid:
-            sys.exit("the parent is gone")
 
 
 if __name__ == "__main__":

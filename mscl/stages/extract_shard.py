@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.flow import compute_flow, resize_flow
+from kernels.flow import num_fields as fields_of_frames
 from mscl.config import DecodeLimits, FlowConfig
 from mscl.errors import DataError
 from mscl.sources.video import VideoError, decode
@@ -60,8 +60,8 @@ class ShardDone:
 
 
 def num_fields(num_frames: int, flow: FlowConfig) -> int:
-    """M = ceil((N - span) / gap), the fields of a segment of N frames (METHOD 1.1)."""
-    return math.ceil((num_frames - flow.span_frames) / flow.gap_frames)
+    """M, the fields of a segment of N frames (METHOD 1.1)."""
+    return fields_of_frames(num_frames, gap_frames=flow.gap_frames, span_frames=flow.span_frames)
 
 
 def stored_size(height: int, width: int, short_side: int) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from multiprocessing.sharedctypes import Synchronized
 from typing import TypeVar
 
 from mscl.errors import DataError
+from mscl.orphans import die_with_parent
 from mscl.progress import Progress
 
 Task = TypeVar("Task")
@@ -85,7 +86,7 @@ def _attempt(
 def _start_worker(counter: Synchronized[int], parent: int) -> None:
     global _counter
     _counter = counter
-    die_with_parent(parent)
+    die_with_parent(parent=parent)
     import cv2
 
     cv2.setNumThreads(1)  # one process per core is the parallelism
@@ -99,17 +100,3 @@ def _tick(n: int) -> None:
     if _counter is not None:
         with _counter.get_lock():
             _counter.value += n
-
-
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when its parent dies, so that a killed run leaves no orphans (Linux)."""
-    import ctypes
-    import signal
-    import sys
-
-    if sys.platform != "linux":
-        return
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked
-        os._exit(1)

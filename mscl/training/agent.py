@@ -12,8 +12,9 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
 
+from mscl.orphans import die_with_parent
 from mscl.training.launch import AGENT_STOPPED_CODE, FAILURE_MARK
-from mscl.training.worker import AGENT_VARIABLE, die_with_parent
+from mscl.training.worker import AGENT_VARIABLE
 
 
 def main(arguments: list[str]) -> int:

@@ -1,7 +1,8 @@
 """Storms on a stored result: flipped bits, kill -9 of the writer, a full disk. Nothing may be lost in silence.
 
 `python tests/faults/storage_storm.py --flips 2000 --kills 50 --seed 0` runs them at length, a short part of them is in
-tests/storage/test_faults.py. The result under fire is small and of random numbers, by the calls that extraction makes.
+tests/storage/test_store_faults.py. The result under fire is small and of random numbers, by the calls that
+extraction makes.
 """
 
 import argparse
