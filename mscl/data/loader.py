@@ -146,7 +146,9 @@ class Loader(Generic[BatchT]):
             pin_memory=pin_memory,
             worker_init_fn=_start_worker,
             prefetch_factor=2 if workers else None,
-            multiprocessing_context=start_method if workers else None,
+            # forkserver, not fork: this process may hold threads (Prefect, an open server connection), and what
+            # fork copies of them makes workers fail as they end.
+            multiprocessing_context=(start_method or "forkserver") if workers else None,
         )
 
     def __len__(self) -> int:

@@ -38,6 +38,9 @@ def test_a_pid_file_is_believed_only_where_the_process_fits(tmp_path: Path) -> N
         [sys.executable, "-c", "import time; time.sleep(60)"], pid_file=pid_file, log=tmp_path / "l"
     )
     try:
+        deadline = time.monotonic() + 10  # between fork and exec the command line is still the parent's
+        while processes.running(pid_file, "time.sleep") is None and time.monotonic() < deadline:
+            time.sleep(0.05)
         assert processes.running(pid_file, "time.sleep") == process.pid
         assert processes.running(pid_file, "time.sleep", "prefect") is None
     finally:

@@ -71,9 +71,10 @@ def test_an_exception_in_the_callback_leaves_no_child() -> None:
     def stop(index: int, outcome: Outcome) -> None:
         raise KeyboardInterrupt
 
+    before = _own_children()  # other tests' servers may still run
     with pytest.raises(KeyboardInterrupt):
         misbehave(["ok", "hang", "hang"], on_result=stop)
-    assert not _own_children()
+    assert set(_own_children()) <= set(before)
 
 
 def test_a_decoder_killed_in_the_middle_costs_its_video(tmp_path: Path, write_video: Any) -> None:
