@@ -5,15 +5,12 @@
 
 import json
 from pathlib import Path
-from typing import Any, Self
-
-from pydantic import BaseModel, ConfigDict
+from typing import Any, ClassVar
 
 from mscl.config import FinetuneConfig, ModelConfig, RuntimeConfig
-from mscl.errors import ConfigError
 from mscl.evaluation.files import read_json
 from mscl.progress import Progress
-from storage.atomic import write_atomic
+from mscl.training.job import Job
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.parquet"
@@ -22,10 +19,10 @@ CLASSIFIER = "classifier.safetensors"
 RESUME = "last.pt"
 
 
-class FinetuneJob(BaseModel):
+class FinetuneJob(Job):
     """Everything that the training processes need to know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: ClassVar[str] = "fine-tuning"
 
     extract_folder: str
     """Result of the extract stage: holds `frames/`."""
@@ -37,22 +34,6 @@ class FinetuneJob(BaseModel):
     model: ModelConfig
     """Networks of the checkpoint; what is built when there is none."""
     runtime: RuntimeConfig = RuntimeConfig()
-
-    def save(self, path: Path) -> None:
-        """Write as JSON."""
-        write_atomic(path, self.model_dump_json(indent=1).encode())
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises:
-            ConfigError: no such file, or not a job.
-        """
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"fine-tuning job {path} cannot be read: {error}") from error
 
 
 def run_finetuning(job: FinetuneJob, *, progress: Progress) -> dict[str, Any]:
