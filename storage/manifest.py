@@ -19,6 +19,7 @@ from storage.errors import DamagedError, StorageError
 USABLE_VERDICTS = ("ok", "truncated")
 """`truncated`: part of the video decodes and policy keeps that part; else its verdict is another."""
 
+MANIFEST_NAME = "manifest.parquet"
 _CLASSES_KEY = b"classes"
 
 
@@ -33,7 +34,7 @@ class SegmentRow:
     """Empty: unlabelled."""
     label: int = -1
     split: str = "train"
-    """train, val or test."""
+    """train, val or test; of a dataset with several official splits (storage.splits) the first of them."""
     num_frames: int = 0
     """Frames of this segment that decode."""
     first_frame: int = 0

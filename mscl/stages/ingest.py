@@ -20,6 +20,7 @@ from mscl.sources.video import VideoInfo
 from mscl.stages.base import Stage, StageRun
 from mscl.stages.pool import cores
 from storage.manifest import SegmentRow, write_manifest
+from storage.splits import SPLITS_NAME, write_splits
 
 _INSPECTED = ".inspected.jsonl"  # hidden: work to resume from, not part of the result
 _USABLE = ("ok", "truncated")
@@ -32,9 +33,14 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
     root = Path(config.data.root).expanduser().resolve()
     listing = sha256()
     for sample in annotations.samples:
-        line = (sample.video, (root / sample.video).stat().st_size, sample.class_name, sample.split)
+        split = sample.splits or sample.split
+        line = (sample.video, (root / sample.video).stat().st_size, sample.class_name, split)
         listing.update(json.dumps(line).encode())
     data = config.data.model_dump(mode="json") | {"root": str(root)}
+    if annotations.split_numbers:
+        # All official splits are in the result: which of them is used is the business of the stages that train and
+        # test, and the videos are decoded once for all.
+        data |= {"split": list(annotations.split_numbers)}
     return {"data": data, "min_frames": config.flow.span_frames + 1, "files": listing.hexdigest()}
 
 
@@ -50,14 +56,20 @@ def _run(run: StageRun) -> dict[str, Any]:
     rows = _rows(annotations, infos, config, min_frames=run.config.flow.span_frames + 1)
     digest = write_manifest(run.folder / "manifest.parquet", rows, classes=annotations.classes)
     run.digests["manifest.parquet"] = digest
+    if splits := _splits(annotations, rows):
+        run.digests[SPLITS_NAME] = write_splits(run.folder, splits)
     verdicts = Counter(row.verdict for row in {row.video: row for row in rows}.values())
     _stop_if_too_bad(verdicts, rows, config, run.folder)
     usable = [row for row in rows if row.verdict in _USABLE]
+    in_split = {
+        str(number): dict(Counter(name for row, name in zip(rows, names, strict=True) if row.verdict in _USABLE))
+        for number, names in splits.items()
+    }
     return {
         "videos": len(annotations.samples), "segments": len(usable), "classes": len(annotations.classes),
         "verdicts": dict(verdicts), "missing": len(annotations.missing),
         "train": sum(row.split == "train" for row in usable), "test": sum(row.split == "test" for row in usable),
-        "format": annotations.format,
+        "format": annotations.format, **({"splits": in_split} if in_split else {}),
     }  # fmt: skip
 
 
@@ -122,6 +134,14 @@ def _rows(
                 )
             )  # fmt: skip
     return rows
+
+
+def _splits(annotations: Annotations, rows: list[SegmentRow]) -> dict[int, list[str]]:
+    """Number of each official split -> what every row is in it; empty where the dataset has one split."""
+    of_video = {sample.video: sample.splits for sample in annotations.samples}
+    return {
+        number: [of_video[row.video][place] for row in rows] for place, number in enumerate(annotations.split_numbers)
+    }
 
 
 def _parts(info: VideoInfo, max_seconds: float, min_frames: int) -> list[tuple[int, int]]:

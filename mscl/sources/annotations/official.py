@@ -1,6 +1,7 @@
 """UCF101 and HMDB51: the official split lists."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from mscl.errors import DataError
@@ -69,3 +70,36 @@ def read_hmdb51(folder: Path, split: int) -> Listing:
     if not classes:
         raise DataError(f"{folder} has no file *_test_split{split}.txt; take another data.split")
     return Listing(rows, classes)
+
+
+def splits_there(folder: Path, format: str) -> list[int]:
+    """Numbers of the official splits of which all lists are in `folder`."""
+    if format == "ucf101":
+        pairs = ((n, (folder / f"trainlist0{n}.txt", folder / f"testlist0{n}.txt")) for n in (1, 2, 3))
+        return [n for n, files in pairs if all(file.is_file() for file in files)]
+    return [n for n in (1, 2, 3) if any(folder.glob(f"*_test_split{n}.txt"))]
+
+
+def merged(listings: Mapping[int, Listing]) -> Listing:
+    """One listing of all videos that take part in any split: a row has its part in each, and as its own the first.
+
+    A line that a list repeats is repeated here, with its own part in that split, so that the caller sees a conflict.
+    """
+    parts: dict[tuple[tuple[str, ...], str | None], list[Split]] = {}
+    repeated: list[tuple[tuple[tuple[str, ...], str | None], int, Split]] = []
+    for place, listing in enumerate(listings.values()):
+        seen = set()
+        for row in listing.rows:
+            name = (row.paths, row.class_name)
+            if name in seen:
+                repeated.append((name, place, row.split))
+                continue
+            seen.add(name)
+            parts.setdefault(name, ["unused"] * len(listings))[place] = row.split
+    rows = [Row(*name, each[0], tuple(each)) for name, each in parts.items()]
+    for name, place, split in repeated:
+        each = [*parts[name][:place], split, *parts[name][place + 1 :]]
+        rows.append(Row(*name, each[0], tuple(each)))
+    classes = list(dict.fromkeys(name for listing in listings.values() for name in listing.classes))
+    notes = list(dict.fromkeys(note for listing in listings.values() for note in listing.notes))
+    return Listing(rows, classes, notes, tuple(listings))

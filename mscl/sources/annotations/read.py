@@ -89,12 +89,12 @@ def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Fou
         if video is None:
             missing.append(row.paths[0])
             continue
-        sample = Sample(video, row.class_name, row.split)
+        sample = Sample(video, row.class_name, row.split, row.splits)
         if samples.setdefault(video, sample) != sample:
             first = samples[video]
             raise DataError(
                 f"{video} is listed twice in the {found.format} lists of {found.where}: as {first.class_name!r} in "
-                f"{first.split} and as {row.class_name!r} in {row.split}; keep one line"
+                f"{_where(first)} and as {row.class_name!r} in {_where(sample)}; keep one line"
             )
         repeated += samples[video] is not sample
         elsewhere += video not in row.paths
@@ -120,7 +120,13 @@ def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Fou
         notes.append(
             f"{len(missing)} of {len(samples) + len(missing)} listed videos are missing, the first: {missing[0]}"
         )
-    return Annotations(tuple(samples.values()), classes, found.format, tuple(missing), tuple(notes))
+    return Annotations(
+        tuple(samples.values()), classes, found.format, tuple(missing), tuple(notes), listing.split_numbers
+    )
+
+
+def _where(sample: Sample) -> str:
+    return " / ".join(sample.splits) or sample.split
 
 
 def _kept_classes(config: DataConfig, listing: Listing, found: Found) -> set[str]:

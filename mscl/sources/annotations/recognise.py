@@ -55,12 +55,14 @@ def find_lists(config: DataConfig, root: Path) -> Found | None:
 
 
 def read_lists(found: Found, split: int) -> Listing:
-    """What the lists say."""
+    """What the lists say; all official splits where there are several, `split` alone where only its lists are there."""
     folder, files = found.where, list(found.files)
-    if found.format == "ucf101":
-        return official.read_ucf101(folder, split)
-    if found.format == "hmdb51":
-        return official.read_hmdb51(folder, split)
+    if found.format in ("ucf101", "hmdb51"):
+        read = official.read_ucf101 if found.format == "ucf101" else official.read_hmdb51
+        there = official.splits_there(folder, found.format)
+        if split not in there or len(there) == 1:
+            return read(folder, split)
+        return official.merged({number: read(folder, number) for number in there})
     if found.format == "kinetics":
         return tables.read_kinetics(files)
     if found.format == "ssv2":

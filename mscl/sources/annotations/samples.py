@@ -6,7 +6,7 @@ from typing import Literal
 
 from mscl.errors import DataError
 
-Split = Literal["train", "val", "test", "unlabelled"]
+Split = Literal["train", "val", "test", "unlabelled", "unused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,8 @@ class Sample:
     """Path relative to the root, with forward slashes; the file exists."""
     class_name: str | None
     split: Split
+    splits: tuple[Split, ...] = ()
+    """What it is in each of the dataset's official splits, `unused` where it takes no part; empty: there is one."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Annotations:
     """Videos that the lists name and the root lacks, as they are listed."""
     notes: tuple[str, ...] = ()
     """What a user should know: what was left out, renumbered or guessed."""
+    split_numbers: tuple[int, ...] = ()
+    """Official splits, in the order of `Sample.splits`; empty: there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Row:
     paths: tuple[str, ...]
     class_name: str | None
     split: Split
+    splits: tuple[Split, ...] = ()
 
 
 @dataclass
@@ -49,6 +54,7 @@ class Listing:
     rows: list[Row]
     classes: list[str]
     notes: list[str] = field(default_factory=list)
+    split_numbers: tuple[int, ...] = ()
 
 
 def read_lines(path: Path) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 from mscl.config import DataConfig
 from mscl.errors import DataError
 from mscl.sources.annotations import Annotations, read_annotations
+from mscl.sources.annotations.recognise import find_lists, read_lists
 
 
 def touch(root: Path, *videos: str) -> Path:
@@ -266,21 +267,26 @@ def test_roots_and_lists_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 TRUE_LISTS = {
-    "ucf101_official/ucfTrainTestlist": {"format": "ucf101", "classes": 101, "listed": {1: 13320, 2: 13320, 3: 13320}},
-    "ucf101_3class_subset": {"format": "ucf101", "classes": 3, "listed": {1: 394, 2: 394, 3: 394}},
-    "hmdb51_official": {"format": "hmdb51", "classes": 51, "listed": {1: 5100, 2: 5100, 3: 5100}},
+    "ucf101_official/ucfTrainTestlist": {"format": "ucf101", "classes": 101, "each": 13320, "all": 13320},
+    "ucf101_3class_subset": {"format": "ucf101", "classes": 3, "each": 394, "all": 394},
+    "hmdb51_official": {"format": "hmdb51", "classes": 51, "each": 5100, "all": 6371},
 }
 
 
 @pytest.mark.parametrize("name", TRUE_LISTS)
-def test_true_lists_of_ucf101_and_hmdb51(shared_dir: Path, tmp_path: Path, name: str) -> None:
-    data = shared_dir / "data"
-    root = data / "videos" / str(TRUE_LISTS[name]["format"])
-    listed: Any = TRUE_LISTS[name]["listed"]
-    for split, number in listed.items():
-        found = read(root, annotations=data / "annotations" / name, split=split)
-        assert len(found.samples) + len(found.missing) == number
-        assert found.samples and {s.class_name for s in found.samples} == set(found.classes)
+def test_true_lists_of_ucf101_and_hmdb51(shared_dir: Path, name: str) -> None:
+    data, true = shared_dir / "data", TRUE_LISTS[name]
+    root = data / "videos" / str(true["format"])
+    found = read(root, annotations=data / "annotations" / name)
+    assert found.split_numbers == (1, 2, 3)
+    assert len(found.samples) + len(found.missing) == true["all"]
+    assert found.samples and {s.class_name for s in found.samples} == set(found.classes)
+    lists = find_lists(DataConfig(annotations=str(data / "annotations" / name)), root)
+    assert lists is not None
+    listing = read_lists(lists, 1)
+    assert len(listing.classes) == true["classes"]
+    for place in range(3):
+        assert sum(row.splits[place] != "unused" for row in listing.rows) == true["each"]
 
 
 def test_the_three_full_classes_of_ucf101(shared_dir: Path) -> None:
@@ -313,3 +319,26 @@ def test_true_lists_of_kinetics_ssv2_and_jester(
     assert found.format == name and {s.video for s in found.samples} == set(videos)
     assert listed is None or len(found.samples) + len(found.missing) == listed
     assert any(f" of {classes} classes have no video here" in note for note in found.notes)
+
+
+def test_official_splits_are_read_at_once_and_do_not_depend_on_the_one_chosen(tmp_path: Path) -> None:
+    lists = tmp_path / "splits"
+    lists.mkdir()
+    (lists / "golf_test_split1.txt").write_text("a.avi 1 \nb.avi 2 \nc.avi 0 \nd.avi 0 \n")
+    (lists / "golf_test_split2.txt").write_text("a.avi 2 \nb.avi 1 \nc.avi 1 \nd.avi 0 \n")
+    root = touch(tmp_path / "videos", *(f"golf/{name}.avi" for name in "abcd"))
+    first, second = (read(root, annotations=lists, split=number) for number in (1, 2))
+    assert first == second and first.split_numbers == (1, 2)
+    assert {sample.video: sample.splits for sample in first.samples} == {
+        "golf/a.avi": ("train", "test"), "golf/b.avi": ("test", "train"), "golf/c.avi": ("unused", "train"),
+    }  # fmt: skip
+
+
+def test_a_video_that_one_split_has_in_train_and_test_is_refused(tmp_path: Path) -> None:
+    lists = tmp_path / "splits"
+    lists.mkdir()
+    (lists / "golf_test_split1.txt").write_text("a.avi 1 \nb.avi 2 \n")
+    (lists / "golf_test_split2.txt").write_text("a.avi 2 \nb.avi 1 \nb.avi 2 \n")
+    root = touch(tmp_path / "videos", "golf/a.avi", "golf/b.avi")
+    with pytest.raises(DataError, match="golf/b.avi is listed twice .*test / train.*test / test"):
+        read(root, annotations=lists)

@@ -1,0 +1,73 @@
+"""Official splits of a dataset beside its manifest: one manifest, one extraction, and a train/test column per split."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from storage.errors import DamagedError, StorageError
+from storage.manifest import MANIFEST_NAME, Manifest, read_manifest, write_table
+
+SPLITS_NAME = "splits.parquet"
+
+
+def write_splits(folder: Path, splits: Mapping[int, Sequence[str]]) -> str:
+    """Write what every row of the manifest in `folder` is in each split, by the split's number; returns the sha256.
+
+    Values are those of the manifest's column `split`, and `unused`.
+    """
+    names = {f"split{number}": pa.array(list(values), pa.string()) for number, values in splits.items()}
+    return write_table(folder / SPLITS_NAME, pa.table(names))
+
+
+def split_numbers(folder: Path) -> tuple[int, ...]:
+    """Numbers of the official splits that the ingest result in `folder` knows; empty where there is but one split."""
+    path = folder / SPLITS_NAME
+    if not path.is_file():
+        return ()
+    return tuple(int(name.removeprefix("split")) for name in _read(path).column_names)
+
+
+def read_split(folder: Path, number: int) -> Manifest:
+    """All rows of the manifest in `folder`, with split `number` in the column `split`.
+
+    A dataset with one split is that split, whatever the number.
+
+    Raises:
+        StorageError: the dataset has several splits and not this one.
+        DamagedError: a file is missing, damaged, or of another dataset.
+    """
+    manifest = read_manifest(folder / MANIFEST_NAME)
+    numbers = split_numbers(folder)
+    if not numbers:
+        return manifest
+    if number not in numbers:
+        shown = ", ".join(map(str, numbers))
+        raise StorageError(f"the dataset has no split {number}; its official splits are {shown}: set data.split")
+    table = _read(folder / SPLITS_NAME)
+    if table.num_rows != len(manifest):
+        raise DamagedError(f"{folder / SPLITS_NAME} has {table.num_rows} rows, the manifest {len(manifest)}")
+    place = manifest.table.column_names.index("split")
+    return Manifest(
+        manifest.table.set_column(place, "split", table.column(f"split{number}")), manifest.classes
+    )  # fmt: skip
+
+
+def write_split(folder: Path, number: int, path: Path) -> Path:
+    """`path`, written as the manifest of split `number`; the manifest's own path where that is the same."""
+    manifest = read_manifest(folder / MANIFEST_NAME)
+    chosen = read_split(folder, number)
+    if chosen.table.equals(manifest.table):
+        return folder / MANIFEST_NAME
+    table = chosen.table.replace_schema_metadata(manifest.table.schema.metadata)
+    write_table(path, table)
+    return path
+
+
+def _read(path: Path) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path, page_checksum_verification=True, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise DamagedError(f"cannot read {path}: {error}") from error
