@@ -3,9 +3,11 @@
 A reader, or a run after a kill or a power cut, sees either the old file or the new one, never a part.
 """
 
+import errno
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from storage.errors import DamagedError, StorageError
@@ -13,6 +15,7 @@ from storage.errors import DamagedError, StorageError
 STAGED_PREFIX = ".staged-"
 
 Buffer = bytes | bytearray | memoryview
+_REFUSED_BY_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def fsync_folder(path: Path) -> None:
@@ -63,14 +66,32 @@ def write_atomic(path: Path, data: Buffer | Iterable[Buffer]) -> str:
         publish(staged, path)
     except OSError as error:
         staged.unlink(missing_ok=True)
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another workspace, "
-            "then run the same command again: what is already stored is kept"
-        ) from error
+        raise _cannot_write(path, error) from error
     except BaseException:
         staged.unlink(missing_ok=True)
         raise
     return digest.hexdigest()
+
+
+@contextmanager
+def disk_errors(place: Path) -> Iterator[None]:
+    """Turns what the file system refuses inside the block (full, over quota, read-only) into a StorageError.
+
+    For writes by other means than `write_atomic`; the message names the file, or `place` where that is not known.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSED_BY_DISK:
+            raise
+        raise _cannot_write(Path(error.filename) if isinstance(error.filename, str) else place, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot write {path}: {error.strerror or error}; free space or choose another workspace, "
+        "then run the same command again: what is already stored is kept"
+    )
 
 
 def digest_file(path: Path) -> str:

@@ -15,6 +15,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from storage.shards import crc32c
+
 RECORD_NAME = "record.json"
 _PACKAGES = (
     "mscl-pipeline",
@@ -58,11 +60,19 @@ class Record(BaseModel):
     created_at: datetime
     host: str
     versions: dict[str, str]
+    checksum: str = ""
+    """crc32c of all the above, hexadecimal: a flipped bit of a score must not go unseen. Empty in old records."""
 
     @property
     def size(self) -> int:
         """Bytes of all output files."""
         return sum(file.size for file in self.files)
+
+
+def sealed(record: Record) -> Record:
+    """The record with its checksum."""
+    plain = record.model_copy(update={"checksum": ""})
+    return plain.model_copy(update={"checksum": f"{crc32c(plain.model_dump_json().encode()):08x}"})
 
 
 def result_key(stage: str, stage_version: int, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
@@ -82,11 +92,12 @@ def canonical_json(value: Any) -> str:
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record in `folder`, or None where there is none or it cannot be one."""
+    """The record in `folder`, or None where there is none, or a single bit of it has changed."""
     try:
-        return Record.model_validate_json((folder / RECORD_NAME).read_bytes())
+        record = Record.model_validate_json((folder / RECORD_NAME).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValidationError):
         return None
+    return record if record.checksum in ("", sealed(record).checksum) else None
 
 
 def missing_files(folder: Path, record: Record) -> list[str]:

@@ -1,13 +1,14 @@
-"""Finding what is damaged in the result of extraction, and taking back the commits of just that.
+"""Finding what is damaged in a result, and taking back the commits of just that in the result of extraction.
 
 Every file is compared with the digest in the commit log, every field and frame is decoded. What is found is named by
-file, shard and segment; `take_back` then makes the next run of extraction redo the damaged shards and nothing else.
+file, shard, segment and field; `take_back` then makes the next run of extraction redo the damaged shards and nothing
+else.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import simplejpeg
@@ -19,12 +20,16 @@ from storage.errors import DamagedError
 from storage.flow_spec import FlowSpec, read_spec, shard_key
 from storage.flow_writer import read_preamble
 from storage.frame_store import FrameSpec, frame_shard_key, read_frame_spec
+from storage.record import Record
 from storage.shards import Scratch, ShardFile, without_crc32c
 
 FLOW_NAME = "flow.zarr"
 FRAMES_NAME = "frames"
 COMMITS_NAME = "commits.jsonl"
 
+Depth = Literal["index", "digests", "chunks"]
+"""What is read of a committed shard. `index`: its end, which tells a truncated, empty or missing file, as after a
+restored backup; `digests`: all of it; `chunks`: every field and frame is decoded, too, which names single segments."""
 Spec = TypeVar("Spec")
 
 
@@ -45,11 +50,33 @@ class Damage:
         return f"{self.file}{place}: {self.what}"
 
 
-def verify_extract(folder: Path, *, chunks: bool = True, advance: Callable[[], None] | None = None) -> list[Damage]:
-    """All damage in the result of extraction in `folder`.
+def verify_result(folder: Path, record: Record, *, advance: Callable[[int], None] | None = None) -> list[Damage]:
+    """All damage in a finished result: shard by shard where it is extraction's, else file by file.
 
     Args:
-        chunks: decode every field and frame too, not only compare digests. Slower; names single segments.
+        advance: called with the number of files that were checked, for a progress bar.
+    """
+    tell = advance or (lambda _: None)
+    found: list[Damage] = []
+    covered: set[str] = set()
+    if record.stage == "extract":
+        found = verify_extract(folder, advance=lambda: tell(2))
+        covered = {file for row in CommitLog(folder / COMMITS_NAME).rows().values() for file in row.files}
+    named = {damage.file for damage in found}
+    for file in record.files:
+        if file.path in covered:
+            continue
+        tell(1)
+        what = _differs(folder / file.path, file.digest)
+        if what and file.path not in named:
+            found.append(Damage(file.path, None, (), what))
+    return found
+
+
+def verify_extract(folder: Path, *, depth: Depth = "chunks", advance: Callable[[], None] | None = None) -> list[Damage]:
+    """All damage in the result of extraction in `folder`, as far as `depth` looks.
+
+    Args:
         advance: called once a shard, for a progress bar.
     """
     found: list[Damage] = []
@@ -59,9 +86,9 @@ def verify_extract(folder: Path, *, chunks: bool = True, advance: Callable[[], N
     rows = log.rows()
     flow_spec = _read_or_report(lambda: read_spec(folder / FLOW_NAME), f"{FLOW_NAME}/zarr.json", found)
     frame_spec = _read_or_report(lambda: read_frame_spec(folder / FRAMES_NAME), f"{FRAMES_NAME}/frames.json", found)
-    if FINAL in rows:
+    if FINAL in rows and depth != "index":
         found += _compare_digests(folder, rows[FINAL], shard=None, segments=())
-    else:
+    elif FINAL not in rows:
         found.append(Damage(COMMITS_NAME, None, (), "extraction is not complete: its last commit is missing"))
     num_shards = max((shard + 1 for shard in rows), default=0)
     if flow_spec is not None:
@@ -71,7 +98,7 @@ def verify_extract(folder: Path, *, chunks: bool = True, advance: Callable[[], N
         if shard not in rows:
             found.append(Damage(COMMITS_NAME, shard, segments, "this shard is not committed"))
         else:
-            found += _verify_shard(folder, rows[shard], flow_spec, frame_spec, chunks=chunks)
+            found += _verify_shard(folder, rows[shard], flow_spec, frame_spec, depth)
         if advance is not None:
             advance()
     return found
@@ -109,23 +136,36 @@ def _read_or_report(read: Callable[[], Spec], file: str, found: list[Damage]) ->
         return None
 
 
+def torn_shards(folder: Path, flow_spec: FlowSpec, frame_spec: FrameSpec) -> list[Damage]:
+    """Committed shards that are truncated, empty or missing: what resuming must not build upon. Reads their ends."""
+    rows = CommitLog(folder / COMMITS_NAME).rows()
+    return [
+        damage
+        for row in rows.values() if 0 <= row.shard < flow_spec.num_shards
+        for damage in _verify_shard(folder, row, flow_spec, frame_spec, "index")
+    ]  # fmt: skip
+
+
 def _verify_shard(
-    folder: Path, row: CommitRow, flow_spec: FlowSpec | None, frame_spec: FrameSpec | None, *, chunks: bool
+    folder: Path, row: CommitRow, flow_spec: FlowSpec | None, frame_spec: FrameSpec | None, depth: Depth
 ) -> list[Damage]:
     """Damage of one committed shard; a file is named once per kind of damage."""
     shard = row.shard
     flow_file, frame_file = f"{FLOW_NAME}/{shard_key(shard)}", f"{FRAMES_NAME}/{frame_shard_key(shard)}"
     segments = () if flow_spec is None else tuple(flow_spec.shard_segments(shard))
-    by_digest = {damage.file: damage for damage in _compare_digests(folder, row, shard=shard, segments=segments)}
+    differing = [] if depth == "index" else _compare_digests(folder, row, shard=shard, segments=segments)
+    by_digest = {damage.file: damage for damage in differing}
     for file in (flow_file, frame_file):
         if file not in row.files:
             by_digest[file] = Damage(file, shard, segments, "the commit does not name this file")
     found: list[Damage] = []
     checks: list[tuple[str, Callable[[], Iterator[tuple[int, str]]]]] = []
-    if flow_spec is not None and (chunks or flow_file in by_digest):
-        checks.append((flow_file, lambda: _flow_chunks(folder / flow_file, flow_spec, shard)))
-    if frame_spec is not None and (chunks or frame_file in by_digest):
-        checks.append((frame_file, lambda: _frame_chunks(folder / frame_file, frame_spec, shard)))
+    if flow_spec is not None and (depth != "digests" or flow_file in by_digest):
+        look = _opens if depth == "index" else _flow_chunks
+        checks.append((flow_file, lambda: look(folder / flow_file, flow_spec, shard)))
+    if frame_spec is not None and (depth != "digests" or frame_file in by_digest):
+        look_at = _opens if depth == "index" else _frame_chunks
+        checks.append((frame_file, lambda: look_at(folder / frame_file, frame_spec, shard)))
     for file, check in checks:
         try:
             bad = list(check())
@@ -134,22 +174,30 @@ def _verify_shard(
             by_digest.pop(file, None)
             continue
         if bad:
-            found.append(Damage(file, shard, tuple(dict.fromkeys(segment for segment, _ in bad)), bad[0][1]))
+            more = f", and {len(bad) - 1} more like it" if len(bad) > 1 else ""
+            found.append(Damage(file, shard, tuple(dict.fromkeys(segment for segment, _ in bad)), bad[0][1] + more))
             by_digest.pop(file, None)
     return found + list(by_digest.values())
 
 
 def _compare_digests(folder: Path, row: CommitRow, *, shard: int | None, segments: tuple[int, ...]) -> list[Damage]:
-    found: list[Damage] = []
-    for file, stored in row.files.items():
-        try:
-            computed = digest_file(folder / file)
-        except DamagedError as error:
-            found.append(Damage(file, shard, segments, str(error)))
-            continue
-        if computed != stored:
-            found.append(Damage(file, shard, segments, f"committed digest {stored[:12]}, computed {computed[:12]}"))
-    return found
+    differing = ((file, _differs(folder / file, stored)) for file, stored in row.files.items())
+    return [Damage(file, shard, segments, what) for file, what in differing if what]
+
+
+def _differs(path: Path, stored: str) -> str:
+    """How the file's content differs from the one whose sha256 is `stored`; "" where it does not."""
+    try:
+        computed = digest_file(path)
+    except DamagedError as error:
+        return str(error)
+    return f"digest {computed[:12]}, was {stored[:12]} when written" if computed != stored else ""
+
+
+def _opens(path: Path, spec: FlowSpec | FrameSpec, shard: int) -> Iterator[tuple[int, str]]:
+    """Nothing, or DamagedError where the file is not as long as its index says."""
+    ShardFile(path, spec.num_chunks).close()
+    return iter(())
 
 
 def _flow_chunks(path: Path, spec: FlowSpec, shard: int) -> Iterator[tuple[int, str]]:

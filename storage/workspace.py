@@ -8,25 +8,30 @@ an advisory `flock`, which the kernel drops when its holder dies, however it die
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.atomic import digest_file, write_atomic
+from storage.atomic import digest_file, disk_errors, write_atomic
 from storage.errors import LockedError, StorageError
 from storage.record import (
     RECORD_NAME,
     OutputFile,
     Record,
+    canonical_json,
     missing_files,
     provenance,
     read_record,
+    sealed,
 )
 
+_BEGUN = ".begun.json"
+_DAMAGED = ".damaged"
 _LOCKS = ".locks"
 _MARK = ".mscl-workspace"
 
@@ -59,18 +64,14 @@ class Workspace:
 
     def find(self, stage: str, key: str) -> Result | None:
         """The finished result, or None."""
-        folder = self.folder(stage, key)
-        record = read_record(folder)
-        if record is None or missing_files(folder, record):
-            return None
-        return Result(folder, record)
+        return _whole(self.folder(stage, key))
 
     def results(self, stage: str | None = None) -> list[Result]:
         """Finished results, least recently used first."""
         found = [
-            Result(path.parent, record)
+            result
             for path in self.root.glob(f"{stage or '*'}/*/{RECORD_NAME}")
-            if (record := read_record(path.parent)) is not None and not missing_files(path.parent, record)
+            if (result := _whole(path.parent)) is not None
         ]
         return sorted(found, key=lambda result: (result.folder / RECORD_NAME).stat().st_mtime_ns)
 
@@ -83,7 +84,7 @@ class Workspace:
         """The finished result whose key begins with `key` (at least 4 digits).
 
         Raises:
-            StorageError: none, or more than one.
+            StorageError: none, or more than one, or one that is not finished or damaged.
         """
         found = [result for result in self.results() if result.key.startswith(key)] if len(key) >= 4 else []
         if len(found) == 1:
@@ -91,10 +92,24 @@ class Workspace:
         if found:
             names = ", ".join(f"{r.record.stage}/{r.key}" for r in found)
             raise StorageError(f"key {key!r} is ambiguous in {self.root}: {names}; give more digits")
-        raise StorageError(f"no finished result with key {key!r} in {self.root}; `mscl ls` shows what is there")
+        folder = self.locate(key)
+        what = "is damaged" if self.is_damaged(folder) else "was begun and is not finished"
+        raise StorageError(f"{folder.parent.name} {folder.name} {what}; `mscl verify {folder.name}` says what to do")
+
+    def locate(self, key: str) -> Path:
+        """Folder of the result whose key begins with `key` (at least 4 digits), be it finished, damaged or only begun.
+
+        Raises:
+            StorageError: none, or more than one.
+        """
+        found = [path for path in self.root.glob("[!.]*/*/") if path.name.startswith(key)] if len(key) >= 4 else []
+        if len(found) == 1:
+            return found[0]
+        what = "is ambiguous; give more digits" if found else "is unknown; `mscl ls` shows what is there"
+        raise StorageError(f"key {key!r} {what} (workspace {self.root})")
 
     def unfinished(self) -> list[Path]:
-        """Folders of results that were begun and not finished."""
+        """Folders of results that were begun and not finished, or are no longer whole."""
         done = {result.folder for result in self.results()}
         return [path for path in sorted(self.root.glob("[!.]*/*/")) if path not in done]
 
@@ -106,8 +121,10 @@ class Workspace:
         """
         self.prepare()
         locks = self.root / _LOCKS
-        locks.mkdir(exist_ok=True)
-        with open(locks / f"{stage}-{key}", "w") as lock:
+        with disk_errors(locks):
+            locks.mkdir(exist_ok=True)
+            lock = open(locks / f"{stage}-{key}", "w")  # noqa: SIM115 - closed below, outside of disk_errors
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -117,8 +134,35 @@ class Workspace:
                 on_wait(f"{message}; waiting for it")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             folder = self.folder(stage, key)
-            folder.mkdir(parents=True, exist_ok=True)
+            with disk_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
             yield folder
+
+    def begin(self, stage: str, key: str, *, config: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
+        """Note what the result is made from, for as long as it is not finished; the caller has claimed it.
+
+        Returns:
+            Whether it was finished once, and is damaged: then what its files say cannot be trusted unseen.
+        """
+        folder = self.folder(stage, key)
+        was_finished = (folder / RECORD_NAME).exists() or (folder / _DAMAGED).exists()
+        if was_finished:
+            (folder / _DAMAGED).touch()  # a kill before the damage is mended must not make it forgotten
+            (folder / RECORD_NAME).unlink(missing_ok=True)
+        write_atomic(folder / _BEGUN, canonical_json({"config": dict(config), "inputs": dict(inputs)}).encode())
+        return was_finished
+
+    def mark_damaged(self, folder: Path, lines: Sequence[str]) -> None:
+        """Keep a result from being used again as it is: from now on it is unfinished work, for its stage to mend."""
+        write_atomic(folder / _DAMAGED, "".join(f"{line}\n" for line in lines).encode())
+
+    def is_damaged(self, folder: Path) -> bool:
+        """Whether the result in `folder` was finished once and is no longer whole."""
+        return (folder / _DAMAGED).exists() or ((folder / RECORD_NAME).exists() and _whole(folder) is None)
+
+    def clear_damaged(self, folder: Path) -> None:
+        """Take back `mark_damaged`: everything was checked, and is whole."""
+        (folder / _DAMAGED).unlink(missing_ok=True)
 
     def commit(
         self,
@@ -145,7 +189,10 @@ class Workspace:
             stage=stage, key=key, version=version, config=dict(config), inputs=dict(inputs), files=files,
             metrics=dict(metrics), timings=dict(timings), **provenance(),
         )  # fmt: skip
+        record = sealed(record)
         write_atomic(folder / RECORD_NAME, record.model_dump_json(indent=1).encode())
+        for name in (_DAMAGED, _BEGUN):
+            (folder / name).unlink(missing_ok=True)
         return Result(folder, record)
 
     def touch(self, result: Result) -> None:
@@ -185,31 +232,6 @@ class Workspace:
                 lines.append(f"{path}: sha256 {digest[:16]}, recorded {file.digest[:16]}")
         return lines
 
-    def garbage(self, *, unfinished: bool = False) -> list[Path]:
-        """Folders that nothing current needs: neither the latest of a stage nor what it was made of.
-
-        Unfinished work can be resumed, so it counts only on request.
-        """
-        results = self.results()
-        latest = {result.record.stage: result for result in results}
-        kept = {ancestor.folder for result in latest.values() for ancestor in self.lineage(result)}
-        old = [result.folder for result in results if result.folder not in kept]
-        return old + self.unfinished() if unfinished else old
-
-    def collect(self, folders: list[Path]) -> int:
-        """Remove these result folders, except those in use; returns the bytes freed."""
-        freed = 0
-        for folder in folders:
-            stage, key = folder.parent.name, folder.name
-            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            try:
-                with self.claim(stage, key):
-                    self.discard(stage, key)
-            except LockedError:
-                continue
-            freed += size
-        return freed
-
     def prepare(self) -> None:
         """Make the folder, if it is not there.
 
@@ -221,3 +243,23 @@ class Workspace:
             (self.root / _MARK).touch()
         except OSError as error:
             raise StorageError(f"workspace {self.root} cannot be written: {error.strerror}; choose another") from error
+
+
+def _whole(folder: Path) -> Result | None:
+    """The finished result in `folder`, all its files there and none known to be damaged; or None."""
+    record = read_record(folder)
+    if record is None or (folder / _DAMAGED).exists() or missing_files(folder, record):
+        return None
+    return Result(folder, record)
+
+
+def inputs_of(folder: Path) -> dict[str, str]:
+    """What the result in `folder`, finished or begun, is made of; as far as that is known."""
+    record = read_record(folder)
+    if record is not None:
+        return record.inputs
+    try:
+        inputs: dict[str, str] = json.loads((folder / _BEGUN).read_bytes())["inputs"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    return inputs

@@ -42,7 +42,7 @@ def repaired(folder: Path, found: list[Damage]) -> bool:
 def test_sound_result_has_no_damage_and_few_files(result: Path) -> None:
     assert verify_extract(result) == []
     ticks: list[None] = []
-    assert verify_extract(result, chunks=False, advance=lambda: ticks.append(None)) == []
+    assert verify_extract(result, depth="digests", advance=lambda: ticks.append(None)) == []
     assert len(ticks) == 4
     shard_files = [*result.glob("flow.zarr/flow/c.*"), *result.glob("frames/*.jpegs")]
     assert len(shard_files) == 2 * 4  # at 32 segments a shard: one file per 16 segments
@@ -70,6 +70,8 @@ def test_damaged_shard_is_an_error_on_read_named_by_verify_and_mended_alone(resu
     reader = FlowReader(result / "flow.zarr") if "flow" in file else FrameReader(result / "frames")
     with pytest.raises(DamagedError, match=path.name):
         reader.clip(3, [0])
+    for depth in ("index", "digests"):
+        assert damaged_shards(verify_extract(result, depth=depth)) == [1]
     found = verify_extract(result)
     assert damaged_shards(found) == [1]
     assert [(damage.file, damage.segments) for damage in found] == [(file, (3, 4, 5))]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import LockedError, StorageError
+from storage.garbage import dependents, garbage, remove
 from storage.record import read_record, result_key
 from storage.workspace import Result, Workspace
 
@@ -75,21 +76,86 @@ def test_lineage_and_garbage(tmp_path: Path) -> None:
     new = make(workspace, "extract", inputs={"ingest": ingest.key}, text="new")
     motion = make(workspace, "motion", inputs={"extract": new.key})
     assert [r.record.stage for r in workspace.lineage(motion)] == ["ingest", "extract", "motion"]
-    assert workspace.garbage() == [old.folder]
+    assert garbage(workspace) == [old.folder]
     workspace.touch(old)  # used again, and `new` is still what motion was made of
     assert workspace.latest("extract") == old
-    assert workspace.garbage() == []
+    assert garbage(workspace) == []
     make(workspace, "motion", inputs={"extract": old.key})
-    assert {folder.name for folder in workspace.garbage()} == {motion.key, new.key}
-    assert workspace.collect(workspace.garbage()) > 0
+    assert {folder.name for folder in garbage(workspace)} == {motion.key, new.key}
+    assert garbage(workspace, keep=["motion"]) == []
+    freed, stay = remove(workspace, garbage(workspace))
+    assert freed > 0 and not stay
     assert not new.folder.exists() and old.folder.exists()
+
+
+def test_of_two_experiments_both_are_kept_with_all_that_they_were_made_of(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    made = []
+    for text in "ab":
+        ingest = make(workspace, "ingest", text=text)
+        extract = make(workspace, "extract", inputs={"ingest": ingest.key}, text=text)
+        made += [ingest, extract, make(workspace, "pretrain", inputs={"extract": extract.key}, text=text)]
+    stray = make(workspace, "extract", inputs={"ingest": made[0].key}, text="never trained on")
+    workspace.touch(made[4])
+    assert garbage(workspace, keep=["pretrain"]) == [stray.folder]
+    assert set(garbage(workspace)) == {stray.folder, *(result.folder for result in made[:3])}
+    first = dependents(workspace, made[0].folder)
+    assert first[-1] == made[0].folder
+    assert set(first) == {stray.folder, *(result.folder for result in made[:3])}
+
+
+def test_what_is_begun_keeps_what_it_reads(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    old = make(workspace, "extract", text="old")
+    with workspace.claim("motion", "m" * 16) as folder:
+        assert not workspace.begin("motion", folder.name, config={}, inputs={"extract": old.key})
+        new = make(workspace, "extract", text="new")
+        assert garbage(workspace) == []
+        assert garbage(workspace, unfinished=True) == []  # it is being computed now
+        assert dependents(workspace, old.folder) == [folder, old.folder]
+        assert remove(workspace, [folder]) == (0, [folder])
+    assert garbage(workspace) == []
+    assert set(garbage(workspace, unfinished=True)) == {folder, old.folder}
+    assert new.folder not in garbage(workspace, unfinished=True)
+
+
+def test_a_result_known_to_be_damaged_is_not_used_until_it_is_made_again(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    ingest = make(workspace, "ingest")
+    result = make(workspace, "extract", inputs={"ingest": ingest.key})
+    workspace.mark_damaged(result.folder, ["data.txt: a bit has flipped"])
+    assert workspace.find("extract", result.key) is None
+    assert workspace.is_damaged(result.folder) and workspace.locate(result.key[:6]) == result.folder
+    with pytest.raises(StorageError, match=f"is damaged; `mscl verify {result.key}`"):
+        workspace.by_key(result.key)
+    assert garbage(workspace) == []  # it can be mended, and needs what it was made of
+    workspace.clear_damaged(result.folder)
+    assert workspace.find("extract", result.key) == result
+    workspace.mark_damaged(result.folder, [])
+    for _ in "ab":  # also when the run that was to mend it is killed
+        assert workspace.begin("extract", result.key, config={}, inputs={"ingest": ingest.key})
+        assert read_record(result.folder) is None and garbage(workspace) == []
+    again = make(workspace, "extract", inputs={"ingest": ingest.key})
+    assert workspace.find("extract", result.key) == again and not workspace.is_damaged(result.folder)
+
+
+def test_every_flipped_bit_of_a_record_is_seen(tmp_path: Path) -> None:
+    result = make(Workspace(tmp_path), "ingest")
+    path = result.folder / "record.json"
+    sound = path.read_bytes()
+    assert read_record(result.folder) == result.record
+    for place in range(len(sound)):
+        damaged = bytearray(sound)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        assert read_record(result.folder) is None, (place, damaged[max(0, place - 20) : place + 20])
 
 
 def test_by_key_wants_one(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     result = make(workspace, "ingest")
     assert workspace.by_key(result.key[:6]) == result
-    with pytest.raises(StorageError, match="no finished result"):
+    with pytest.raises(StorageError, match="unknown"):
         workspace.by_key("ffffffff")
 
 

@@ -1,0 +1,68 @@
+"""What of a workspace may go: what nothing that is kept was made of, and what was made of a result that goes."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from storage.errors import LockedError
+from storage.workspace import Workspace, inputs_of
+
+
+def garbage(workspace: Workspace, *, keep: Collection[str] = (), unfinished: bool = False) -> list[Path]:
+    """Folders of results that nothing kept was made of.
+
+    Args:
+        keep: stages all of whose results are kept, beside the latest result of every stage.
+        unfinished: work that was begun counts, too, with what it reads; not what is being computed at the moment.
+    """
+    results = workspace.results()
+    begun = workspace.unfinished()
+    kept = {folder for folder in begun if not unfinished or _is_claimed(workspace, folder)}
+    kept |= set({result.record.stage: result.folder for result in results}.values())
+    kept |= {result.folder for result in results if result.record.stage in keep}
+    waiting = list(kept)
+    while waiting:
+        parents = _parents(workspace, waiting.pop()) - kept
+        kept |= parents
+        waiting += parents
+    return [folder for folder in [*(result.folder for result in results), *begun] if folder not in kept]
+
+
+def dependents(workspace: Workspace, folder: Path) -> list[Path]:
+    """Folders of all results, finished or begun, that were made of the one in `folder`; that one comes last."""
+    parents = {path: _parents(workspace, path) for path in sorted(workspace.root.glob("[!.]*/*/"))}
+    found = {folder}
+    while more := {path for path, made_of in parents.items() if made_of & found} - found:
+        found |= more
+    return [*(path for path in parents if path in found and path != folder), folder]
+
+
+def remove(workspace: Workspace, folders: Sequence[Path]) -> tuple[int, list[Path]]:
+    """Remove these results, except those in use; returns the bytes freed, and the folders that stay."""
+    freed, stay = 0, []
+    for folder in folders:
+        size = size_of(folder)
+        try:
+            with workspace.claim(folder.parent.name, folder.name):
+                workspace.discard(folder.parent.name, folder.name)
+        except LockedError:
+            stay.append(folder)
+        else:
+            freed += size
+    return freed, stay
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in `folder` and below."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _parents(workspace: Workspace, folder: Path) -> set[Path]:
+    return {workspace.folder(stage, key) for stage, key in inputs_of(folder).items()}
+
+
+def _is_claimed(workspace: Workspace, folder: Path) -> bool:
+    try:
+        with workspace.claim(folder.parent.name, folder.name):
+            return False
+    except LockedError:
+        return True
