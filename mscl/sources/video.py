@@ -85,7 +85,8 @@ class Decoding:
 
     Yields uint8 RGB (H, W, 3), all of the size of the first frame (a stream that changes its size is resized to
     it), upright, C-contiguous. Iterating never raises for what is wrong with the file: it stops, and `verdict` and
-    `reason` say why. `verdict` is `ok` or `truncated`, or `unreadable`, `too_large`, `timeout`.
+    `reason` say why. `verdict` is `ok` or `truncated`, or `unreadable`, `too_large`, `timeout`: the limit is on the
+    time spent in here, not on what the caller does between two frames.
     """
 
     def __init__(self, path: Path, *, limits: DecodeLimits, short_side: int | None) -> None:
@@ -99,7 +100,7 @@ class Decoding:
         self.num_frames = 0
         self.verdict: Verdict = "ok"
         self.reason = ""
-        self._deadline_s = time.monotonic() + limits.timeout_seconds
+        started_s = time.monotonic()
         self._path = path
         self._num_packets = 0
         self._end_s = 0.0
@@ -116,6 +117,7 @@ class Decoding:
             context.thread_count = 1
             # FFmpeg refuses pictures that grow beyond the limit in mid-stream before it allocates them.
             context.options = {"max_pixels": str(limits.max_pixels)}
+            self._left_s = limits.timeout_seconds - (time.monotonic() - started_s)
         except BaseException:
             self._container.close()
             raise
@@ -134,15 +136,18 @@ class Decoding:
     def _run(self, *, every_picture: bool) -> Iterator[NDArray[np.uint8] | None]:
         with self._container:
             try:
+                resumed_s = time.monotonic()
                 for frame in self._decode():
                     if self.num_frames >= self.limits.max_frames:
                         return self._stop("too_large", f"more than {self.limits.max_frames} frames")
-                    if time.monotonic() > self._deadline_s:
+                    if time.monotonic() - resumed_s > self._left_s:
                         return self._stop("timeout", f"not decoded within {self.limits.timeout_seconds:g} s")
                     _check_pixels(frame.width, frame.height, self.limits)
                     picture = self._upright(frame) if every_picture or self.num_frames == 0 else None
                     self.num_frames += 1
+                    self._left_s -= time.monotonic() - resumed_s
                     yield picture
+                    resumed_s = time.monotonic()
             except VideoError as error:
                 return self._stop(error.verdict, error.reason)
             except MemoryError as error:

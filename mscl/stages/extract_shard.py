@@ -146,9 +146,10 @@ class _Video:
                 "run ingest again (`mscl stage ingest`), or bring the old file back"
             )
         try:
-            self._frames = iter(decode(segment.path, limits=task.limits, short_side=task.flow.compute_short_side))
+            self._decoding = decode(segment.path, limits=task.limits, short_side=task.flow.compute_short_side)
         except VideoError as error:
             raise DataError(f"{segment.path} cannot be opened any more: {error}; run ingest again") from error
+        self._frames = iter(self._decoding)
         self._position = 0
 
     def continues_with(self, segment: Segment) -> bool:
@@ -161,8 +162,10 @@ class _Video:
         while self._position < end:
             frame = next(self._frames, None)
             if frame is None:
+                why = f" ({self._decoding.reason})" if self._decoding.reason else ""
                 raise DataError(
-                    f"{self._path} gives {self._position} frames, and gave {end} when it was ingested; run ingest again"
+                    f"{self._path} gives {self._position} frames{why}, and gave {end} when it was ingested; "
+                    "run ingest again"
                 )
             self._position += 1
             if self._position > segment.first_frame:

@@ -3,6 +3,7 @@
 import hashlib
 import struct
 import sys
+import time
 from pathlib import Path
 
 import av
@@ -145,6 +146,13 @@ def test_limits(write_video: WriteVideo) -> None:
     assert inspect_video(path, limits=DecodeLimits(timeout_seconds=1e-9)).verdict == "timeout"
     assert inspect_video(path, limits=LIMITS, min_frames=13).reason == "12 frames, 13 are needed"
     assert inspect_video(path, limits=LIMITS, min_side_px=49).verdict == "too_small"
+
+
+def test_the_limit_of_time_is_on_decoding_and_not_on_the_work_between_frames(write_video: WriteVideo) -> None:
+    decoding = decode(write_video("a.mp4", 12), limits=DecodeLimits(timeout_seconds=1.0))
+    for _ in decoding:
+        time.sleep(0.1)  # optical flow of a long video takes longer than its decoding may
+    assert (decoding.verdict, decoding.num_frames) == ("ok", 12)
 
 
 def test_a_stream_that_changes_its_size_keeps_that_of_its_first_frame(tmp_path: Path, write_video: WriteVideo) -> None:
