@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.video.resnet import BasicBlock, Bottleneck, Conv3DNoTemporal, Conv3DSimple, VideoResNet
+from torchvision.models.video.resnet import BasicBlock, Bottleneck, Conv3DNoTemporal, VideoResNet
 
 from mscl.config.model import ModelConfig
+from mscl.models.conv import Conv3x3x3NoBias
 from mscl.models.heads import global_average
 
 FIELD_STEP = 2
@@ -39,7 +40,7 @@ class VideoEncoder(VideoResNet):
         self,
         *,
         block: type[BasicBlock | Bottleneck],
-        conv_makers: Sequence[type[Conv3DSimple | Conv3DNoTemporal]],
+        conv_makers: Sequence[type[Conv3x3x3NoBias | Conv3DNoTemporal]],
         layers: Sequence[int],
         stem: Callable[[int], nn.Module],
         width: int,
@@ -70,7 +71,7 @@ class VideoEncoder(VideoResNet):
     def _make_layer(
         self,
         block: type[BasicBlock | Bottleneck],
-        conv_builder: type[Conv3DSimple | Conv3DNoTemporal],
+        conv_builder: type[Conv3x3x3NoBias | Conv3DNoTemporal],
         planes: int,
         blocks: int,
         stride: int = 1,
@@ -119,7 +120,7 @@ def build_rgb_encoder(config: ModelConfig) -> VideoEncoder:
     if config.backbone == "r18":
         return VideoEncoder(
             block=BasicBlock,
-            conv_makers=[Conv3DSimple] * 4,
+            conv_makers=[Conv3x3x3NoBias] * 4,
             layers=[2, 2, 2, 2],
             stem=lambda channels: _stem(channels, kernel=(3, 7, 7), stride=(1, 2, 2)),
             width=width,

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mscl.models.conv import Conv3x3x3
+
 Triple = tuple[int, int, int]
 
 
@@ -106,8 +108,7 @@ class _PyramidConv(nn.Module):
     def __init__(self, channels: int, stride: Triple) -> None:
         super().__init__()
         self.Pconv = nn.ModuleList(
-            nn.Conv3d(channels, channels, 3, padding=1, stride=stride if kernel == _DOWN else 1)
-            for kernel in (_UP, _SAME, _DOWN)
+            Conv3x3x3(channels, channels, stride=stride if kernel == _DOWN else 1) for kernel in (_UP, _SAME, _DOWN)
         )
 
     def forward(self, maps: list[Tensor], levels: int) -> list[Tensor]:
