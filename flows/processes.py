@@ -60,7 +60,7 @@ def end(pid: int, *, grace_seconds: float) -> None:
         members |= family(pid)
         time.sleep(_POLL_SECONDS)
     # Until nobody is left who could start another.
-    while left := {member for member in members if alive(member[0]) and _started(member[0]) == member[1]}:
+    while left := survivors(members):
         for member, _ in left:
             members |= family(member)
             try:
@@ -83,6 +83,11 @@ def family(pid: int) -> set[tuple[int, int]]:
             found.add((child, _started(child)))
             todo.append(child)
     return found
+
+
+def survivors(members: set[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those of `family`'s processes that still run; a later process with the same id is not one of them."""
+    return {(pid, started) for pid, started in members if alive(pid) and _started(pid) == started}
 
 
 def alive(pid: int) -> bool:

@@ -14,41 +14,18 @@ import pytest
 
 from flows import settings
 from mscl.stages import Outcome
+from tests.flows.tiny import write_tiny
 
 # Before anything imports Prefect: a home of our own, so that nobody's database or server is touched.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="mscl-test-prefect-")
 os.environ.pop("PREFECT_API_URL", None)
 settings.apply()
 
-TINY = """\
-base: demo
-data: {{root: {root}, classes: [MoveRight, MoveLeft]}}
-flow: {{method: dis, segments_per_shard: 2}}
-pretrain:
-  model: {{rgb_width: 0.0625, flow_width: 0.25, embed_dim: 16, neck_channels: 8}}
-  loss: {{queue_size: 16}}
-  augment: {{crop_px: 24}}
-  optim: {{warmup_epochs: 0}}
-  epochs: 2
-  min_steps: 4
-  batch_size: 4
-  checkpoint_minutes: 0.0001
-embed: {{clips: 1, crop_px: 24}}
-finetune: {{enabled: false}}
-runtime: {{device: cpu, workers: 1, loader_workers: 0, processes: 1, threads: 1}}
-"""
-
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A configuration file over twelve small videos of two classes, for runs of seconds."""
-    from mscl.sources.demo import write_demo_dataset
-
-    folder = tmp_path_factory.mktemp("tiny")
-    made = write_demo_dataset(folder / "data", train_per_class=4, test_per_class=2)
-    path = folder / "tiny.yaml"
-    path.write_text(TINY.format(root=made.videos))
-    return path
+    return write_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,269 @@
+"""A storm on the whole pipeline: kill -9 at random moments, with and without Prefect; no result lost or wrong.
+
+    python -m tests.faults.pipeline_storm --kills 100 --prefect-kills 20 --seed 0 [--json FILE]
+
+Over a dozen small videos `mscl run` is started and killed, again and again, until it comes to its end; then a new
+workspace is begun, until all kills are spent. Every finished workspace must equal one that nobody disturbed, file by
+file, and nothing may be left running. A short part of it is in tests/flows/test_faults.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flows.processes import family, survivors
+from storage.workspace import Workspace
+
+CLOCKS = ("job.json", "train.log", "tensorboard/", "report.html")
+"""Files that tell times, process ids or where the workspace lies. Everything else must be the same, byte by byte."""
+_METRIC_CLOCKS = ("seconds", "clips_per_second", "data_wait")
+_SURVIVAL_SECONDS = 90.0
+"""A killed run's training writes a last checkpoint and ends well within this time."""
+_RUN_SECONDS = 1200.0
+Say = Callable[[str], None]
+
+
+@dataclass
+class Storm:
+    """What was killed, and where."""
+
+    kills: int = 0
+    rounds: int = 0
+    stages: Counter[str] = field(default_factory=Counter)
+    """How many kills hit a run inside of which stage."""
+    victims: Counter[str] = field(default_factory=Counter)
+    files: int = 0
+    """Compared with the undisturbed ones, over all rounds."""
+
+
+def run_once(config: Path, workspace: Path, *, api: str | None = None) -> subprocess.Popen[bytes]:
+    """`mscl run` in a process group of its own, its output appended to a file beside the workspace."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"PREFECT_API_URL": api} if api else {})
+    command = ["run", str(config), "--workspace", str(workspace), *([] if api else ["--no-prefect"])]
+    with workspace.with_suffix(".log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-c", "from flows.console import main; main()", *command],
+            env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+
+
+def facts(workspace: Path) -> dict[str, object]:
+    """Everything a finished workspace holds, but for clocks: digest by file, tensors, losses.
+
+    Raises:
+        AssertionError: a file is not as its record says.
+    """
+    place = Workspace(workspace)
+    found: dict[str, object] = {}
+    for result in place.results():
+        assert not place.damage(result), place.damage(result)
+        stage, key = result.record.stage, result.key
+        found[f"{stage} key"], found[f"{stage} inputs"] = key, result.record.inputs
+        for file in result.record.files:
+            name = f"{stage}/{file.path}"
+            if file.path == "metrics.jsonl":
+                rows = [json.loads(line) for line in (result.folder / file.path).read_text().splitlines()]
+                found[name] = [{k: v for k, v in row.items() if k not in _METRIC_CLOCKS} for row in rows]
+            elif file.path.endswith(".pt"):
+                found[name] = _tensors(result.folder / file.path)
+            elif not file.path.startswith(CLOCKS):
+                found[name] = file.digest
+    return found
+
+
+def _tensors(checkpoint: Path) -> str:
+    """Digest of all that training goes on from; the file itself also holds the name that it was staged under."""
+    from hashlib import sha256
+
+    import torch
+
+    digest = sha256()
+
+    def add(name: str, value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode() + value.numpy().tobytes())
+        elif isinstance(value, dict):
+            for key in value:
+                add(f"{name}.{key}", value[key])
+        elif isinstance(value, list | tuple):
+            for number, item in enumerate(value):
+                add(f"{name}.{number}", item)
+        else:
+            digest.update(f"{name} {value!r}".encode())
+
+    state = torch.load(checkpoint, weights_only=True)
+    # States of generators that no step draws from: they tell how often a loader was made.
+    add("", {name: value for name, value in state.items() if name != "random"})
+    return digest.hexdigest()
+
+
+def differences(expected: dict[str, object], found: dict[str, object]) -> list[str]:
+    """Names of what is missing, new or changed."""
+    return [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]
+
+
+def pipeline_storm(
+    folder: Path, config: Path, expected: dict[str, object], *, kills: int, seed: int, longest_seconds: float,
+    say: Say, api: str | None = None,
+) -> Storm:  # fmt: skip
+    """Kill runs of the pipeline until `kills` are spent; every workspace is brought to its end and compared.
+
+    Args:
+        expected: `facts` of a workspace that nobody disturbed.
+        longest_seconds: a run is killed after a random time up to this, if it still runs.
+        api: with it, the runs are Prefect's; killed ones stay without an end there, for no automation looks after them.
+
+    Raises:
+        AssertionError: a result differs, a process survived, or an undisturbed run failed.
+    """
+    rng = random.Random(seed)
+    storm = Storm()
+    while storm.kills < kills:
+        storm.rounds += 1
+        workspace = folder / f"seed{seed}-round{storm.rounds}"
+        members: set[tuple[int, int]] = set()
+        while True:
+            process = run_once(config, workspace, api=api)
+            if storm.kills < kills:
+                code = _ends_within(process, rng.uniform(1.0, longest_seconds))
+            else:
+                code = process.wait(_RUN_SECONDS)
+            if code is not None:
+                break
+            victim = rng.choice(("the command", "its group", "all of it"))
+            stage = _stage_at_work(workspace)
+            members |= family(process.pid)
+            _kill(process, victim)
+            storm.kills += 1
+            storm.stages[stage] += 1
+            storm.victims[victim] += 1
+            # Every other time the next run begins at once, while what was killed may still be on its way out.
+            at_once = rng.random() < 0.5
+            then = ", again at once" if at_once else ""
+            say(f"{storm.kills:4} round {storm.rounds}: killed {victim} in {stage}{then}")
+            if not at_once:
+                _all_gone(members)
+        log = workspace.with_suffix(".log")
+        assert code == 0, f"{workspace} ended with code {code}: {log.read_text()[-2000:]}"
+        _all_gone(members)
+        found = facts(workspace)
+        changed = differences(expected, found)
+        assert not changed, f"{workspace} differs from the undisturbed one: {changed}"
+        storm.files += len(found)
+        say(f"     round {storm.rounds}: done, {len(found)} files and keys equal the undisturbed ones")
+    return storm
+
+
+def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _kill(process: subprocess.Popen[bytes], victim: str) -> None:
+    """SIGKILL to the command alone, to its process group, or to every descendant, as if the power went."""
+    others = family(process.pid) if victim == "all of it" else set()
+    if victim == "its group":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    for pid, _ in others:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait()
+
+
+def _all_gone(members: set[tuple[int, int]]) -> None:
+    deadline = time.monotonic() + _SURVIVAL_SECONDS
+    while left := survivors(members):
+        assert time.monotonic() < deadline, f"still there {_SURVIVAL_SECONDS:.0f} s after the kill: {left}"
+        time.sleep(0.1)
+
+
+def _stage_at_work(workspace: Path) -> str:
+    """The stage whose result is begun and not done; else what the run did between stages, imports for the most part."""
+    begun = [path for path in workspace.glob("[!.]*/*/") if not (path / "record.json").exists()]
+    return max(begun, key=lambda path: path.stat().st_mtime).parent.name if begun else "between stages"
+
+
+@contextmanager
+def own_server(home: Path) -> Iterator[str]:
+    """Address of a Prefect server with a home, a database and a port of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    os.environ |= {"PREFECT_HOME": str(home), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+    from flows.server import ensure_server, stop_server
+    from mscl.progress import Silent
+
+    try:
+        yield ensure_server(Silent())
+    finally:
+        stop_server()
+
+
+def main() -> int:
+    """Run the storm; an AssertionError where a result was lost or is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100, help="in all")
+    parser.add_argument("--prefect-kills", type=int, default=20, help="how many of them hit runs under Prefect")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--longest", type=float, default=0.0, help="seconds to a kill, at most; 0: most of a run's")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    from tests.flows.tiny import write_tiny
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="mscl-storm-") as name:
+        folder = Path(name)
+        config = write_tiny(folder)
+        began = time.monotonic()
+        process = run_once(config, folder / "undisturbed")
+        assert process.wait(_RUN_SECONDS) == 0, (folder / "undisturbed.log").read_text()
+        seconds = time.monotonic() - began
+        expected = facts(folder / "undisturbed")
+        say(f"undisturbed: {seconds:.0f} s, {len(expected)} files and keys")
+        plain = pipeline_storm(
+            folder, config, expected, kills=options.kills - options.prefect_kills, seed=options.seed,
+            longest_seconds=options.longest or 0.6 * seconds, say=say,
+        )  # fmt: skip
+        shown = Storm()
+        if options.prefect_kills:
+            with own_server(folder / "prefect") as api:
+                shown = pipeline_storm(
+                    folder, config, expected, kills=options.prefect_kills, seed=options.seed + 1,
+                    longest_seconds=options.longest or 0.8 * seconds, say=say, api=api,
+                )  # fmt: skip
+    found = {
+        "kills": plain.kills + shown.kills, "under Prefect": shown.kills, "pipelines": plain.rounds + shown.rounds,
+        "compared": plain.files + shown.files, "hit": dict(plain.stages + shown.stages),
+        "killed": dict(plain.victims + shown.victims), "minutes": round((time.monotonic() - began) / 60, 1),
+    }  # fmt: skip
+    say(f"no result lost or wrong: {json.dumps(found)}")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
