@@ -16,6 +16,7 @@ from prefect.logging import get_run_logger
 
 from flows.artifacts import publish_stage, publish_summary
 from flows.progress import ArtifactProgress, Both, ConsoleProgress
+from flows.runners import spread_for
 from flows.settings import TAG
 from flows.slots import workspace_slot
 from mscl.config import (
@@ -47,7 +48,8 @@ def compute(
     """Run one stage function and publish what it left."""
     stage = BY_NAME[stage_name]
     progress = Both([ConsoleProgress(), ArtifactProgress(stage.name)])
-    outcome = execute(stage, workspace, config, inputs, progress=progress, force=force)
+    spread = spread_for(config.runtime)
+    outcome = execute(stage, workspace, config, inputs, progress=progress, force=force, spread=spread)
     publish_stage(workspace, outcome)
     return outcome
 
@@ -56,7 +58,9 @@ def resolve(preset: str, sections: Mapping[str, Any]) -> ExperimentConfig:
     """The preset's configuration, changed where a section sets a name; names left out keep the preset's value."""
     config = load_config(preset)
     tree = {name: merge_section(getattr(config, name), sections.get(name)) for name in ExperimentConfig.model_fields}
-    return build_config(tree, source=f"{preset} with the run's parameters")
+    changed = build_config(tree, source=f"{preset} with the run's parameters")
+    spread_for(changed.runtime)  # refuses what is not installed, before anything runs
+    return changed
 
 
 def _stage_flow(stage: Stage) -> Flow[..., Outcome]:

@@ -24,3 +24,6 @@ class RuntimeConfig(Section):
     rendezvous: str = ""
     """host:port of the torch elastic rendezvous; needed for more than one node."""
     task_runner: Literal["threads", "ray", "dask"] = "threads"
+    """Who works on shards in extract and motion: processes of this machine, or a Ray or Dask cluster."""
+    cluster: str = ""
+    """Address of the Ray or Dask cluster (`ray://head:10001`, `tcp://scheduler:8786`); empty: one on this machine."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mscl.config import ExperimentConfig
-from mscl.errors import UserError
+from mscl.errors import ConfigError, UserError
 from mscl.progress import Progress, Silent
 from mscl.report.views import StageView
+from mscl.stages.pool import Spread, Tick, run_in_processes
 from storage.record import result_key
 from storage.workspace import Result, Workspace
+
+Task = TypeVar("Task")
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,17 @@ class StageRun:
     progress: Progress
     digests: dict[str, str] = field(default_factory=dict)
     """Relative path -> sha256 of output files whose digest the stage knows already."""
+    spread: Spread | None = None
+    """Where shards are worked on; None: processes of this machine."""
 
     def input(self, stage: str) -> Path:
         """Folder of an input result."""
         return self.inputs[stage].folder
+
+    def over_workers(self, function: Callable[[Task, Tick], Done], tasks: Sequence[Task]) -> Iterator[Done]:
+        """Results of `function(task, tick)` in the order in which workers finish them; ticks are progress."""
+        spread = self.spread or partial(run_in_processes, workers=self.config.runtime.workers)
+        return spread(function, tasks, progress=self.progress)
 
 
 @dataclass(frozen=True)
@@ -65,16 +77,23 @@ def execute(
     *,
     progress: Progress | None = None,
     force: bool = False,
+    spread: Spread | None = None,
 ) -> Outcome:
     """Run a stage, or find that it is done.
 
     A result is computed under the workspace's lock on it: of two runs of the same stage, settings and
-    inputs one waits and then reuses. `force` computes it again.
+    inputs one waits and then reuses. `force` computes it again. `spread` None: shards go to processes of this machine.
 
     Raises:
         UserError: an input is missing.
+        ConfigError: `runtime.task_runner` names a cluster, and nobody gave a way to it.
     """
     progress = progress or Silent()
+    if spread is None and config.runtime.task_runner != "threads":
+        raise ConfigError(
+            f"runtime.task_runner is {config.runtime.task_runner!r}, and a cluster is reached through Prefect only; "
+            "use `mscl run` without --no-prefect, or a deployment, or set runtime.task_runner to threads"
+        )
     missing = [name for name in stage.needs if name not in inputs]
     if missing:
         raise UserError(
@@ -94,7 +113,7 @@ def execute(
         if done is not None:
             workspace.discard(stage.name, key)
             folder.mkdir(parents=True)
-        run = StageRun(folder, config, used, progress)
+        run = StageRun(folder, config, used, progress, spread=spread)
         metrics = stage.run(run)
         seconds = time.monotonic() - started
         result = workspace.commit(

@@ -13,7 +13,6 @@ from kernels.tvl1 import resolve_backend
 from mscl.config import ExperimentConfig, FlowConfig
 from mscl.stages.base import Stage, StageRun
 from mscl.stages.extract_shard import Segment, ShardTask, extract_shard, num_fields, stored_size
-from mscl.stages.pool import run_in_processes
 from storage.atomic import remove_staged
 from storage.commits import FINAL, CommitLog
 from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store
@@ -70,7 +69,7 @@ def _run(run: StageRun) -> dict[str, Any]:
     ]
     to_do = sum(num_fields(segment.num_frames, flow) for task in tasks for segment in task.segments)
     run.progress.start(f"Optical flow ({flow.method})", to_do, "fields")
-    for result in run_in_processes(extract_shard, tasks, workers=run.config.runtime.workers, progress=run.progress):
+    for result in run.over_workers(extract_shard, tasks):
         log.append(result.shard, result.files, **result.info)
     run.progress.done()
     log.append(FINAL, finalise_flow_store(run.folder / "flow.zarr"))

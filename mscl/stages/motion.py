@@ -11,7 +11,6 @@ import numpy as np
 
 from mscl.config import ExperimentConfig, MotionConfig
 from mscl.stages.base import Stage, StageRun
-from mscl.stages.pool import run_in_processes
 from storage.commits import CommitLog
 from storage.flow_store import FlowReader
 from storage.motion_store import MotionStats, MotionWriter
@@ -47,9 +46,7 @@ def _run(run: StageRun) -> dict[str, Any]:
     ]
     fields = sum(int(reader.num_fields[segment]) for task in tasks for segment in task.segments)
     run.progress.start("Motion statistics", fields, "fields")
-    for shard, statistics in run_in_processes(
-        _measure, tasks, workers=run.config.runtime.workers, progress=run.progress
-    ):
+    for shard, statistics in run.over_workers(_measure, tasks):
         written = writer.write(shard, statistics)
         log.append(shard, written.files)
     run.progress.done()

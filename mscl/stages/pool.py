@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import Synchronized
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from mscl.errors import DataError
 from mscl.orphans import die_with_parent
@@ -19,6 +19,17 @@ Done = TypeVar("Done")
 Tick = Callable[[int], None]
 
 _POLL_SECONDS = 0.25
+
+
+class Spread(Protocol):
+    """How a stage's shards are worked on: over processes here, or over a cluster."""
+
+    def __call__(
+        self, function: Callable[[Task, Tick], Done], tasks: Sequence[Task], *, progress: Progress
+    ) -> Iterator[Done]:
+        """Results of `function(task, tick)` as they are ready; `tick(n)` counts finer units for `progress`."""
+
+
 _counter: Synchronized[int] | None = None
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from flows.processes import alive, family
 from storage.workspace import Result, Workspace
 
@@ -44,6 +46,15 @@ def no_survivors(family_before: set[tuple[int, int]], *, seconds: float = 20) ->
     wait_until(
         lambda: not any(alive(pid) for pid, _ in family_before), seconds=seconds, why=f"{family_before} have ended"
     )
+
+
+def listening(pid: int) -> set[tuple[str, int]]:
+    """(address, port) of every TCP socket on which a process waits for others; none if it has ended."""
+    try:
+        found = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.Error:
+        return set()
+    return {(one.laddr.ip, one.laddr.port) for one in found if one.status == psutil.CONN_LISTEN}
 
 
 def committed(workspace: Path, shards: int = 1) -> bool:
@@ -83,6 +94,6 @@ def flow_runs(**filters: Any) -> list[Any]:
 
 
 __all__ = [
-    "checkpointed", "committed", "digests", "family", "finished", "flow_runs", "mscl", "no_survivors", "only",
-    "wait_until",
+    "checkpointed", "committed", "digests", "family", "finished", "flow_runs", "listening", "mscl",
+    "no_survivors", "only", "wait_until",
 ]  # fmt: skip
