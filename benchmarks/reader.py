@@ -1,6 +1,7 @@
 """Reading clips of flow: our reader against zarr-python, tensorstore and bare zstd, on the same files.
 
-`python -m benchmarks.reader --videos DIR` takes flow (OpenCV DIS) of videos below DIR, `--videos ""` of smooth noise.
+`python -m benchmarks.reader --videos DIR` takes flow of videos below DIR, `--videos ""` of smooth noise. The farther a
+field reaches, the larger it is and the longer it decodes: neighbouring frames, and fields as METHOD 1.1 takes them.
 Prints rates in clips per CPU-second (all threads of the process count), ratios, and bytes and error of a stored field,
 beside the numbers they should reach. tensorstore takes part where it is installed (`pip install tensorstore`).
 """
@@ -10,14 +11,17 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from numcodecs import zstd
 
+from kernels.flow import compute_flow, resize_flow
+from storage.flow_codec import FieldDecoder
 from storage.flow_reader import FlowReader
 from storage.flow_spec import shard_key
 from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store, write_flow_shard
@@ -42,19 +46,40 @@ def greys_of(video: Path, count: int) -> list[npt.NDArray[np.uint8]]:
     return frames
 
 
-def flow_of(video: Path, *, gap: int, span: int, compute: tuple[int, int], preset: int) -> Fields | None:
-    """DIS flow F_j = flow(frame[gap j] -> frame[gap j + span]) at `compute` (width, height), stored at 171x128."""
-    frames = greys_of(video, gap * (FIELDS - 1) + span + 1)
-    if len(frames) < gap * (FIELDS - 1) + span + 1:
+@dataclass(frozen=True)
+class Setting:
+    """Fields F_j = flow(frame[gap j] -> frame[gap j + span]), computed at `compute_hw`, stored at 128x171."""
+
+    title: str
+    method: str
+    gap: int
+    span: int
+    compute_hw: tuple[int, int]
+
+    @property
+    def frames(self) -> int:
+        """How many frames FIELDS fields take."""
+        return self.gap * (FIELDS - 1) + self.span + 1
+
+
+SETTINGS = (
+    Setting("DIS of neighbouring frames at 171x128", "dis", 1, 1, (HEIGHT, WIDTH)),
+    Setting("TV-L1 of neighbouring frames at 340x256", "tvl1", 1, 1, (256, 340)),
+    Setting("TV-L1 over 8 frames at 340x256 (METHOD 1.1, the default)", "tvl1", 2, 8, (256, 340)),
+)
+
+
+def flow_of(video: Path, setting: Setting) -> Fields | None:
+    """The first FIELDS fields, None where the video is too short."""
+    frames = greys_of(video, setting.frames)
+    if len(frames) < setting.frames:
         return None
-    dis = cv2.DISOpticalFlow.create(preset)
-    small = [cv2.resize(frame, compute, interpolation=cv2.INTER_AREA) for frame in frames]
-    fields = np.empty((FIELDS, HEIGHT, WIDTH, 2), np.float32)
-    for j in range(FIELDS):
-        flow = dis.calc(small[gap * j], small[gap * j + span], np.zeros((compute[1], compute[0], 2), np.float32))
-        scale = np.array([WIDTH / compute[0], HEIGHT / compute[1]], np.float32)
-        fields[j] = cv2.resize(flow, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) * scale
-    return fields
+    height, width = setting.compute_hw
+    small = np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames])
+    small = small.astype(np.uint8, copy=False)
+    first, second = small[: -setting.span : setting.gap], small[setting.span :: setting.gap]
+    flow = compute_flow(np.ascontiguousarray(first), np.ascontiguousarray(second), method=setting.method)
+    return np.asarray(resize_flow(flow, HEIGHT, WIDTH))
 
 
 def smooth_noise(seed: int) -> Fields:
@@ -66,19 +91,11 @@ def smooth_noise(seed: int) -> Fields:
     )
 
 
-def segments_of(
-    videos: Path | None, count: int, *, gap: int, span: int, compute: tuple[int, int], preset: int
-) -> list[Fields]:
+def segments_of(videos: Path, count: int, setting: Setting) -> list[Fields]:
     """Flow of `count` videos spread over the folder."""
-    if videos is None:
-        return [smooth_noise(seed) for seed in range(count)]
     paths = sorted(path for path in videos.rglob("*") if path.suffix.lower() in {".avi", ".mp4", ".webm", ".mkv"})
-    found: list[Fields] = []
-    for path in paths[:: max(1, len(paths) // (count + count // 4))]:
-        fields = flow_of(path, gap=gap, span=span, compute=compute, preset=preset)
-        if fields is not None and len(found) < count:
-            found.append(fields)
-    return found
+    flows = (flow_of(path, setting) for path in paths[:: max(1, len(paths) // (count + count // 4))])
+    return list(islice((fields for fields in flows if fields is not None), count))
 
 
 def our_side(folder: Path) -> Side:
@@ -89,18 +106,18 @@ def our_side(folder: Path) -> Side:
 
 
 def bare_side(folder: Path, segments: int, spec: FlowSpec) -> Side:
-    """zstd alone: the compressed fields lie in memory, the output is reused, nothing is made float."""
+    """zstd alone, its context reused: the compressed fields lie in memory, nothing is cropped or made float."""
     shard = ShardFile(folder / shard_key(0), spec.num_chunks)
     chunks = {
-        (segment, field): bytes(shard.read_chunks([segment * spec.max_fields + field], Scratch())[0])
+        (segment, field): memoryview(bytes(shard.read_chunks([segment * spec.max_fields + field], Scratch())[0]))
         for segment in range(segments)
         for field in range(FIELDS)
     }
-    codes = np.empty(spec.block_shape, spec.codes.numpy_dtype)
+    decode = FieldDecoder(spec.block_shape, spec.codes.numpy_dtype)
 
     def read(draw: Draw) -> None:
         for field in range(draw[1], draw[1] + LENGTH):
-            zstd.decompress(chunks[draw[0], field], codes)
+            decode(chunks[draw[0], field])
 
     return read
 
@@ -184,6 +201,7 @@ def report(fields: list[Fields], *, title: str, seconds: float, rounds: int) -> 
         sides["zarr-python"] = zarr_side(folder)
         ours, plain = sides["ours"]((0, 3)), sides["zarr-python"]((0, 3))
         assert np.array_equal(ours, plain), "readers disagree"
+        assert other is None or np.array_equal(ours, other((0, 3))), "tensorstore disagrees"
         found = rates(sides, len(fields), seconds=seconds, rounds=rounds)
     ratio = {name: statistics.median(a / b for a, b in zip(found["ours"], found[name], strict=True)) for name in sides}
     print(f"\n{title}: {len(fields)} videos, clips of {LENGTH} fields of {WIDTH}x{HEIGHT} px, int16 1/16 px")
@@ -202,7 +220,7 @@ def report(fields: list[Fields], *, title: str, seconds: float, rounds: int) -> 
 
 
 def main() -> None:
-    """Two kinds of flow: the smallest, of neighbouring frames on the stored grid, and as METHOD 1.1 takes it."""
+    """Measure and print; see the module's docstring."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data" / "videos" / "ucf101"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", default=str(default) if default.is_dir() else "")
@@ -211,18 +229,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    videos = Path(options.videos) if options.videos else None
-    settings = [
-        ("DIS fast of neighbouring frames at 171x128", 1, 1, (WIDTH, HEIGHT), cv2.DISOPTICAL_FLOW_PRESET_FAST),
-        ("DIS medium over 8 frames at 340x256", 2, 8, (340, 256), cv2.DISOPTICAL_FLOW_PRESET_MEDIUM),
-    ]
-    for title, gap, span, compute, preset in settings[: 1 if videos is None else 2]:
-        fields = segments_of(videos, options.segments, gap=gap, span=span, compute=compute, preset=preset)
+    if not options.videos:
+        noise = [smooth_noise(seed) for seed in range(options.segments)]
+        return report(noise, title="smooth noise", seconds=options.seconds, rounds=options.rounds)
+    for setting in SETTINGS:
+        fields = segments_of(Path(options.videos), options.segments, setting)
         if not fields:
-            parser.error(f"no video of {gap * (FIELDS - 1) + span + 1} frames below {videos}")
-        report(
-            fields, title="smooth noise" if videos is None else title, seconds=options.seconds, rounds=options.rounds
-        )
+            parser.error(f"no video of {setting.frames} frames below {options.videos}")
+        report(fields, title=setting.title, seconds=options.seconds, rounds=options.rounds)
+    return None
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Reading clips of a flow store at about the speed of the decoder.
 
-The shard's index is parsed once, a clip is one `pread` where its fields lie together, each field is decoded into the
-same buffer and cropped before it is made float. Plain zarr-python gives the same bits: tests hold the two together.
+The shard's index is parsed once, a clip is one `pread` where its fields lie together, each field is cropped before its
+components are interleaved, still as integers, and made float in the output. Plain zarr-python gives the same bits:
+tests hold the two together.
 """
 
 from collections.abc import Sequence
@@ -11,9 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from numcodecs import zstd
 
 from storage.errors import DamagedError, StorageError
+from storage.flow_codec import FieldDecoder
 from storage.flow_spec import FlowSpec, read_spec, shard_key
 from storage.shards import Scratch, ShardCache, as_indices, without_crc32c
 from storage.zarr_files import ROWS_PER_SHARD, group_attributes, read_vector
@@ -41,11 +42,11 @@ class FlowReader:
         self._height = read_vector(self._folder, "height", count)
         self._width = read_vector(self._folder, "width", count)
         codes = self.spec.codes
-        self._shards = ShardCache(self.spec.num_chunks)
-        self._radii = ShardCache(ROWS_PER_SHARD)
+        self._shards = ShardCache(self.spec.num_chunks, lambda shard: folder / shard_key(shard))
+        self._radii = ShardCache(ROWS_PER_SHARD, lambda shard: folder / "radius_max" / f"c.{shard}.0")
         self._scratch = Scratch()
-        self._codes_2HW = np.empty(self.spec.block_shape, codes.numpy_dtype)
-        self._planar = np.empty(2 * self.spec.height * self.spec.width, np.float32)
+        self._decode = FieldDecoder(self.spec.block_shape, codes.numpy_dtype)
+        self._crop = np.empty(2 * self.spec.height * self.spec.width, codes.numpy_dtype)
         self._scale = np.float32(1 / codes.steps_per_px)
 
     def __getstate__(self) -> Path:
@@ -94,21 +95,20 @@ class FlowReader:
             out = np.empty(shape, np.float32)
         elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
             raise StorageError(f"out is {out.dtype} {out.shape}, expected C-contiguous float32 {shape}")
-        shard = self._shards.get(self._folder / shard_key(segment // self.spec.segments_per_shard))
+        shard = self._shards.get(segment // self.spec.segments_per_shard)
         first = (segment % self.spec.segments_per_shard) * self.spec.max_fields
-        ordinals = [first + index for index in picked]
-        crop_2hw = self._codes_2HW[:, top : top + rows, left : left + columns]
-        planar_2hw = self._planar[: 2 * rows * columns].reshape(2, rows, columns)
-        components = [planar_2hw[0], planar_2hw[1]]
-        for position, data in enumerate(shard.read_chunks(ordinals, self._scratch)):
+        crop_hw2 = self._crop[: 2 * rows * columns].reshape(rows, columns, 2)
+        bottom, right = top + rows, left + columns
+        for position, data in enumerate(shard.read_chunks([first + index for index in picked], self._scratch)):
             try:
-                zstd.decompress(data, self._codes_2HW)
-            except (RuntimeError, ValueError) as error:
+                codes_2HW = self._decode(data)
+            except DamagedError as error:
                 raise DamagedError(f"{shard.path}: field {picked[position]} of segment {segment}: {error}") from error
+            cv2.merge([codes_2HW[0, top:bottom, left:right], codes_2HW[1, top:bottom, left:right]], dst=crop_hw2)
             # Converting, then scaling in place: one mixed-type multiplication would go through NumPy's cast buffer.
-            np.copyto(planar_2hw, crop_2hw)
-            np.multiply(planar_2hw, self._scale, out=planar_2hw)
-            cv2.merge(components, dst=out[position])
+            pixels_hw2 = out[position]
+            np.copyto(pixels_hw2, crop_hw2)
+            np.multiply(pixels_hw2, self._scale, out=pixels_hw2)
         return out
 
     def radius_max(
@@ -116,9 +116,9 @@ class FlowReader:
     ) -> npt.NDArray[np.float32]:
         """Largest |(u, v)| in px of each of the fields over their whole valid area, (n,): the scale of METHOD 1.4.1."""
         picked = self._check_indices(segment, indices)
-        path = self._folder / "radius_max" / f"c.{segment // ROWS_PER_SHARD}.0"
-        data = self._radii.get(path).read_chunks([segment % ROWS_PER_SHARD], self._scratch)[0]
-        row = np.frombuffer(without_crc32c(data, where=f"{path}, segment {segment}"), "<f4")
+        shard = self._radii.get(segment // ROWS_PER_SHARD)
+        data = shard.read_chunks([segment % ROWS_PER_SHARD], self._scratch)[0]
+        row = np.frombuffer(without_crc32c(data, where=f"{shard.path}, segment {segment}"), "<f4")
         return row[picked].astype(np.float32)
 
     def _check_segment(self, segment: int) -> None:

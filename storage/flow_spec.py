@@ -9,16 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.errors import DamagedError, StorageError
+from storage.flow_codec import LEVEL
 from storage.shards import crc32c
 from storage.zarr_files import (
     BYTES,
     BYTES_8BIT,
-    ZSTD,
     JsonObject,
     array_metadata,
     group_attributes,
     json_bytes,
     sharding,
+    zstd_codec,
 )
 
 ARRAY = "flow"
@@ -118,7 +119,7 @@ def flow_metadata(spec: FlowSpec) -> JsonObject:
         chunk_shape=[spec.segments_per_shard, spec.max_fields, *spec.block_shape],
         dtype=codes.dtype,
         fill=codes.fill,
-        codecs=[sharding(inner, [to_bytes, ZSTD])],
+        codecs=[sharding(inner, [to_bytes, zstd_codec(LEVEL)])],
         dimensions=["segment", "field", "component", "row", "column"],
         attributes={"unit": "px of the stored grid", "scale": 1 / codes.steps_per_px, "components": ["u", "v"]},
     )

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numcodecs import zstd
 
 from storage.atomic import write_atomic
 from storage.blocks import PREFIX_NBYTES, block_nbytes, pack_arrays, unpack_arrays
 from storage.commits import WrittenShard
 from storage.errors import DamagedError, StorageError
+from storage.flow_codec import FieldEncoder
 from storage.flow_spec import ARRAY, FlowSpec, flow_metadata, group_metadata, quantise, read_spec, shard_key
 from storage.shards import ShardFile, pack_shard
 from storage.zarr_files import write_group_metadata, write_json, write_rows, write_vector
@@ -51,6 +51,7 @@ class FlowShardWriter:
         self._added = 0
         self._chunks: list[bytes | None] = [None] * spec.num_chunks
         self._block_2HW = np.empty(spec.block_shape, spec.codes.numpy_dtype)
+        self._encode = FieldEncoder(self._block_2HW.nbytes)
         self._block_size: tuple[int, int] | None = None
         count = spec.segments_per_shard
         self._sizes = {name: np.zeros(count, np.int32) for name in ("num_fields", "height", "width")}
@@ -95,7 +96,7 @@ class FlowShardWriter:
             clipped, error_sum_px, error_max_px = quantise(field_HW2, spec.codes, self._block_2HW)
         except StorageError as error:
             raise StorageError(f"segment {segment}, field {index}: {error}") from error
-        self._chunks[local * spec.max_fields + index] = zstd.compress(self._block_2HW, 1, True)
+        self._chunks[local * spec.max_fields + index] = self._encode(self._block_2HW)
         self._sizes["num_fields"][local] = index + 1
         self._sizes["height"][local] = height
         self._sizes["width"][local] = width

@@ -163,7 +163,7 @@ class FrameReader:
         self._folder = folder
         self.spec = read_frame_spec(folder)
         self.attributes = self.spec.attributes
-        self._shards = ShardCache(self.spec.num_chunks)
+        self._shards = ShardCache(self.spec.num_chunks, lambda shard: folder / frame_shard_key(shard))
         self._scratch = Scratch()
 
     def __getstate__(self) -> Path:
@@ -234,7 +234,7 @@ class FrameReader:
     def _shard(self, segment: int) -> ShardFile:
         if not 0 <= segment < self.spec.segments:
             raise StorageError(f"segment {segment} does not exist: the store has {self.spec.segments}")
-        return self._shards.get(self._folder / frame_shard_key(segment // self.spec.segments_per_shard))
+        return self._shards.get(segment // self.spec.segments_per_shard)
 
     def _read(self, segment: int, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> list[memoryview]:
         """JPEG bytes of the frames, checksums checked; valid until the next read."""

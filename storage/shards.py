@@ -15,7 +15,7 @@ import operator
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -187,25 +187,27 @@ class ShardCache:
     After a fork the child starts with an empty cache of its own; a pickled reader does, too.
     """
 
-    def __init__(self, num_chunks: int) -> None:
+    def __init__(self, num_chunks: int, path_of: Callable[[int], Path]) -> None:
+        """Shards of `num_chunks` chunks; `path_of` tells the file of a shard's number."""
         self._num_chunks = num_chunks
+        self._path_of = path_of
         self._capacity = max(4, min(MAX_OPEN_SHARDS, MAX_INDEX_BYTES // index_nbytes(num_chunks)))
-        self._open: OrderedDict[Path, ShardFile] = OrderedDict()
+        self._open: OrderedDict[int, ShardFile] = OrderedDict()
         self._process = os.getpid()
 
-    def get(self, path: Path) -> ShardFile:
-        """The open shard at `path`; DamagedError as ShardFile raises it."""
+    def get(self, number: int) -> ShardFile:
+        """Shard `number`, open; DamagedError as ShardFile raises it."""
         if self._process != os.getpid():
             self.close()
             self._process = os.getpid()
-        shard = self._open.get(path)
+        shard = self._open.get(number)
         if shard is None:
-            shard = ShardFile(path, self._num_chunks)
-            self._open[path] = shard
+            shard = ShardFile(self._path_of(number), self._num_chunks)
+            self._open[number] = shard
             if len(self._open) > self._capacity:
                 self._open.popitem(last=False)[1].close()
         else:
-            self._open.move_to_end(path)
+            self._open.move_to_end(number)
         return shard
 
     def close(self) -> None:

@@ -17,7 +17,6 @@ JsonObject = dict[str, Any]
 BYTES: JsonObject = {"name": "bytes", "configuration": {"endian": "little"}}
 BYTES_8BIT: JsonObject = {"name": "bytes"}
 CRC32C: JsonObject = {"name": "crc32c"}
-ZSTD: JsonObject = {"name": "zstd", "configuration": {"level": 1, "checksum": True}}
 
 
 def array_metadata(
@@ -44,6 +43,11 @@ def array_metadata(
         "node_type": "array",
         "storage_transformers": [],
     }
+
+
+def zstd_codec(level: int) -> JsonObject:
+    """zstd with checksum. The level is for writers: readers need not know it."""
+    return {"name": "zstd", "configuration": {"level": level, "checksum": True}}
 
 
 def sharding(inner_shape: Sequence[int], codecs: Sequence[JsonObject]) -> JsonObject:
