@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from flows import service, settings, tools, workspace_commands
+from flows import service, settings, tools, verify, workspace_commands
 from flows.options import Overrides, PresetArgument, WorkspaceOption
 
 console = Console()
@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 workspace_commands.register(app)
+verify.register(app)
 tools.register(app)
 service.register(app)
 

@@ -1,9 +1,9 @@
-"""Commands that look into a workspace: ls, show, lineage, gc, verify."""
+"""Commands that look into a workspace and tidy it: ls, show, lineage, gc, rm. `flows.verify` has verify."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -11,13 +11,18 @@ from rich.table import Table
 
 from flows.options import WorkspaceOption
 
+if TYPE_CHECKING:
+    from storage.workspace import Workspace
+
 console = Console()
+_EXPERIMENTS = ("pretrain", "embed", "finetune", "probe", "retrieve", "report")
+"""What people cite, and what took longest to compute; the rest is what these are made of."""
 KeyArgument = Annotated[str, typer.Argument(help="Key of a result, or its first digits.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    for command in (ls, show, lineage, gc, verify):
+    for command in (ls, show, lineage, gc, rm):
         app.command()(command)
 
 
@@ -36,7 +41,8 @@ def ls(workspace: WorkspaceOption = Path("workspace")) -> None:
         )  # fmt: skip
     console.print(table if table.row_count else f"no finished results in {place.root}")
     for folder in place.unfinished():
-        console.print(f"unfinished: {folder.relative_to(place.root)}", style="yellow", highlight=False)
+        what = "damaged (`mscl verify` tells)" if place.is_damaged(folder) else "unfinished"
+        console.print(f"{what}: {folder.relative_to(place.root)}", style="yellow", highlight=False)
 
 
 def show(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) -> None:
@@ -67,36 +73,58 @@ def lineage(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) ->
 
 def gc(
     workspace: WorkspaceOption = Path("workspace"),
+    keep_latest: Annotated[
+        bool, typer.Option("--keep-latest", help="Keep no older experiments: just the latest result of each stage.")
+    ] = False,
     unfinished: Annotated[
-        bool, typer.Option(help="Also what was begun and not finished, and could be resumed.")
+        bool, typer.Option("--unfinished", help="Also what was begun and not finished, and could be resumed.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only say what would go.")] = False,
 ) -> None:
-    """Remove results that neither the latest of any stage nor its inputs need."""
+    """Remove results that no experiment needs.
+
+    Kept are every training and every score (stages pretrain, embed, finetune, probe, retrieve, report), the latest
+    result of each stage, work that can be resumed, and all that these were made of.
+    """
+    from storage.garbage import garbage
     from storage.workspace import Workspace
 
     place = Workspace(workspace)
-    folders = place.garbage(unfinished=unfinished)
-    for folder in folders:
-        console.print(folder.relative_to(place.root), highlight=False)
+    _remove(place, garbage(place, keep=() if keep_latest else _EXPERIMENTS, unfinished=unfinished), yes=yes)
+
+
+def rm(
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Keys of results, or their first digits.")],
+    workspace: WorkspaceOption = Path("workspace"),
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only say what would go.")] = False,
+) -> None:
+    """Remove results and everything that was made of them; `mscl gc` then finds what only they needed."""
+    from storage.garbage import dependents
+    from storage.workspace import Workspace
+
+    place = Workspace(workspace)
+    folders = [folder for key in keys for folder in dependents(place, place.locate(key))]
+    _remove(place, list(dict.fromkeys(folders)), yes=yes)
+
+
+def _remove(place: Workspace, folders: list[Path], *, yes: bool) -> None:
+    """Show what goes and its size; remove it if that is wanted."""
+    from storage.garbage import remove, size_of
+
     if not folders:
         console.print("nothing to remove")
-    elif yes:
-        console.print(f"freed {place.collect(folders) / 1e6:.1f} MB")
-    else:
-        console.print("nothing removed yet; add --yes to remove these")
-
-
-def verify(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) -> None:
-    """Check every file of a result against its record; name what is damaged. Exit code 1 if anything is."""
-    from storage.workspace import Workspace
-
-    place = Workspace(workspace)
-    result = place.by_key(key)
-    damage = place.damage(result)
-    for line in damage:
-        console.print(line, style="red", highlight=False)
-    if damage:
-        console.print("damaged; running the stage again repairs it", highlight=False)
-        raise typer.Exit(1)
-    console.print(f"{len(result.record.files)} files of {result.record.stage} {result.key} are whole")
+        return
+    table = Table("stage", "key", "made", "MB", box=None)
+    sizes = [size_of(folder) for folder in folders]
+    for folder, size in zip(folders, sizes, strict=True):
+        result = place.find(folder.parent.name, folder.name)
+        made = f"{result.record.created_at.astimezone():%Y-%m-%d %H:%M}" if result else "not finished"
+        table.add_row(folder.parent.name, folder.name, made, f"{size / 1e6:.1f}")
+    console.print(table)
+    if not yes:
+        console.print(f"{sum(sizes) / 1e6:.1f} MB in {len(folders)} results; nothing removed yet: add --yes to remove")
+        return
+    freed, stay = remove(place, folders)
+    console.print(f"removed {len(folders) - len(stay)} results, freed {freed / 1e6:.1f} MB")
+    for folder in stay:
+        console.print(f"in use, stays: {folder.relative_to(place.root)}", style="yellow", highlight=False)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from storage.errors import LockedError
-from storage.workspace import Workspace, inputs_of
+from storage.workspace import Workspace, made_with
 
 
 def garbage(workspace: Workspace, *, keep: Collection[str] = (), unfinished: bool = False) -> list[Path]:
@@ -57,7 +57,7 @@ def size_of(folder: Path) -> int:
 
 
 def _parents(workspace: Workspace, folder: Path) -> set[Path]:
-    return {workspace.folder(stage, key) for stage, key in inputs_of(folder).items()}
+    return {workspace.folder(stage, key) for stage, key in made_with(folder)[1].items()}
 
 
 def _is_claimed(workspace: Workspace, folder: Path) -> bool:

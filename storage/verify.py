@@ -45,8 +45,15 @@ class Damage:
     """Segments whose data cannot be trusted; empty where the data of none is concerned."""
     what: str
 
+    @property
+    def segments_text(self) -> str:
+        """Numbers of the segments, a row of them as first-last; "" for none."""
+        if len(self.segments) > 1 and self.segments == tuple(range(self.segments[0], self.segments[-1] + 1)):
+            return f"{self.segments[0]}-{self.segments[-1]}"
+        return ", ".join(map(str, self.segments))
+
     def __str__(self) -> str:
-        place = "" if self.shard is None else f" (shard {self.shard}, {_segments_text(self.segments)})"
+        place = "" if self.shard is None else f" (shard {self.shard}, segments {self.segments_text or 'none'})"
         return f"{self.file}{place}: {self.what}"
 
 
@@ -237,11 +244,3 @@ def _frame_chunks(path: Path, spec: FrameSpec, shard: int) -> Iterator[tuple[int
                     yield segment, f"{where}: {error}"
     finally:
         file.close()
-
-
-def _segments_text(segments: tuple[int, ...]) -> str:
-    if len(segments) == 1:
-        return f"segment {segments[0]}"
-    if segments and segments == tuple(range(segments[0], segments[-1] + 1)):
-        return f"segments {segments[0]}-{segments[-1]}"
-    return f"segments {', '.join(map(str, segments))}" if segments else "no segment"

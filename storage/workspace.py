@@ -139,7 +139,7 @@ class Workspace:
             yield folder
 
     def begin(self, stage: str, key: str, *, config: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
-        """Note what the result is made from, for as long as it is not finished; the caller has claimed it.
+        """Note what the result is made from, should its record be lost or never be written; the caller has claimed it.
 
         Returns:
             Whether it was finished once, and is damaged: then what its files say cannot be trusted unseen.
@@ -159,6 +159,13 @@ class Workspace:
     def is_damaged(self, folder: Path) -> bool:
         """Whether the result in `folder` was finished once and is no longer whole."""
         return (folder / _DAMAGED).exists() or ((folder / RECORD_NAME).exists() and _whole(folder) is None)
+
+    def known_damage(self, folder: Path) -> list[str]:
+        """What `mark_damaged` was told; empty where files are merely missing, or nothing is wrong."""
+        try:
+            return (folder / _DAMAGED).read_text().splitlines()
+        except FileNotFoundError:
+            return []
 
     def clear_damaged(self, folder: Path) -> None:
         """Take back `mark_damaged`: everything was checked, and is whole."""
@@ -191,8 +198,7 @@ class Workspace:
         )  # fmt: skip
         record = sealed(record)
         write_atomic(folder / RECORD_NAME, record.model_dump_json(indent=1).encode())
-        for name in (_DAMAGED, _BEGUN):
-            (folder / name).unlink(missing_ok=True)
+        (folder / _DAMAGED).unlink(missing_ok=True)
         return Result(folder, record)
 
     def touch(self, result: Result) -> None:
@@ -245,6 +251,16 @@ class Workspace:
             raise StorageError(f"workspace {self.root} cannot be written: {error.strerror}; choose another") from error
 
 
+def clear(folder: Path) -> None:
+    """Remove everything in the folder of a result that was begun; its record goes first."""
+    (folder / RECORD_NAME).unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def _whole(folder: Path) -> Result | None:
     """The finished result in `folder`, all its files there and none known to be damaged; or None."""
     record = read_record(folder)
@@ -253,13 +269,13 @@ def _whole(folder: Path) -> Result | None:
     return Result(folder, record)
 
 
-def inputs_of(folder: Path) -> dict[str, str]:
-    """What the result in `folder`, finished or begun, is made of; as far as that is known."""
+def made_with(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """(settings, inputs) of the result in `folder`, finished or begun; empty as far as that is not known."""
     record = read_record(folder)
     if record is not None:
-        return record.inputs
+        return record.config, record.inputs
     try:
-        inputs: dict[str, str] = json.loads((folder / _BEGUN).read_bytes())["inputs"]
-    except (OSError, ValueError, KeyError):
-        return {}
-    return inputs
+        begun = json.loads((folder / _BEGUN).read_bytes())
+        return dict(begun["config"]), dict(begun["inputs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}, {}

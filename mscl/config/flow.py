@@ -6,13 +6,14 @@ from pydantic import Field, model_validator
 
 from mscl.config.base import PositiveInt, Section
 
-FlowMethod = Literal["tvl1", "dis", "farneback", "raft_small", "raft_large"]
+FlowMethod = Literal["tvl1", "dis", "farneback", "raft_small", "raft_large", "denseflow"]
 
 
 class FlowConfig(Section):
     """Flow fields F_j = flow(frame[gap * j] -> frame[gap * j + span]) and the frames beside them."""
 
     method: FlowMethod = "tvl1"
+    """`denseflow` computes nothing: it reads the pictures that denseflow or a like tool has left in `pictures`."""
     preset: Literal["opencv", "accurate", "balanced", "fast"] = "balanced"
     """TV-L1 schedule; the other methods ignore it."""
     backend: str = "auto"
@@ -20,6 +21,11 @@ class FlowConfig(Section):
     raft_weights: str = ""
     """Local weights file of RAFT; empty: torchvision's own download."""
     raft_updates: PositiveInt = 20
+    pictures: str = ""
+    """Method denseflow: folder that holds <class>/<video>/flow_x_00001.jpg, flow_y_00001.jpg, ...; `span_frames` must
+    be the step they were computed with (denseflow's default is 1)."""
+    pictures_bound_px: float = Field(default=20.0, gt=0)
+    """Method denseflow: motion that grey 0 and 255 stand for, denseflow's `-b`."""
     gap_frames: PositiveInt = 2
     """Frames between the starts of two fields."""
     span_frames: PositiveInt = 8

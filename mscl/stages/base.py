@@ -14,8 +14,9 @@ from mscl.errors import ConfigError, UserError
 from mscl.progress import Progress, Silent
 from mscl.report.views import StageView
 from mscl.stages.pool import Spread, Tick, run_in_processes
+from storage.atomic import disk_errors
 from storage.record import result_key
-from storage.workspace import Result, Workspace
+from storage.workspace import Result, Workspace, clear
 
 Task = TypeVar("Task")
 Done = TypeVar("Done")
@@ -32,6 +33,8 @@ class StageRun:
     progress: Progress
     digests: dict[str, str] = field(default_factory=dict)
     """Relative path -> sha256 of output files whose digest the stage knows already."""
+    is_damaged: bool = False
+    """The result was finished once and is no longer whole: what lies in `folder` cannot be trusted unseen."""
     spread: Spread | None = None
     """Where shards are worked on; None: processes of this machine."""
 
@@ -58,6 +61,8 @@ class Stage:
     run: Callable[[StageRun], dict[str, Any]]
     """Computes, writes into `folder`, returns metrics."""
     summary: str
+    mends: bool = False
+    """Finds what of a damaged result can stay and makes just the rest again; other stages begin with nothing."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ def execute(
 
     Raises:
         UserError: an input is missing.
+        StorageError: the disk is full, or refuses for another reason; what is stored already is kept.
         ConfigError: `runtime.task_runner` names a cluster, and nobody gave a way to it.
     """
     progress = progress or Silent()
@@ -113,13 +119,17 @@ def execute(
         if done is not None:
             workspace.discard(stage.name, key)
             folder.mkdir(parents=True)
-        run = StageRun(folder, config, used, progress, spread=spread)
-        metrics = stage.run(run)
-        seconds = time.monotonic() - started
-        result = workspace.commit(
-            stage.name, key, version=stage.version, config=settings, inputs=keys, metrics=metrics,
-            timings={"seconds": round(seconds, 3)}, digests=run.digests,
-        )  # fmt: skip
+        elif workspace.known_damage(folder) and not stage.mends:
+            clear(folder)
+        with disk_errors(folder):
+            was_finished = workspace.begin(stage.name, key, config=settings, inputs=keys)
+            run = StageRun(folder, config, used, progress, is_damaged=was_finished, spread=spread)
+            metrics = stage.run(run)
+            seconds = time.monotonic() - started
+            result = workspace.commit(
+                stage.name, key, version=stage.version, config=settings, inputs=keys, metrics=metrics,
+                timings={"seconds": round(seconds, 3)}, digests=run.digests,
+            )  # fmt: skip
     return Outcome(result, reused=False, seconds=seconds)
 
 

@@ -88,7 +88,7 @@ def test_verify_names_the_one_segment_that_is_hit(result: Path) -> None:
     path.write_bytes(content)
     (damage,) = verify_extract(result)
     assert (damage.file, damage.shard, damage.segments) == ("flow.zarr/flow/c.0.0.0.0.0", 0, (2,))
-    assert "segment 2" in str(damage)
+    assert "segments 2" in str(damage) and "of segment 2" in str(damage)
     assert repaired(result, [damage])
 
 
