@@ -34,7 +34,7 @@ class DataConfig(Section):
     format: AnnotationFormat = "auto"
     """Form of the annotations; `auto` recognises them by their file names, else class folders."""
     split: int = Field(default=1, ge=1, le=3)
-    """Official split of UCF101 and HMDB51."""
+    """Official split of UCF101 and HMDB51: for pre-training, and for scores that are not told others."""
     classes: tuple[str, ...] = ()
     """Keep these classes only; empty: all."""
     test_pattern: str = ""

@@ -1,11 +1,17 @@
 """What is measured on a pre-trained encoder (METHOD 1.8)."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from mscl.config.base import Fraction, PositiveInt, Section
 from mscl.config.pretrain import OptimConfig
+
+
+def _different(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"{', '.join(map(str, numbers))} names one number twice; a mean would count it twice")
+    return numbers
 
 
 class EmbedConfig(Section):
@@ -15,32 +21,63 @@ class EmbedConfig(Section):
     """Clips per video, evenly spaced."""
     crop_px: PositiveInt = 112
     """Centre crop; smaller videos are enlarged to it."""
+    crops: Literal[1, 3] = 1
+    """Crops of each clip: the centre, or three along the longer side. Features are averaged over clips and crops."""
     batch_size: PositiveInt = 32
     controls: bool = True
     """Also embed with the untrained encoder, and frozen-frame clips with both: the controls that a
     result needs."""
 
 
-class ProbeConfig(Section):
-    """Linear classifier on frozen features."""
+Splits = Annotated[tuple[Annotated[int, Field(ge=1, le=3)], ...], AfterValidator(_different)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], AfterValidator(_different)]
 
+
+class ProbeConfig(Section):
+    """Classifier on frozen features, one feature a video."""
+
+    protocol: str = ""
+    """Name of the protocol whose settings these are; the report says where they depart from it."""
+    head: Literal["linear", "knn"] = "linear"
+    """`linear`: logistic regression. `knn`: vote of the nearest train videos."""
     l2: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0)
     """Candidates of the regularisation strength 1/C, chosen by cross-validation on the train split."""
     folds: int = Field(default=3, ge=2)
+    k: PositiveInt = 20
+    """`knn`: neighbours that vote, with weight exp(cosine / temperature) (Wu et al., CVPR 2018)."""
+    temperature: float = Field(default=0.07, gt=0)
+    """`knn` only."""
+    splits: Splits = ()
+    """Official splits to average over; empty: `data.split` alone. A dataset with one split is scored on that."""
     seed: int = Field(default=0, ge=0)
+    seeds: Seeds = ()
+    """Several: each deals the folds of the cross-validation anew, and the scores are averaged. Empty: `seed` alone."""
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """Seeds to run; one for `knn`, where nothing is random."""
+        return (self.seeds or (self.seed,))[: None if self.head == "linear" else 1]
 
 
 class RetrieveConfig(Section):
     """Nearest neighbours by cosine: query = test split, gallery = train split."""
 
+    protocol: str = ""
+    """Name of the protocol whose settings these are; the report says where they depart from it."""
     ks: tuple[PositiveInt, ...] = (1, 5, 10, 20, 50)
     neighbours: PositiveInt = 10
     """Neighbours kept per query, for the pictures."""
+    index: Literal["exact", "faiss"] = "exact"
+    """`faiss` (extra of that name): approximate above 100,000 gallery items, for galleries over a million."""
+    splits: Splits = ()
+    """Official splits to average over; empty: `data.split` alone. A dataset with one split is scored on that."""
 
 
 class FinetuneConfig(Section):
     """Supervised training of encoder and classifier; the defaults are the SSv2 setting of METHOD 1.8."""
 
+    protocol: str = ""
+    """Name of the protocol whose settings these are; the report says where they depart from it."""
     enabled: bool = True
     """Off: the stage is skipped and its record says so."""
     initial: Literal["pretrained", "random"] = "pretrained"
@@ -60,10 +97,25 @@ class FinetuneConfig(Section):
     """Epochs after which the learning rate falls to a tenth."""
     epochs: PositiveInt = 22
     batch_size: PositiveInt = 32
+    lr_batch_size: int = Field(default=0, ge=0)
+    """Batch that `optim.lr` is meant for: another batch takes it in proportion. 0: the rate is taken as it is."""
     test_crop_px: PositiveInt = 128
+    """Crop in the test, and the short side that videos are resized to for it."""
     test_clips: PositiveInt = 1
-    """Clips per test video whose probabilities are averaged."""
+    """Clips per test video."""
+    test_crops: Literal[1, 3] = 1
+    """Crops of each of them: the centre, or three along the longer side. A video's probabilities are the mean over
+    its clips, crops and segments."""
+    splits: Splits = ()
+    """Official splits to average over; empty: `data.split` alone. A dataset with one split is scored on that."""
     seed: int = Field(default=0, ge=0)
+    seeds: Seeds = ()
+    """Several: one training each, and the scores are averaged. Empty: `seed` alone."""
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """Seeds to run."""
+        return self.seeds or (self.seed,)
 
     @model_validator(mode="after")
     def _milestones_inside(self) -> "FinetuneConfig":

@@ -43,7 +43,8 @@ def preset_names() -> list[str]:
 def load_config(preset_or_file: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """Configuration from a preset's name or a YAML file, changed by `section.name=value` overrides.
 
-    A file may begin with `base: PRESET` and then says only what differs from it.
+    A file may begin with `base: PRESET` and then says only what differs from it. Several joined by `+` are laid over
+    one another, the last on top: `ucf101+linear` is the preset with a protocol of evaluation.
 
     Raises:
         ConfigError: unknown preset, unreadable file, unknown name or unfit value.
@@ -72,6 +73,11 @@ def merge_section(base: Section, changes: BaseModel | None) -> dict[str, Any]:
 
 
 def _load_tree(preset_or_file: str) -> dict[str, Any]:
+    if "+" in preset_or_file and not Path(preset_or_file).is_file():
+        layers: dict[str, Any] = {}
+        for layer in preset_or_file.split("+"):
+            _merge(layers, _load_tree(layer))
+        return layers
     if preset_or_file in preset_names():
         text = (files("mscl.config") / "presets" / f"{preset_or_file}.yaml").read_text()
     elif preset_or_file.endswith((".yaml", ".yml")):
@@ -136,6 +142,8 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     # `data.classes=Punch,PushUps` reads better than a YAML list, and shells do not eat it.
     if isinstance(value, str) and "tuple" in str(annotation):
         value = [yaml.safe_load(item) for item in value.split(",") if item]
+    elif isinstance(value, int | float) and "tuple" in str(annotation):
+        value = [value]
     node[last] = value
 
 

@@ -65,6 +65,9 @@ class OptimConfig(Section):
 class PretrainConfig(Section):
     """MSCL and its baselines; the defaults are the paper's R18 on Kinetics-400."""
 
+    encoder: str = ""
+    """Take this encoder instead of training one: a checkpoint or export of this program, torchvision's `r3d_18` weights
+    (a .pth file), or `random`. Empty: train."""
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mscl.data.dataset import segment_name
-from mscl.data.geometry import centre_crop_into, random_box, resize_into
+from mscl.data.geometry import crops_into, random_box, resize_into
 from mscl.data.sampling import IntArray, clip_indices, even_starts, part_indices, sample_rng
 from mscl.errors import DataError
 from storage.errors import StorageError
@@ -126,6 +126,7 @@ class EvalClips(_LabelledFrames):
         short_side_px: int | None = None,
         sampling: Sampling = "clip",
         frozen: bool = False,
+        crops: int = 1,
         names: Sequence[Any] | None = None,
     ) -> None:
         """`rows` of the usable manifest, with their labels; `names` is indexed by row.
@@ -135,12 +136,14 @@ class EvalClips(_LabelledFrames):
         `frozen`: the middle frame of the video repeated in every clip, the control that has no motion. One frame of
         the video, not one of each clip: two clips of a moving thing tell its direction without any motion inside.
 
+        `crops`: 1, the centre, or 3 along the longer side; the views of a video are its clips times these.
+
         Raises:
             DataError: nothing to read, or as many labels as rows are not given.
         """
-        super().__init__(
-            frame_store, rows=rows, labels=labels, shape_KTHW3=(clips, length, crop_px, crop_px, 3), names=names
-        )
+        views = (clips * crops, length, crop_px, crop_px, 3)
+        super().__init__(frame_store, rows=rows, labels=labels, shape_KTHW3=views, names=names)
+        self._clips = clips
         self._stride = stride
         self._short_side_px = round(crop_px * 8 / 7) if short_side_px is None else short_side_px
         self._sampling = sampling
@@ -149,11 +152,14 @@ class EvalClips(_LabelledFrames):
     def _load_video(self, epoch: int, segment: int, out_KTHW3: NDArray[np.uint8]) -> None:
         indices_KT = self.indices(self._frames.num_frames(segment))
         images = self._read(segment, indices_KT)
-        centre_crop_into(images, out_KTHW3.reshape(-1, *out_KTHW3.shape[2:]), short_side_px=self._short_side_px)
+        length = indices_KT.shape[1]
+        for clip, out_VTHW3 in enumerate(out_KTHW3.reshape(self._clips, -1, *out_KTHW3.shape[1:])):
+            of_clip = images[clip * length : (clip + 1) * length]
+            crops_into(of_clip, out_VTHW3, short_side_px=self._short_side_px)
 
     def indices(self, num_frames: int) -> IntArray:
-        """(K, T) frames that are shown of a video of `num_frames`."""
-        clips, length = self._shape_KTHW3[:2]
+        """(clips, T) frames that are shown of a video of `num_frames`."""
+        clips, length = self._clips, self._shape_KTHW3[1]
         if self._sampling == "segments":
             rows = [
                 part_indices(num_frames, parts=length, offsets=np.array((clip + 0.5) / clips)) for clip in range(clips)

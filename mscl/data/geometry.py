@@ -101,11 +101,30 @@ def centre_crop_into(images: Sequence[NDArray[Any]], out: NDArray[Any], *, short
     Raises:
         DataError: the crop is larger than the short side.
     """
-    for image, target in zip(images, out, strict=True):
+    crops_into(images, out[None], short_side_px=short_side_px)
+
+
+def crops_into(images: Sequence[NDArray[Any]], out: NDArray[Any], *, short_side_px: int) -> None:
+    """`centre_crop_into` of V crops (V, T, H, H, C): the centre, or three from end to end of the longer side.
+
+    Raises:
+        DataError: the crop is larger than the short side.
+    """
+    for place, image in enumerate(images):
         height, width = image.shape[:2]
         factor = short_side_px / min(height, width)
         scaled = (max(round(height * factor), short_side_px), max(round(width * factor), short_side_px))
-        box = centre_box(*scaled, side=out.shape[1])
         if (height, width) != scaled:
             image = cv2.resize(image, (scaled[1], scaled[0]), interpolation=cv2.INTER_LINEAR)
-        target[...] = box.of(image)
+        for target, box in zip(out[:, place], _crops(*scaled, side=out.shape[2], count=len(out)), strict=True):
+            target[...] = box.of(image)
+
+
+def _crops(height: int, width: int, *, side: int, count: int) -> list[Box]:
+    """The centre square, or `count` squares from one end of the longer side to the other."""
+    centre = centre_box(height, width, side=side)
+    if count == 1:
+        return [centre]
+    ends = np.rint(np.linspace(0, max(height, width) - side, count)).astype(int).tolist()
+    along_width = width >= height
+    return [Box(centre.top, end, side, side) if along_width else Box(end, centre.left, side, side) for end in ends]

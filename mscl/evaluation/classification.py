@@ -29,6 +29,9 @@ class Classification:
     chance_uniform: float
     """Accuracy of guessing at random: 1 / classes."""
     num_test: int
+    right_N: npt.NDArray[np.bool_]
+    """Whether the most probable class of each item is its own."""
+    labels_N: npt.NDArray[np.int64]
 
     def as_metrics(self) -> dict[str, Any]:
         """Plain values for a record; the confusion matrix is left to its file."""
@@ -66,18 +69,22 @@ def classification(
     confusion = multiclass_confusion_matrix(predicted, labels, num_classes=classes).numpy().astype(np.int64)
     right = (predicted == labels).numpy()
     counts = np.bincount(labels_N, minlength=classes)
+    # torchmetrics' own mean would count a class that the test lacks as 0 as soon as one item is taken for it.
+    of_class = multiclass_accuracy(predicted, labels, num_classes=classes, average="none").numpy()
     return Classification(
         top1=accuracy(1),
         top1_interval=bootstrap_mean(right, seed=seed),
         top5=accuracy(5) if classes > 5 else None,
-        mean_class=_mean_class(right, labels_N),
+        mean_class=float(of_class[counts > 0].mean()),
         mean_class_interval=bootstrap_statistic(
-            lambda drawn: _mean_class(right[drawn], labels_N[drawn]), num, seed=seed, resamples=1000
+            lambda drawn: mean_class_accuracy(right[drawn], labels_N[drawn]), num, seed=seed, resamples=1000
         ),
         confusion_CC=confusion,
         chance_largest=float(counts.max() / num),
         chance_uniform=1 / classes,
         num_test=num,
+        right_N=right,
+        labels_N=np.asarray(labels_N, dtype=np.int64),
     )
 
 
@@ -90,7 +97,8 @@ def classification_report(
     }  # fmt: skip
 
 
-def _mean_class(right_N: npt.NDArray[np.bool_], labels_N: npt.NDArray[np.int64]) -> float:
+def mean_class_accuracy(right_N: npt.NDArray[np.generic], labels_N: npt.NDArray[np.int64]) -> float:
+    """Mean of the accuracies of the classes that are in `labels_N`; `right_N` in 0..1."""
     total = np.bincount(labels_N)
     hits = np.bincount(labels_N, weights=right_N)
     return float((hits[total > 0] / total[total > 0]).mean())

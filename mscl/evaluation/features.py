@@ -70,10 +70,11 @@ def embed_variants(
                 continue
             started = time.monotonic()
             clips = evaluation_clips(
-                frame_store, manifest, clip=clip, clips=config.clips, crop_px=config.crop_px, frozen=frozen
-            )
+                frame_store, manifest, clip=clip, clips=config.clips, crop_px=config.crop_px, frozen=frozen,
+                crops=config.crops,
+            )  # fmt: skip
             progress.start(f"Embedding: {variant.replace('_', ', ')}", len(manifest), "video")
-            videos = max(1, config.batch_size // config.clips)
+            videos = max(1, config.batch_size // (config.clips * config.crops))
             features_ND = embed(encoder, clips, videos_per_batch=videos, runtime=runtime, progress=progress)
             progress.done()
             write_features(
@@ -89,9 +90,16 @@ def embed_variants(
 
 
 def evaluation_clips(
-    frame_store: Path, manifest: "Manifest", *, clip: ClipConfig, clips: int, crop_px: int, frozen: bool
+    frame_store: Path,
+    manifest: "Manifest",
+    *,
+    clip: ClipConfig,
+    clips: int,
+    crop_px: int,
+    frozen: bool,
+    crops: int = 1,
 ) -> "EvalClips":
-    """Evenly spaced centre-crop clips of every row of the manifest."""
+    """Evenly spaced clips of every row of the manifest: centre crops, or three along the longer side."""
     from mscl.data.clips import EvalClips
 
     return EvalClips(
@@ -103,6 +111,7 @@ def evaluation_clips(
         stride=clip.stride,
         crop_px=crop_px,
         frozen=frozen,
+        crops=crops,
         names=[str(name) for name in manifest.column("segment_id")],
     )
 

@@ -1,4 +1,4 @@
-"""Linear probe: logistic regression on frozen, standardised features."""
+"""Classifiers on frozen features: logistic regression on standardised ones, or a vote of the nearest."""
 
 import warnings
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from mscl.config import ProbeConfig
 from mscl.errors import DataError
 from mscl.evaluation.classification import Classification, classification
+from mscl.evaluation.search import nearest
 
 _MAX_ITERATIONS = 2000
 
@@ -19,19 +20,45 @@ class Probe:
     """Scores of the classifier, and how it was chosen."""
 
     scores: Classification
-    l2: float
-    """Regularisation strength 1/C that cross-validation on the train split chose."""
-    folds: int
-    """Folds used; 0 where the classes were too small for any."""
-    train_accuracy: float
-    warnings: tuple[str, ...]
+    details: dict[str, Any]
+    """Of `linear`: `l2`, the regularisation strength 1/C that cross-validation on the train split chose, `folds` used
+    (0 where the classes were too small for any), `train_accuracy`. Of `knn`: `k`."""
+    warnings: tuple[str, ...] = ()
     """What the solver and the cross-validation complained about; empty when all is well."""
 
-    def as_metrics(self) -> dict[str, Any]:
-        """Plain values for a record."""
-        return self.scores.as_metrics() | {
-            "l2": self.l2, "folds": self.folds, "train_accuracy": self.train_accuracy, "warnings": list(self.warnings),
-        }  # fmt: skip
+
+def knn_probe(
+    train_ND: npt.NDArray[np.float32],
+    train_labels: npt.NDArray[np.int64],
+    test_ND: npt.NDArray[np.float32],
+    test_labels: npt.NDArray[np.int64],
+    *,
+    num_classes: int,
+    config: ProbeConfig,
+) -> Probe:
+    """Vote of the `k` train items nearest by cosine, each with weight exp(cosine / temperature) (Wu et al., CVPR 2018).
+
+    Features are L2-normalised and otherwise as they are; nothing is learnt or chosen.
+
+    Raises:
+        DataError: as `linear_probe`.
+    """
+    _check(train_ND, train_labels, test_ND)
+    k = min(config.k, len(train_ND))
+    similarity_QK, index_QK = nearest(_unit(test_ND), _unit(train_ND), k)
+    # Relative to the nearest: exp(1 / temperature) alone may leave float32.
+    weight_QK = np.exp((similarity_QK - similarity_QK[:, :1]).astype(np.float64) / config.temperature)
+    votes_QC = np.zeros((len(test_ND), num_classes))
+    np.add.at(votes_QC, (np.arange(len(test_ND))[:, None], train_labels[index_QK]), weight_QK)
+    probabilities = (votes_QC / votes_QC.sum(axis=1, keepdims=True)).astype(np.float32)
+    notes = () if k == config.k else (f"{k} neighbours vote instead of {config.k}: that many train videos there are",)
+    return Probe(classification(probabilities, test_labels, seed=config.seed), {"k": k}, notes)
+
+
+def _unit(features_ND: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    length = np.linalg.norm(features_ND, axis=1, keepdims=True)
+    unit: npt.NDArray[np.float32] = features_ND / np.maximum(length, np.finfo(np.float32).tiny)
+    return unit
 
 
 def linear_probe(
@@ -84,11 +111,9 @@ def linear_probe(
     # A class that the train split lacks has no column in the model: its probability is 0.
     probabilities[:, model.classes_] = model.predict_proba(test_ND)
     return Probe(
-        scores=classification(probabilities, test_labels, seed=config.seed),
-        l2=float(l2),
-        folds=folds,
-        train_accuracy=float(model.score(train_ND, train_labels)),
-        warnings=tuple(notes),
+        classification(probabilities, test_labels, seed=config.seed),
+        {"l2": float(l2), "folds": folds, "train_accuracy": float(model.score(train_ND, train_labels))},
+        tuple(notes),
     )
 
 
@@ -97,10 +122,10 @@ def _check(
 ) -> None:
     for name, features in (("train", train_ND), ("test", test_ND)):
         if len(features) == 0:
-            raise DataError(f"linear probe: the {name} split is empty; check the split of the dataset")
+            raise DataError(f"probe: the {name} split is empty; check the split of the dataset")
         if not np.isfinite(features).all():
-            raise DataError(f"linear probe: features of the {name} split are not finite; the encoder diverged")
+            raise DataError(f"probe: features of the {name} split are not finite; the encoder diverged")
     if (train_labels < 0).any():
-        raise DataError(f"linear probe: {int((train_labels < 0).sum())} train items have no label")
+        raise DataError(f"probe: {int((train_labels < 0).sum())} train items have no label")
     if len(np.unique(train_labels)) < 2:
-        raise DataError("linear probe: the train split has one class; a classifier needs at least two")
+        raise DataError("probe: the train split has one class; a classifier needs at least two")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mscl.config.model import ModelConfig
 from mscl.errors import CheckpointError
 from mscl.models.encoders import VideoEncoder, untrained_encoder
+from mscl.models.torchvision_files import is_torchvision, load_torchvision
 
 ENCODER_PREFIX = "query_rgb.encoder."
 """Where a training checkpoint's model state keeps the encoder that evaluation reads."""
@@ -22,10 +23,19 @@ def load_rgb_encoder(path: Path | str) -> VideoEncoder:
     """RGB query encoder of a training checkpoint or of an export (`.safetensors`), on CPU, in eval mode.
 
     Takes checkpoints of the released code, too: R18, names below `recognizer.encoder_q.`; what else they hold is
-    left out.
+    left out. And torchvision's weights of `r3d_18`, whose classifier is left out.
 
     Raises:
         CheckpointError: the file is missing, unreadable, or holds no such encoder.
+    """
+    return read_encoder(path)[0]
+
+
+def read_encoder(path: Path | str) -> tuple[VideoEncoder, ModelConfig]:
+    """`load_rgb_encoder`, with the configuration that the file's encoder was built from.
+
+    Raises:
+        CheckpointError: as there.
     """
     path = Path(path)
     if path.suffix == ".safetensors":
@@ -34,6 +44,8 @@ def load_rgb_encoder(path: Path | str) -> VideoEncoder:
     released = state.get("state_dict", state)
     if any(name.startswith(RELEASED_PREFIX) for name in released):
         return _load_released(released, path)
+    if "model_config" not in state and is_torchvision(state):
+        return load_torchvision(state, path), ModelConfig()
     try:
         model: dict[str, Tensor] = state["model"]
         config = ModelConfig.model_validate_json(state["model_config"])
@@ -91,17 +103,20 @@ def export_encoder(checkpoint: Path, folder: Path, *, card: dict[str, Any]) -> P
     Returns:
         Path of the safetensors file; load it with `load_rgb_encoder`.
     """
+    encoder, config = read_encoder(checkpoint)
+    return write_encoder(encoder, config, folder, card={"steps": read_checkpoint(checkpoint)["step"], **card})
+
+
+def write_encoder(encoder: VideoEncoder, config: ModelConfig, folder: Path, *, card: dict[str, Any]) -> Path:
+    """`export_encoder` of an encoder that is in memory, built from `config`."""
     from safetensors.torch import save
 
     from storage.atomic import write_atomic
 
-    encoder = load_rgb_encoder(checkpoint)
-    state = read_checkpoint(checkpoint)
     whole = {
-        "model_config": json.loads(state["model_config"]),
+        "model_config": config.model_dump(mode="json"),
         "feature_dim": encoder.feature_dim,
         "input": "float (B, 3, T, H, W), RGB 0..1, ImageNet mean and standard deviation",
-        "steps": state["step"],
         **card,
     }
     tensors = {name: t.contiguous() for name, t in encoder.state_dict().items()}
@@ -112,7 +127,7 @@ def export_encoder(checkpoint: Path, folder: Path, *, card: dict[str, Any]) -> P
     return folder / "encoder.safetensors"
 
 
-def _load_released(state: dict[str, Tensor], path: Path) -> VideoEncoder:
+def _load_released(state: dict[str, Tensor], path: Path) -> tuple[VideoEncoder, ModelConfig]:
     weights = _below(RELEASED_PREFIX, state)
     wanted = untrained_encoder(ModelConfig(), seed=0).state_dict().keys()
     weights = {name: t for name, t in weights.items() if name in wanted}
@@ -125,7 +140,7 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _load_export(path: Path) -> VideoEncoder:
+def _load_export(path: Path) -> tuple[VideoEncoder, ModelConfig]:
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
@@ -139,7 +154,7 @@ def _load_export(path: Path) -> VideoEncoder:
     return _encoder(config, weights, path)
 
 
-def _encoder(config: ModelConfig, weights: dict[str, Tensor], path: Path) -> VideoEncoder:
+def _encoder(config: ModelConfig, weights: dict[str, Tensor], path: Path) -> tuple[VideoEncoder, ModelConfig]:
     encoder = untrained_encoder(config, seed=0)
     load_matching(encoder, weights, source=str(path))
-    return encoder
+    return encoder, config

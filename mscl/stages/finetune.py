@@ -6,44 +6,48 @@ from typing import Any
 
 from mscl.config import ExperimentConfig
 from mscl.stages.base import Stage, StageRun
+from mscl.stages.scored import Scored, split_settings
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
     if not config.finetune.enabled:
         return {"finetune": {"enabled": False}}
-    return {"finetune": config.finetune.model_dump(mode="json")}
+    settings = {"finetune": config.finetune.model_dump(mode="json")}
+    return settings | split_settings(config, config.finetune.splits)
 
 
 def _run(run: StageRun) -> dict[str, Any]:
     from mscl.config import PretrainConfig
     from mscl.evaluation.finetune import FinetuneJob, run_finetuning
-    from mscl.evaluation.labels import evaluable
-    from storage.manifest import read_manifest
+    from storage.splits import write_split
 
-    if not run.config.finetune.enabled:
+    config = run.config.finetune
+    if not config.enabled:
         return {"skipped": "finetune.enabled is false"}
-    manifest_path = run.input("ingest") / "manifest.parquet"
-    if reason := evaluable(read_manifest(manifest_path).ok()):
-        run.progress.say(f"finetune skipped: {reason}")
-        return {"skipped": reason}
+    scored = Scored.of(run, config.splits)
+    if scored.reason:
+        return scored.skipped(run, "finetune")
     pretrained = run.inputs["pretrain"]
     trained_with = PretrainConfig.model_validate(pretrained.record.config["pretrain"])
-    start = run.config.finetune.initial == "pretrained"
+    start = config.initial == "pretrained"
+    notes = scored.told(run, pretrained=start)
+    ingest = run.input("ingest")
+    manifests = {split: write_split(ingest, split, run.folder / f".split{split}.parquet") for split in scored.manifests}
     job = FinetuneJob(
         extract_folder=str(run.input("extract")),
-        manifest_path=str(manifest_path),
+        manifest_path=str(next(iter(manifests.values()))),
         checkpoint=str(pretrained.folder / pretrained.record.metrics["checkpoint"]) if start else "",
         output_folder=str(run.folder),
-        finetune=run.config.finetune,
+        finetune=config,
         model=trained_with.model,
         runtime=run.config.runtime,
     )
-    return run_finetuning(job, progress=run.progress)
+    return run_finetuning(job, manifests=manifests, notes=notes, progress=run.progress)
 
 
 FINETUNE = Stage(
     name="finetune",
-    version=1,
+    version=2,
     needs=("ingest", "extract", "pretrain"),
     settings=_settings,
     run=_run,

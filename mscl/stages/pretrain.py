@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from mscl.config import ExperimentConfig
@@ -9,10 +10,20 @@ from mscl.stages.base import Stage, StageRun
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
-    return {
-        "pretrain": config.pretrain.model_dump(mode="json", exclude={"checkpoint_minutes", "keep_checkpoints"}),
+    if config.pretrain.encoder:
+        from mscl.models.given import RANDOM, identity_of
+
+        given = config.pretrain.encoder
+        name = given if given == RANDOM else Path(given).name
+        kept = config.pretrain.model_dump(mode="json", include={"model", *({"seed"} if given == RANDOM else ())})
+        return {"pretrain": {"encoder": name, **kept}, "encoder_sha256": identity_of(given)}
+    # Results of before these settings came keep their names.
+    left_out = {"checkpoint_minutes", "keep_checkpoints", "encoder"}
+    settings = {
+        "pretrain": config.pretrain.model_dump(mode="json", exclude=left_out),
         "clip": config.clip.model_dump(mode="json"),
     }
+    return settings | ({"split": config.data.split} if config.data.split != 1 else {})
 
 
 def _run(run: StageRun) -> dict[str, Any]:
@@ -21,9 +32,13 @@ def _run(run: StageRun) -> dict[str, Any]:
     from mscl.training.pretrain import segments_to_train_on
     from storage.manifest import read_manifest
     from storage.screen_table import read_screen
+    from storage.splits import write_split
 
     config = run.config.pretrain
-    manifest_path, screen_path = run.input("ingest") / "manifest.parquet", run.input("screen") / "screen.parquet"
+    if config.encoder:
+        return _given(run)
+    manifest_path = write_split(run.input("ingest"), run.config.data.split, run.folder / ".manifest.parquet")
+    screen_path = run.input("screen") / "screen.parquet"
     segments, _ = segments_to_train_on(read_manifest(manifest_path).ok(), read_screen(screen_path))
     fitted = config.fitted_to(len(segments))
     if fitted != config:
@@ -47,6 +62,20 @@ def _run(run: StageRun) -> dict[str, Any]:
         "batch_size": fitted.batch_size,
         "checkpoint": result.checkpoint.relative_to(run.folder).as_posix(),
     }
+
+
+def _given(run: StageRun) -> dict[str, Any]:
+    """No training: the encoder that the user gives, in the form in which one is exported."""
+    from mscl.models.files import write_encoder
+    from mscl.models.given import given_encoder
+
+    config = run.config.pretrain
+    encoder = given_encoder(config.encoder, model=config.model, seed=config.seed)
+    settings = _settings(run.config)
+    card = {"given": settings["pretrain"]["encoder"], "sha256": settings["encoder_sha256"]}
+    path = write_encoder(encoder, config.model, run.folder, card=card)
+    run.progress.say(f"encoder taken from {config.encoder}: nothing is trained")
+    return {"given": settings["pretrain"]["encoder"], "checkpoint": path.name}
 
 
 PRETRAIN = Stage(

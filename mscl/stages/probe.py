@@ -1,4 +1,4 @@
-"""Stage probe: features -> accuracy of a linear classifier on them."""
+"""Stage probe: features -> accuracy of a classifier on them."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from typing import Any
 
 from mscl.config import ExperimentConfig
 from mscl.stages.base import Stage, StageRun
+from mscl.stages.scored import Scored, split_settings
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
-    return {"probe": config.probe.model_dump(mode="json")}
+    return {"probe": config.probe.model_dump(mode="json"), **split_settings(config, config.probe.splits)}
 
 
 def _run(run: StageRun) -> dict[str, Any]:
-    from mscl.evaluation.labels import evaluable
     from mscl.evaluation.variants import probe_variants
-    from storage.manifest import read_manifest
 
-    manifest = read_manifest(run.input("ingest") / "manifest.parquet").ok()
-    if reason := evaluable(manifest):
-        run.progress.say(f"probe skipped: {reason}")
-        return {"skipped": reason}
-    return probe_variants(run.input("embed"), run.folder, classes=manifest.classes, config=run.config.probe)
+    config = run.config.probe
+    scored = Scored.of(run, config.splits)
+    if scored.reason:
+        return scored.skipped(run, "probe")
+    notes = scored.told(run)
+    return probe_variants(run.input("embed"), run.folder, manifests=scored.manifests, config=config, notes=notes)
 
 
 PROBE = Stage(
     name="probe",
-    version=1,
-    needs=("ingest", "embed"),
+    version=2,
+    needs=("ingest", "pretrain", "embed"),
     settings=_settings,
     run=_run,
-    summary="Linear classifier on frozen features, with its controls and chance.",
+    summary="Classifier on frozen features, with its controls and chance.",
 )

@@ -6,28 +6,28 @@ from typing import Any
 
 from mscl.config import ExperimentConfig
 from mscl.stages.base import Stage, StageRun
+from mscl.stages.scored import Scored, split_settings
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
-    return {"retrieve": config.retrieve.model_dump(mode="json")}
+    return {"retrieve": config.retrieve.model_dump(mode="json"), **split_settings(config, config.retrieve.splits)}
 
 
 def _run(run: StageRun) -> dict[str, Any]:
-    from mscl.evaluation.labels import evaluable
     from mscl.evaluation.variants import retrieve_variants
-    from storage.manifest import read_manifest
 
-    manifest = read_manifest(run.input("ingest") / "manifest.parquet").ok()
-    if reason := evaluable(manifest):
-        run.progress.say(f"retrieve skipped: {reason}")
-        return {"skipped": reason}
-    return retrieve_variants(run.input("embed"), run.folder, config=run.config.retrieve)
+    config = run.config.retrieve
+    scored = Scored.of(run, config.splits)
+    if scored.reason:
+        return scored.skipped(run, "retrieve")
+    notes = scored.told(run)
+    return retrieve_variants(run.input("embed"), run.folder, manifests=scored.manifests, config=config, notes=notes)
 
 
 RETRIEVE = Stage(
     name="retrieve",
-    version=1,
-    needs=("ingest", "embed"),
+    version=2,
+    needs=("ingest", "pretrain", "embed"),
     settings=_settings,
     run=_run,
     summary="Nearest neighbours of test videos among train videos: R@k, with its controls and chance.",

@@ -81,3 +81,36 @@ def test_a_section_given_in_part_keeps_the_presets_other_values() -> None:
 def test_configuration_is_frozen() -> None:
     with pytest.raises(ValidationError):
         load_config("demo").pretrain.epochs = 3  # type: ignore[misc]
+
+
+def test_a_protocol_is_laid_over_a_preset(tmp_path: Path) -> None:
+    base, config = load_config("demo"), load_config("demo+linear")
+    assert config.probe.protocol == "linear" and config.probe.splits == (1, 2, 3) and config.embed.clips == 10
+    assert not config.finetune.enabled
+    assert config.pretrain == base.pretrain and config.data == base.data
+    both = load_config("demo+linear+finetune-hmdb51", ["finetune.epochs=51"])
+    assert both.finetune.enabled and both.finetune.protocol == "finetune-hmdb51" and both.probe.protocol == "linear"
+    assert both.finetune.test_clips == 10 and both.finetune.epochs == 51
+    path = tmp_path / "a+b.yaml"
+    path.write_text("base: demo+knn\nprobe: {k: 3}\n")
+    assert load_config(str(path)).probe.k == 3
+    with pytest.raises(ConfigError, match=r"unknown preset 'liner'; did you mean 'linear'"):
+        load_config("demo+liner")
+
+
+def test_the_published_ssv2_setting() -> None:
+    config = load_config("kinetics400-r18+finetune-ssv2")
+    finetune, optim = config.finetune, config.finetune.optim
+    assert (finetune.sampling, finetune.frames, finetune.crop_px, finetune.flip) == ("segments", 16, 112, 0)  # 1.8
+    assert (optim.lr, finetune.lr_batch_size, optim.momentum, optim.weight_decay) == (0.12, 32, 0.9, 1e-6)
+    assert (finetune.milestones, finetune.epochs, optim.clip_norm, finetune.dropout) == ((14, 18), 22, 40, 0.5)
+    assert (config.flow.store_short_side, finetune.test_crop_px) == (256, 128)
+
+
+def test_numbers_of_a_tuple_need_no_brackets() -> None:
+    assert load_config("demo", ["finetune.seeds=3"]).finetune.all_seeds == (3,)
+    assert load_config("demo", ["finetune.seeds=0,1,2"]).finetune.all_seeds == (0, 1, 2)
+    assert load_config("demo", ["finetune.seed=4"]).finetune.all_seeds == (4,)
+    assert load_config("demo+knn", ["probe.seeds=0,1"]).probe.all_seeds == (0,)  # nothing is random in it
+    with pytest.raises(ConfigError, match="names one number twice"):
+        load_config("demo", ["finetune.splits=1,1"])

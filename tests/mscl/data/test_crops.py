@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mscl.data.geometry import Box, centre_box, centre_crop_into, random_box, resize_into
+from mscl.data.geometry import Box, centre_box, centre_crop_into, crops_into, random_box, resize_into
 from mscl.errors import DataError
 
 sides = st.integers(1, 400)
@@ -98,3 +98,19 @@ def test_centre_crop_enlarges_small_videos(shape: tuple[int, int]) -> None:
 def test_centre_crop_larger_than_the_short_side_is_an_error() -> None:
     with pytest.raises(DataError, match=r"50 px does not fit into 40x53"):
         centre_crop_into([np.zeros((30, 40, 3), dtype=np.uint8)], np.empty((1, 50, 50, 3), np.uint8), short_side_px=40)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 56), (56, 32), (32, 32)])
+def test_three_crops_go_from_end_to_end_of_the_longer_side(height: int, width: int) -> None:
+    rows, columns = np.mgrid[:height, :width]
+    image = np.stack([rows, columns, np.zeros_like(rows)], axis=-1).astype(np.uint8)
+    out = np.empty((3, 2, 24, 24, 3), np.uint8)
+    crops_into([image, image], out, short_side_px=32)
+    corners = [tuple(out[view, 0, 0, 0, :2].tolist()) for view in range(3)]
+    ends = [round((max(height, width) - 24) * share) for share in (0, 0.5, 1)]
+    expected = [(4, end) if width >= height else (end, 4) for end in ends]
+    assert corners == expected
+    np.testing.assert_array_equal(out[:, 0], out[:, 1])
+    one = np.empty((1, 24, 24, 3), np.uint8)
+    centre_crop_into([image], one, short_side_px=32)
+    np.testing.assert_array_equal(one[0], out[1, 0])

@@ -98,3 +98,13 @@ def test_refusals(stores: Stores, tmp_path: Path) -> None:
         EvalClips(stores.frames, rows=ROWS, labels=LABELS[:2], clips=1, length=8, stride=1, crop_px=8)
     with pytest.raises(DataError, match=r"float32"):
         LabelledBatch(torch.zeros(1, 1, 8, 4, 4, 3), torch.zeros(1), torch.zeros(1))
+
+
+def test_views_are_clips_times_crops(stores: Stores) -> None:
+    three = eval_clips(stores, crops=3, clips=2).load(0, np.arange(3)).rgb_BKTHW3
+    assert three.shape == (3, 6, 8, 28, 28, 3)
+    one = eval_clips(stores, clips=2).load(0, np.arange(3)).rgb_BKTHW3
+    # Left, centre, right of the first clip, then of the second.
+    torch.testing.assert_close(three[:, 1::3], one, rtol=0, atol=0)
+    red = three[0, :, 0, :, :, 0].float().mean((1, 2))
+    assert red[0] < red[1] < red[2] and red[3] < red[4] < red[5]

@@ -83,7 +83,7 @@ def test_probe_with_a_class_of_one_says_that_it_could_not_choose() -> None:
     features = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2])
     probe = linear_probe(features, labels, features, labels, num_classes=4, config=ProbeConfig())
-    assert probe.folds == 0
+    assert probe.details["folds"] == 0
     assert any("no cross-validation" in note for note in probe.warnings)
 
 

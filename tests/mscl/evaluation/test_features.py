@@ -87,13 +87,17 @@ def test_damaged_weights_are_named_before_features_are_written(patch_run: Any, t
     assert not list(tmp_path.iterdir())
 
 
-def test_probe_and_retrieval_score_every_variant_beside_chance(embedded: Path, tmp_path: Path) -> None:
-    probe = probe_variants(embedded, tmp_path, classes=["left", "right"], config=ProbeConfig())
-    assert set(probe) == {*VARIANTS, "chance"}
+def test_probe_and_retrieval_score_every_variant_beside_chance(patch_run: Any, embedded: Path, tmp_path: Path) -> None:
+    manifests = {1: _manifest(patch_run)}
+    probe = probe_variants(embedded, tmp_path, manifests=manifests, config=ProbeConfig(), notes=["a note"])
+    assert set(probe) == {*VARIANTS, "chance", "head", "protocol", "notes"}
+    assert probe["notes"] == ["a note"]
     assert probe["chance"]["top1"] == 0.5
     full = json.loads((tmp_path / "metrics.json").read_text())
     assert np.sum(full["trained"]["confusion"]) == 6
-    metrics = retrieve_variants(embedded, tmp_path, config=RetrieveConfig(ks=(1, 5, 50), neighbours=3))
+    metrics = retrieve_variants(
+        embedded, tmp_path, manifests=manifests, config=RetrieveConfig(ks=(1, 5, 50), neighbours=3)
+    )
     assert metrics["chance"]["R@1"] == pytest.approx(0.5)
     assert metrics["sizes"] == {"query": 6, "gallery": 12}
     assert "R@50" not in metrics["trained"]

@@ -50,7 +50,7 @@ def test_predictions_are_kept_with_their_probabilities(patch_run: Any, tmp_path:
     report = finetune(_job(patch_run, tmp_path), ALONE)
     table = pq.read_table(tmp_path / "predictions.parquet").to_pydict()
     probabilities = np.array(table["probabilities"])
-    assert len(table["segment_id"]) == 6
+    assert table["video"] == [f"{('left', 'right')[i % 2]}/v{i:02d}.mp4" for i in range(12, 18)]
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_array_equal(probabilities.argmax(axis=1), table["predicted"])
     assert np.mean(np.equal(table["predicted"], table["label"])) == pytest.approx(report["top1"])
@@ -117,7 +117,16 @@ def test_learning_rate_falls_to_a_tenth_at_each_milestone() -> None:
 def test_batch_larger_than_the_train_split_is_lowered_and_said(patch_run: Any, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"batch_size": 32, "epochs": 1, "milestones": ()})
     report = finetune(_job(patch_run, tmp_path, config), ALONE)
-    assert report["warnings"] == ["batch 12 instead of 32: 12 train videos, 1 processes"]
+    assert report["warnings"] == ["batch 12 instead of 32: 12 train segments, 1 processes"]
+
+
+def test_the_learning_rate_follows_the_batch_where_it_is_meant_for_one(patch_run: Any, tmp_path: Path) -> None:
+    optim = OptimConfig(lr=0.12, schedule="constant")
+    changes = {"batch_size": 6, "lr_batch_size": 32, "optim": optim, "epochs": 1, "milestones": ()}
+    report = finetune(_job(patch_run, tmp_path, CONFIG.model_copy(update=changes)), ALONE)
+    assert report["warnings"] == ["learning rate 0.0225 for batch 6: 0.12 is meant for 32"]
+    curve = json.loads((tmp_path / "curve.jsonl").read_text())
+    assert curve["lr"] == pytest.approx(0.12 * 6 / 32)
 
 
 def test_divergence_is_one_clear_line(patch_run: Any, tmp_path: Path) -> None:
@@ -129,10 +138,86 @@ def test_divergence_is_one_clear_line(patch_run: Any, tmp_path: Path) -> None:
 def test_two_ranks_under_torchrun(patch_run: Any, tmp_path: Path) -> None:
     job = _job(patch_run, tmp_path)
     job = job.model_copy(update={"runtime": job.runtime.model_copy(update={"processes": 2, "threads": 1})})
-    metrics = run_finetuning(job, progress=Silent())
+    metrics = run_finetuning(job, manifests={1: patch_run.manifest}, notes=["a note"], progress=Silent())
     assert metrics["epochs"] == 3
     assert metrics["num_test"] == 6
+    assert metrics["notes"] == ["a note"]
     assert "confusion" not in metrics
-    assert not (tmp_path / "last.pt").exists()
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"metrics.json", "predictions.parquet", "curve.jsonl", "classifier.safetensors", "train.log"} <= names
+    assert names == {"metrics.json", "predictions.parquet", "curve.jsonl", "classifier.safetensors", "train.log"}
+
+
+def test_splits_and_seeds_are_averaged_and_a_stopped_one_goes_on(
+    patch_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two splits and two seeds; the processes of each run are this one, as torchrun's start is tested above."""
+    import pyarrow.parquet as pq
+
+    from mscl.training import launch
+    from storage.manifest import read_manifest, write_table
+
+    manifest = read_manifest(patch_run.manifest)
+    other = ["test" if row.video < "left/v06" or row.video > "right/v12" else "train" for row in manifest.rows()]
+    place = manifest.table.column_names.index("split")
+    table = manifest.table.set_column(place, "split", [other])
+    write_table(tmp_path / "two.parquet", table.replace_schema_metadata(manifest.table.schema.metadata))
+    begun: list[str] = []
+
+    def in_this_process(module: str, arguments: list[str], **_: Any) -> None:
+        begun.append(Path(arguments[0]).parent.name)
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        finetune(FinetuneJob.load(Path(arguments[0])), ALONE)
+
+    monkeypatch.setattr(launch, "run_torchrun", in_this_process)
+    config = CONFIG.model_copy(update={"epochs": 1, "milestones": (), "seeds": (0, 5), "splits": (1, 2)})
+    job = _job(patch_run, tmp_path / "out", config)
+    manifests = {1: patch_run.manifest, 2: tmp_path / "two.parquet"}
+    with pytest.raises(KeyboardInterrupt):
+        run_finetuning(job, manifests=manifests, progress=Silent())
+    metrics = run_finetuning(job, manifests=manifests, progress=Silent())
+    # The first two runs were done: only the one that was stopped and the last are begun again.
+    runs = [f"split{split}-seed{seed}" for split in (1, 2) for seed in (0, 5)]
+    assert begun == [*runs[:3], *runs[2:]]
+    assert [(run["split"], run["seed"]) for run in metrics["runs"]] == [(1, 0), (1, 5), (2, 0), (2, 5)]
+    top1 = np.array([run["top1"] for run in metrics["runs"]]).reshape(2, 2)
+    assert metrics["top1"] == pytest.approx(top1.mean())
+    assert metrics["top1_std_seeds"] == pytest.approx(top1.mean(axis=0).std(ddof=1))
+    assert metrics["top1_std_splits"] == pytest.approx(top1.mean(axis=1).std(ddof=1))
+    rows = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pydict()
+    assert sorted(set(zip(rows["split"], rows["seed"], strict=True))) == [(1, 0), (1, 5), (2, 0), (2, 5)]
+    weights = {path.name for path in (tmp_path / "out").glob("*.safetensors")}
+    assert weights == {"classifier.safetensors", *(f"classifier-{run}.safetensors" for run in runs[1:])}
+    assert not (tmp_path / "out" / ".runs").exists()
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["runs"] == metrics["runs"]
+
+
+def test_a_long_video_counts_once_with_the_mean_of_its_segments(patch_run: Any, tmp_path: Path) -> None:
+    """The six test videos seen as three of two segments each."""
+    from mscl.data.clips import EvalClips
+    from mscl.data.colour import normalise_rgb
+    from mscl.evaluation.predictions import read_predictions
+    from storage.manifest import read_manifest, write_table
+
+    manifest = read_manifest(patch_run.manifest)
+    videos = manifest.column("video").astype(str)
+    long = {f"{side}/v{i:02d}.mp4": f"{side}/long{i // 4}.mp4" for i in range(12, 16) for side in ("left", "right")}
+    table = manifest.table.set_column(
+        manifest.table.column_names.index("video"), "video", [[long.get(name, name) for name in videos]]
+    )
+    path = tmp_path / "manifest.parquet"
+    write_table(path, table.replace_schema_metadata(manifest.table.schema.metadata))
+    job = _job(patch_run, tmp_path / "out", CONFIG.model_copy(update={"epochs": 1, "milestones": ()}))
+    report = finetune(job.model_copy(update={"manifest_path": str(path)}), ALONE)
+    assert report["num_test"] == 4  # left/long3, right/long3 and two single ones
+    _, found = read_predictions(tmp_path / "out" / "predictions.parquet")
+    classifier = load_classifier(tmp_path / "out" / "classifier.safetensors").classifier
+    clips = EvalClips(
+        patch_run.extract / "frames", rows=np.arange(12, 18), labels=np.arange(12, 18) % 2, clips=2, length=4, stride=8,
+        crop_px=16, short_side_px=16, sampling="segments",
+    )  # fmt: skip
+    rgb = clips.load(0, np.arange(6)).rgb_BKTHW3
+    with torch.no_grad():
+        each = classifier(normalise_rgb(rgb.flatten(0, 1))).softmax(1).unflatten(0, (6, 2)).mean(1).numpy()
+    expected = np.stack([(each[0] + each[2]) / 2, (each[1] + each[3]) / 2, each[4], each[5]])
+    np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -1,0 +1,62 @@
+"""From segments to videos: a long video that became several segments counts once."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from storage.manifest import Manifest
+
+Ints = npt.NDArray[np.int64]
+Real = TypeVar("Real", np.float32, np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Videos:
+    """The V videos of S usable segments, in the order of their first segments."""
+
+    names: tuple[str, ...]
+    video_S: Ints
+    """Video of each segment."""
+    first_V: Ints
+    """First segment of each video: a row of the usable manifest."""
+    labels_V: Ints
+    """-1: unlabelled."""
+    split_V: npt.NDArray[np.str_]
+
+    @classmethod
+    def of(cls, manifest: "Manifest") -> "Videos":
+        """Videos of the usable rows of a manifest."""
+        names, first, video = np.unique(manifest.column("video").astype(str), return_index=True, return_inverse=True)
+        order = np.argsort(first, kind="stable")
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        first_V = first[order].astype(np.int64)
+        return cls(
+            names=tuple(str(name) for name in names[order]),
+            video_S=place[video.ravel()].astype(np.int64),
+            first_V=first_V,
+            labels_V=np.asarray(manifest.column("label"), dtype=np.int64)[first_V],
+            split_V=manifest.column("split").astype(str)[first_V],
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def mean(self, values_SX: npt.NDArray[Real]) -> npt.NDArray[Real]:
+        """(V, X): the mean over the segments of each video."""
+        return mean_by(self.video_S, values_SX, len(self))
+
+    def segments(self, videos: Ints) -> Ints:
+        """Segments of some videos, ascending."""
+        return np.flatnonzero(np.isin(self.video_S, videos))
+
+
+def mean_by(group_S: Ints, values_SX: npt.NDArray[Real], groups: int) -> npt.NDArray[Real]:
+    """(G, X): the mean of the rows of each group, summed in float64; every group has a row."""
+    sums = np.zeros((groups, values_SX.shape[1]))
+    np.add.at(sums, group_S, values_SX)
+    means: npt.NDArray[Any] = sums / np.bincount(group_S, minlength=groups)[:, None]
+    return means.astype(values_SX.dtype)
