@@ -55,6 +55,15 @@ def load_config(preset_or_file: str, overrides: Sequence[str] = ()) -> Experimen
     return build_config(tree, source=preset_or_file)
 
 
+def preset_tree(name: str) -> dict[str, Any]:
+    """The settings that a preset and its bases name, as nested plain values.
+
+    Raises:
+        ConfigError: unknown preset.
+    """
+    return _load_tree(name)
+
+
 def build_config(tree: Mapping[str, Any], *, source: str) -> ExperimentConfig:
     """Validate nested plain values; errors name the setting, its value and what would fit."""
     try:
@@ -135,13 +144,17 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     if annotation is str:
         node[last] = text
         return
+    # Names that look like numbers stay names: classes may be called 1, 2, 3.
+    loader: Any = yaml.BaseLoader if "tuple[str" in str(annotation) else yaml.SafeLoader
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: {text!r} is not a value: {error}") from error
     # `data.classes=Punch,PushUps` reads better than a YAML list, and shells do not eat it.
-    if isinstance(value, str) and "tuple" in str(annotation):
-        value = [yaml.safe_load(item) for item in value.split(",") if item]
+    if value is None and "tuple" in str(annotation):
+        value = []  # `data.classes=`: none chosen, so all
+    elif isinstance(value, str) and "tuple" in str(annotation):
+        value = [yaml.load(item, loader) for item in value.split(",") if item]
     elif isinstance(value, int | float) and "tuple" in str(annotation):
         value = [value]
     node[last] = value

@@ -19,9 +19,12 @@ from mscl.sources.guarded import inspect_many
 from mscl.sources.video import VideoInfo
 from mscl.stages.base import Stage, StageRun
 from mscl.stages.pool import cores
+from storage.atomic import write_atomic
 from storage.manifest import SegmentRow, write_manifest
 from storage.splits import SPLITS_NAME, write_splits
 
+MISSING_NAME = "missing.txt"
+"""Videos that the lists name and the root lacks, a line each; there is no such file where none is missing."""
 _INSPECTED = ".inspected.jsonl"  # hidden: work to resume from, not part of the result
 _USABLE = ("ok", "truncated")
 _MIN_SIDE_PX = 16  # smaller pictures hold no flow
@@ -36,6 +39,7 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
         split = sample.splits or sample.split
         line = (sample.video, (root / sample.video).stat().st_size, sample.class_name, split)
         listing.update(json.dumps(line).encode())
+    listing.update(json.dumps(annotations.missing).encode())
     data = config.data.model_dump(mode="json") | {"root": str(root)}
     if annotations.split_numbers:
         # All official splits are in the result: which of them is used is the business of the stages that train and
@@ -50,8 +54,9 @@ def _run(run: StageRun) -> dict[str, Any]:
     for note in annotations.notes:
         run.progress.say(note)
     if annotations.missing:
-        some = ", ".join(annotations.missing[:3])
-        run.progress.say(f"{len(annotations.missing)} videos of the lists are not in {config.root}, e.g. {some}")
+        lines = "".join(f"{video}\n" for video in annotations.missing)
+        run.digests[MISSING_NAME] = write_atomic(run.folder / MISSING_NAME, lines.encode("utf-8", "surrogateescape"))
+        run.progress.say(f"the missing videos are listed in {run.folder / MISSING_NAME}")
     infos = _inspect(run, annotations)
     rows = _rows(annotations, infos, config, min_frames=run.config.flow.span_frames + 1)
     digest = write_manifest(run.folder / "manifest.parquet", rows, classes=annotations.classes)
@@ -167,7 +172,7 @@ def _stop_if_too_bad(verdicts: Counter[str], rows: list[SegmentRow], config: Dat
 
 INGEST = Stage(
     name="ingest",
-    version=1,
+    version=2,
     needs=(),
     settings=_settings,
     run=_run,

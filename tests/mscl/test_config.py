@@ -35,6 +35,17 @@ def test_overrides_reach_nested_names_and_keep_the_rest() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ("Punch,PushUps", ("Punch", "PushUps")), ("Punch", ("Punch",)), ("1,2", ("1", "2")), ("7", ("7",)), ("", ()),
+        ("[]", ()), ("['a, b', c]", ("a, b", "c")), ("[1, 2]", ("1", "2")),
+    ],
+)  # fmt: skip
+def test_classes_are_names_and_none_means_all(text: str, classes: tuple[str, ...]) -> None:
+    assert load_config("demo", ["data.classes=Walk", f"data.classes={text}"]).data.classes == classes
+
+
+@pytest.mark.parametrize(
     ("override", "says"),
     [
         ("pretrain.epoch=3", "did you mean 'epochs'"),
