@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mscl.config import ClipConfig, DecodeLimits
+from mscl.errors import DataError
 
 if TYPE_CHECKING:
     from mscl.models.encoders import VideoEncoder
@@ -36,6 +37,8 @@ class Found:
     label: int
     similarity: float
     """Cosine of the centred features."""
+    row: int
+    """Its row in the index, and in the usable manifest that was embedded."""
 
 
 def load_encoder(path: str | PathLike[str]) -> "VideoEncoder":
@@ -58,7 +61,10 @@ def embed(
     clips: int = 10,
     clip: ClipConfig | None = None,
     gap_frames: int = 2,
+    span_frames: int = 8,
     crop_px: int = 112,
+    crops: int = 1,
+    stored_px: int = 128,
     limits: DecodeLimits | None = None,
 ) -> Embedded:
     """Features of video files, decoded while the encoder works; on the device where the encoder is.
@@ -71,8 +77,14 @@ def embed(
         clips: evenly spaced clips per video, averaged.
         clip: length and stride of a clip in index units; None: 8 and 8.
         gap_frames: source frames per index unit.
+        span_frames: source frames that a flow field spans; no clip reaches beyond the last field.
         crop_px: centre crop, after the short side was resized to 8/7 of it.
+        crops: 1, the centre, or 3 along the longer side; features are averaged over clips and crops.
+        stored_px: short side of the frames that the encoder learnt from.
         limits: of the decoder.
+
+    Raises:
+        DataError: features that are not finite: the encoder is damaged.
     """
     import torch
 
@@ -82,11 +94,11 @@ def embed(
     clip = clip or ClipConfig()
     device = next(encoder.parameters()).device
     read = partial(
-        file_clips, clips=clips, length=clip.length, stride=clip.stride, gap_frames=gap_frames, crop_px=crop_px,
-        limits=limits,
+        file_clips, clips=clips, length=clip.length, stride=clip.stride, gap_frames=gap_frames,
+        span_frames=span_frames, crop_px=crop_px, crops=crops, stored_px=stored_px, limits=limits,
     )  # fmt: skip
     was_training = encoder.training
-    encoder.eval()
+    encoder = encoder.to(memory_format=torch.channels_last_3d).eval()
     done: list[Path] = []
     features: list[npt.NDArray[np.float32]] = []
     failed: dict[Path, str] = {}
@@ -96,9 +108,14 @@ def embed(
                 if isinstance(found, Exception):
                     failed[path] = str(found)
                     continue
-                features_KD = encoder(normalise_rgb(torch.from_numpy(found).to(device)))
+                rgb_K3THW = normalise_rgb(torch.from_numpy(found).to(device))
+                features_KD = encoder(rgb_K3THW.contiguous(memory_format=torch.channels_last_3d))
+                features_D = features_KD.mean(dim=0).float().cpu().numpy()
+                if not np.isfinite(features_D).all():
+                    raise DataError(f"the features of {path} are not finite; the encoder comes from a training that "
+                                    "diverged")  # fmt: skip
                 done.append(path)
-                features.append(features_KD.mean(dim=0).float().cpu().numpy())
+                features.append(features_D)
     finally:
         encoder.train(was_training)
     empty = np.empty((0, encoder.feature_dim), np.float32)
@@ -117,7 +134,6 @@ def search(features_QD: npt.NDArray[np.float32], index: "Features", *, k: int = 
     Raises:
         DataError: features of another encoder, or an empty index.
     """
-    from mscl.errors import DataError
     from mscl.evaluation.search import nearest
 
     gallery_GD = index.features_ND
@@ -133,7 +149,7 @@ def search(features_QD: npt.NDArray[np.float32], index: "Features", *, k: int = 
         _unit(features_QD - centre_D), _unit(gallery_GD - centre_D), min(k, len(gallery_GD))
     )  # fmt: skip
     return [
-        [Found(index.ids[row], int(index.labels_N[row]), float(cosine)) for row, cosine in zip(*pair, strict=True)]
+        [Found(index.ids[row], int(index.labels_N[row]), float(cosine), row) for row, cosine in zip(*pair, strict=True)]
         for pair in zip(rows.tolist(), similarity.tolist(), strict=True)
     ]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,17 @@ class Prediction:
     """Of `classes`; the mean over the video's clips."""
     failed: str = ""
     """Why the video could not be used; empty when it could."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A clip, and what can be shown of it."""
+
+    clip_THW3: Clips
+    heat_THW: npt.NDArray[np.float32] | None
+    """Grad-CAM, 0..1."""
+    flow_THW2: npt.NDArray[np.float32] | None
+    """px of the clip's own grid."""
 
 
 def predict_videos(
@@ -69,11 +81,55 @@ def clips_of(
     Raises:
         VideoError: the file does not decode.
     """
+    return _cut(
+        trained, video, gap_frames=gap_frames, crops=trained.finetune.test_crops, limits=limits
+    )  # fmt: skip
+
+
+def explain(
+    trained: "Trained",
+    video: Path,
+    *,
+    label: int | None = None,
+    heat: bool = True,
+    flow: bool = True,
+    method: str = "dis",
+    gap_frames: int | None = None,
+    limits: DecodeLimits | None = None,
+) -> Explained:
+    """The middle test clip of a file, its centre crop, with where the classifier looked and what moved.
+
+    Args:
+        label: class whose evidence is mapped; None: the most probable one of this clip.
+        heat: Grad-CAM.
+        flow: from each frame of the clip to the next index of the video, `gap_frames` later.
+        method: of `kernels.flow.compute_flow`.
+
+    Raises:
+        VideoError: the file does not decode.
+    """
+    from kernels.flow import compute_flow
+
+    clip = partial(_cut, trained, video, gap_frames=gap_frames, crops=1, limits=limits)
+    middle = trained.finetune.test_clips // 2
+    clip_THW3 = clip()[middle]
+    return Explained(
+        clip_THW3,
+        grad_cam(trained.classifier, clip_THW3, label=label) if heat else None,
+        compute_flow(clip_THW3, clip(later=1)[middle], method=method) if flow else None,
+    )
+
+
+def _cut(
+    trained: "Trained", video: Path, *, gap_frames: int | None, crops: int, limits: DecodeLimits | None, later: int = 0
+) -> Clips:
     config = trained.finetune
     return file_clips(
         video, clips=config.test_clips, length=config.frames, stride=config.stride,
-        gap_frames=gap_frames or int(trained.source.get("gap_frames", 1)), crop_px=config.test_crop_px,
-        short_side_px=config.test_crop_px, sampling=config.sampling, limits=limits,
+        gap_frames=gap_frames or int(trained.source.get("gap_frames", 1)),
+        span_frames=int(trained.source.get("span_frames", 0)), crop_px=config.test_crop_px,
+        short_side_px=config.test_crop_px, stored_px=int(trained.source.get("stored_px", 128)),
+        sampling=config.sampling, crops=crops, later=later, limits=limits,
     )  # fmt: skip
 
 

@@ -7,11 +7,13 @@ expectation of the same number over random orders of the same gallery, in closed
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from mscl.errors import DataError
+from mscl.evaluation.approximate import nearest_by_faiss
 from mscl.evaluation.intervals import Interval, bootstrap_mean
 from mscl.evaluation.search import nearest, similarity_blocks
 
@@ -66,10 +68,12 @@ def retrieve(
     *,
     ks: Sequence[int] = (1, 5, 10, 20, 50),
     neighbours: int = 10,
+    index: Literal["exact", "faiss"] = "exact",
     seed: int = 0,
 ) -> Retrieval:
     """Rank the gallery for every query and score the ranking.
 
+    `index="faiss"` finds neighbours, and so R@k, approximately in a large gallery; mAP ranks all of it in any case.
     A k above the gallery's size asks for more than there is: it is left out, and a note says so.
     A query whose label no gallery item has counts as a miss in R@k and not at all in mAP.
 
@@ -83,8 +87,9 @@ def retrieve(
     if absent := sorted(set(query_labels.tolist()) - set(gallery_labels.tolist())):
         notes.append(f"{len(absent)} of the query's labels are not in the gallery: those queries count as misses")
     depth = min(len(gallery), max([neighbours, *used]))
-    similarity, index = nearest(query, gallery, depth)
-    hit_QK = np.logical_or.accumulate(gallery_labels[index] == query_labels[:, None], axis=1)
+    find = nearest if index == "exact" else nearest_by_faiss
+    similarity_QK, rows_QK = find(query, gallery, depth)
+    hit_QK = np.logical_or.accumulate(gallery_labels[rows_QK] == query_labels[:, None], axis=1)
     precision = average_precision(query, query_labels, gallery, gallery_labels)
     precision = precision[np.isfinite(precision)]
     counts = _class_counts(query_labels, gallery_labels)
@@ -95,8 +100,8 @@ def retrieve(
         mean_ap=float(precision.mean()),
         mean_ap_interval=bootstrap_mean(precision, seed=seed),
         mean_ap_chance=average_precision_chance(counts[counts > 0], len(gallery)),
-        neighbours_QK=index[:, :neighbours],
-        similarity_QK=similarity[:, :neighbours],
+        neighbours_QK=rows_QK[:, :neighbours],
+        similarity_QK=similarity_QK[:, :neighbours],
         notes=tuple(notes),
     )
 

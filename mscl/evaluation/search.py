@@ -1,85 +1,144 @@
-"""Exact nearest neighbours by inner product, in blocks: memory does not grow with query x gallery."""
+"""Exact nearest neighbours by inner product, in blocks: memory does not grow with query x gallery.
+
+Products of blocks are BLAS; what is ours is to look at each of them once. A query keeps the value that its k-th
+neighbour has so far, and the few products above it go into a small buffer, which is cut to the k best whenever it is
+full. Every thread has queries of its own and multiplies alone: no thread waits for another one.
+"""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-_BLOCK_QUERIES = 512
-_BLOCK_GALLERY = 32_768
+_BLOCK_QUERIES = 1024
+_BLOCK_GALLERY = 512
+"""1024 x 512 products are 2 MB: still in the cache when they are looked at, and large enough for BLAS."""
+_BUFFER = 64
+"""Places per query beyond the k best."""
 _BLOCK_BYTES = 128 << 20
-_GROUP = 16
 
 
-def nearest(query_QD: Floats, gallery_GD: Floats, k: int) -> tuple[Floats, Ints]:
+def nearest(query_QD: Floats, gallery_GD: Floats, k: int, *, threads: int = 0) -> tuple[Floats, Ints]:
     """The k gallery rows with the largest inner product, exactly, best first.
 
     Args:
-        query_QD: (Q, D) float32; L2-normalised rows make the inner product the cosine.
-        gallery_GD: (G, D) float32, also a memory map.
+        query_QD: (Q, D) float32, finite; L2-normalised rows make the inner product the cosine.
+        gallery_GD: (G, D) float32, finite, also a memory map.
         k: at most G.
+        threads: 0: as many as BLAS would use (OMP_NUM_THREADS, else one per core).
 
     Returns:
         Similarities (Q, k) float32 and rows of the gallery (Q, k) int64.
     """
-    import torch
+    from threadpoolctl import ThreadpoolController
 
     if not 1 <= k <= len(gallery_GD):
         raise ValueError(f"k = {k} must be between 1 and the gallery's size {len(gallery_GD)}")
     similarity = np.empty((len(query_QD), k), np.float32)
     index = np.empty((len(query_QD), k), np.int64)
-    rows_at_once, columns_at_once = min(_BLOCK_QUERIES, len(query_QD)), min(_BLOCK_GALLERY, len(gallery_GD))
-    scores = np.empty(rows_at_once * columns_at_once, np.float32)
-    with torch.inference_mode():
-        for start in range(0, len(query_QD), _BLOCK_QUERIES):
-            query = np.ascontiguousarray(query_QD[start : start + _BLOCK_QUERIES], dtype=np.float32)
-            best: tuple[torch.Tensor, torch.Tensor] | None = None
-            for offset in range(0, len(gallery_GD), _BLOCK_GALLERY):
-                part = np.ascontiguousarray(gallery_GD[offset : offset + _BLOCK_GALLERY], dtype=np.float32)
-                # NumPy's product (OpenBLAS) is an eighth faster than torch's (MKL) on AMD, and as fast elsewhere.
-                block_QG = scores[: len(query) * len(part)].reshape(len(query), len(part))
-                np.matmul(query, part.T, out=block_QG)
-                values, rows = _largest(torch.from_numpy(block_QG), min(k, len(part)))
-                rows += offset
-                if best is not None:
-                    values, rows = torch.cat([best[0], values], 1), torch.cat([best[1], rows], 1)
-                    values, order = torch.topk(values, min(k, values.shape[1]), dim=1)
-                    rows = rows.gather(1, order)
-                best = values, rows
-            assert best is not None
-            similarity[start : start + len(query)] = best[0].numpy()
-            index[start : start + len(query)] = best[1].numpy()
+
+    def search(rows: slice) -> None:
+        similarity[rows], index[rows] = _nearest_of_block(query_QD[rows], gallery_GD, k)
+
+    blas = ThreadpoolController().select(user_api="blas")
+    threads = threads or max((library["num_threads"] for library in blas.info()), default=1)
+    blocks = _shares(len(query_QD), threads)
+    with blas.limit(limits=1 if len(blocks) > 1 else threads), ThreadPoolExecutor(threads) as pool:
+        list(pool.map(search, blocks))
     return similarity, index
 
 
-def _largest(scores_QG: "Tensor", k: int) -> tuple["Tensor", "Tensor"]:
-    """The k largest of each row with their columns, sorted.
+def _shares(queries: int, threads: int) -> list[slice]:
+    """Blocks of queries of equal size, as many for each thread."""
+    rounds = -(-queries // (threads * _BLOCK_QUERIES))
+    # Few queries: what counts is that the gallery is read once, not that every thread has some.
+    count = threads * rounds if queries > _BLOCK_QUERIES // 4 else 1
+    edges = np.linspace(0, queries, count + 1).astype(int).tolist()
+    return [slice(start, end) for start, end in pairwise(edges) if end > start]
 
-    Columns are dealt into groups; the k largest lie in the k groups with the largest maxima, so sorting
-    looks at those alone. Taking maxima runs at the speed of memory, `topk` ten times slower.
-    """
-    import torch
 
-    total = scores_QG.shape[1]
-    groups = total // _GROUP
-    if groups < 4 * k:
-        return torch.topk(scores_QG, k, dim=1)
-    # Group g holds the columns g, g + groups, g + 2 * groups, ...; what does not divide stays as it is.
-    members_QMG = scores_QG[:, : groups * _GROUP].unflatten(1, (_GROUP, groups))
-    best_QK = torch.topk(members_QMG.amax(dim=1), k, dim=1, sorted=False).indices
-    deal_M1 = torch.arange(_GROUP)[:, None] * groups
-    columns_QC = (best_QK[:, None, :] + deal_M1).flatten(1)
-    rest = torch.arange(groups * _GROUP, total).expand(len(scores_QG), -1)
-    columns_QC = torch.cat([columns_QC, rest], dim=1)
-    values, place = torch.topk(scores_QG.gather(1, columns_QC), k, dim=1)
-    return values, columns_QC.gather(1, place)
+def _nearest_of_block(query_QD: Floats, gallery_GD: Floats, k: int) -> tuple[Floats, Ints]:
+    query = np.ascontiguousarray(query_QD, dtype=np.float32)
+    best = _Best(len(query), k)
+    columns = min(len(gallery_GD), max(_BLOCK_GALLERY, k))
+    scores = np.empty(len(query) * columns, np.float32)
+    above = np.empty(len(query) * columns, np.bool_)
+    for offset in range(0, len(gallery_GD), columns):
+        part = np.ascontiguousarray(gallery_GD[offset : offset + columns], dtype=np.float32)
+        block_QG = scores[: len(query) * len(part)].reshape(len(query), len(part))
+        # NumPy's product (OpenBLAS) is an eighth faster than torch's (MKL) on AMD, and as fast elsewhere.
+        np.matmul(query, part.T, out=block_QG)
+        if offset == 0:
+            best.start(block_QG)
+        block_above = above[: block_QG.size].reshape(block_QG.shape)
+        np.greater(block_QG, best.limit_Q[:, None], out=block_above)
+        best.add(block_QG.ravel(), np.flatnonzero(block_above), offset, len(part))
+    return best.sorted()
+
+
+class _Best:
+    """The best so far of Q queries: k places each, and a buffer behind them."""
+
+    def __init__(self, queries: int, k: int) -> None:
+        self._k = k
+        self._values_QC = np.full((queries, k + _BUFFER), -np.inf, np.float32)
+        self._rows_QC = np.zeros((queries, k + _BUFFER), np.int64)
+        self._filled_Q = np.zeros(queries, np.int64)
+        self.limit_Q = np.full(queries, -np.inf, np.float32)
+        """A product that is not above it is no neighbour."""
+
+    def start(self, block_QG: Floats) -> None:
+        """A first limit: just below the k-th largest of the first columns."""
+        part_QG = block_QG[:, : 4 * self._k]
+        kth_Q = np.partition(part_QG, -self._k, axis=1)[:, -self._k]
+        self.limit_Q = np.nextafter(kth_Q, np.float32(-np.inf))
+
+    def add(self, scores: Floats, places: Ints, offset: int, width: int) -> None:
+        """Products at `places` of the flat (Q, width) block whose first column is gallery row `offset`."""
+        query, column = np.divmod(places, width)
+        values, rows = scores[places], column + offset
+        while len(query):
+            counts_Q = np.bincount(query, minlength=len(self._filled_Q))
+            # `places` ascend, so those of one query stand together: their number within it.
+            number = np.arange(len(query)) - (np.cumsum(counts_Q) - counts_Q)[query]
+            slot = self._filled_Q[query] + number
+            fits = slot < self._values_QC.shape[1]
+            self._values_QC[query[fits], slot[fits]] = values[fits]
+            self._rows_QC[query[fits], slot[fits]] = rows[fits]
+            self._filled_Q = np.minimum(self._filled_Q + counts_Q, self._values_QC.shape[1])
+            if fits.all():
+                return
+            self._cut()
+            left = ~fits & (values > self.limit_Q[query])
+            query, rows, values = query[left], rows[left], values[left]
+
+    def sorted(self) -> tuple[Floats, Ints]:
+        """Values and rows of the k best, best first."""
+        self._cut()
+        order = np.lexsort((self._rows_QC[:, : self._k], -self._values_QC[:, : self._k]), axis=1)
+        return (
+            np.take_along_axis(self._values_QC[:, : self._k], order, 1),
+            np.take_along_axis(self._rows_QC[:, : self._k], order, 1),
+        )
+
+    def _cut(self) -> None:
+        """Keep the k best of every query."""
+        full_Q = self._filled_Q > self._k
+        if not full_Q.any():
+            return
+        values, rows = self._values_QC[full_Q], self._rows_QC[full_Q]
+        order = np.argpartition(values, -self._k, axis=1)[:, -self._k :]
+        self._values_QC[full_Q] = -np.inf
+        kept = np.take_along_axis(values, order, 1)
+        self._values_QC[full_Q, : self._k] = kept
+        self._rows_QC[full_Q, : self._k] = np.take_along_axis(rows, order, 1)
+        self._filled_Q[full_Q] = self._k
+        self.limit_Q[full_Q] = kept.min(axis=1)
 
 
 def similarity_blocks(query_QD: Floats, gallery_GD: Floats) -> Iterator[tuple[int, Floats]]:

@@ -1,5 +1,6 @@
 """Video files that are in no store: clips cut straight out of them, as the stores would have given them."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
@@ -11,9 +12,9 @@ import numpy.typing as npt
 
 from mscl.config import DecodeLimits
 from mscl.data.clips import Sampling
-from mscl.data.geometry import centre_crop_into
+from mscl.data.geometry import crops_into
 from mscl.data.sampling import clip_indices, even_starts, part_indices
-from mscl.sources.video import decode
+from mscl.sources.video import VideoError, decode
 
 Clips = npt.NDArray[np.uint8]
 T = TypeVar("T")
@@ -29,42 +30,62 @@ def file_clips(
     length: int,
     stride: int,
     gap_frames: int,
+    span_frames: int = 0,
     crop_px: int,
     short_side_px: int | None = None,
+    stored_px: int = 128,
     sampling: Sampling = "clip",
+    crops: int = 1,
+    later: int = 0,
     limits: DecodeLimits | None = None,
 ) -> Clips:
-    """Evenly spaced centre-crop clips (K, T, H, H, 3) uint8 of a video file.
+    """Evenly spaced clips (K, T, H, H, 3) uint8 of a video file, K = clips * crops.
 
     Args:
         gap_frames: source frames per index, as in the flow settings of the run that trained the encoder.
+        span_frames: source frames that one flow field spans in that run: its stores end where no field begins.
         short_side_px: None takes 8/7 of the crop, as `EvalClips` does.
+        stored_px: short side of the frames in the stores of that run; they are shrunk to it before they are cropped.
+        crops: 1, the centre, or 3 along the longer side.
+        later: show the frames that many indices after those of the clips; the last frame stands for what lies beyond.
         limits: of the decoder.
 
     Raises:
-        VideoError: the file does not decode, with its verdict.
+        VideoError: not one frame of the file decodes; with its verdict.
     """
     limits = limits or DecodeLimits()
     short_side = round(crop_px * 8 / 7) if short_side_px is None else short_side_px
 
-    def frames() -> Iterator[tuple[int, Clips]]:
-        # Decoded no smaller than the final resize needs; enlarging is left to it.
-        for number, frame in enumerate(decode(path, limits=limits, short_side=max(short_side, 128))):
-            if number % gap_frames == 0:
-                yield number // gap_frames, frame
-
-    kept = dict(islice(frames(), _KEPT_FRAMES))
-    total = len(kept)
-    if total == _KEPT_FRAMES:
-        total = sum(1 for _ in frames())
+    decoding = decode(path, limits=limits, short_side=stored_px)
+    kept: dict[int, Clips] = {}
+    for number, frame in enumerate(decoding):
+        if number % gap_frames == 0 and len(kept) < _KEPT_FRAMES:
+            kept[number // gap_frames] = frame
+    if decoding.num_frames == 0:
+        raise VideoError(decoding.verdict, decoding.reason)
+    there = -(-decoding.num_frames // gap_frames)
+    total = max(1, -(-(decoding.num_frames - span_frames) // gap_frames))
     indices_KT = _indices(total, clips=clips, length=length, stride=stride, sampling=sampling)
-    if total > _KEPT_FRAMES:
-        needed = set(indices_KT.ravel().tolist())
-        kept = {index: frame for index, frame in frames() if index in needed}
-    out = np.empty((clips, length, crop_px, crop_px, 3), np.uint8)
-    images = [kept[index] for index in indices_KT.ravel().tolist()]
-    centre_crop_into(images, out.reshape(-1, *out.shape[2:]), short_side_px=short_side)
-    return out
+    indices_KT = np.minimum(indices_KT + later, there - 1)
+    if indices_KT.max() >= _KEPT_FRAMES:
+        needed = set((indices_KT * gap_frames).ravel().tolist())
+        again = enumerate(decode(path, limits=limits, short_side=stored_px))
+        kept = {number // gap_frames: frame for number, frame in again if number in needed}
+    out = np.empty((clips, crops, length, crop_px, crop_px, 3), np.uint8)
+    for indices_T, out_VTHW3 in zip(indices_KT.tolist(), out, strict=True):
+        crops_into([kept[index] for index in indices_T], out_VTHW3, short_side_px=short_side)
+    return out.reshape(-1, *out.shape[2:])
+
+
+def readable(paths: Sequence[Path], *, limits: DecodeLimits | None = None) -> tuple[list[Path], dict[Path, str]]:
+    """Files that decode, and why the others do not: each is decoded once in a child process that may die of it."""
+    from mscl.sources.guarded import inspect_many
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limits = limits or DecodeLimits()
+    found = inspect_many(paths, limits=limits, workers=min(cores, len(paths)), min_frames=1)
+    failed = {path: info.reason for path, info in zip(paths, found, strict=True) if info.num_frames == 0}
+    return [path for path in paths if path not in failed], failed
 
 
 def each_file(

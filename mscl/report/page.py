@@ -1,6 +1,6 @@
 """`report.html`: everything that a run found on one page that needs no network."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -44,13 +44,28 @@ def build_report(views: Sequence[StageView], out: Path, *, title: str = "MSCL") 
     """
     stages = by_stage([view for view in views if view.stage != "report"])
     sections = [_results(stages), *_stage_sections(stages), *_about(stages)]
-    html = _template().render(
-        title=title,
-        cards=_cards(stages),
-        sections=[section for section in sections if section.blocks],
-        finished=max((view.created_at for view in stages.values()), default="")[:16].replace("T", " "),
-        dataset=_dataset(stages),
-    )
+    finished = max((view.created_at for view in stages.values()), default="")[:16].replace("T", " ")
+    return write_page(out, sections, title=title, cards=_cards(stages), about=_dataset(stages), finished=finished)
+
+
+def write_page(
+    out: Path,
+    sections: Sequence[Section],
+    *,
+    title: str,
+    about: str = "",
+    finished: str = "",
+    cards: Sequence[Mapping[str, str]] = (),
+) -> Path:
+    """Write sections as one self-contained page, in one step, and return `out`; empty sections are left out.
+
+    Args:
+        about: what the page is of, under the title.
+        finished: a date, beside it.
+        cards: `title`, `value`, `interval` and `beside` of the numbers to see first.
+    """
+    shown = [section for section in sections if section.blocks]
+    html = _template().render(title=title, cards=cards, sections=shown, finished=finished, dataset=about)
     write_atomic(out, html.encode())
     return out
 

@@ -26,15 +26,22 @@ def flow_strip(frames_THW3: Picture, flow_THW2: Flow, *, height_px: int = 96) ->
 
 def heat_strip(frames_THW3: Picture, heat_THW: npt.NDArray[np.float32], *, height_px: int = 96) -> bytes:
     """Frames in a row, and underneath the same frames under a heat map of 0..1 (Grad-CAM); one JPEG."""
+    return jpeg(rows_of_frames([frames_THW3, heated(frames_THW3, heat_THW)], height_px=height_px))
+
+
+def rows_of_frames(rows: Sequence[Picture], *, height_px: int = 96) -> Picture:
+    """Rows of frames (T, H, W, 3), one below the other, as one picture."""
+    return np.vstack([np.hstack([_fitted(frame, height_px) for frame in row]) for row in rows])
+
+
+def heated(frames_THW3: Picture, heat_THW: npt.NDArray[np.float32]) -> Picture:
+    """Frames under a heat map of 0..1: cold places stay as they are, hot ones take the map's colour."""
     warm = [
         cv2.applyColorMap((255 * np.clip(heat, 0, 1)).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
         for heat in heat_THW
     ]
-    # Cold places stay as they are, hot ones take the map's colour.
     share_THW1 = 0.75 * np.clip(heat_THW, 0, 1)[..., None]
-    mixed_THW3 = (frames_THW3 * (1 - share_THW1) + np.stack(warm) * share_THW1).astype(np.uint8)
-    rows = [np.hstack([_fitted(frame, height_px) for frame in row]) for row in (frames_THW3, mixed_THW3)]
-    return jpeg(np.vstack(rows))
+    return np.asarray((frames_THW3 * (1 - share_THW1) + np.stack(warm) * share_THW1).astype(np.uint8))
 
 
 def thumbnail(frame_HW3: Picture, flow_HW2: Flow | None = None, *, height_px: int = 84, mark: Mark = "") -> bytes:

@@ -136,10 +136,29 @@ def test_blockwise_search_is_a_full_sort(queries: int, gallery: int, k: int, see
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "_BLOCK_QUERIES", 16)
         patch.setattr(search, "_BLOCK_GALLERY", 7)
-        similarity, index = nearest(query_QD, gallery_GD, k)
+        patch.setattr(search, "_BUFFER", 3)
+        similarity, index = nearest(query_QD, gallery_GD, k, threads=2)
     scores = query_QD @ gallery_GD.T
     np.testing.assert_allclose(similarity, -np.sort(-scores, axis=1)[:, :k], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(np.take_along_axis(scores, index, 1), similarity, rtol=1e-5, atol=1e-6)
+
+
+def test_equal_products_fill_the_places_once_each() -> None:
+    # Every product is a tie: buffers overflow at once, and no gallery row may come twice.
+    similarity, index = nearest(np.zeros((300, 4), np.float32), np.ones((1500, 4), np.float32), 9)
+    assert not similarity.any()
+    assert all(len(set(rows)) == 9 for rows in index.tolist())
+    similarity, _ = nearest(_circle([0] * 5), _circle([180] * 2000), 3)
+    np.testing.assert_allclose(similarity, -1, rtol=1e-6)
+
+
+def test_many_threads_find_what_one_finds() -> None:
+    draws = np.random.default_rng(3)
+    query = draws.normal(size=(700, 16)).astype(np.float32)
+    gallery = np.sort(draws.normal(size=(5000, 16)).astype(np.float32), axis=0)  # the best come last
+    alone, together = (nearest(query, gallery, 20, threads=threads) for threads in (1, 3))
+    np.testing.assert_array_equal(alone[1], together[1])
+    np.testing.assert_array_equal(alone[1], np.argsort(-(query @ gallery.T), axis=1)[:, :20])
 
 
 def test_search_refuses_k_above_the_gallery() -> None:
