@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from flows import service, settings, tools, verify, workspace_commands
+from flows import look, service, settings, tools, verify, workspace_commands
 from flows.options import Overrides, PresetArgument, WorkspaceOption
 
 console = Console()
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 workspace_commands.register(app)
 verify.register(app)
+look.register(app)
 tools.register(app)
 service.register(app)
 
