@@ -20,13 +20,13 @@
 
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
 #define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define X86_LANES 1
 #else
 #define CLONES
 #endif
 #define INLINE inline __attribute__((always_inline))
 
 namespace {
-
 
 constexpr int LANES = 16;          // floats of the widest vector
 constexpr int MARGIN = 4;          // replicated border of the second image, for the taps of the warp

@@ -5,16 +5,24 @@
 
 namespace {
 
+struct Step {
+    float l_t, theta, t;
+};
+
+struct RowPair;
+struct InnerRow {  // u of a row and p of the row above it; `measured` returns the summed squared change of u
+    float (*plain)(const RowPair &, Step, int columns);
+    float (*measured)(const RowPair &, Step, int columns);
+    int lanes;
+};
+
 struct Fields {  // planes of one level; u and p have `stride` floats a row, rc and ig `width` (they live in the output)
     int width, height, stride;
     float *u, *v, *p11, *p12, *p21, *p22, *ix, *iy, *rc, *ig;
     uint8_t *edge;                             // (1/g - 1) * EDGE_STEPS
     const float *zero, *rc_last, *ig_last;     // a row of zeros; padded copies of the last rows of rc and ig
     const float *counts;                       // 1 on the columns of the frame, 0 on the padding
-};
-
-struct Step {
-    float l_t, theta, t;
+    InnerRow inner;
 };
 
 struct RowPair {  // the row whose u moves, and the row above it, whose p follows
@@ -65,7 +73,7 @@ INLINE float step_row(const RowPair &r, Step s, int columns) {
     return change;
 }
 
-CLONES void step_inner_row(const RowPair &r, Step s, int columns) { step_row<false>(r, s, columns); }
+CLONES float step_inner_row(const RowPair &r, Step s, int columns) { return step_row<false>(r, s, columns); }
 CLONES float step_inner_row_measured(const RowPair &r, Step s, int columns) { return step_row<true>(r, s, columns); }
 
 CLONES float step_first_row(const RowPair &r, const float *zero, Step s, int columns) {  // no row above: p there is 0
@@ -119,8 +127,7 @@ float step_at(const Fields &f, Step s, int y, int columns, bool measure) {
     if (y == 0) {
         change = step_first_row(r, f.zero, s, columns);
     } else if (y < f.height) {
-        if (measure) change = step_inner_row_measured(r, s, columns);
-        else step_inner_row(r, s, columns);
+        change = (measure ? f.inner.measured : f.inner.plain)(r, s, columns);
     } else {
         dual_last_row(r, s, columns);
     }
@@ -129,10 +136,18 @@ float step_at(const Fields &f, Step s, int y, int columns, bool measure) {
     return change;
 }
 
+// Iterations follow each other down the rows, one row apart: what one leaves in the cache the next one takes up.
+// Frames that fit into the cache gain nothing, larger ones are no longer bound by memory, which the cores share.
+constexpr int IN_FLIGHT = 4;
+
 void iterate(const Fields &f, Step s, int iterations) {
     const int columns = round_up(f.width, LANES);
-    for (int k = 0; k < iterations; ++k)
-        for (int y = 0; y <= f.height; ++y) step_at(f, s, y, columns, false);
+    for (int k = 0; k < iterations; k += IN_FLIGHT) {
+        const int flight = std::min(IN_FLIGHT, iterations - k);
+        for (int front = 0; front < f.height + flight; ++front)
+            for (int y = front; y > front - flight; --y)
+                if (y >= 0 && y <= f.height) step_at(f, s, y, columns, false);
+    }
 }
 
 // One iteration after the other until the mean squared change falls under `enough`; true where it did.

@@ -47,7 +47,7 @@ def library() -> ctypes.CDLL:
     loaded = ctypes.CDLL(str(path))
     pointer, integer = ctypes.c_void_p, ctypes.c_int
     loaded.tvl1_flow.argtypes = [pointer, pointer, *[integer] * 4, ctypes.POINTER(_Schedule), integer, pointer]
-    loaded.tvl1_iterate.argtypes = [*[pointer] * 5, integer, integer, *[ctypes.c_float] * 3, integer]
+    loaded.tvl1_iterate.argtypes = [*[pointer] * 5, integer, integer, *[ctypes.c_float] * 3, integer, integer]
     loaded.tvl1_median.argtypes = [pointer, integer, integer, integer]
     loaded.tvl1_median.restype = None
     return loaded
@@ -85,10 +85,15 @@ def iterate(
     edge_HW: NDArray[np.uint8],
     params: TVL1Params,
     iterations: int,
-) -> None:
-    """For tests: iterations of one linearisation on contiguous planes u, v, p11, p12, p21, p22, in place."""
+    *,
+    lanes: int = 16,
+) -> int:
+    """For tests: iterations of one linearisation on contiguous planes u, v, p11, p12, p21, p22, in place.
+
+    Takes the rows written for at most `lanes` lanes (16, 8, or 1: the plain loop) and returns how many it found.
+    """
     pointers = (ctypes.c_void_p * 6)(*(plane.ctypes.data for plane in state))
-    library().tvl1_iterate(
+    found: int = library().tvl1_iterate(
         pointers,
         ix_HW.ctypes.data,
         iy_HW.ctypes.data,
@@ -99,7 +104,9 @@ def iterate(
         params.theta,
         params.tau,
         iterations,
+        lanes,
     )
+    return found
 
 
 def median(plane_HW: NDArray[np.float32], side_px: int) -> NDArray[np.float32]:

@@ -3,11 +3,11 @@
 // Model: Zach, Pock and Bischof 2007, with an image-driven weight of the total variation. kernels/tvl1/oracle.py is the
 // same computation in plain torch; the names agree.
 //
-// One pass over the rows does the primal step of a row and the dual step of the row above it. The loop is bound by its
-// arithmetic: several iterations following each other through the rows gained nothing at 340x256 and 640x480.
+// One pass over the rows does the primal step of a row and the dual step of the row above it.
 
 #include "common.h"
 #include "iterate.h"
+#include "lanes.h"
 #include "median.h"
 #include "resample.h"
 #include "warp.h"
@@ -18,6 +18,8 @@ extern "C" struct TVL1Schedule {  // kernels/tvl1/params.py says what each is
 };
 
 namespace {
+
+const InnerRow widest = inner_row(LANES);
 
 struct Arena {  // scratch that outlives a call: fresh pages would cost as much as an iteration each
     std::unique_ptr<float, decltype(&std::free)> data{nullptr, &std::free};
@@ -76,8 +78,8 @@ class Pair {
             images += levels[l].first() + levels[l].second();
             region_floats = std::max(region_floats, levels[l].state() + images);
         }
-        float *cursor = arena.reserve(9 * line + levels[0].second() + region_floats);
-        lines = cursor, cursor += 5 * line;
+        float *cursor = arena.reserve((MEDIAN_LINES + 4) * line + levels[0].second() + region_floats);
+        lines = cursor, cursor += MEDIAN_LINES * line;
         zero = cursor, cursor += line;
         rc_last = cursor, cursor += line;
         ig_last = cursor, cursor += line;
@@ -164,7 +166,7 @@ class Pair {
         for (float **plane : {&f.u, &f.v, &f.p11, &f.p12, &f.p21, &f.p22, &f.ix, &f.iy}) *plane = cursor, cursor += here.plane();
         f.edge = reinterpret_cast<uint8_t *>(cursor);
         f.rc = out, f.ig = out + (size_t)here.width * here.height;
-        f.zero = zero, f.rc_last = rc_last, f.ig_last = ig_last, f.counts = counts;
+        f.zero = zero, f.rc_last = rc_last, f.ig_last = ig_last, f.counts = counts, f.inner = widest;
         std::fill_n(counts, here.width, 1.0f);  // levels come in growing width
         if (coarsest) return;
         for (int axis = 0; axis < 2; ++axis) {
@@ -279,13 +281,14 @@ extern "C" int tvl1_flow(const void *first, const void *second, int is_float, in
     return failed;
 }
 
-// For tests: `iterations` of one linearisation on contiguous planes; state is u, v, p11, p12, p21, p22, in place.
+// For tests: `iterations` of one linearisation on contiguous planes, with at most `lanes` lanes by hand; state is u, v, p11,
+// p12, p21, p22, in place. Returns the lanes that it took.
 extern "C" int tvl1_iterate(float *const *state, const float *ix, const float *iy, const float *rc, const uint8_t *edge,
-                            int height, int width, float data_weight, float theta, float tau, int iterations) {
+                            int height, int width, float data_weight, float theta, float tau, int iterations, int lanes) {
     const Level level{width, height};
     std::vector<float> planes(level.state() + LANES, 0.0f), rest((size_t)2 * height * width), rows(4 * (width + 2 * LANES), 0.0f);
     Fields f{};
-    f.width = width, f.height = height, f.stride = level.stride();
+    f.width = width, f.height = height, f.stride = level.stride(), f.inner = inner_row(lanes);
     float *cursor = planes.data() + LANES;
     for (float **plane : {&f.u, &f.v, &f.p11, &f.p12, &f.p21, &f.p22, &f.ix, &f.iy}) *plane = cursor, cursor += level.plane();
     f.edge = reinterpret_cast<uint8_t *>(cursor);
@@ -307,11 +310,11 @@ extern "C" int tvl1_iterate(float *const *state, const float *ix, const float *i
     for (int y = 0; y < height; ++y)
         for (int x = 0; x < width; ++x)
             for (int k = 0; k < 6; ++k) state[k][(size_t)y * width + x] = inner[k][(size_t)y * f.stride + x];
-    return 0;
+    return f.inner.lanes;
 }
 
 // For tests: the median of a contiguous plane, in place.
 extern "C" void tvl1_median(float *plane, int height, int width, int side) {
-    std::vector<float> lines((size_t)5 * (round_up(width, LANES) + 2 * LANES));
+    std::vector<float> lines((size_t)MEDIAN_LINES * (round_up(width, LANES) + 2 * LANES));
     median(plane, width, height, width, side, lines.data());
 }
