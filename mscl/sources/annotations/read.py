@@ -49,7 +49,7 @@ def read_annotations(config: DataConfig) -> Annotations:
     if not annotations.samples and not found.inside and config.format == "auto" and index.videos:
         # Lists beside the root of which nothing is in the root belong to another dataset.
         folders = _from_folders(config, index, _folder_format(index))
-        note = f"{found.format} lists in {found.where} name none of the videos in {root}: not used"
+        note = f"{found.kind} lists in {found.where} name none of the videos in {root}: not used"
         return Annotations(folders.samples, folders.classes, folders.format, notes=(note, *folders.notes))
     if not annotations.samples:
         raise DataError(_all_missing(root, found, annotations))
@@ -93,7 +93,7 @@ def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Fou
         if samples.setdefault(video, sample) != sample:
             first = samples[video]
             raise DataError(
-                f"{video} is listed twice in the {found.format} lists of {found.where}: as {first.class_name!r} in "
+                f"{video} is listed twice in the {found.kind} lists of {found.where}: as {first.class_name!r} in "
                 f"{_where(first)} and as {row.class_name!r} in {_where(sample)}; keep one line"
             )
         repeated += samples[video] is not sample
@@ -136,7 +136,7 @@ def _kept_classes(config: DataConfig, listing: Listing, found: Found) -> set[str
         hint = f"did you mean {near[0]!r}? " if near else ""
         shown = ", ".join(listing.classes[:10]) + (", ..." if len(listing.classes) > 10 else "")
         raise DataError(
-            f"data.classes names {unknown[0]!r}: {hint}the {len(listing.classes)} classes of the {found.format} "
+            f"data.classes names {unknown[0]!r}: {hint}the {len(listing.classes)} classes of the {found.kind} "
             f"dataset in {found.where} are: {shown}"
         )
     return set(config.classes or listing.classes)
@@ -144,10 +144,10 @@ def _kept_classes(config: DataConfig, listing: Listing, found: Found) -> set[str
 
 def _all_missing(root: Path, found: Found, annotations: Annotations) -> str:
     if not annotations.missing:
-        return f"the {found.format} lists in {found.where} name no video to use; check data.split and data.classes"
+        return f"the {found.kind} lists in {found.where} name no video to use; check data.split and data.classes"
     several = next((note for note in annotations.notes if "several files" in note), "")
     return (
-        f"none of the {len(annotations.missing)} videos that the {found.format} lists in {found.where} name is in "
+        f"none of the {len(annotations.missing)} videos that the {found.kind} lists in {found.where} name is in "
         f"data.root {root}: the first is {annotations.missing[0]}; check data.root, or data.annotations"
         + (f" ({several})" if several else "")
     )

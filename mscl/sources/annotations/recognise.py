@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mscl.config import DataConfig
+from mscl.errors import DataError
 from mscl.sources.annotations import official, tables
 from mscl.sources.annotations.samples import Listing
 
@@ -29,6 +30,11 @@ class Found:
     inside: bool
     """In the root, or in the place that the user named; else beside the root, which may be another dataset's."""
     files: tuple[Path, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The format, for messages."""
+        return "plain" if self.format == "list" else self.format
 
 
 def expected_files(format: str) -> str:
@@ -72,7 +78,7 @@ def read_lists(found: Found, split: int) -> Listing:
         return tables.read_diving48(files, _first(folder, "*[Vv]ocab*.json"))
     if found.format == "jester":
         return tables.read_jester(files[1:], files[0])
-    return tables.read_list(files, _first(folder, "classInd.txt", "classes.txt", "label_map*.txt"))
+    return tables.read_list(files, _names_of_classes(folder))
 
 
 def _formats_in(folder: Path) -> Iterator[tuple[str, list[Path]]]:
@@ -117,11 +123,21 @@ def _of_file(file: Path, wanted: str | None) -> Found:
         return Found("kinetics", file.parent, True, (file,))
     if wanted == "diving48":
         return Found("diving48", file.parent, True, (file,))
+    if file.suffix == ".json" or wanted not in (None, "list"):
+        fitting = [name for name in _EXPECTED if name == wanted or (wanted is None and ".json" in _EXPECTED[name])]
+        expected = "; ".join(f"{name} has {_EXPECTED[name]}" for name in fitting)
+        raise DataError(f"{file} is not known by its name: {expected}. Rename it, or write lines 'path label' instead")
     return Found("list", file.parent, True, (file,))
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
     return sorted(file for file in folder.glob(pattern) if file.is_file() and not file.name.startswith("."))
+
+
+def _names_of_classes(folder: Path) -> Path | None:
+    """The file of class names beside plain lists. Of several label maps nobody can say which one is meant."""
+    maps = _files(folder, "label_map*.txt")
+    return _first(folder, "classInd.txt", "classes.txt") or (maps[0] if len(maps) == 1 else None)
 
 
 def _first(folder: Path, *patterns: str) -> Path | None:

@@ -75,7 +75,7 @@ def read_ssv2(labels: Path, lists: list[Path], answers: Path | None) -> Listing:
             rows.append(_by_id(record.get("id"), name, split or "train", numbers, file))
     for line in read_lines(answers) if answers else ():
         video, _, name = line.partition(";")
-        rows.append(_by_id(video, name.strip(), "test", numbers, answers or labels))
+        rows.append(_by_id(video.strip('" '), name.strip('" '), "test", numbers, answers or labels))
     return Listing(rows, sorted(numbers, key=lambda name: numbers[name]), notes)
 
 

@@ -13,7 +13,12 @@ from storage.workspace import Workspace
 
 
 def ingest(tmp_path: Path, *overrides: str) -> Outcome:
-    settings = [f"data.root={tmp_path}", f"data.annotations={tmp_path / 'list.txt'}", "runtime.workers=1", "flow.span_frames=8"]
+    settings = [
+        f"data.root={tmp_path}",
+        f"data.annotations={tmp_path / 'list.txt'}",
+        "runtime.workers=1",
+        "flow.span_frames=8",
+    ]
     return execute(INGEST, Workspace(tmp_path / "w"), load_config("demo", [*settings, *overrides]), {})
 
 
