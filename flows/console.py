@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +18,7 @@ from flows.options import Overrides, PresetArgument, WorkspaceOption
 console = Console()
 # Typer carries a click of its own and gives its base of usage errors no public name.
 _USAGE_ERROR: Any = typer.BadParameter.__base__
-_INTERRUPTED = 130
+_INTERRUPTED, _TERMINATED = 130, 143
 app = typer.Typer(
     help="From a folder of videos to a motion-sensitive video encoder and its scores.",
     no_args_is_help=True,
@@ -60,7 +62,7 @@ def run(
     if prefect:
         from flows.server import ensure_server, ui_url
 
-        ensure_server(ConsoleProgress(console))
+        ensure_server(ConsoleProgress(console), meanwhile=lambda: import_module("flows.pipeline"))
         from prefect import tags
 
         from flows.pipeline import full
@@ -70,6 +72,7 @@ def run(
         with tags(settings.TAG):
             outcomes = full(workspace=str(place.root), preset=preset_for_flow(preset), **sections, force=force or [])
     else:
+        _say_no_time_out(config.runtime.timeout_minutes)
         outcomes = run_pipeline(
             place, config, progress=ConsoleProgress(console), force=force or [],
             on_outcome=lambda outcome: print_outcome(console, outcome),
@@ -90,7 +93,7 @@ def stage(
 ) -> None:
     """Run one stage on the workspace's latest finished inputs, or on those given by key."""
     from flows.progress import ConsoleProgress
-    from flows.results import print_outcome
+    from flows.results import print_outcome, print_scores
     from mscl.config import load_config
     from mscl.stages import execute, latest_inputs, stage_named
     from storage.workspace import Workspace
@@ -100,8 +103,15 @@ def stage(
     place = Workspace(workspace)
     given = {key: key for key in input_keys or []}
     inputs = latest_inputs(place, chosen, given=given)
+    _say_no_time_out(config.runtime.timeout_minutes)
     outcome = execute(chosen, place, config, inputs, progress=ConsoleProgress(console), force=force)
     print_outcome(console, outcome)
+    print_scores(console, outcome)
+
+
+def _say_no_time_out(minutes: float) -> None:
+    if minutes:
+        console.print(f"runtime.timeout_minutes={minutes:g} has no effect without Prefect", style="yellow")
 
 
 def preset_for_flow(preset: str) -> str:
@@ -109,9 +119,18 @@ def preset_for_flow(preset: str) -> str:
     return str(Path(preset).resolve()) if preset.endswith((".yaml", ".yml")) else preset
 
 
+class _Terminated(BaseException):
+    """SIGTERM came: as at Ctrl-C, children are asked to stop and write what they have."""
+
+
+def _on_sigterm(number: int, frame: object) -> None:
+    raise _Terminated
+
+
 def main() -> None:
-    """Entry point: user errors are one clear line and exit code 2; Ctrl-C says how to go on."""
+    """Entry point: user errors are one clear line and exit code 2; Ctrl-C and SIGTERM say how to go on."""
     settings.apply()
+    before = signal.signal(signal.SIGTERM, _on_sigterm)
     from kernels.errors import KernelInputError
     from mscl.errors import UserError
     from storage.errors import StorageError
@@ -123,9 +142,13 @@ def main() -> None:
         code = 2
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
+    except _Terminated:
+        code = _TERMINATED
     except _USAGE_ERROR as error:
         error.show()
         code = error.exit_code
-    if code == _INTERRUPTED:  # Typer turns Ctrl-C into this code and keeps silent
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if code in (_INTERRUPTED, _TERMINATED):  # Typer turns Ctrl-C into the first and keeps silent
         Console(stderr=True).print("\nmscl: stopped; the same command continues where this one ended.")
     sys.exit(code if isinstance(code, int) else 0)

@@ -13,6 +13,7 @@ from typing import Any
 from prefect import Flow, flow, tags, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
+from prefect.task_engine import TaskRunTimeoutError
 
 from flows.artifacts import publish_stage, publish_summary
 from flows.progress import ArtifactProgress, Both, ConsoleProgress
@@ -36,13 +37,38 @@ from mscl.config import (
     load_config,
     merge_section,
 )  # fmt: skip
+from mscl.errors import UserError
 from mscl.stages import BY_NAME, PIPELINE, Outcome, Stage, execute, latest_inputs, pipeline_inputs, stage_named
 from storage.record import result_key
 from storage.workspace import Result, Workspace
 
 
-@task(cache_policy=NO_CACHE, persist_result=False, task_run_name="{stage_name}")
+class StageTimeoutError(UserError):
+    """A stage took longer than `runtime.timeout_minutes`."""
+
+
 def compute(
+    stage_name: str, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result], force: bool
+) -> Outcome:
+    """Run one stage as a task, for as long as `runtime.timeout_minutes` allows.
+
+    Raises:
+        StageTimeoutError: it took longer, and was stopped.
+    """
+    minutes = config.runtime.timeout_minutes
+    limited = _compute.with_options(timeout_seconds=60 * minutes) if minutes else _compute
+    try:
+        # Called, not submitted: in a thread neither a time-out nor a cancellation would reach the child processes.
+        return limited(stage_name, workspace, config, inputs, force)
+    except TaskRunTimeoutError as error:
+        raise StageTimeoutError(
+            f"{stage_name} took longer than runtime.timeout_minutes={minutes:g} and was stopped; "
+            "what it has done is kept: run again to go on, with a higher limit if need be"
+        ) from error
+
+
+@task(name="compute", cache_policy=NO_CACHE, persist_result=False, task_run_name="{stage_name}")
+def _compute(
     stage_name: str, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result], force: bool
 ) -> Outcome:
     """Run one stage function and publish what it left."""

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +17,8 @@ from flows import processes, settings
 from mscl.errors import UserError
 from mscl.progress import Progress
 
+START_SECONDS = 180.0
+"""What a server may take to start, on a slow and busy machine."""
 _STOP_SECONDS = 20.0
 
 
@@ -39,17 +42,22 @@ def is_healthy(url: str, *, timeout_seconds: float = 3.0) -> bool:
         return False
 
 
-def ensure_server(progress: Progress, *, timeout_seconds: float = 180.0) -> str:
+def ensure_server(
+    progress: Progress, *, timeout_seconds: float = START_SECONDS, meanwhile: Callable[[], object] | None = None
+) -> str:
     """Address of an API that answers; starts a background server on loopback when none does.
 
     Sets `PREFECT_API_URL` for this process, so that flows run against it. The server outlives this process
     and Ctrl-C in its terminal; `stop_server` ends it. Of two commands that need it at once, one starts it.
 
+    Args:
+        meanwhile: called once while a server that was started here is on its way: imports, which take as long.
+
     Raises:
         UserError: the address is not ours to start a server on, or it did not come up.
     """
     settings.apply()
-    url = api_url()
+    url = os.environ["PREFECT_API_URL"] = api_url()
     if not is_healthy(url):
         host = urlsplit(url).hostname or ""
         if host not in {"127.0.0.1", "localhost", "::1"}:
@@ -59,8 +67,7 @@ def ensure_server(progress: Progress, *, timeout_seconds: float = 180.0) -> str:
         with open(home() / "server.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not is_healthy(url):
-                _start(url, progress, timeout_seconds)
-    os.environ["PREFECT_API_URL"] = url
+                _start(url, progress, timeout_seconds, meanwhile)
     return url
 
 
@@ -90,7 +97,7 @@ def _pid_file() -> Path:
     return home() / "server.pid"  # the name that `prefect server stop` looks for
 
 
-def _start(url: str, progress: Progress, timeout_seconds: float) -> None:
+def _start(url: str, progress: Progress, timeout_seconds: float, meanwhile: Callable[[], object] | None) -> None:
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 4200
     log = home() / "server.log"
@@ -102,7 +109,10 @@ def _start(url: str, progress: Progress, timeout_seconds: float) -> None:
         [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)],
         pid_file=_pid_file(), log=log, environment=environment,
     )  # fmt: skip
-    deadline = time.monotonic() + timeout_seconds
+    began, told = time.monotonic(), 0
+    deadline = began + timeout_seconds
+    if meanwhile is not None:
+        meanwhile()
     while not is_healthy(url):
         code = server.poll()
         if code is not None or time.monotonic() > deadline:
@@ -114,7 +124,9 @@ def _start(url: str, progress: Progress, timeout_seconds: float) -> None:
                 "Free the port, set PREFECT_API_URL to another one, or use --no-prefect"
             )
         time.sleep(0.25)
-        progress.advance(0)
+        seconds = int(time.monotonic() - began)
+        progress.advance(seconds - told)
+        told = seconds
     progress.done()
 
 

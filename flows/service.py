@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
-import time
 from datetime import timedelta
-from importlib.resources import files
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from rich.console import Console
 
 from flows import processes, settings
 from flows.server import api_url, ensure_server, home, is_healthy, server_pid, stop_server, ui_url
+from flows.worker import POOL
 from mscl.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from prefect.events.schemas.automations import AutomationCore
 
 console = Console()
-POOL = "mscl"
 AUTOMATION = "mscl: runs whose process died"
 SILENCE_SECONDS = 90
 """Three heartbeats; a shorter time would mark healthy runs as crashed."""
@@ -44,17 +44,29 @@ def up() -> None:
     """
     from flows.progress import ConsoleProgress
 
-    ensure_server(ConsoleProgress(console))
-    from prefect.client.orchestration import get_client
+    settings.apply()
+    os.environ["PREFECT_API_URL"] = api_url()
+    with open(home() / "up.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two commands at once, one starts the worker
+        # Before the server: it waits for that and for the pool, and is imported meanwhile, as are the flows.
+        worker = _start_worker() if _worker_pid() is None else None
+        try:
+            ensure_server(ConsoleProgress(console), meanwhile=lambda: import_module("flows.deployments"))
+            from prefect.client.orchestration import get_client
 
-    with get_client(sync_client=True) as client:
-        _make_pool(client)
-        if _worker_pid() is None:
-            _start_worker()
-        console.print(f"worker       process {_worker_pid()}, log {_worker_log()}", highlight=False, soft_wrap=True)
-        _deploy()
-        names = _refuse_unknown_parameters(client)
-        _automate(client)
+            from flows.deployments import deploy
+
+            with get_client(sync_client=True) as client:
+                _make_pool(client)
+                names = deploy(client, folder=Path.cwd())
+                _automate(client)
+            if worker is not None and worker.poll() is not None:
+                raise UserError(f"the worker ended at once with code {worker.returncode}; see {_worker_log()}")
+        except BaseException:
+            if worker is not None:
+                processes.end(worker.pid, grace_seconds=_WORKER_GRACE_SECONDS)
+            raise
+    console.print(f"worker       process {_worker_pid()}, log {_worker_log()}", highlight=False, soft_wrap=True)
     console.print(f"deployments  {', '.join(names)}", highlight=False, soft_wrap=True)
     console.print(f"Prefect UI   {ui_url()}", highlight=False)
     console.print("Run          prefect deployment run full/full -p preset=demo -p workspace=...", highlight=False)
@@ -119,35 +131,6 @@ def _make_pool(client: SyncPrefectClient) -> None:
         )
 
 
-def _deploy() -> None:
-    """Prefect's own command on the file that is installed with the package."""
-    command = ("--no-prompt", "deploy", "--all", "--prefect-file", str(files("flows") / "prefect.yaml"))
-    # The deployments run where PWD says, and a shell's PWD need not be where this process is.
-    environment = os.environ | {"PWD": str(Path.cwd())}
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", *command], capture_output=True, text=True, check=False, env=environment
-    )
-    if done.returncode:
-        last = " ".join((done.stderr or done.stdout).split())[-800:]
-        raise UserError(f"`prefect {' '.join(command)}` failed: {last}")
-
-
-def _refuse_unknown_parameters(client: SyncPrefectClient) -> list[str]:
-    """Close the parameter forms, and name the deployments.
-
-    The schema that Prefect makes of a flow leaves room for any further name at the top, and a run that is given one
-    through the API crashes before it starts. Closed, the API refuses it and says which name it was.
-    """
-    names = []
-    for deployment in _deployments(client):
-        schema = deployment["parameter_openapi_schema"] | {"additionalProperties": False}
-        change = {"parameter_openapi_schema": schema}
-        answer = client.request("PATCH", "/deployments/{id}", path_params={"id": deployment["id"]}, json=change)
-        answer.raise_for_status()
-        names.append(deployment["name"])
-    return names
-
-
 def _deployments(client: SyncPrefectClient) -> list[dict[str, Any]]:
     """Deployments of our work pool, as the API tells them."""
     answer = client.request("POST", "/deployments/filter", json={"work_pools": {"name": {"any_": [POOL]}}})
@@ -194,17 +177,13 @@ def _automation() -> AutomationCore:
     )
 
 
-def _start_worker() -> None:
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
-    worker = processes.start(command, pid_file=_pid_file(), log=_worker_log())
-    time.sleep(0.5)  # a command that cannot even start ends within this time
-    if worker.poll() is not None:
-        raise UserError(f"the worker ended at once with code {worker.returncode}; see {_worker_log()}")
+def _start_worker() -> subprocess.Popen[bytes]:
+    return processes.start([sys.executable, "-m", "flows.worker"], pid_file=_pid_file(), log=_worker_log())
 
 
 def _worker_pid() -> int | None:
     """Process id of our worker. One that works for another server than ours is ended: nobody else would."""
-    pid = processes.running(_pid_file(), "prefect", "worker")
+    pid = processes.running(_pid_file(), "flows.worker")
     if pid is not None and processes.variable(pid, "PREFECT_API_URL") not in (None, api_url()):
         processes.end(pid, grace_seconds=_WORKER_GRACE_SECONDS)
         return None

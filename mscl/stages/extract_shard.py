@@ -124,11 +124,14 @@ def _computed(
         seconds.clear()
 
     for number, frame in enumerate(frames):
+        first = number - flow.span_frames
+        begins = number % flow.gap_frames == 0 and number // flow.gap_frames < count
+        if not begins and first not in starts:
+            continue
         seen = frame if flow.method.startswith("raft") else _grey(frame)
-        if number % flow.gap_frames == 0 and number // flow.gap_frames < count:
+        if begins:
             starts[number] = seen
             jpegs.append(_jpeg(frame, height, width, flow))
-        first = number - flow.span_frames
         if first in starts:
             firsts.append(starts.pop(first))
             seconds.append(seen)
