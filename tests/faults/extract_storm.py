@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows.processes import family
@@ -33,16 +34,16 @@ CONFIG = """\
 base: demo
 data: {{root: {root}}}
 flow: {{method: dis, segments_per_shard: 2}}
-runtime: {{device: cpu, workers: 2, threads: 1}}
+runtime: {{device: cpu, workers: {workers}, threads: 1}}
 """
 
 
-def write_dataset(folder: Path, *, per_class: int) -> Path:
+def write_dataset(folder: Path, *, per_class: int, workers: int = 2) -> Path:
     """A configuration file over `8 * per_class` small videos, two a shard."""
     from mscl.sources.demo import write_demo_dataset
 
     videos = write_demo_dataset(folder / "data", train_per_class=per_class - 1, test_per_class=1).videos
-    (folder / "config.yaml").write_text(CONFIG.format(root=videos))
+    (folder / "config.yaml").write_text(CONFIG.format(root=videos, workers=workers))
     return folder / "config.yaml"
 
 
@@ -82,8 +83,22 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def prepared(config: Path, folder: Path) -> tuple[Path, dict[str, str], float]:
-    """A workspace with ingest done, the digests of an undisturbed extraction, and the seconds that it took."""
+@dataclass(frozen=True)
+class Prepared:
+    """What storms start from."""
+
+    base: Path
+    """A workspace where ingest is done."""
+    undisturbed: Path
+    """A copy of it where extraction is done, too."""
+    expected: dict[str, str]
+    """Digests of that extraction."""
+    seconds: float
+    """How long it took."""
+
+
+def prepare(config: Path, folder: Path) -> Prepared:
+    """Run ingest, and extraction undisturbed, in `folder`."""
     base, undisturbed = folder / "base", folder / "undisturbed"
     code, output = stage("ingest", config, base)
     assert code == 0, output
@@ -91,30 +106,29 @@ def prepared(config: Path, folder: Path) -> tuple[Path, dict[str, str], float]:
     started_s = time.monotonic()
     code, output = stage("extract", config, undisturbed)
     assert code == 0, output
-    return base, digests(result_folder(undisturbed)), time.monotonic() - started_s
+    return Prepared(base, undisturbed, digests(result_folder(undisturbed)), time.monotonic() - started_s)
 
 
-def kill_storm(config: Path, folder: Path, *, count: int, seed: int, say: Say) -> Counter[str]:
+def kill_storm(config: Path, prepared: Prepared, folder: Path, *, count: int, seed: int, say: Say) -> Counter[str]:
     """Kill `count` times: the command, its group, or one of its workers; resume until the end, compare, begin anew.
 
     Returns how many kills hit what, and `with shards`: after how many of them some shards were committed.
     Raises AssertionError where a resumed result differs from the undisturbed one by a byte.
     """
     rng = random.Random(seed)
-    base, expected, seconds = prepared(config, folder)
     hits: Counter[str] = Counter()
     rounds = 0
     while hits["killed"] < count:
         rounds += 1
         workspace = folder / f"round{rounds}"
-        shutil.copytree(base, workspace)
+        shutil.copytree(prepared.base, workspace)
         while True:
             process = start("stage", "extract", config, "--workspace", workspace)
-            if hits["killed"] >= count or not _kill(process, workspace, rng, seconds, hits):
+            if hits["killed"] >= count or not _kill(process, workspace, rng, prepared.seconds, hits):
                 output, _ = process.communicate(timeout=600)
                 assert process.returncode == 0, output
                 break
-        assert digests(result_folder(workspace)) == expected, f"round {rounds} of seed {seed} differs"
+        assert digests(result_folder(workspace)) == prepared.expected, f"round {rounds} of seed {seed} differs"
         shutil.rmtree(workspace)
         say(f"{rounds} extractions equal the undisturbed one after {dict(hits)}")
     return hits
@@ -248,9 +262,10 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mscl-storm-") as name:
         config = write_dataset(Path(name), per_class=6)
-        hits = kill_storm(config, Path(name), count=options.kills, seed=options.seed, say=print)
+        prepared = prepare(config, Path(name))
+        hits = kill_storm(config, prepared, Path(name), count=options.kills, seed=options.seed, say=print)
         print(f"{options.kills} kills of extract: every resumed store equals the undisturbed one; {dict(hits)}")
-        folder = result_folder(Path(name) / "undisturbed")
+        folder = result_folder(prepared.undisturbed)
         found = flip_storm(folder, count=options.flips, seed=options.seed, say=print)
         print(f"{options.flips} flipped bits: {dict(found)}, none silent")
     return 0

@@ -10,31 +10,30 @@ import pytest
 
 from storage.workspace import Workspace
 from tests.faults import extract_storm as storm
+from tests.faults.extract_storm import Prepared
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return storm.write_dataset(tmp_path_factory.mktemp("dataset"), per_class=2)
+    return storm.write_dataset(tmp_path_factory.mktemp("dataset"), per_class=2, workers=1)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sound")
-    storm.prepared(config, folder)
-    return folder
+def prepared(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return storm.prepare(config, tmp_path_factory.mktemp("sound"))
 
 
 @pytest.fixture
-def workspace(undisturbed: Path, tmp_path: Path) -> Path:
+def workspace(prepared: Prepared, tmp_path: Path) -> Path:
     """A copy of a finished workspace, to be damaged."""
-    shutil.copytree(undisturbed / "undisturbed", tmp_path / "w")
+    shutil.copytree(prepared.undisturbed, tmp_path / "w")
     return tmp_path / "w"
 
 
 @pytest.fixture
-def ingested(undisturbed: Path, tmp_path: Path) -> Path:
+def ingested(prepared: Prepared, tmp_path: Path) -> Path:
     """A copy of a workspace where extract is to run next."""
-    shutil.copytree(undisturbed / "base", tmp_path / "w")
+    shutil.copytree(prepared.base, tmp_path / "w")
     return tmp_path / "w"
 
 
@@ -45,40 +44,39 @@ def mscl(*arguments: str | Path) -> tuple[int, str]:
     return process.returncode, output
 
 
-def expected(undisturbed: Path) -> dict[str, str]:
-    return storm.digests(storm.result_folder(undisturbed / "undisturbed"))
-
-
 def flip(path: Path, *, position: int, bit: int = 3) -> None:
     content = bytearray(path.read_bytes())
     content[position] ^= 1 << bit
     path.write_bytes(content)
 
 
-def test_killed_at_random_moments_it_resumes_to_the_same_bytes(config: Path, tmp_path: Path) -> None:
-    hits = storm.kill_storm(config, tmp_path, count=3, seed=1, say=lambda _: None)
+def test_killed_at_random_moments_it_resumes_to_the_same_bytes(
+    config: Path, prepared: Prepared, tmp_path: Path
+) -> None:
+    hits = storm.kill_storm(config, prepared, tmp_path, count=3, seed=1, say=lambda _: None)
     assert hits["killed"] == 3
 
 
 @pytest.mark.storm
 def test_fifty_kills(tmp_path: Path) -> None:
     config = storm.write_dataset(tmp_path, per_class=6)
-    hits = storm.kill_storm(config, tmp_path, count=50, seed=0, say=print)
+    prepared = storm.prepare(config, tmp_path)
+    hits = storm.kill_storm(config, prepared, tmp_path, count=50, seed=0, say=print)
     assert hits["killed"] == 50 and hits["with shards"] > 10 and hits["worker"] > 0
 
 
-def test_two_at_once_give_one_result(config: Path, ingested: Path, undisturbed: Path) -> None:
+def test_two_at_once_give_one_result(config: Path, ingested: Path, prepared: Prepared) -> None:
     rivals = [storm.start("stage", "extract", config, "--workspace", ingested) for _ in "ab"]
     outputs = [rival.communicate(timeout=300)[0] for rival in rivals]
     assert [rival.returncode for rival in rivals] == [0, 0], outputs
     assert sum("being computed by another process" in output for output in outputs) <= 1
     assert sum("reused" in output for output in outputs) == 1, outputs
     (result,) = Workspace(ingested).results("extract")
-    assert storm.digests(result.folder) == expected(undisturbed)
+    assert storm.digests(result.folder) == prepared.expected
     assert Workspace(ingested).damage(result) == []
 
 
-def test_damage_is_named_and_just_that_is_repaired(config: Path, workspace: Path, undisturbed: Path) -> None:
+def test_damage_is_named_and_just_that_is_repaired(config: Path, workspace: Path, prepared: Prepared) -> None:
     folder = storm.result_folder(workspace)
     flow, frames = folder / "flow.zarr/flow/c.1.0.0.0.0", folder / "frames/00000003.jpegs"
     flip(flow, position=flow.stat().st_size // 2)
@@ -101,14 +99,15 @@ def test_damage_is_named_and_just_that_is_repaired(config: Path, workspace: Path
     assert code == 0, output
     assert "2 damaged shards are done again" in output or "shards are there already" in output
     assert "is whole again" in output
-    assert storm.digests(folder) == expected(undisturbed)
+    assert storm.digests(folder) == prepared.expected
     assert {path: path.stat().st_mtime_ns for path in untouched} == untouched
     code, output = mscl("verify", "--workspace", workspace)
     assert code == 0 and "2 results are whole" in output
 
 
+@pytest.mark.storm
 def test_what_verify_found_is_not_reused_and_the_same_command_mends_it(
-    config: Path, workspace: Path, undisturbed: Path
+    config: Path, workspace: Path, prepared: Prepared
 ) -> None:
     folder = storm.result_folder(workspace)
     flip(folder / "flow.zarr/flow/c.2.0.0.0.0", position=200)
@@ -117,11 +116,12 @@ def test_what_verify_found_is_not_reused_and_the_same_command_mends_it(
     code, output = storm.stage("extract", config, workspace)
     assert code == 0 and "reused" not in output, output
     assert "2 damaged shards are done again: 0, 2" in output
-    assert storm.digests(folder) == expected(undisturbed)
+    assert storm.digests(folder) == prepared.expected
     assert mscl("verify", folder.name, "--workspace", workspace)[0] == 0
 
 
-def test_a_damaged_record_costs_no_shard(config: Path, workspace: Path, undisturbed: Path) -> None:
+@pytest.mark.storm
+def test_a_damaged_record_costs_no_shard(config: Path, workspace: Path, prepared: Prepared) -> None:
     folder = storm.result_folder(workspace)
     flip(folder / "record.json", position=500, bit=0)
     shards = {path: path.stat().st_mtime_ns for path in [*folder.rglob("c.*.0.0.0.0"), *folder.rglob("*.jpegs")]}
@@ -130,10 +130,10 @@ def test_a_damaged_record_costs_no_shard(config: Path, workspace: Path, undistur
     code, output = mscl("verify", folder.name, "--workspace", workspace, "--repair")
     assert code == 0 and "is whole again" in output, output
     assert {path: path.stat().st_mtime_ns for path in shards} == shards
-    assert storm.digests(folder) == expected(undisturbed)
+    assert storm.digests(folder) == prepared.expected
 
 
-def test_shards_lost_between_two_runs_are_done_again(config: Path, workspace: Path, undisturbed: Path) -> None:
+def test_shards_lost_between_two_runs_are_done_again(config: Path, workspace: Path, prepared: Prepared) -> None:
     """As after a disk that forgot: nobody has verified anything, the command is just typed again."""
     folder = storm.result_folder(workspace)
     (folder / "record.json").unlink()  # killed before the end
@@ -144,11 +144,11 @@ def test_shards_lost_between_two_runs_are_done_again(config: Path, workspace: Pa
     code, output = storm.stage("extract", config, workspace)
     assert code == 0, output
     assert "3 damaged shards are done again: 1, 2, 5" in output
-    assert storm.digests(folder) == expected(undisturbed)
+    assert storm.digests(folder) == prepared.expected
 
 
-def test_a_full_disk_is_one_clear_line_and_resuming_completes(config: Path, ingested: Path, undisturbed: Path) -> None:
-    sizes = sorted(path.stat().st_size for path in (undisturbed / "undisturbed").rglob("c.*.0.0.0.0"))
+def test_a_full_disk_is_one_clear_line_and_resuming_completes(config: Path, ingested: Path, prepared: Prepared) -> None:
+    sizes = sorted(path.stat().st_size for path in prepared.undisturbed.rglob("c.*.0.0.0.0"))
     code, output = storm.stage("extract", config, ingested, limit_nbytes=sizes[len(sizes) // 2])
     assert code == 2, output
     (line,) = [line for line in output.splitlines() if line.startswith("mscl: ")]
@@ -156,7 +156,7 @@ def test_a_full_disk_is_one_clear_line_and_resuming_completes(config: Path, inge
     assert "Traceback" not in output
     code, output = storm.stage("extract", config, ingested)
     assert code == 0, output
-    assert storm.digests(storm.result_folder(ingested)) == expected(undisturbed)
+    assert storm.digests(storm.result_folder(ingested)) == prepared.expected
 
 
 @pytest.fixture
@@ -173,9 +173,9 @@ def small_disks(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.storm
-def test_disks_of_many_sizes_run_full_at_many_places(config: Path, small_disks: Path, undisturbed: Path) -> None:
+def test_disks_of_many_sizes_run_full_at_many_places(config: Path, small_disks: Path, prepared: Prepared) -> None:
     """From room for the first folder up to room for all: one clear line, and completion once there is room."""
-    total = sum(path.stat().st_size for path in (undisturbed / "undisturbed").rglob("*") if path.is_file())
+    total = sum(path.stat().st_size for path in prepared.undisturbed.rglob("*") if path.is_file())
     lines, size = set(), 16 * 1024
     while size < 2.5 * total:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", small_disks], check=True)
@@ -195,14 +195,14 @@ def test_disks_of_many_sizes_run_full_at_many_places(config: Path, small_disks: 
             for name in ("ingest", "extract"):
                 code, output = storm.stage(name, config, workspace)
                 assert code == 0, output
-        assert storm.digests(storm.result_folder(workspace)) == expected(undisturbed)
+        assert storm.digests(storm.result_folder(workspace)) == prepared.expected
         subprocess.run(["umount", small_disks], check=True)
         size = int(size * 1.35)
     print(*sorted(lines), sep="\n")
     assert len(lines) > 3
 
 
-def test_no_flipped_bit_of_a_result_is_silent(undisturbed: Path, workspace: Path) -> None:
+def test_no_flipped_bit_of_a_result_is_silent(prepared: Prepared, workspace: Path) -> None:
     found = storm.flip_storm(storm.result_folder(workspace), count=30, seed=4, say=lambda _: None)
     assert found["by verify"] == 30
 

@@ -97,6 +97,25 @@ def test_a_decoder_killed_in_the_middle_costs_its_video(tmp_path: Path, write_vi
     assert "SIGKILL" in results[1].reason and results[1].size_bytes == fifo_like.stat().st_size
 
 
+def test_a_decoder_that_hangs_costs_its_video_and_its_time(tmp_path: Path, write_video: Any) -> None:
+    paths = [write_video(f"{n}.mp4", 5) for n in range(3)]
+    real = guarded._Child.give
+
+    def give_and_stop(child: guarded._Child, index: int, job: dict[str, Any], seconds: float) -> None:
+        if index == 0:
+            os.kill(child._process.pid, signal.SIGSTOP)  # to its parent this is a decoder that never comes back
+        real(child, index, job, seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guarded._Child, "give", give_and_stop)
+        patch.setattr(guarded, "_GRACE_SECONDS", 1.0)
+        started_s = time.monotonic()
+        results = inspect_many(paths, limits=DecodeLimits(timeout_seconds=2), workers=1)
+    assert [info.verdict for info in results] == ["timeout", "ok", "ok"]
+    assert "not decoded within 2 s" in results[0].reason
+    assert 3 <= time.monotonic() - started_s < 60
+
+
 def test_inspect_many_equals_inspecting_here(tmp_path: Path, write_video: Any) -> None:
     from mscl.sources.video import inspect_video
 

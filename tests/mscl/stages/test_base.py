@@ -1,5 +1,7 @@
 """Running, reusing, forcing and resuming a stage."""
 
+import errno
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from mscl.config import ExperimentConfig, load_config
 from mscl.errors import UserError
 from mscl.stages.base import Stage, StageRun, execute
+from storage.errors import StorageError
 from storage.workspace import Workspace
 
 
@@ -75,3 +78,50 @@ def test_ctrl_c_then_the_same_again_goes_on(tmp_path: Path, config: ExperimentCo
 def test_a_missing_input_is_named(tmp_path: Path, config: ExperimentConfig) -> None:
     with pytest.raises(UserError, match=r"no finished result of ingest"):
         execute(counting_stage([], needs=("ingest",)), Workspace(tmp_path), config, {})
+
+
+def test_what_is_known_to_be_damaged_is_made_from_nothing_unless_the_stage_mends(
+    tmp_path: Path, config: ExperimentConfig
+) -> None:
+    calls: list[str] = []
+    workspace, stage = Workspace(tmp_path), counting_stage(calls)
+    folder = execute(stage, workspace, config, {}).result.folder
+    workspace.mark_damaged(folder, ["1.txt: a bit has flipped"])
+    assert not execute(stage, workspace, config, {}).reused
+    assert calls == ["unit 0", "unit 1", "unit 2"] * 2
+    workspace.mark_damaged(folder, ["1.txt: a bit has flipped"])
+    seen: list[bool] = []
+
+    def mend(run: StageRun) -> dict[str, Any]:
+        seen.append(run.is_damaged)
+        return {}
+
+    mending = replace(stage, mends=True, run=mend)
+    assert not execute(mending, workspace, config, {}).reused
+    assert seen == [True] and len(calls) == 6 and (folder / "0.txt").exists()
+    assert execute(mending, workspace, config, {}).reused
+
+
+def test_a_lost_file_is_told_to_the_stage(tmp_path: Path, config: ExperimentConfig) -> None:
+    calls: list[str] = []
+    workspace, stage = Workspace(tmp_path), counting_stage(calls)
+    folder = execute(stage, workspace, config, {}).result.folder
+    (folder / "1.txt").unlink()
+    assert not execute(stage, workspace, config, {}).reused
+    assert calls[3:] == ["unit 1"]  # nobody said that the others are damaged: long trainings go on where they can
+
+
+def test_what_the_disk_refuses_is_one_line_that_names_the_place(tmp_path: Path, config: ExperimentConfig) -> None:
+    def fill(run: StageRun) -> dict[str, Any]:
+        raise OSError(errno.ENOSPC, "No space left on device", str(run.folder / "big.npy"))
+
+    stage = replace(counting_stage([]), run=fill)
+    with pytest.raises(StorageError, match=r"cannot write .*big.npy: No space left.*free space.*run the same command"):
+        execute(stage, Workspace(tmp_path), config, {})
+
+    def lose(run: StageRun) -> dict[str, Any]:
+        (run.folder / "absent").read_bytes()
+        return {}
+
+    with pytest.raises(FileNotFoundError):  # a fault of ours stays one
+        execute(replace(stage, run=lose), Workspace(tmp_path), config, {})

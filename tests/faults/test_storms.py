@@ -1,0 +1,34 @@
+"""The storms at full length: `make faults`. Short seeded parts of them are in the suite."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults import storage_storm, video_fuzz
+
+pytestmark = pytest.mark.storm
+
+
+def test_two_thousand_flipped_bits_of_stores(tmp_path: Path) -> None:
+    storage_storm.write_result(tmp_path)
+    flips, by_readers = storage_storm.flip_storm(tmp_path, count=2000, seed=0, say=print)
+    assert flips == 2000 and by_readers > 500
+
+
+def test_fifty_killed_writers_of_stores(tmp_path: Path) -> None:
+    assert storage_storm.kill_storm(tmp_path, count=50, seed=0, say=print) > 10
+
+
+@pytest.mark.parametrize("of", ["generated", "real"])
+def test_two_hundred_mutants_each_get_a_verdict(tmp_path: Path, of: str, request: pytest.FixtureRequest) -> None:
+    if of == "real":
+        folder = request.getfixturevalue("shared_dir") / "data"
+        videos = [path for path in sorted((folder / "hard_videos").iterdir()) if path.suffix != ".csv"]
+        videos += sorted((folder / "videos" / "hmdb51").rglob("*.avi"))
+        videos = [path for path in videos if 100 < path.stat().st_size < 3_000_000]
+    else:
+        videos = video_fuzz.write_sample_videos(tmp_path)
+    (tmp_path / "mutants").mkdir()
+    findings = video_fuzz.fuzz(videos, tmp_path / "mutants", count=200, seed=0)
+    assert len(findings) == 200
+    assert not [(path.name, info) for path, info in findings if info.verdict in ("crashed", "timeout")]
