@@ -39,5 +39,12 @@ bench: .venv/.installed  ## Ratios against what one would pick instead
 faults: .venv/.installed  ## The long storms: kills, fuzzed videos, flipped bits
 	$(BIN)/python -m pytest -m storm --timeout=3600
 
+ABLATE_SEED ?= 11
+ablate: .venv/.installed  ## The method against its baselines on a fresh generated set: table and picture (hours on a CPU)
+	$(BIN)/mscl demo-data $(DEMO)/data-$(ABLATE_SEED) --seed $(ABLATE_SEED)
+	$(BIN)/mscl ablate mscl moco mscl-no-fra mscl-no-lmcl mscl-no-mds supervised --base demo --name motion-only \
+		data.root=$(DEMO)/data-$(ABLATE_SEED)/videos pretrain.min_steps=216 pretrain.epochs=6 finetune.epochs=8 \
+		--seeds 10,11,12 --sweep moco:pretrain.optim.lr=0.001,0.003,0.01 --equal-time moco --workspace $(DEMO)/ablation
+
 clean:  ## Remove the environment and the demo
 	rm -rf .venv $(DEMO)

@@ -95,6 +95,11 @@ def for_page(svg: str, *, label: str) -> str:
 
 def for_card(svg: str) -> str:
     """SVG as a data address on a white card, for places that know no theme."""
+    return data_address(card_svg(svg).encode(), "image/svg+xml")
+
+
+def card_svg(svg: str) -> str:
+    """SVG on a white card, as a file of its own."""
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     if size is None:
         raise ValueError("the SVG has no viewBox; draw it with to_svg")
@@ -102,7 +107,7 @@ def for_card(svg: str) -> str:
     ground = '<rect width="100%" height="100%" fill="#ffffff"/>'
     text = svg.replace(INK, "#24292f").replace("<svg ", f'<svg width="{width:.0f}" height="{height:.0f}" ', 1)
     head = text.index(">") + 1
-    return data_address(f"{text[:head]}{ground}{text[head:]}".encode(), "image/svg+xml")
+    return f"{text[:head]}{ground}{text[head:]}"
 
 
 def data_address(content: bytes, kind: str) -> str:

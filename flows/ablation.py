@@ -1,0 +1,38 @@
+"""The ablation as a Prefect flow: the plan is a form, the page an artifact."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.logging import get_run_logger
+
+from flows.progress import ArtifactProgress, Both, ConsoleProgress
+from flows.slots import workspace_slot
+from mscl.ablation.plan import AblationPlan
+from storage.workspace import Workspace
+
+
+@flow(
+    name="ablate",
+    flow_run_name="ablate-{plan.name}",
+    description="Variants trained on equal budget and seeds, then probed and retrieved: one table, one picture.",
+    persist_result=False,
+)
+def ablate(plan: AblationPlan, workspace: str = "workspace") -> str:
+    """Train and score every run of the plan; those that are done are reused. Returns the result's key.
+
+    Args:
+        plan: What is trained; `overrides` are settings like data.root=VIDEOS.
+        workspace: Folder of all results; a relative path counts from where the deployment was made.
+    """
+    from mscl.ablation.page import markdown
+    from mscl.ablation.run import run_ablation
+
+    place = Workspace(workspace)
+    with workspace_slot(place, say=get_run_logger().info):
+        done = run_ablation(place, plan, progress=Both([ConsoleProgress(), ArtifactProgress("ablate")]))
+    create_markdown_artifact(
+        markdown(done.rows, {plan.name: done.settings}), key="ablate-report",
+        description=f"ablate {done.result.key}: {plan.name}",
+    )  # fmt: skip
+    return done.result.key

@@ -1,0 +1,109 @@
+"""Results of ablations as files: rows (JSON), settings (JSON), one Markdown page, one picture per dataset."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mscl.ablation.figure import dot_plot
+from mscl.ablation.plan import REFERENCE
+from mscl.ablation.rows import FROZEN, METRICS, Row, as_json, difference, from_json, presets_of, score
+from mscl.evaluation.files import read_json, write_json
+from mscl.report.style import card_svg, for_card
+from storage.atomic import write_atomic
+
+ROWS, SETTINGS, PAGE = "ablation.json", "ablation-settings.json", "ablation.md"
+Settings = Mapping[str, Mapping[str, Any]]
+
+
+def write_results(folder: Path, rows: Sequence[Row], settings: Settings) -> None:
+    """Write rows, settings, page and pictures of one or more datasets into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / ROWS, as_json(rows))
+    write_json(folder / SETTINGS, dict(settings))
+    sections = []
+    for name, facts in settings.items():
+        own = [row for row in rows if row.set == name]
+        picture = f"ablation-{name}.svg"
+        write_atomic(folder / picture, card_svg(_picture(own, facts)).encode())
+        sections.append(_section(name, own, facts, picture=picture))
+    write_atomic(folder / PAGE, "\n\n".join([_HEAD, *sections]).encode() + b"\n")
+
+
+def merge_results(folder: Path, rows: Sequence[Row], settings: Settings) -> None:
+    """As `write_results`, beside the datasets that `folder` holds already; those of the same name are replaced."""
+    kept: list[Row] = []
+    known: dict[str, Any] = {}
+    if (folder / ROWS).is_file():
+        kept = [row for row in from_json(read_json(folder / ROWS)) if row.set not in settings]
+        known = {name: facts for name, facts in read_json(folder / SETTINGS).items() if name not in settings}
+    write_results(folder, [*kept, *rows], known | dict(settings))
+
+
+def markdown(rows: Sequence[Row], settings: Settings) -> str:
+    """The page as one text, pictures inside, for places that hold no files."""
+    sections = []
+    for name, facts in settings.items():
+        own = [row for row in rows if row.set == name]
+        sections.append(_section(name, own, facts, picture=for_card(_picture(own, facts))))
+    return "\n\n".join([_HEAD, *sections])
+
+
+def _picture(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
+    return dot_plot(rows, chance=facts["chance"], reference=REFERENCE)
+
+
+_HEAD = f"""# Ablation
+
+Every preset of a dataset was trained with the same number of steps, batch size, optimiser and seeds, and scored on the
+test split with the same code. *random* is the encoder before training, *frozen* a trained encoder on clips that repeat
+their middle frame: what it scores there is not motion. A difference is taken seed by seed, {REFERENCE} minus the
+preset, with the standard error of its mean. Numbers are % of the test videos; `{ROWS}` holds every one,
+`{SETTINGS}` all settings."""
+
+
+def _section(name: str, rows: Sequence[Row], facts: Mapping[str, Any], *, picture: str) -> str:
+    plan = facts["plan"]
+    lines = [f"## {name}", "", f"![scores of every preset on {name}]({picture})", ""]
+    head = ["preset"]
+    for title in METRICS.values():
+        head += [title, f"{REFERENCE} minus it", "frozen"]
+    lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for preset in presets_of(rows):
+        cells = [preset]
+        for metric in METRICS:
+            cells += [
+                shown_score(rows, preset, metric), shown_difference(rows, preset, metric),
+                shown_score(rows, preset, metric + FROZEN),
+            ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    chance = ", ".join(f"{METRICS[metric]} {100 * value:.1f}" for metric, value in facts["chance"].items())
+    lines += ["", f"Chance: {chance}. {facts['test_videos']} test and {facts['train_videos']} train videos; "
+              f"seeds {', '.join(map(str, plan['seeds']))}; base `{plan['base']}`, changed by "
+              f"`{' '.join(plan['overrides']) or 'nothing'}`."]  # fmt: skip
+    if plan["folds"]:
+        lines.append(
+            "Every seed has a test split of its own: " + "; ".join(f"`{fold}`" for fold in plan["folds"]) + "."
+        )
+    for variant, winner in facts["winners"].items():
+        lines.append(f"{variant} stands for {winner}, the best of its sweep by these very test scores: to its favour.")
+    for label, steps in facts["equal_time_steps"].items():
+        costs = ", ".join(f"{preset} {1000 * cost:.0f}" for preset, cost in facts["step_seconds"].items())
+        lines.append(f"{label}: {steps} steps, what the steps of {REFERENCE} cost (CPU ms a step: {costs}).")
+    return "\n".join(lines)
+
+
+def shown_score(rows: Sequence[Row], preset: str, metric: str) -> str:
+    """Mean and deviation in %, or nothing."""
+    found = score(rows, preset, metric)
+    if found is None:
+        return ""
+    return f"{100 * found.mean:.1f}" + ("" if math.isnan(found.spread) else f" ± {100 * found.spread:.1f}")
+
+
+def shown_difference(rows: Sequence[Row], preset: str, metric: str) -> str:
+    """Mean and standard error of the difference to the reference in %, or nothing."""
+    found = difference(rows, REFERENCE, preset, metric)
+    if found is None or preset == REFERENCE:
+        return ""
+    return f"{100 * found.mean:+.1f}" + ("" if math.isnan(found.error) else f" ± {100 * found.error:.1f}")

@@ -1,0 +1,123 @@
+"""What an ablation trains: variants x seeds, learning-rate sweeps, equal time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from mscl.config import ExperimentConfig, load_config
+from mscl.config.base import Section
+from mscl.config.variants import variant_of
+from mscl.errors import ConfigError
+
+REFERENCE = "mscl"
+"""The variant that differences are taken from and that equal time is measured by."""
+SUPERVISED = "supervised"
+RANDOM = "random"
+
+
+class Sweep(Section):
+    """A variant trained with each of several values of one setting; the best one stands for it."""
+
+    variant: str
+    setting: str
+    values: tuple[str, ...] = Field(min_length=1)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`moco:pretrain.optim.lr=0.001,0.003`.
+
+        Raises:
+            ConfigError: another form.
+        """
+        variant, colon, rest = text.partition(":")
+        setting, equals, values = rest.partition("=")
+        if not (variant and colon and setting and equals and values):
+            raise ConfigError(f"sweep {text!r} is not of the form VARIANT:SECTION.NAME=VALUE,VALUE")
+        return cls(variant=variant, setting=setting, values=tuple(v for v in values.split(",") if v))
+
+    def label(self, value: str) -> str:
+        """Name of the rows of one value: `moco lr=0.003`."""
+        return f"{self.variant} {self.setting.rpartition('.')[2]}={value}"
+
+
+class AblationPlan(Section):
+    """One ablation on one dataset."""
+
+    name: str
+    """Names the dataset in tables: the `set` of every row."""
+    base: str
+    """Preset or YAML file that all variants share."""
+    overrides: tuple[str, ...] = ()
+    variants: tuple[str, ...] = Field(min_length=1)
+    """Names of `mscl.config.variants`; also `supervised`, trained end to end from random weights."""
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    folds: tuple[str, ...] = ()
+    """One override per seed, e.g. another `data.test_pattern`; empty: the same data for every seed."""
+    sweeps: tuple[Sweep, ...] = ()
+    controls: tuple[str, ...] = (REFERENCE, "moco")
+    """Variants also scored on frozen frames; embedding them costs four times as much."""
+    equal_time: tuple[str, ...] = ()
+    """Variants trained once more, for as many steps as cost what the reference's steps cost."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.folds and len(self.folds) != len(self.seeds):
+            raise ValueError(f"{len(self.folds)} folds for {len(self.seeds)} seeds; give one fold per seed")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds {self.seeds} repeat; each is one paired run")
+        for name in (*self.equal_time, *(sweep.variant for sweep in self.sweeps)):
+            if name not in self.variants:
+                raise ValueError(f"{name!r} is swept or trained for equal time, but is not one of {self.variants}")
+        if self.equal_time and REFERENCE not in self.variants:
+            raise ValueError(f"equal time is measured by {REFERENCE!r}, which is not one of {self.variants}")
+        if SUPERVISED in self.variants and not self.trained:
+            raise ValueError(f"{SUPERVISED!r} alone has nothing to be compared with; add a variant")
+        return self
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Variants that are pre-trained."""
+        return tuple(name for name in self.variants if name != SUPERVISED)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run of an ablation, with the name and seed of its rows."""
+
+    preset: str
+    seed: int
+    config: ExperimentConfig
+
+    def for_steps(self, preset: str, steps: int) -> "Cell":
+        """The same run for at least `steps` steps."""
+        pretrain = self.config.pretrain.model_copy(update={"min_steps": steps})
+        return replace(self, preset=preset, config=self.config.model_copy(update={"pretrain": pretrain}))
+
+
+def cells_of(plan: AblationPlan) -> list[Cell]:
+    """Every run whose settings are known beforehand, seed by seed: a run cut short still holds whole pairs.
+
+    Raises:
+        ConfigError: unknown base, variant or setting.
+    """
+    swept = {sweep.variant: sweep for sweep in plan.sweeps}
+    cells = []
+    for place, seed in enumerate(plan.seeds):
+        fold = plan.folds[place : place + 1]
+        for name in plan.trained:
+            if name not in swept:
+                cells.append(Cell(name, seed, _config(plan, name, seed, fold)))
+                continue
+            for value in swept[name].values:
+                setting = f"{swept[name].setting}={value}"
+                cells.append(Cell(swept[name].label(value), seed, _config(plan, name, seed, (*fold, setting))))
+    return cells
+
+
+def _config(plan: AblationPlan, variant: str, seed: int, more: Sequence[str]) -> ExperimentConfig:
+    overrides = [*plan.overrides, *more, f"pretrain.seed={seed}", f"finetune.seed={seed}"]
+    config = variant_of(load_config(plan.base, overrides), variant)
+    embed = config.embed.model_copy(update={"controls": variant in plan.controls})
+    return config.model_copy(update={"embed": embed})

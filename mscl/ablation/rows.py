@@ -1,0 +1,99 @@
+"""Rows of an ablation, and what is read from them: means, spreads, paired differences."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+RETRIEVAL, LINEAR = "retrieval_r1", "linear_top1"
+METRICS = {RETRIEVAL: "retrieval R@1", LINEAR: "linear top-1"}
+FROZEN = "_frozen"
+"""Ends the name of a metric taken on clips that repeat their middle frame."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of one training run."""
+
+    set: str
+    preset: str
+    seed: int
+    metric: str
+    value: float
+    """Share of the test videos, 0..1."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean over seeds and its spread."""
+
+    mean: float
+    spread: float
+    """Standard deviation over seeds; NaN for one seed."""
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Reference minus preset, seed by seed."""
+
+    mean: float
+    error: float
+    """Standard error of the mean; NaN for one seed."""
+    by_seed: tuple[float, ...]
+
+
+def as_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Rows as plain values, in a fixed order."""
+    ordered = sorted(rows, key=lambda row: (row.set, row.metric, row.preset, row.seed))
+    return [asdict(row) | {"value": round(row.value, 6)} for row in ordered]
+
+
+def from_json(content: Iterable[dict[str, Any]]) -> list[Row]:
+    """What `as_json` wrote."""
+    return [Row(**row) for row in content]
+
+
+def presets_of(rows: Sequence[Row]) -> list[str]:
+    """Presets in the order in which they appear."""
+    return list(dict.fromkeys(row.preset for row in rows))
+
+
+def score(rows: Sequence[Row], preset: str, metric: str) -> Score | None:
+    """Mean of a metric over the seeds of a preset; None without any."""
+    values = np.array(list(_by_seed(rows, preset, metric).values()))
+    if not len(values):
+        return None
+    return Score(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan, len(values))
+
+
+def difference(rows: Sequence[Row], reference: str, preset: str, metric: str) -> Difference | None:
+    """Paired difference `reference` - `preset` over the seeds that both have; None without any."""
+    first, second = _by_seed(rows, reference, metric), _by_seed(rows, preset, metric)
+    shared = [seed for seed in first if seed in second]
+    if not shared:
+        return None
+    values = np.array([first[seed] - second[seed] for seed in shared])
+    error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+    return Difference(float(values.mean()), error, tuple(float(v) for v in values))
+
+
+def best_of(rows: Sequence[Row], presets: Sequence[str]) -> str:
+    """The preset with the highest mean over both metrics, the first of equals."""
+
+    def mean(preset: str) -> float:
+        found = [s.mean for metric in METRICS if (s := score(rows, preset, metric)) is not None]
+        return sum(found) / len(found)
+
+    return max(presets, key=mean)
+
+
+def renamed(rows: Iterable[Row], preset: str, name: str) -> list[Row]:
+    """The rows of `preset` once more, under another name."""
+    return [Row(row.set, name, row.seed, row.metric, row.value) for row in rows if row.preset == preset]
+
+
+def _by_seed(rows: Sequence[Row], preset: str, metric: str) -> dict[int, float]:
+    return {row.seed: row.value for row in rows if row.preset == preset and row.metric == metric}

@@ -1,0 +1,167 @@
+"""Train and score every cell of a plan, through the pipeline's own stages: what is done already is reused."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mscl.ablation.page import write_results
+from mscl.ablation.plan import RANDOM, REFERENCE, SUPERVISED, AblationPlan, Cell, cells_of
+from mscl.ablation.rows import FROZEN, LINEAR, RETRIEVAL, Row, best_of, renamed
+from mscl.errors import DataError
+from mscl.progress import Progress
+from mscl.stages import BY_NAME, Outcome, execute, pipeline_inputs
+from storage.record import result_key
+from storage.workspace import Result, Workspace
+
+STAGE, VERSION = "ablate", 1
+_STAGES = ("ingest", "extract", "motion", "screen", "pretrain", "embed", "probe", "retrieve")
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A finished ablation."""
+
+    result: Result
+    rows: list[Row]
+    settings: dict[str, Any]
+
+
+def run_ablation(workspace: Workspace, plan: AblationPlan, *, progress: Progress) -> Ablation:
+    """Every cell of the plan, then sweeps' winners and equal time; rows, table and pictures in one result.
+
+    Raises:
+        UserError: a setting, dataset or training run that failed. What was finished is kept and reused.
+    """
+    began = time.monotonic()
+    runner = _Runner(workspace, plan, progress)
+    cells = cells_of(plan)
+    total = len(cells) + len(plan.seeds) * (len(plan.equal_time) + (SUPERVISED in plan.variants))
+    runner.total = total
+    for cell in cells:
+        runner.train(cell)
+    winners = {sweep.variant: best_of(runner.rows, [sweep.label(v) for v in sweep.values]) for sweep in plan.sweeps}
+    for variant, winner in winners.items():
+        progress.say(f"{variant}: {winner} is best and stands for it")
+        runner.rows += renamed(runner.rows, winner, variant)
+    steps = _equal_time(runner, winners)
+    if SUPERVISED in plan.variants:
+        for seed in plan.seeds:
+            runner.supervise(seed)
+    settings = {
+        "plan": plan.model_dump(mode="json"),
+        "config": cells[0].config.model_dump(mode="json", exclude={"runtime"}),
+        "winners": winners,
+        "equal_time_steps": steps,
+        **runner.facts,
+    }
+    keys = {f"{preset} {seed}": found for (preset, seed), found in runner.keys.items()}
+    return _commit(workspace, plan, runner.rows, settings, keys, seconds=time.monotonic() - began)
+
+
+class _Runner:
+    """Runs cells and gathers their rows."""
+
+    def __init__(self, workspace: Workspace, plan: AblationPlan, progress: Progress) -> None:
+        self.workspace = workspace
+        self.plan = plan
+        self.progress = progress
+        self.rows: list[Row] = []
+        self.cells: dict[tuple[str, int], Cell] = {}
+        self.done: dict[tuple[str, int], dict[str, Outcome]] = {}
+        self.keys: dict[tuple[str, int], dict[str, str]] = {}
+        self.facts: dict[str, Any] = {}
+        self.total = 0
+
+    def train(self, cell: Cell) -> None:
+        """Pre-train, embed, probe and retrieve."""
+        outcomes: dict[str, Outcome] = {}
+        self._announce(cell.preset, cell.seed)
+        for name in _STAGES:
+            stage = BY_NAME[name]
+            inputs = pipeline_inputs(stage, outcomes)
+            outcomes[name] = execute(stage, self.workspace, cell.config, inputs, progress=self.progress)
+        self.cells[cell.preset, cell.seed], self.done[cell.preset, cell.seed] = cell, outcomes
+        self.keys[cell.preset, cell.seed] = {n: outcomes[n].result.key for n in ("pretrain", "embed", "retrieve")}
+        probe, retrieve = (outcomes[name].result.record.metrics for name in ("probe", "retrieve"))
+        if "trained" not in probe or "trained" not in retrieve:
+            raise DataError(f"{self.plan.name}: nothing to score: {probe.get('skipped') or retrieve.get('skipped')}")
+        self._add(cell.preset, cell.seed, retrieve["trained"]["R@1"], probe["trained"]["top1"])
+        if "trained_frozen" in probe:
+            frozen = retrieve["trained_frozen"]["R@1"], probe["trained_frozen"]["top1"]
+            self._add(cell.preset, cell.seed, *frozen, suffix=FROZEN)
+        if "untrained" in probe and not any(row.preset == RANDOM and row.seed == cell.seed for row in self.rows):
+            self._add(RANDOM, cell.seed, retrieve["untrained"]["R@1"], probe["untrained"]["top1"])
+        self.facts.setdefault("chance", {RETRIEVAL: retrieve["chance"]["R@1"], LINEAR: probe["chance"]["top1"]})
+        self.facts.setdefault("test_videos", retrieve["sizes"]["query"])
+        self.facts.setdefault("train_videos", retrieve["sizes"]["gallery"])
+        self.progress.say(
+            f"    R@1 {100 * retrieve['trained']['R@1']:.1f}, linear {100 * probe['trained']['top1']:.1f}"
+        )
+
+    def supervise(self, seed: int) -> None:
+        """The ceiling: the same encoder and a classifier, trained on the labels from random weights."""
+        self._announce(SUPERVISED, seed)
+        (preset, _), outcomes = next((key, found) for key, found in self.done.items() if key[1] == seed)
+        config = self.cells[preset, seed].config
+        finetune = config.finetune.model_copy(update={"enabled": True, "initial": "random"})
+        config = config.model_copy(update={"finetune": finetune})
+        inputs = {name: outcomes[name].result for name in BY_NAME["finetune"].needs}
+        outcome = execute(BY_NAME["finetune"], self.workspace, config, inputs, progress=self.progress)
+        self.keys[SUPERVISED, seed] = {"finetune": outcome.result.key}
+        top1 = outcome.result.record.metrics["top1"]
+        self.rows.append(Row(self.plan.name, SUPERVISED, seed, LINEAR, top1))
+        self.progress.say(f"    top-1 {100 * top1:.1f}")
+
+    def _announce(self, preset: str, seed: int) -> None:
+        self.progress.say(f"[{len(self.keys) + 1}/{self.total}] {self.plan.name}: {preset}, seed {seed}")
+
+    def _add(self, preset: str, seed: int, r1: float, top1: float, *, suffix: str = "") -> None:
+        self.rows.append(Row(self.plan.name, preset, seed, RETRIEVAL + suffix, r1))
+        self.rows.append(Row(self.plan.name, preset, seed, LINEAR + suffix, top1))
+
+
+def _equal_time(runner: _Runner, winners: Mapping[str, str]) -> dict[str, int]:
+    """Train variants for as long as the reference; returns their numbers of steps."""
+    if not runner.plan.equal_time:
+        return {}
+    import torch
+
+    from mscl.ablation.cost import step_costs
+
+    first = runner.plan.seeds[0]
+    names = {variant: winners.get(variant, variant) for variant in runner.plan.equal_time}
+    configs = {name: runner.cells[name, first].config for name in (REFERENCE, *names.values())}
+    on_gpu = torch.cuda.is_available() and configs[REFERENCE].runtime.device != "cpu"
+    costs = step_costs(configs, device=torch.device("cuda" if on_gpu else "cpu"))
+    runner.facts["step_seconds"] = {name: round(cost, 4) for name, cost in costs.items()}
+    steps = {}
+    for variant, name in names.items():
+        label = f"{variant}-equal-time"
+        for seed in runner.plan.seeds:
+            trained = runner.done[name, seed]["pretrain"].result.record.metrics["steps"]
+            # One decimal: measured again, the ratio is the same, and finished runs are found again.
+            steps[label] = round(trained * round(costs[REFERENCE] / costs[name], 1))
+            runner.train(runner.cells[name, seed].for_steps(label, steps[label]))
+    return steps
+
+
+def _commit(
+    workspace: Workspace,
+    plan: AblationPlan,
+    rows: list[Row],
+    settings: dict[str, Any],
+    keys: dict[str, Any],
+    *,
+    seconds: float,
+) -> Ablation:
+    config = {"settings": settings, "results": keys}
+    inputs = {"retrieve": next(found["retrieve"] for found in keys.values() if "retrieve" in found)}
+    key = result_key(STAGE, VERSION, {"plan": plan.model_dump(mode="json"), "results": keys}, inputs)
+    with workspace.claim(STAGE, key) as folder:
+        write_results(folder, rows, {plan.name: settings})
+        result = workspace.commit(
+            STAGE, key, version=VERSION, config=config, inputs=inputs, metrics={"rows": len(rows)},
+            timings={"seconds": round(seconds, 3)},
+        )  # fmt: skip
+    return Ablation(result, rows, settings)

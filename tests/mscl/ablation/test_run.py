@@ -1,0 +1,45 @@
+"""An ablation on real videos, through the stages: rows of every run, and nothing trained twice."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mscl.ablation.cost import step_costs
+from mscl.ablation.plan import AblationPlan, Sweep
+from mscl.ablation.rows import LINEAR, RETRIEVAL
+from mscl.ablation.run import run_ablation
+from mscl.config import load_config
+from mscl.config.variants import variant_of
+from mscl.progress import Silent
+from mscl.sources.demo import write_demo_dataset
+from storage.workspace import Workspace
+from tests.mscl.stages.test_pipeline import TINY
+
+
+def test_moco_costs_less_a_step_than_mscl() -> None:
+    base = load_config("demo", [*TINY, "pretrain.batch_size=8"])
+    costs = step_costs({n: variant_of(base, n) for n in ("mscl", "moco")}, device=torch.device("cpu"), rounds=3)
+    assert 0 < costs["moco"] < costs["mscl"]
+
+
+@pytest.mark.timeout(240)
+def test_rows_of_every_run_and_a_second_call_trains_nothing(tmp_path: Path) -> None:
+    videos = write_demo_dataset(tmp_path / "demo", train_per_class=3, test_per_class=1).videos
+    plan = AblationPlan(
+        name="tiny", base="demo", variants=("mscl", "moco"), seeds=(3,),
+        sweeps=(Sweep(variant="moco", setting="pretrain.optim.lr", values=("0.001",)),),
+        overrides=(*TINY, f"data.root={videos}", "runtime.loader_workers=0", "probe.l2=[1.0]"),
+    )  # fmt: skip
+    workspace = Workspace(tmp_path / "workspace")
+    first = run_ablation(workspace, plan, progress=Silent())
+    found = {(row.preset, row.seed, row.metric) for row in first.rows}
+    for preset in ("mscl", "moco", "moco lr=0.001", "random"):
+        assert {(preset, 3, RETRIEVAL), (preset, 3, LINEAR)} <= found
+    assert all(0 <= row.value <= 1 for row in first.rows)
+    assert (first.result.folder / "ablation.md").is_file()
+    assert len(list((workspace.root / "pretrain").iterdir())) == 2
+
+    again = run_ablation(workspace, plan, progress=Silent())
+    assert again.rows == first.rows and again.result.key == first.result.key
+    assert len(list((workspace.root / "pretrain").iterdir())) == 2
