@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from flows import look, service, settings, tools, verify, workspace_commands
+from flows import ablate, look, service, settings, tools, verify, workspace_commands
 from flows.options import Overrides, PresetArgument, WorkspaceOption
 
 console = Console()
@@ -30,6 +30,7 @@ workspace_commands.register(app)
 verify.register(app)
 look.register(app)
 tools.register(app)
+ablate.register(app)
 service.register(app)
 
 
@@ -116,6 +117,8 @@ def _say_no_time_out(minutes: float) -> None:
 
 def preset_for_flow(preset: str) -> str:
     """A YAML file is named by its full path, for a run's page shows it and a worker may read it."""
+    if "+" in preset and not Path(preset).is_file():
+        return "+".join(preset_for_flow(layer) for layer in preset.split("+"))
     return str(Path(preset).resolve()) if preset.endswith((".yaml", ".yml")) else preset
 
 
