@@ -93,7 +93,7 @@ def status() -> None:
     settings.apply()
     url = api_url()
     healthy = is_healthy(url)
-    pid, worker = server_pid(), _worker_pid()
+    pid, worker = server_pid(), _worker_pid(end_strangers=False)
     whose = f"process {pid}" if pid is not None else "not started by us"
     answer = f"answers at {url} ({whose})" if healthy else f"no answer at {url}"
     console.print(f"server       {answer}", highlight=False)
@@ -181,11 +181,12 @@ def _start_worker() -> subprocess.Popen[bytes]:
     return processes.start([sys.executable, "-m", "flows.worker"], pid_file=_pid_file(), log=_worker_log())
 
 
-def _worker_pid() -> int | None:
+def _worker_pid(*, end_strangers: bool = True) -> int | None:
     """Process id of our worker. One that works for another server than ours is ended: nobody else would."""
     pid = processes.running(_pid_file(), "flows.worker")
     if pid is not None and processes.variable(pid, "PREFECT_API_URL") not in (None, api_url()):
-        processes.end(pid, grace_seconds=_WORKER_GRACE_SECONDS)
+        if end_strangers:
+            processes.end(pid, grace_seconds=_WORKER_GRACE_SECONDS)
         return None
     return pid
 

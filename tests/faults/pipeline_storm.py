@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,8 @@ _METRIC_CLOCKS = ("seconds", "clips_per_second", "data_wait")
 _SURVIVAL_SECONDS = 90.0
 """A killed run's training writes a last checkpoint and ends well within this time."""
 _RUN_SECONDS = 1200.0
+_PATIENCE = 1.25
+"""Every kill lets the next run live longer: on a busy machine even the longest stage is over at some time."""
 Say = Callable[[str], None]
 
 
@@ -62,8 +64,11 @@ def run_once(config: Path, workspace: Path, *, api: str | None = None) -> subpro
         )  # fmt: skip
 
 
-def facts(workspace: Path) -> dict[str, object]:
+def facts(workspace: Path, *, keys: Collection[str] = ()) -> dict[str, object]:
     """Everything a finished workspace holds, but for clocks: digest by file, tensors, losses.
+
+    Args:
+        keys: of these results only; empty: of all, one a stage.
 
     Raises:
         AssertionError: a file is not as its record says.
@@ -71,6 +76,8 @@ def facts(workspace: Path) -> dict[str, object]:
     place = Workspace(workspace)
     found: dict[str, object] = {}
     for result in place.results():
+        if keys and result.key not in keys:
+            continue
         assert not place.damage(result), place.damage(result)
         stage, key = result.record.stage, result.key
         found[f"{stage} key"], found[f"{stage} inputs"] = key, result.record.inputs
@@ -125,7 +132,7 @@ def pipeline_storm(
 
     Args:
         expected: `facts` of a workspace that nobody disturbed.
-        longest_seconds: a run is killed after a random time up to this, if it still runs.
+        longest_seconds: the first run in a workspace is killed after a random time up to this, if it still runs.
         api: with it, the runs are Prefect's; killed ones stay without an end there, for no automation looks after them.
 
     Raises:
@@ -136,11 +143,12 @@ def pipeline_storm(
     while storm.kills < kills:
         storm.rounds += 1
         workspace = folder / f"seed{seed}-round{storm.rounds}"
+        longest = longest_seconds
         members: set[tuple[int, int]] = set()
         while True:
             process = run_once(config, workspace, api=api)
             if storm.kills < kills:
-                code = _ends_within(process, rng.uniform(1.0, longest_seconds))
+                code = _ends_within(process, rng.uniform(1.0, longest))
             else:
                 code = process.wait(_RUN_SECONDS)
             if code is not None:
@@ -150,6 +158,7 @@ def pipeline_storm(
             members |= family(process.pid)
             _kill(process, victim)
             storm.kills += 1
+            longest *= _PATIENCE
             storm.stages[stage] += 1
             storm.victims[victim] += 1
             # Every other time the next run begins at once, while what was killed may still be on its way out.

@@ -72,6 +72,24 @@ def checkpointed(workspace: Path) -> bool:
     )
 
 
+def ranks(pid: int) -> list[int]:
+    """Training processes among a process's descendants."""
+    commands = {child: _command(child) for child, _ in family(pid)}
+    # The agent's command line names the module, too, as what it is to start.
+    return [
+        child
+        for child, words in commands.items()
+        if "mscl.training.worker" in words and "mscl.training.agent" not in words
+    ]
+
+
+def _command(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def digests(result: Result) -> dict[str, str]:
     """File -> digest of a result, but for the order in which shards were committed and for clocks."""
     clocks = ("commits.jsonl", "metrics.jsonl", "train.log", "job.json", "tensorboard")
@@ -95,5 +113,5 @@ def flow_runs(**filters: Any) -> list[Any]:
 
 __all__ = [
     "checkpointed", "committed", "digests", "family", "finished", "flow_runs", "listening", "mscl",
-    "no_survivors", "only", "wait_until",
+    "no_survivors", "only", "ranks", "wait_until",
 ]  # fmt: skip

@@ -1,41 +1,53 @@
-"""Kills and interrupts that really happen: nothing is left running, and the same command finishes the work."""
+"""Kills and interrupts that really happen: nothing is left running, and the same command finishes the work.
+
+Which test proves what. Those in test_service.py, on a server and a worker of their own, and `kills_at_random_moments`
+are marked `storm` (`make faults`); the others run in every suite.
+
+| fault | during extract | during pretrain |
+|---|---|---|
+| Ctrl-C | `ctrl_c_then_kill_then_done` | |
+| SIGKILL of the command | `a_kill_during_extraction...` | `ctrl_c_then_kill_then_done` |
+| SIGKILL of the flow process | test_service, `kill the run` | test_service, `kill the run` |
+| SIGKILL of a torchrun rank | | `a_rank_killed...`; test_service, `kill a rank` |
+| SIGTERM | test_service, `terminate the run` | `a_rank_killed...`; test_service, `terminate the run` |
+| time-out | test_service, `time-out` | `a_time_out...`; test_service, `time-out` |
+| cancel from the API | test_service, `cancel` | test_service, `cancel` |
+| SIGKILL of the Prefect worker | test_service, `kill the worker` | test_service, `kill the worker` |
+| SIGKILL of the server, half a minute | test_service, `a_server_that_is_gone...` | |
+| `mscl down` | | test_service, `down_in_the_middle_of_a_run` |
+| SIGKILL, no worker to see it | test_service, `the_automation_finds...` | |
+| SIGKILL at random moments | `a_few_kills_at_random_moments`, `kills_at_random_moments` | the same |
+"""
 
 from __future__ import annotations
 
 import os
-import random
+import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from mscl.stages import Outcome
+from tests.faults.pipeline_storm import differences, facts, pipeline_storm, run_once
 from tests.flows.running import (
     checkpointed,
     committed,
     digests,
     family,
     finished,
+    flow_runs,
     mscl,
     no_survivors,
     only,
+    ranks,
     wait_until,
 )
 
-
-def _weights(folder: Path) -> dict[str, object]:
-    import torch
-
-    last = sorted((folder / "checkpoints").glob("step-*.pt"))[-1]
-    return dict(torch.load(last, weights_only=True)["model"])
+First = tuple[Path, dict[str, Outcome]]
 
 
-def test_ctrl_c_then_kill_then_done(
-    api: str, tiny: Path, tmp_path: Path, first: tuple[Path, dict[str, Outcome]]
-) -> None:
-    import torch
-
+def test_ctrl_c_then_kill_then_done(api: str, tiny: Path, tmp_path: Path, first: First) -> None:
     undisturbed, workspace = first[1], tmp_path / "workspace"
     command = ("run", tiny, "--workspace", workspace)
 
@@ -66,18 +78,10 @@ def test_ctrl_c_then_kill_then_done(
 
     outcome = STAGE_FLOWS["pretrain"](workspace=str(workspace), preset=str(tiny))
     assert not outcome.reused
-    assert outcome.result.key == undisturbed["pretrain"].result.key
-    expected = _weights(undisturbed["pretrain"].result.folder)
-    found = _weights(outcome.result.folder)
-    assert expected.keys() == found.keys()
-    for name, value in expected.items():
-        if isinstance(value, torch.Tensor):
-            torch.testing.assert_close(found[name], value, rtol=0, atol=0, msg=name)
+    assert [name for name in _changed(first, workspace) if name.startswith("pretrain")] == []
 
 
-def test_a_kill_during_extraction_loses_no_committed_shard(
-    api: str, tiny: Path, tmp_path: Path, first: tuple[Path, dict[str, Outcome]]
-) -> None:
+def test_a_kill_during_extraction_loses_no_committed_shard(api: str, tiny: Path, tmp_path: Path, first: First) -> None:
     undisturbed, workspace = first[1], tmp_path / "workspace"
     process = mscl("run", tiny, "--workspace", workspace, api=api)
     wait_until(lambda: committed(workspace), seconds=120, why="a shard is committed")
@@ -91,31 +95,90 @@ def test_a_kill_during_extraction_loses_no_committed_shard(
     assert digests(only(workspace, "extract")) == digests(undisturbed["extract"].result)
 
 
-@pytest.mark.storm
-def test_kills_at_random_moments(tiny: Path, tmp_path: Path) -> None:
-    """`MSCL_KILLS` times: start the pipeline without Prefect, kill it after a random time, until it is done."""
-    rng = random.Random(int(os.environ.get("MSCL_SEED", "0")))
-    kills, rounds, number = int(os.environ.get("MSCL_KILLS", "100")), 0, 0
-    code, output = finished("run", tiny, "--no-prefect", "--workspace", tmp_path / "undisturbed", timeout=600)
+def test_a_rank_killed_then_terminated_then_done(api: str, tiny: Path, tmp_path: Path, first: First) -> None:
+    workspace = _without(first[0], "pretrain", tmp_path)
+    command = ("run", tiny, "--workspace", workspace)
+
+    # A rank dies as it would for want of memory: the run fails and says which one it was.
+    process = mscl(*command, api=api)
+    wait_until(lambda: checkpointed(workspace) or bool(ranks(process.pid)), seconds=120, why="a rank is there")
+    members = family(process.pid)
+    os.kill(ranks(process.pid)[0], signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, output
+    assert "rank 0, exit code -9" in output
+    assert "Run the same command again to go on" in " ".join(output.split())
+    no_survivors(members)
+    assert {run.name: run.state.name for run in flow_runs(limit=2)} == {"pretrain": "Failed", _full(tiny): "Failed"}
+
+    # SIGTERM, as batch systems send it: an end like Ctrl-C's.
+    process = mscl(*command, api=api)
+    wait_until(lambda: bool(ranks(process.pid)), seconds=120, why="a rank is there")
+    members = family(process.pid)
+    process.terminate()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 143, output
+    assert "the same command continues" in output
+    no_survivors(members)
+    assert {run.name: run.state.name for run in flow_runs(limit=2)} == {"pretrain": "Crashed", _full(tiny): "Crashed"}
+
+    code, output = finished(*command, "--no-prefect")
     assert code == 0, output
-    expected = {stage: digests(only(tmp_path / "undisturbed", stage)) for stage in ("extract", "motion", "screen")}
-    while number < kills:
-        rounds += 1
-        workspace = tmp_path / f"workspace{rounds}"
-        while True:
-            process = mscl("run", tiny, "--no-prefect", "--workspace", workspace)
-            try:
-                process.communicate(timeout=rng.uniform(2, 25))
-            except subprocess.TimeoutExpired:
-                members = family(process.pid)
-                process.kill()
-                process.communicate(timeout=60)
-                no_survivors(members, seconds=60)
-                number += 1
-                continue
-            assert process.returncode == 0
-            break
-        for stage, files in expected.items():
-            assert digests(only(workspace, stage)) == files
-        code, output = finished("verify", only(workspace, "pretrain").key, "--workspace", workspace)
-        assert code == 0, output
+    assert _changed(first, workspace) == []
+
+
+def test_a_time_out_fails_the_run_and_keeps_the_checkpoint(api: str, tiny: Path, tmp_path: Path, first: First) -> None:
+    workspace = _without(first[0], "pretrain", tmp_path)
+    process = mscl(
+        "run", tiny, "--workspace", workspace, "pretrain.min_steps=100000", "runtime.timeout_minutes=0.4", api=api
+    )
+    wait_until(lambda: bool(ranks(process.pid)), seconds=120, why="a rank is there")
+    members = family(process.pid)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, output
+    assert "pretrain took longer than runtime.timeout_minutes=0.4" in output
+    no_survivors(members)
+    run = flow_runs(limit=1)[0]
+    assert run.state.is_failed()
+    assert "took longer" in run.state.message
+
+
+def test_a_few_kills_at_random_moments(tiny: Path, tmp_path: Path, first: First) -> None:
+    """The short part of the storm."""
+    storm = pipeline_storm(
+        tmp_path, tiny, facts(first[0], keys=_keys(first)), kills=2, seed=0, longest_seconds=12, say=print
+    )
+    assert storm.kills == 2
+
+
+@pytest.mark.storm
+@pytest.mark.timeout(7200)
+def test_kills_at_random_moments(tiny: Path, tmp_path: Path) -> None:
+    """`MSCL_KILLS` (100) kills, seed `MSCL_SEED` (0); pipeline_storm.py, run as a script, has Prefect's runs, too."""
+    process = run_once(tiny, tmp_path / "undisturbed")
+    assert process.wait(600) == 0, (tmp_path / "undisturbed.log").read_text()
+    kills, seed = int(os.environ.get("MSCL_KILLS", "100")), int(os.environ.get("MSCL_SEED", "0"))
+    expected = facts(tmp_path / "undisturbed")
+    storm = pipeline_storm(tmp_path, tiny, expected, kills=kills, seed=seed, longest_seconds=25, say=print)
+    assert storm.kills == kills
+
+
+def _without(workspace: Path, stage: str, folder: Path) -> Path:
+    """A copy of a finished workspace in which one stage is still to do."""
+    copy = folder / "workspace"
+    shutil.copytree(workspace, copy)
+    shutil.rmtree(copy / stage)
+    return copy
+
+
+def _full(tiny: Path) -> str:
+    return f"full-{tiny}"
+
+
+def _keys(first: First) -> set[str]:
+    return {outcome.result.key for outcome in first[1].values()}
+
+
+def _changed(first: First, workspace: Path) -> list[str]:
+    """Files, tensors and losses that are not as in the undisturbed workspace, bit by bit."""
+    return differences(facts(first[0], keys=_keys(first)), facts(workspace, keys=_keys(first)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,12 +23,15 @@ from typing import Any
 import pytest
 
 from flows.processes import family
-from tests.flows.running import checkpointed, committed, digests, finished, no_survivors, only, wait_until
+from storage.workspace import Workspace
+from tests.faults.pipeline_storm import differences, facts
+from tests.flows.running import checkpointed, committed, finished, no_survivors, ranks, wait_until
 
 pytestmark = [pytest.mark.storm, pytest.mark.timeout(900)]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
+WORKER = "mscl-worker.pid"
 LIMIT_SECONDS = 120 + 60
 """Two minutes after a fault a run has the right state; and a minute for a slow machine."""
 
@@ -74,8 +78,20 @@ class Service:
             self.call("POST", f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})["id"]
         )
 
+    def deployments(self) -> dict[str, Any]:
+        """What each deployment is, but for ids and times."""
+        passing = ("id", "created", "updated", "status", "last_polled", "version_id", "version_info", "created_by")
+        found = self.call("POST", "/deployments/filter", {})
+        plain = [{k: v for k, v in one.items() if k not in (*passing, "updated_by", "labels")} for one in found]
+        for one in plain:
+            one["schedules"] = [{k: s[k] for k in ("slug", "active", "schedule")} for s in one["schedules"]]
+        return {one["name"]: one for one in plain}
+
     def state(self, run: str) -> str:
         return str(self.call("GET", f"/flow_runs/{run}")["state_type"])
+
+    def message(self, run: str) -> str:
+        return str(self.call("GET", f"/flow_runs/{run}")["state"]["message"])
 
     def ends(self, run: str) -> str:
         wait_until(lambda: self.state(run) in ENDED, seconds=LIMIT_SECONDS, why=f"run {run} has ended")
@@ -93,7 +109,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     assert code == 0, output
     assert f"http://127.0.0.1:{port}" in output
     yield service
-    members = {pid for name in ("server.pid", "mscl-worker.pid") for pid in family(service.pid(name))}
+    members = {pid for name in ("server.pid", WORKER) for pid in family(service.pid(name))}
     code, output = service.mscl("down")
     assert code == 0, output
     assert "server stopped" in output
@@ -102,31 +118,39 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def expected(service: Service, tiny: Path) -> dict[str, str]:
-    """Digests of an extraction that nobody disturbed."""
+def undisturbed(service: Service, tiny: Path) -> Path:
+    """The workspace of a run that nobody disturbed."""
     workspace = service.folder / "undisturbed"
     assert service.ends(service.run("full", workspace=str(workspace), preset=str(tiny))) == "COMPLETED"
-    return digests(only(workspace, "extract"))
+    return workspace
 
 
 def test_up_again_starts_nothing_new(service: Service) -> None:
-    before = service.pid("server.pid"), service.pid("mscl-worker.pid")
+    before = service.pid("server.pid"), service.pid(WORKER)
     code, output = service.mscl("up")
     assert code == 0, output
-    assert (service.pid("server.pid"), service.pid("mscl-worker.pid")) == before
+    assert (service.pid("server.pid"), service.pid(WORKER)) == before
     code, output = service.mscl("status")
     assert code == 0, output
     for name in ("full", "ingest", "extract", "report"):
         assert name in output
 
 
-def test_prefect_s_own_command_deploys_without_questions(service: Service) -> None:
+def test_prefect_s_own_command_makes_the_same_deployments_without_questions(service: Service) -> None:
+    ours = service.deployments()
     done = subprocess.run(
-        [sys.executable, "-m", "prefect", "deploy", "--all"], cwd=CHECKOUT, env=os.environ | service.variables,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+        [sys.executable, "-m", "prefect", "deploy", "--all"], cwd=CHECKOUT,
+        env=os.environ | service.variables | {"PWD": ours["full"]["job_variables"]["working_dir"]},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    theirs = service.deployments()
+    for one in theirs.values():
+        assert "additionalProperties" not in one["parameter_openapi_schema"]
+        one["parameter_openapi_schema"]["additionalProperties"] = False
+    assert theirs == ours
     assert service.mscl("up")[0] == 0
+    assert service.deployments() == ours
 
 
 @pytest.mark.parametrize(
@@ -150,37 +174,61 @@ def test_a_parameter_that_cannot_be_is_refused_by_name(
 def test_values_that_do_not_fit_together_fail_the_run_with_our_words(service: Service, tmp_path: Path) -> None:
     run = service.run("full", workspace=str(tmp_path / "ws"), preset="demo", pretrain={"batch_size": 3})
     assert service.ends(run) == "FAILED"
-    assert "not divisible by batch_size 3" in service.call("GET", f"/flow_runs/{run}")["state"]["message"]
+    assert "not divisible by batch_size 3" in service.message(run)
 
 
 @pytest.mark.parametrize("during", ["extract", "pretrain"])
-@pytest.mark.parametrize("fault", ["cancel", "kill the run", "kill the worker"])
+@pytest.mark.parametrize(
+    "fault", ["cancel", "time-out", "terminate the run", "kill the run", "kill the worker", "kill a rank"]
+)
 def test_a_fault_leaves_nothing_running_and_the_next_run_finishes(
-    service: Service, expected: dict[str, str], tiny: Path, tmp_path: Path, during: str, fault: str
+    service: Service, undisturbed: Path, tiny: Path, tmp_path: Path, during: str, fault: str
 ) -> None:
+    if fault == "kill a rank" and during == "extract":
+        pytest.skip("nothing trains during extraction")
     workspace = tmp_path / "workspace"
-    reached = committed if during == "extract" else checkpointed
-    run = service.run("full", workspace=str(workspace), preset=str(tiny))
-    wait_until(lambda: reached(workspace), seconds=300, why=f"the run is in {during}")
-    members = family(service.pid("mscl-worker.pid"))
-    (flow_process,) = [pid for pid, _ in members if _parent(pid) == service.pid("mscl-worker.pid")]
+    shutil.copytree(undisturbed, workspace)
+    shutil.rmtree(workspace / during)
+    asked = {"workspace": str(workspace), "preset": str(tiny)}
+    # Long enough for the stage to have begun, and far too short to end it: what is asked for is a longer one.
+    slow = {"pretrain": {"min_steps": 10**6}} if during == "pretrain" else {"flow": {"method": "farneback"}}
+    limited = slow | {"runtime": {"timeout_minutes": 0.4 if during == "pretrain" else 0.02}}
+    run = service.run("full", **asked, **(limited if fault == "time-out" else {}))
+    reached = {"extract": lambda: committed(workspace), "pretrain": lambda: bool(ranks(service.pid(WORKER)))}[during]
+    if fault != "time-out":
+        wait_until(reached, seconds=300, why=f"the run is in {during}")
+    else:
+        wait_until(lambda: service.state(run) == "RUNNING", seconds=300, why="the run runs")
+    members = family(service.pid(WORKER))
+    flow_process = _flow_process(service.pid(WORKER))
     if fault == "cancel":
         service.call("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
         assert service.ends(run) == "CANCELLED"
-    elif fault == "kill the run":
-        os.kill(flow_process, signal.SIGKILL)
-        assert service.ends(run) == "CRASHED"
-    else:
-        os.kill(service.pid("mscl-worker.pid"), signal.SIGKILL)
+    elif fault == "time-out":
+        assert service.ends(run) == "FAILED"
+        assert "took longer than runtime.timeout_minutes" in service.message(run)
+    elif fault == "kill a rank":
+        os.kill(ranks(service.pid(WORKER))[0], signal.SIGKILL)
+        assert service.ends(run) == "FAILED"
+        assert "exit code -9" in service.message(run)
+    elif fault == "kill the worker":
+        os.kill(service.pid(WORKER), signal.SIGKILL)
         assert service.ends(run) in {"COMPLETED", "CRASHED"}  # the run goes on alone, or ends with its worker
-    no_survivors(members, seconds=90)
+    else:
+        os.kill(flow_process, signal.SIGKILL if fault == "kill the run" else signal.SIGTERM)
+        assert service.ends(run) == "CRASHED"
+    no_survivors(members - family(service.pid(WORKER)), seconds=90)
+    no_survivors({member for member in members if member[0] == flow_process}, seconds=90)
     assert service.mscl("up")[0] == 0
-    again = service.run("full", workspace=str(workspace), preset=str(tiny))
+    again = service.run("full", **asked)
     assert service.ends(again) == "COMPLETED"
-    assert digests(only(workspace, "extract")) == expected
+    keys = {result.key for result in Workspace(undisturbed).results()}
+    assert differences(facts(undisturbed), facts(workspace, keys=keys)) == []
 
 
-def test_a_server_that_is_gone_for_half_a_minute(service: Service, tiny: Path, tmp_path: Path) -> None:
+def test_a_server_that_is_gone_for_half_a_minute(
+    service: Service, undisturbed: Path, tiny: Path, tmp_path: Path
+) -> None:
     workspace = tmp_path / "workspace"
     run = service.run("full", workspace=str(workspace), preset=str(tiny))
     wait_until(lambda: committed(workspace), seconds=300, why="the run is in extract")
@@ -188,6 +236,7 @@ def test_a_server_that_is_gone_for_half_a_minute(service: Service, tiny: Path, t
     time.sleep(30)
     assert service.mscl("up")[0] == 0
     assert service.ends(run) == "COMPLETED"
+    assert differences(facts(undisturbed), facts(workspace)) == []
 
 
 def test_the_automation_finds_a_run_without_a_worker(service: Service, tiny: Path, tmp_path: Path) -> None:
@@ -204,19 +253,25 @@ def test_the_automation_finds_a_run_without_a_worker(service: Service, tiny: Pat
     process.wait()
     no_survivors(members)
     assert service.ends(run) == "CRASHED"
-    assert "No heartbeat" in service.call("GET", f"/flow_runs/{run}")["state"]["message"]
+    assert "No heartbeat" in service.message(run)
 
 
 def test_down_in_the_middle_of_a_run(service: Service, tiny: Path, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     service.run("full", workspace=str(workspace), preset=str(tiny))
     wait_until(lambda: checkpointed(workspace), seconds=300, why="the run is in pretrain")
-    members = family(service.pid("mscl-worker.pid")) | family(service.pid("server.pid"))
+    members = family(service.pid(WORKER)) | family(service.pid("server.pid"))
     code, output = service.mscl("down")
     assert code == 0, output
     no_survivors(members)
     code, output = service.mscl("up")
     assert code == 0, output
+
+
+def _flow_process(worker: int) -> int:
+    """The one child of the worker: the process of its one run."""
+    (pid,) = [pid for pid, _ in family(worker) if _parent(pid) == worker]
+    return pid
 
 
 def _parent(pid: int) -> int:

@@ -1,0 +1,73 @@
+"""Running again: at the shard that failed, by force, with a setting changed; by parameters and by command."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mscl.config import DataConfig, RetrieveConfig
+from mscl.errors import UserError
+from mscl.sources.demo import write_demo_dataset
+from mscl.stages import Outcome
+from tests.flows.running import digests, finished, flow_runs
+
+First = tuple[Path, dict[str, Outcome]]
+
+
+@pytest.fixture
+def copy(first: First, tmp_path: Path) -> Path:
+    """The finished workspace once more, to be changed at will."""
+    return Path(shutil.copytree(first[0], tmp_path / "workspace"))
+
+
+def _computed(outcomes: dict[str, Outcome]) -> set[str]:
+    return {name for name, outcome in outcomes.items() if not outcome.reused}
+
+
+def test_parameters_force_one_stage_and_redo_what_a_changed_one_touches(first: First, tiny: Path, copy: Path) -> None:
+    from flows.pipeline import full
+
+    forced = full(workspace=str(copy), preset=str(tiny), force=["screen"])
+    assert _computed(forced) == {"screen"}  # the same key: what was made of it before still holds
+    assert digests(forced["screen"].result) == digests(first[1]["screen"].result)
+    changed = full(workspace=str(copy), preset=str(tiny), retrieve=RetrieveConfig(ks=(1, 2)))
+    assert _computed(changed) == {"retrieve", "report"}
+    assert changed["retrieve"].result.key != first[1]["retrieve"].result.key
+
+
+def test_the_command_line_does_the_same(tiny: Path, copy: Path) -> None:
+    command = ("run", tiny, "--no-prefect", "--workspace", copy)
+    code, output = finished(*command, "retrieve.ks=[1,2]", "--force", "screen")
+    assert code == 0, output
+    lines = {line.split()[0]: line for line in output.splitlines() if len(line.split()) >= 3}
+    assert {name for name in lines if "reused" in lines[name]} >= {"ingest", "extract", "motion", "pretrain", "probe"}
+    for name in ("screen", "retrieve", "report"):
+        assert "reused" not in lines[name], output
+
+
+def test_a_failed_run_goes_on_at_the_shard_that_failed(
+    api: str, first: First, tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from flows.pipeline import STAGE_FLOWS
+
+    videos = write_demo_dataset(tmp_path / "data", train_per_class=4, test_per_class=2).videos
+    asked = {"workspace": str(tmp_path / "workspace"), "preset": str(tiny), "data": DataConfig(root=str(videos))}
+    manifest = STAGE_FLOWS["ingest"](**asked).result
+    last = sorted(videos.glob("MoveRight/*.mp4"))[-1]
+    hidden = last.rename(tmp_path / last.name)  # a disk that is not mounted, a file that was moved
+    with pytest.raises(UserError, match=last.name):
+        STAGE_FLOWS["extract"](**asked)
+    run = flow_runs(limit=1)[0]
+    assert run.state.is_failed()
+    assert last.name in run.state.message
+    (log,) = (tmp_path / "workspace" / "extract").glob("*/commits.jsonl")
+    committed = log.read_bytes()
+    assert committed.count(b"\n") >= 1
+    hidden.rename(last)
+    capfd.readouterr()
+    outcome = STAGE_FLOWS["extract"](**asked)
+    assert f"{len(committed.splitlines())} of 6 shards are there already" in capfd.readouterr().out
+    assert outcome.result.record.inputs == {"ingest": manifest.key}
+    assert digests(outcome.result) == digests(first[1]["extract"].result)
