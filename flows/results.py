@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from mscl.report.protocol import spread_of
 from mscl.stages import Outcome
 
 _VARIANTS = {
@@ -17,6 +18,7 @@ _VARIANTS = {
     "untrained_frozen": "untrained, frozen frames",
     "chance": "chance",
 }
+_HEADS = {"linear": "linear", "knn": "k nearest"}
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
@@ -24,6 +26,13 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     record = outcome.result.record
     how = "[dim]reused[/dim]" if outcome.reused else f"{outcome.seconds:6.1f} s"
     console.print(f"{record.stage:<9} {record.key}  {how}", highlight=False)
+
+
+def print_scores(console: Console, outcome: Outcome) -> None:
+    """Scores of a stage that was run alone, where it took some."""
+    record = outcome.result.record
+    for part in scores_of({record.stage: record.metrics}):
+        console.print(part, highlight=False, soft_wrap=isinstance(part, str))
 
 
 def print_results(console: Console, outcomes: Mapping[str, Outcome], *, seconds: float) -> None:
@@ -36,20 +45,61 @@ def print_results(console: Console, outcomes: Mapping[str, Outcome], *, seconds:
     console.print(stages)
     if all(outcome.reused for outcome in outcomes.values()):
         console.print("Nothing has changed: every stage was reused.")
-    probe, retrieve = (outcomes[name].result.record.metrics for name in ("probe", "retrieve"))
-    if "trained" in probe and "trained" in retrieve:
-        console.print(_scores(probe, retrieve))
+    for part in scores_of({name: outcome.result.record.metrics for name, outcome in outcomes.items()}):
+        console.print(part, highlight=False, soft_wrap=isinstance(part, str))
     console.print(f"{seconds:.1f} s in all", highlight=False)
     console.print(f"Report       {outcomes['report'].result.folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
-def _scores(probe: Mapping[str, Any], retrieve: Mapping[str, Any]) -> Table:
-    columns = ("encoder", "retrieval R@1 %", "linear top-1 %")
-    table = Table(*columns, title="Test split, 95 % intervals", title_justify="left")
-    for variant, label in _VARIANTS.items():
-        if variant in probe and variant in retrieve:
-            table.add_row(label, _percent(retrieve[variant], "R@1"), _percent(probe[variant], "top1"))
-    return table
+def scores_of(metrics: Mapping[str, Mapping[str, Any]]) -> list[Table | str]:
+    """Tables of the scores that these stages took, and what must be known of them."""
+    probe, retrieve, finetune = (metrics.get(name, {}) for name in ("probe", "retrieve", "finetune"))
+    parts: list[Table | str] = []
+    columns = []
+    if "chance" in retrieve:
+        columns.append(("retrieval R@1 %", retrieve, "R@1"))
+    if "chance" in probe:
+        columns.append((f"{_HEADS.get(probe.get('head', 'linear'), '')} top-1 %", probe, "top1"))
+    if columns:
+        table = Table("encoder", *(title for title, _, _ in columns))
+        for variant, label in _VARIANTS.items():
+            if all(variant in found for _, found, _ in columns):
+                table.add_row(label, *(_percent(found[variant], score) for _, found, score in columns))
+        parts += [_title(*((title, found["trained"]) for title, found, _ in columns)), table]
+    if "chance" in finetune:
+        table = Table("fine-tuned", "top-1 %", "top-5 %", "class mean %", "test videos")
+        runs = finetune.get("runs", [])
+        rows = [("mean" if len(runs) > 1 else "all classes", finetune)]
+        rows += [(f"split {run['split']}, seed {run['seed']}", run) for run in runs if len(runs) > 1]
+        for label, found in rows:
+            scores = (_percent(found, score) if score in found else "" for score in ("top1", "top5", "mean_class"))
+            table.add_row(label, *scores, f"{found['num_test']:,}")
+        table.add_row(
+            "chance", _percent(finetune["chance"], "top1"), "", _percent(finetune["chance"], "mean_class"), ""
+        )
+        parts += [_title(("", finetune)), table]
+    said: dict[str, list[str]] = {}
+    for name, found in metrics.items():
+        lines = [*found.get("notes", []), *found.get("warnings", [])]
+        lines += [line for variant in _VARIANTS for line in found.get(variant, {}).get("warnings", [])]
+        for line in lines if "chance" in found else ():
+            said.setdefault(line, []).append(name)
+    parts += [f"Note         {', '.join(dict.fromkeys(names))}: {line}" for line, names in said.items()]
+    for name in ("retrieve", "probe", "finetune"):
+        reason = str(metrics.get(name, {}).get("skipped", ""))
+        if reason and reason != "finetune.enabled is false":
+            parts.append(f"Skipped      {name}: {reason}")
+    return parts
+
+
+def _title(*columns: tuple[str, Mapping[str, Any]]) -> str:
+    """What the columns, each with its title and its scores, are a mean of: said once where it is the same for all."""
+    spreads = [spread_of(scores, "top1" if "top1" in scores else "R@1") for _, scores in columns]
+    if len(columns) > 1 and any(spreads):
+        named = zip(columns, spreads, strict=True)
+        said = [f"{title.split(' %')[0]} {spread or 'on one split'}" for (title, _), spread in named]
+        return f"Test videos, 95 % intervals; {'; '.join(said)}"
+    return f"Test videos, {spreads[0] + ', ' if spreads[0] else ''}95 % intervals"
 
 
 def _percent(metrics: Mapping[str, Any], name: str) -> str:

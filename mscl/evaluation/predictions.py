@@ -47,6 +47,18 @@ def join_predictions(path: Path, runs: Mapping[tuple[int, int], Path]) -> None:
     write_table(path, pa.concat_tables(tables))
 
 
+def first_run_videos(path: Path) -> list[str]:
+    """Videos that the first run of a table of `join_predictions` was tested on.
+
+    Raises:
+        FileNotFoundError: no such table.
+    """
+    table = _read(path)
+    split, seed = table.column("split")[0].as_py(), table.column("seed")[0].as_py()
+    mask = pc.and_(pc.equal(table.column("split"), split), pc.equal(table.column("seed"), seed))
+    return [str(name) for name in table.filter(mask).column("video").to_pylist()]
+
+
 def _read(path: Path) -> pa.Table:
     import pyarrow.parquet as pq
 

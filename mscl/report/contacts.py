@@ -87,13 +87,14 @@ def heat_maps(footage: Footage, folder: Path, *, count: int = 2, frames: int = 8
     """
     from mscl.data.clips import EvalClips
     from mscl.evaluation.classifier import load_classifier
-    from mscl.evaluation.labels import train_and_test
     from mscl.evaluation.predict import grad_cam
+    from mscl.evaluation.predictions import PREDICTIONS, first_run_videos
 
     trained = load_classifier(folder / "classifier.safetensors")
     config = trained.finetune
     labels = np.asarray(footage.manifest.column("label"), dtype=np.int64)
-    _, test = train_and_test([str(split) for split in footage.manifest.column("split")], labels)
+    tested = first_run_videos(folder / PREDICTIONS)
+    test = np.flatnonzero(np.isin(footage.manifest.column("video").astype(str), tested))
     photos = []
     for segment in footage.sample(count, among=test.tolist()):
         clips = EvalClips(

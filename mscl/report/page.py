@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mscl.report import figures
 from mscl.report.blocks import Block, Chart, Code, Note, Section, Table
 from mscl.report.figures.scores import VARIANT_NAMES
+from mscl.report.protocol import HEADS
 from mscl.report.stage_blocks import (
     BLOCKS,
     Stages,
@@ -31,8 +32,8 @@ _SECTIONS = (
      "clip of their video."),
     ("pretrain", "Pre-training", "Eight cross-entropies; dashed is what guessing would give."),
     ("retrieve", "Retrieval", "Test videos ask, train videos answer; features are centred and compared by cosine."),
-    ("probe", "Linear probe", "Logistic regression on frozen features, regularised as cross-validation on the train "
-     "split chose."),
+    ("probe", "Probe", "A classifier on frozen features, one feature a video: logistic regression, regularised as "
+     "cross-validation on the train split chose, or a vote of the nearest train videos."),
     ("finetune", "Fine-tuning", "Encoder and classifier trained together on the train split."),
 )  # fmt: skip
 
@@ -78,7 +79,7 @@ def _results(stages: Stages) -> Section:
         panels["Retrieval, R@1"] = (metrics, "R@1", metrics["chance"].get("R@1"))
     if _scored(stages, "probe"):
         metrics = stages["probe"].metrics
-        panels["Linear probe, top-1"] = (metrics, "top1", metrics["chance"]["top1"])
+        panels[f"{_head(stages)}, top-1"] = (metrics, "top1", metrics["chance"]["top1"])
     if panels:
         blocks.append(
             Chart(figures.score_bars(panels), caption="Trained encoder beside the same network untrained; frozen: both "
@@ -87,7 +88,7 @@ def _results(stages: Stages) -> Section:
         rows: dict[str, dict[str, Any]] = {name: {} for name in [*VARIANT_NAMES, "finetuned", "chance"]}
         columns = (
             ("retrieve", "R@1", "retrieval R@1"),
-            ("probe", "top1", "linear top-1"),
+            ("probe", "top1", f"{_head(stages)}, top-1"),
             ("finetune", "top1", "fine-tuned top-1"),
         )
         for stage, score, column in columns:
@@ -156,7 +157,7 @@ def _about(stages: Stages) -> Iterable[Section]:
 def _cards(stages: Stages) -> list[dict[str, str]]:
     """The few numbers to see first."""
     cards = []
-    for stage, score, title in (("retrieve", "R@1", "Retrieval R@1"), ("probe", "top1", "Linear probe"),
+    for stage, score, title in (("retrieve", "R@1", "Retrieval R@1"), ("probe", "top1", _head(stages)),
                                 ("finetune", "top1", "Fine-tuned")):  # fmt: skip
         if not _scored(stages, stage):
             continue
@@ -171,6 +172,11 @@ def _cards(stages: Stages) -> list[dict[str, str]]:
         value, interval = f"{100 * values[score]:.1f}", f"{100 * low:.0f}–{100 * high:.0f}"
         cards.append({"title": title, "value": value, "interval": interval, "beside": " · ".join(beside)})
     return cards
+
+
+def _head(stages: Stages) -> str:
+    """Title of the classifier on frozen features."""
+    return HEADS[stages["probe"].metrics.get("head", "linear")] if "probe" in stages else ""
 
 
 def _scored(stages: Stages, name: str) -> bool:

@@ -13,6 +13,7 @@ from mscl.report.figures.scores import VARIANT_NAMES
 from mscl.report.figures.training import LOSS_NAMES
 from mscl.report.footage import Footage, class_table, read_jsonl, verdicts
 from mscl.report.pictures import flow_strip
+from mscl.report.protocol import HEADS, protocol_blocks, run_blocks
 from mscl.report.views import StageView
 
 Stages = Mapping[str, StageView]
@@ -126,6 +127,8 @@ def screen_blocks(stages: Stages, *, curves: int = 2, sheet: int = 4) -> list[Bl
 def pretrain_blocks(stages: Stages) -> list[Block]:
     """Every loss term over the steps, and where it ended."""
     view = stages["pretrain"]
+    if "given" in view.metrics:
+        return [Note(f"Nothing was trained: the encoder was given, {view.metrics['given']}.")]
     rows = read_jsonl(view.folder / "metrics.jsonl")
     if not rows:
         return [Note("The training has logged no step.")]
@@ -172,15 +175,17 @@ def probe_blocks(stages: Stages) -> list[Block]:
     view = stages["probe"]
     if "skipped" in view.metrics:
         return [Note(f"Skipped: {view.metrics['skipped']}.")]
-    chance = view.metrics["chance"]["top1"]
-    blocks: list[Block] = [
-        Chart(figures.score_bars({"Linear probe, top-1": (view.metrics, "top1", chance)}), caption="Linear probe"),
-        score_table(view.metrics, ("top1", "top5", "mean_class"), caption="Linear probe, test split"),
-    ]
-    blocks += _warnings(view.metrics)
+    chance, head = view.metrics["chance"]["top1"], HEADS[view.metrics.get("head", "linear")]
     full = read_json(view.folder / "metrics.json")
     name = "trained" if "trained" in full else next(n for n in VARIANT_NAMES if n in full)
-    return [*blocks, confusion_block(full[name], f"linear probe, {VARIANT_NAMES[name]} encoder")]
+    return [
+        Chart(figures.score_bars({f"{head}, top-1": (view.metrics, "top1", chance)}), caption=head),
+        score_table(view.metrics, ("top1", "top5", "mean_class"), caption=f"{head}, test videos"),
+        *run_blocks(full[name], what=f"{head}, {VARIANT_NAMES[name]} encoder"),
+        *_warnings(view.metrics),
+        confusion_block(full[name], f"{head[0].lower()}{head[1:]}, {VARIANT_NAMES[name]} encoder"),
+        *protocol_blocks(stages, "probe"),
+    ]
 
 
 def retrieve_blocks(stages: Stages, *, queries: int = 6) -> list[Block]:
@@ -197,7 +202,10 @@ def retrieve_blocks(stages: Stages, *, queries: int = 6) -> list[Block]:
         ),
         score_table(metrics, scores, caption="Retrieval, test videos among train videos"),
     ]
+    if "trained" in metrics:
+        blocks += run_blocks(metrics["trained"], score="R@1", what="Trained encoder")
     blocks += [Note(f"{note}.") for note in metrics.get("notes", [])]
+    blocks += protocol_blocks(stages, "retrieve")
     return [*blocks, *attempt("neighbours", lambda: [neighbours(Footage.of(stages), view.folder, count=queries)])]
 
 
@@ -210,18 +218,27 @@ def finetune_blocks(stages: Stages) -> list[Block]:
         return [Note(f"Skipped: {view.metrics['skipped']}.")]
     metrics = view.metrics
     curve = read_jsonl(view.folder / "curve.jsonl")
+    first = [(row.get("split"), row.get("seed")) for row in curve[:1]]
+    curve = [row for row in curve if (row.get("split"), row.get("seed")) in first]
+    several = len(metrics.get("runs", ())) > 1
+    of_which = " of the first run" if several else ""
     full = read_json(view.folder / "metrics.json")
     table = score_table(
         {"finetuned": metrics, "chance": metrics["chance"]},
         ("top1", "top5", "mean_class"),
-        caption="Fine-tuned, test split",
+        caption="Fine-tuned, test videos",
     )
     return [
-        Chart(figures.finetune_curve(curve, test_top1=metrics["top1"]), caption="Fine-tuning, epoch by epoch"),
+        Chart(
+            figures.finetune_curve(curve, test_top1=metrics["runs"][0]["top1"] if several else metrics["top1"]),
+            caption=f"Fine-tuning{of_which}, epoch by epoch",
+        ),
         table,
+        *run_blocks(metrics, what="Fine-tuned"),
         *_warnings({"finetuned": metrics}),
         *attempt("Grad-CAM", lambda: list(heat_maps(Footage.of(stages), view.folder))),
         confusion_block(full, "fine-tuned"),
+        *protocol_blocks(stages, "finetune"),
     ]
 
 
