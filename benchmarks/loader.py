@@ -135,17 +135,20 @@ def clips_per_cpu_second(work: Callable[[int], None], samples: int) -> float:
     return 2 * samples / (time.process_time() - start)
 
 
-def generate(folder: Path, count: int) -> list[Path]:
+def draw_videos(folder: Path, count: int, *, width: int = 320, height: int = 240) -> list[Path]:
+    """H.264 files of noise that moves."""
     rng = np.random.default_rng(0)
     paths = []
     for number in range(count):
         path = folder / f"{number:03d}.mp4"
-        texture = cv2.GaussianBlur(rng.integers(0, 256, (480, 640, 3), dtype=np.uint8), (0, 0), 3).astype(np.uint8)
+        texture = cv2.GaussianBlur(rng.integers(0, 256, (2 * height, 2 * width, 3), dtype=np.uint8), (0, 0), 3).astype(
+            np.uint8
+        )
         with av.open(str(path), "w") as container:
             stream = container.add_stream("h264", rate=25)
-            stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             for step in range(120):
-                image = np.ascontiguousarray(texture[step : step + 240, 2 * step : 2 * step + 320])
+                image = np.ascontiguousarray(texture[step : step + height, 2 * step : 2 * step + width])
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode())
         paths.append(path)
@@ -164,7 +167,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         if options.folder is None:
-            videos = generate(folder, options.videos)
+            videos = draw_videos(folder, options.videos)
         else:
             found = sorted(p for p in options.folder.rglob("*") if p.suffix in {".avi", ".mp4", ".mkv", ".webm"})
             videos = found[:: max(1, len(found) // options.videos)][: options.videos]

@@ -87,6 +87,7 @@ def test_workers_and_start_methods_change_nothing(stores: Stores) -> None:
 
     here = load(0)
     assert [len(batch) for batch in here] == [4] * 5
+    assert batches_equal(here, load(2, "fork"))
     assert batches_equal(here, load(2, "forkserver"))
     assert batches_equal(here, load(1, "spawn"))
 
