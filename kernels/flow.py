@@ -142,8 +142,11 @@ def resize_flow(flow_BHW2: ArrayT, height: int, width: int) -> ArrayT:
         how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         resized_BHW2 = np.empty((batch, height, width, 2), np.float32)
         for field, resized in zip(np.ascontiguousarray(tensor.numpy()), resized_BHW2, strict=True):
-            resized[:] = cv2.resize(field, (width, height), interpolation=how).reshape(height, width, 2)
-        return like(torch.from_numpy(resized_BHW2).mul_(scale), flow_BHW2)
+            cv2.resize(field, (width, height), dst=resized, interpolation=how)
+        # Whole rows: a factor that is repeated every two numbers costs ten times as much.
+        rows = resized_BHW2.reshape(batch * height, 2 * width)
+        np.multiply(rows, np.tile(scale.numpy(), width), out=rows)
+        return like(torch.from_numpy(resized_BHW2), flow_BHW2)
     flow_B2HW = tensor.movedim(-1, 1)
     if shrinks:
         rows = _area_weights(old_height, height).to(tensor)
