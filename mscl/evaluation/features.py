@@ -2,18 +2,23 @@
 
 The controls answer two questions. Does training matter: the same network before its first step. Is it
 motion: the same encoders on frozen-frame clips, which hold the appearance of a clip and none of its motion.
+
+Work is cut into parts of whole batches, the same ones however many processes share them: the features do not depend
+on that number, and what a killed run has finished is not computed again.
 """
 
+import io
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mscl.config import ClipConfig, EmbedConfig, RuntimeConfig
 from mscl.errors import DataError
-from mscl.progress import Progress
+from mscl.progress import Progress, Silent
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +29,11 @@ if TYPE_CHECKING:
     from storage.manifest import Manifest
 
 VARIANTS = ("trained", "trained_frozen", "untrained", "untrained_frozen")
+PARTS = ".parts"
+"""Hidden: work to resume from, not part of the result."""
+_MAX_PARTS = 256
+
+Floats = npt.NDArray[np.float32]
 
 
 def embed_variants(
@@ -37,7 +47,7 @@ def embed_variants(
     runtime: RuntimeConfig,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Embed every row of `manifest` with every encoder, and write `output/<variant>.zarr`.
+    """Embed every row of `manifest` with every encoder in this process, and write `output/<variant>.zarr`.
 
     Args:
         encoders: name ("trained", "untrained") -> encoder.
@@ -55,37 +65,103 @@ def embed_variants(
     Raises:
         DataError: no usable video, or an encoder that gives values that are not finite.
     """
-    from storage.features import write_features
+    seconds = embed_share(
+        encoders=encoders, manifest=manifest, frame_store=frame_store, output=output, clip=clip, config=config,
+        runtime=runtime, device=evaluation_device(runtime), progress=progress,
+    )  # fmt: skip
+    return write_variants(manifest, output, config=config, seconds=seconds)
 
+
+def embed_share(
+    *,
+    encoders: Mapping[str, "VideoEncoder"],
+    manifest: "Manifest",
+    frame_store: Path,
+    output: Path,
+    clip: ClipConfig,
+    config: EmbedConfig,
+    runtime: RuntimeConfig,
+    device: "torch.device",
+    progress: Progress | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+) -> dict[str, float]:
+    """Every `world_size`-th part of every variant, as files in `output/.parts`; parts that are there are kept.
+
+    Returns:
+        Seconds of each variant of which anything had to be computed.
+
+    Raises:
+        DataError: as `embed_variants`.
+    """
     if len(manifest) == 0:
         raise DataError("there is no usable video to embed; the manifest says why each was left out")
-    segment_ids = [str(name) for name in manifest.column("segment_id")]
-    metrics: dict[str, Any] = {"videos": len(manifest)}
+    progress, seconds = progress or Silent(), {}
+    views = config.clips * config.crops
+    at_once = max(1, config.batch_size // views)
     for name, encoder in encoders.items():
         for frozen in (False, True) if config.controls else (False,):
             variant = f"{name}_frozen" if frozen else name
-            metrics["feature_dim"] = encoder.feature_dim
-            folder = output / f"{variant}.zarr"
-            if folder.exists():
+            own = part_files(output, variant, len(manifest), at_once=at_once)[rank::world_size]
+            todo = [(path, rows) for path, rows in own if not path.is_file()]
+            if (output / f"{variant}.zarr").exists() or not todo:
                 continue
             started = time.monotonic()
             clips = evaluation_clips(
                 frame_store, manifest, clip=clip, clips=config.clips, crop_px=config.crop_px, frozen=frozen,
-                crops=config.crops,
+                crops=config.crops, rows=np.concatenate([np.arange(rows.start, rows.stop) for _, rows in todo]),
             )  # fmt: skip
-            progress.start(f"Embedding: {variant.replace('_', ', ')}", len(manifest), "video")
-            videos = max(1, config.batch_size // (config.clips * config.crops))
-            features_ND = embed(encoder, clips, videos_per_batch=videos, runtime=runtime, progress=progress)
+            progress.start(f"Embedding: {variant.replace('_', ', ')}", len(clips), "video")
+            batches = embedded_batches(
+                encoder, clips, videos_per_batch=at_once, workers=runtime.loader_workers, device=device
+            )
+            for path, rows in todo:
+                found: list[Floats] = []
+                while sum(map(len, found)) < len(rows):
+                    found.append(next(batches))
+                    progress.advance(len(found[-1]))
+                _write_part(path, np.concatenate(found))
+            batches.close()
             progress.done()
+            seconds[variant] = time.monotonic() - started
+    return seconds
+
+
+def part_files(output: Path, variant: str, videos: int, *, at_once: int) -> list[tuple[Path, range]]:
+    """File and rows of every part of a variant: whole batches of `at_once` videos, but for the last one."""
+    length = at_once * -(-videos // (at_once * _MAX_PARTS))
+    starts = range(0, videos, length)
+    return [(output / PARTS / variant / f"{start}.npy", range(start, min(start + length, videos))) for start in starts]
+
+
+def write_variants(
+    manifest: "Manifest", output: Path, *, config: EmbedConfig, seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """Put the parts together to `output/<variant>.zarr`, remove them, and return the metrics."""
+    import shutil
+
+    from storage.features import read_features, write_features
+
+    metrics: dict[str, Any] = {"videos": len(manifest)}
+    at_once = max(1, config.batch_size // (config.clips * config.crops))
+    for variant in VARIANTS:
+        folder = output / f"{variant}.zarr"
+        if not folder.exists():
+            if not (output / PARTS / variant).is_dir():
+                continue
+            parts = [np.load(path) for path, _ in part_files(output, variant, len(manifest), at_once=at_once)]
             write_features(
                 folder,
-                ids=segment_ids,
+                ids=[str(name) for name in manifest.column("segment_id")],
                 labels=np.asarray(manifest.column("label"), dtype=np.int64),
                 split=[str(split) for split in manifest.column("split")],
-                features_ND=features_ND,
+                features_ND=np.concatenate(parts),
                 attributes={"variant": variant, "clips": config.clips, "classes": list(manifest.classes)},
             )
-            metrics[f"{variant}_videos_per_second"] = round(len(manifest) / (time.monotonic() - started), 2)
+        metrics["feature_dim"] = read_features(folder).features_ND.shape[1]
+        if seconds.get(variant):
+            metrics[f"{variant}_videos_per_second"] = round(len(manifest) / seconds[variant], 2)
+    shutil.rmtree(output / PARTS, ignore_errors=True)
     return metrics
 
 
@@ -98,14 +174,17 @@ def evaluation_clips(
     crop_px: int,
     frozen: bool,
     crops: int = 1,
+    rows: npt.NDArray[np.integer[Any]] | None = None,
 ) -> "EvalClips":
-    """Evenly spaced clips of every row of the manifest: centre crops, or three along the longer side."""
+    """Evenly spaced clips of rows of the manifest, all of them by default: centre crops, or three along the longer
+    side."""
     from mscl.data.clips import EvalClips
 
+    rows = np.arange(len(manifest)) if rows is None else rows
     return EvalClips(
         frame_store,
-        rows=np.arange(len(manifest)),
-        labels=np.asarray(manifest.column("label"), dtype=np.int64),
+        rows=rows,
+        labels=np.asarray(manifest.column("label"), dtype=np.int64)[rows],
         clips=clips,
         length=clip.length,
         stride=clip.stride,
@@ -118,7 +197,7 @@ def evaluation_clips(
 
 def embed(
     encoder: "VideoEncoder", clips: "EvalClips", *, videos_per_batch: int, runtime: RuntimeConfig, progress: Progress
-) -> np.ndarray[Any, np.dtype[np.float32]]:
+) -> Floats:
     """Features (N, C) of the dataset's N videos: L4 global average, mean over the clips of a video.
 
     The encoder's parameters and running statistics stay as they are, and so does its mode.
@@ -126,31 +205,43 @@ def embed(
     Raises:
         DataError: features that are not finite, naming the first video.
     """
+    found = []
+    for features_BD in embedded_batches(
+        encoder, clips, videos_per_batch=videos_per_batch, workers=runtime.loader_workers,
+        device=evaluation_device(runtime),
+    ):  # fmt: skip
+        found.append(features_BD)
+        progress.advance(len(features_BD))
+    return np.concatenate(found)
+
+
+def embedded_batches(
+    encoder: "VideoEncoder", clips: "EvalClips", *, videos_per_batch: int, workers: int, device: "torch.device"
+) -> Generator[Floats, None, None]:
+    """`embed`, a batch (B, C) at a time, while `workers` processes load the next ones."""
     import torch
 
     from mscl.data.colour import normalise_rgb
     from mscl.data.loader import make_eval_loader
 
-    device = evaluation_device(runtime)
     loader = make_eval_loader(
-        clips, batch_size=videos_per_batch, workers=runtime.loader_workers, pin_memory=device.type == "cuda"
-    )
+        clips, batch_size=videos_per_batch, workers=workers, pin_memory=device.type == "cuda"
+    )  # fmt: skip
     was_training = encoder.training
     encoder = encoder.to(device).to(memory_format=torch.channels_last_3d).eval()
-    found: list[np.ndarray[Any, np.dtype[np.float32]]] = []
     try:
-        with torch.inference_mode():
-            for batch in loader:
+        for batch in loader:
+            # Not around the loop: it would stay in force while the caller has the batch.
+            with torch.inference_mode():
                 batch = batch.to(device, non_blocking=True)
                 rgb_N3THW = normalise_rgb(batch.rgb_BKTHW3.flatten(0, 1)).to(memory_format=torch.channels_last_3d)
                 features_BKD = encoder(rgb_N3THW).unflatten(0, batch.rgb_BKTHW3.shape[:2])
-                features_BD = features_BKD.mean(dim=1).float().cpu().numpy()
-                _refuse_infinite(features_BD, batch.segment_B.cpu().numpy())
-                found.append(features_BD)
-                progress.advance(len(features_BD))
+                features_BD: Floats = features_BKD.mean(dim=1).float().cpu().numpy()
+            _refuse_infinite(features_BD, batch.segment_B.cpu().numpy())
+            yield features_BD
     finally:
+        loader.close()
         encoder.train(was_training)
-    return np.concatenate(found)
 
 
 def evaluation_device(runtime: RuntimeConfig) -> "torch.device":
@@ -174,6 +265,15 @@ def read_variants(folder: Path) -> dict[str, "Features"]:
     if not found:
         raise DataError(f"no features in {folder}; run the embed stage first")
     return found
+
+
+def _write_part(path: Path, features_ND: Floats) -> None:
+    from storage.atomic import write_atomic
+
+    buffer = io.BytesIO()
+    np.save(buffer, features_ND, allow_pickle=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, buffer.getbuffer())
 
 
 def _refuse_infinite(features_BD: np.ndarray[Any, Any], segments_B: np.ndarray[Any, Any]) -> None:

@@ -14,26 +14,23 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 
 def _run(run: StageRun) -> dict[str, Any]:
     from mscl.config import PretrainConfig
-    from mscl.evaluation.features import embed_variants
-    from mscl.models import load_rgb_encoder, untrained_encoder
-    from storage.manifest import read_manifest
+    from mscl.evaluation.embed_job import EmbedJob, run_embedding
 
     pretrained = run.inputs["pretrain"]
     # The settings that made the checkpoint, not those of this run: a stage run alone may have been given others.
     trained_with = PretrainConfig.model_validate(pretrained.record.config["pretrain"])
-    encoders = {"trained": load_rgb_encoder(pretrained.folder / pretrained.record.metrics["checkpoint"])}
-    if run.config.embed.controls:
-        encoders["untrained"] = untrained_encoder(trained_with.model, seed=trained_with.seed)
-    return embed_variants(
-        encoders=encoders,
-        manifest=read_manifest(run.input("ingest") / "manifest.parquet").ok(),
-        frame_store=run.input("extract") / "frames",
-        output=run.folder,
+    job = EmbedJob(
+        checkpoint=str(pretrained.folder / pretrained.record.metrics["checkpoint"]),
+        model=trained_with.model,
+        seed=trained_with.seed,
+        manifest_path=str(run.input("ingest") / "manifest.parquet"),
+        frame_store=str(run.input("extract") / "frames"),
+        output_folder=str(run.folder),
         clip=run.config.clip,
-        config=run.config.embed,
+        embed=run.config.embed,
         runtime=run.config.runtime,
-        progress=run.progress,
     )
+    return run_embedding(job, progress=run.progress)
 
 
 EMBED = Stage(
