@@ -46,5 +46,9 @@ ablate: .venv/.installed  ## The method against its baselines on a fresh generat
 		data.root=$(DEMO)/data-$(ABLATE_SEED)/videos pretrain.min_steps=216 pretrain.epochs=6 finetune.epochs=8 \
 		--seeds 10,11,12 --sweep moco:pretrain.optim.lr=0.001,0.003,0.01 --equal-time moco --workspace $(DEMO)/ablation
 
+docs: .venv/.installed  ## The documentation, as HTML in docs/_build/html
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
 clean:  ## Remove the environment and the demo
 	rm -rf .venv $(DEMO)

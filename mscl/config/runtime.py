@@ -26,6 +26,6 @@ class RuntimeConfig(Section):
     task_runner: Literal["threads", "ray", "dask"] = "threads"
     """Who works on shards in extract and motion: processes of this machine, or a Ray or Dask cluster."""
     cluster: str = ""
-    """Address of the Ray or Dask cluster (`ray://head:10001`, `tcp://scheduler:8786`); empty: one on this machine."""
+    """Address of the Ray or Dask cluster, ray://head:10001 or tcp://scheduler:8786; empty: one on this machine."""
     timeout_minutes: float = Field(default=0, ge=0)
     """Prefect's runs only: a stage that takes longer is stopped, keeps what is done, and fails its run; 0: no limit."""

@@ -1,0 +1,17 @@
+"""Settings of the documentation: `make docs` builds it into docs/_build/html."""
+
+from importlib.metadata import version as installed
+
+project = "MSCL Pipeline"
+author = "the authors of MSCL Pipeline"
+release = version = installed("mscl-pipeline")
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"MSCL Pipeline {release}"
+myst_heading_anchors = 3
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+add_module_names = False
+# pydantic's own members say nothing about our settings.
+autodoc_default_options = {"members": True, "undoc-members": True, "exclude-members": "model_config, model_post_init"}
