@@ -5,7 +5,8 @@
 Both sides run on one thread and take turns on the same real video frames at 340x256; a ratio is that of the medians of
 CPU time of a pair, which other people's processes disturb least. The targets are judged on adjacent frames, where
 OpenCV stops early; at the pipeline's gap of 8 frames it iterates several times longer and every ratio grows. Errors are
-means over pixels with known flow.
+means over pixels with known flow. "Pair by pair" is the mean of the ratios of errors: every pair counts alike, where a
+ratio of means is mostly the one pair with the largest motion.
 """
 
 import argparse
@@ -77,10 +78,11 @@ def ground_truth(name: str, width: int) -> Scene:
 
 
 def analytic() -> list[Scene]:
-    """Shift, rotation, zoom, smooth waves and layers drawn from formulas, at SIZE."""
+    """Shift, rotation, zoom, smooth waves and four times two layers drawn from formulas, at SIZE."""
     width, height = SIZE
     drawn = {kind: smooth_motion(kind, height=height, width=width) for kind in ("shift", "rotation", "zoom", "smooth")}
-    drawn["layers"] = layered_motion(height=height, width=width)
+    # Four, for one alone is a toss-up: whether the strip that is uncovered goes with the box or stays, a seed decides.
+    drawn |= {f"layers {seed}": layered_motion(height=height, width=width, seed=seed) for seed in range(4)}
     known = np.ones((height, width), bool)
     return [Scene(n, s.first_HW, s.second_HW, s.flow_HW2.astype(np.float32), known) for n, s in drawn.items()]
 
@@ -119,16 +121,26 @@ def speed(pairs: list[tuple[Grey, Grey]], rounds: int) -> dict[str, tuple[float,
     }
 
 
-def two_threads(pairs: list[tuple[Grey, Grey]]) -> float:
-    """Pairs per second of wall time with two threads over that with one, balanced, medians of 7 turns."""
-    first, second = (np.stack([pair[i] for pair in pairs] * 4)[:16] for i in (0, 1))
+def two_threads(pairs: list[tuple[Grey, Grey]]) -> tuple[float, float]:
+    """Pairs per second with two threads over that with one, balanced, the best of 9 turns on 32 pairs.
+
+    First by wall time, which needs two idle cores; then by CPU time, which is what the code allows where it has them.
+    """
+    first, second = (np.stack([pair[i] for pair in pairs] * 8)[:32] for i in (0, 1))
     wall: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(7):
-        for threads, times in wall.items():
-            start = time.perf_counter()
+    cpu: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(9):
+        for threads in (1, 2):
+            start, start_cpu = time.perf_counter(), time.process_time()
             native.flow(first, second, PRESETS["balanced"], threads=threads)
-            times.append(time.perf_counter() - start)
-    return statistics.median(wall[1]) / statistics.median(wall[2])
+            wall[threads].append(time.perf_counter() - start)
+            cpu[threads].append(time.process_time() - start_cpu)
+    return min(wall[1]) / min(wall[2]), 2 * min(cpu[1]) / min(cpu[2])
+
+
+def pair_by_pair(mine_px: list[float], theirs_px: list[float]) -> float:
+    """Mean over the pairs of the relative change of the error."""
+    return statistics.mean(mine / theirs for mine, theirs in zip(mine_px, theirs_px, strict=True)) - 1
 
 
 def main() -> int:
@@ -160,7 +172,7 @@ def main() -> int:
             "Middlebury": [ground_truth(name, 340) for name in MIDDLEBURY],
             "analytic": analytic(),
             "other sizes": [ground_truth("FlyingChairs_00001", w) for w in (340, 256)]
-            + [ground_truth(name, 240) for name in MIDDLEBURY],
+            + [ground_truth(name, width) for width in (180, 240, 420) for name in MIDDLEBURY],
         }
     methods = {"OpenCV": opencv_default, **{name: method(params) for name, params in PRESETS.items()}}
     errors = {
@@ -169,13 +181,15 @@ def main() -> int:
         }
         for who, run in methods.items()
     }
+    print("EPE: mean px, and against OpenCV's the ratio of means / pair by pair")
     print(
-        f"{'preset':10} {'CPU ms':>8} {'x OpenCV':>9} {'x same':>7}  " + "".join(f"{n + ' EPE px':>22}" for n in sets)
+        f"{'preset':10} {'CPU ms':>8} {'x OpenCV':>9} {'x same':>7}  " + "".join(f"{n + ' EPE px':>26}" for n in sets)
     )
     for name, (ms, ratio, same) in rates.items():
         cells = [
-            f"{statistics.mean(e):10.3f} ({statistics.mean(e) / statistics.mean(errors['OpenCV'][s]) - 1:+8.1%})"
-            for s, e in errors[name].items()
+            f"{statistics.mean(mine):9.3f} ({statistics.mean(mine) / statistics.mean(theirs) - 1:+6.1%}/"
+            f"{pair_by_pair(mine, theirs):+6.1%})"
+            for mine, theirs in ((errors[name][s], errors["OpenCV"][s]) for s in sets)
         ]
         print(f"{name:10} {ms:8.1f} {ratio:9.1f} {same:7.1f}  " + " ".join(cells))
     for name, scenes in sets.items():
@@ -183,12 +197,14 @@ def main() -> int:
         for index, scene in enumerate(scenes):
             print(f"{scene.name:24}" + "".join(f"{errors[who][name][index]:10.3f}" for who in methods))
 
+    wall, cpu = two_threads(pairs)
     checks = [
         ("balanced against OpenCV's defaults", rates["balanced"][1], 80.0),
         ("accurate against OpenCV's defaults", rates["accurate"][1], 40.0),
         ("balanced against OpenCV given its schedule", rates["balanced"][2], 25.0),
         ("opencv against OpenCV, same schedule and stopping", rates["opencv"][2], 25.0),
-        ("two threads against one", two_threads(pairs), 1.8),
+        ("two threads against one, wall time (needs two idle cores)", wall, 1.8),
+        ("two threads against one, CPU time", cpu, 1.8),
     ]
     print("\ntargets")
     for text, value, target in checks:
@@ -203,10 +219,10 @@ def main() -> int:
         print(
             f"  {'pass' if worst <= 0.01 else 'MISS'}  accurate, worst Middlebury sequence: {worst:+.3f} px, limit +.01"
         )
-        share = statistics.mean(
-            a / b for a, b in zip(errors["balanced"]["other sizes"], errors["OpenCV"]["other sizes"], strict=True)
+        share = pair_by_pair(errors["balanced"]["other sizes"], errors["OpenCV"]["other sizes"])
+        print(
+            f"  {'pass' if share <= -0.1 else 'MISS'}  balanced on other sizes, pair by pair: {share:+.1%} EPE, aim -10%"
         )
-        print(f"  {'pass' if share <= 0.9 else 'MISS'}  balanced on other sizes: {share - 1:+.1%} EPE, aim -10%")
     return 0
 
 

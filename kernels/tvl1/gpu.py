@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kernels.tvl1 import oracle
 from kernels.tvl1.params import TVL1Params, level_sizes
-from kernels.tvl1.tiles import iterate_tile, linearise_block, median3_block
+from kernels.tvl1.tiles import iterate_tile, linearise_block, median3_block, median5_block
 
 TILE = 32
 """Side of a tile in px; 64 spills registers."""
@@ -48,12 +48,9 @@ def _solve_level(first: Tensor, second: Tensor, u_2BHW: Tensor, params: TVL1Para
     for _ in range(params.warps):
         linearise(first, second, gx.contiguous(), gy.contiguous(), states[0], data, params)
         for _ in range(params.median_rounds):
-            if params.median_px == 3:
-                median3(states[0][:2], states[1][:2])
+            if params.median_px > 1:
+                median(states[0][:2], states[1][:2], params.median_px)
                 states[0][:2] = states[1][:2]
-            else:
-                for field in states[0][:2]:
-                    field.copy_(oracle.median(field, params.median_px))
             left = params.iterations
             while left > 0:
                 iterate(states[0], states[1], data, edge, params, min(STEPS, left))
@@ -110,11 +107,12 @@ def linearise(
     )
 
 
-def median3(source: Tensor, target: Tensor) -> None:
-    """3 x 3 median of contiguous planes (..., H, W) into `target`."""
+def median(source: Tensor, target: Tensor, side_px: int) -> None:
+    """3 x 3 or 5 x 5 median of contiguous planes (..., H, W) into `target`."""
     height, width = source.shape[-2:]
     total = source.numel()
-    median3_block[(triton.cdiv(total, BLOCK),)](source, target, height, width, total, BLOCK=BLOCK)
+    block = median3_block if side_px == 3 else median5_block
+    block[(triton.cdiv(total, BLOCK),)](source, target, height, width, total, BLOCK=BLOCK)
 
 
 @functools.lru_cache(maxsize=256)

@@ -17,7 +17,7 @@ class TVL1Params:
     terms only: there cubic_a, presmooth, five_point, gradient_blend and edge_sensitivity have no effect.
     """
 
-    data_weight: float = 0.18
+    data_weight: float = 0.2
     """lambda: weight of |I1(x + u) - I0(x)| against the total variation of u."""
     theta: float = 0.35
     """Tightness of the coupling between the data step and the smoothing step."""
@@ -33,7 +33,7 @@ class TVL1Params:
     """Linearisations of I1 at every level."""
     median_rounds: int = 1
     """Rounds of (median, iterations) after each warp."""
-    iterations: int = 22
+    iterations: int = 30
     """Primal-dual iterations after each median."""
     median_px: int = 3
     """Side of the median window on u and v: 1 (none), 3 or 5."""
@@ -46,7 +46,7 @@ class TVL1Params:
     """Image derivatives by five points, (1, -8, 0, 8, -1) / 12, rather than by central differences."""
     gradient_blend: float = 0.5
     """Share of I0's gradient in the linearisation, the rest is that of the warped I1 (Wedel et al. 2009: .5)."""
-    edge_sensitivity: float = 0.01
+    edge_sensitivity: float = 0.007
     """alpha of g = 1 / (1 + alpha |grad I0|), the weight of the total variation at image edges; 0 for g = 1."""
 
     def __post_init__(self) -> None:
@@ -102,8 +102,8 @@ PRESETS: dict[str, TVL1Params] = {
         gradient_blend=0.0,
         edge_sensitivity=0.0,
     ),
-    "accurate": TVL1Params(levels=7, scale_step=0.7, iterations=30),
+    "accurate": TVL1Params(levels=7, scale_step=0.7, median_rounds=2, iterations=16, median_px=5),
     "balanced": BALANCED,
-    "fast": TVL1Params(theta=0.4, warps=2, iterations=20),
+    "fast": TVL1Params(theta=0.4, warps=2, iterations=24),
 }
 """docs/tvl1.md has the measured error and speed of each; benchmarks/tvl1.py measures them again."""

@@ -138,7 +138,7 @@ def _spec(segments: list[Segment], flow: FlowConfig) -> FlowSpec:
 
 EXTRACT = Stage(
     name="extract",
-    version=1,
+    version=2,
     needs=("ingest",),
     settings=_settings,
     run=_run,
