@@ -1,6 +1,6 @@
 """Two-view samples from the stores against decoding the same videos on the fly, in clips per CPU-second.
 
-    python -m benchmarks.loader [FOLDER_OF_VIDEOS] [--videos 24] [--samples 400] [--json FILE]
+    python -m benchmarks.loader [FOLDER_OF_VIDEOS] [--videos 24] [--samples 400] [--batch 4 --steps 5] [--json FILE]
 
 Ours: frames and normalised flow of both views, drawn, cropped and resized to 112 px (`ClipDataset.load`), from stores
 at short side 128. Theirs, PyAV, frames cropped and resized alike:
@@ -10,7 +10,9 @@ at short side 128. Theirs, PyAV, frames cropped and resized alike:
     one_pass  as lean, but one decode serves both views: as favourable as it gets. No flow.
     whole     as one_pass, and DIS flow, the cheapest there is, of the fields that the sample needs: the same sample.
 
-None of them seeks: with B-frames, seeking by time gives wrong frames in many files. One thread each, files in the
+Last, what the wait for data takes of a training step on CPU at 112 px, one worker (target: under 5 %).
+
+None of the ways seeks: with B-frames, seeking by time gives wrong frames in many files. One thread each, files in the
 page cache, CPU time of this process.
 
 Without a folder, videos are generated: noise that moves, so flow and JPEG are as dense as they get.
@@ -21,6 +23,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +32,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mscl.config import load_config
 from mscl.config.flow import ClipConfig
 from mscl.config.pretrain import AugmentConfig
+from mscl.data.augment import Augment
 from mscl.data.dataset import FLOW_STEP, ClipDataset
 from mscl.data.geometry import random_box, resize_into
+from mscl.data.loader import make_loader
 from mscl.data.sampling import ChosenStarts, clip_indices, sample_rng, two_starts
+from mscl.data.views import RawBatch
 from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store, write_flow_shard
 from storage.frame_store import FrameSpec, create_frame_store, encode_jpeg, write_frame_shard
 
@@ -135,6 +142,61 @@ def clips_per_cpu_second(work: Callable[[int], None], samples: int) -> float:
     return 2 * samples / (time.process_time() - start)
 
 
+def waiting_share(dataset: ClipDataset, *, batch_size: int, steps: int, output: Path) -> float:
+    """Share of the wall time of a training step that is spent waiting for the next batch of one worker process.
+
+    Steps of the paper's R18 at 112 px in this process, on CPU, one thread, as `mscl.training.loop.train` takes them;
+    the first is left out: its wait is the start of the worker.
+    """
+    import torch
+
+    from mscl.training.distributed import World
+    from mscl.training.loop import StopRequest, train
+
+    torch.set_num_threads(1)
+    config = load_config("kinetics400-r18").pretrain
+    config = config.model_copy(
+        update={
+            "batch_size": batch_size,
+            "epochs": 1,
+            "accumulate": 1,
+            "precision": "fp32",
+            "loss": config.loss.model_copy(update={"queue_size": 1024 * batch_size}),
+        }
+    )
+    waited: list[float] = []
+    worked: list[float] = []
+
+    @contextmanager
+    def batches_from(start: int) -> Iterator[Iterator[RawBatch]]:
+        with make_loader(
+            dataset, batch_size=batch_size, start_step=start, total_steps=steps, workers=1
+        ) as loader:  # fmt: skip
+            yield clocked(iter(loader))
+
+    def clocked(batches: Iterator[RawBatch]) -> Iterator[RawBatch]:
+        while True:
+            asked = time.perf_counter()
+            raw = next(batches, None)
+            if raw is None:
+                return
+            given = time.perf_counter()
+            yield raw
+            waited.append(given - asked)
+            worked.append(time.perf_counter() - given)
+
+    train(
+        config,
+        batches_from,
+        Augment(config.augment, rotation=config.loss.rotation),
+        steps_per_epoch=steps,
+        output=output,
+        world=World(0, 1, torch.device("cpu")),
+        stop=StopRequest(),
+    )
+    return sum(waited[1:]) / (sum(waited[1:]) + sum(worked[1:]))
+
+
 def draw_videos(folder: Path, count: int, *, width: int = 320, height: int = 240) -> list[Path]:
     """H.264 files of noise that moves."""
     rng = np.random.default_rng(0)
@@ -161,6 +223,8 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--videos", type=int, default=24)
     parser.add_argument("--samples", type=int, default=400)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=5, help="training steps to see how long they wait; 0: none")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     cv2.setNumThreads(0)
@@ -199,6 +263,9 @@ def main() -> None:
             "fields_median": float(np.median(num_fields)),
             "ours": 8 * clips_per_cpu_second(stored, max(1, options.samples // 8)),
         } | {f"pyav_{how}": clips_per_cpu_second(decoded(how), few) for how in WAYS}
+        if options.steps:
+            share = waiting_share(dataset, batch_size=options.batch, steps=options.steps, output=folder / "training")
+            rates["waiting_percent"] = 100 * share
     rates |= {f"ratio_{how}": rates["ours"] / rates[f"pyav_{how}"] for how in WAYS}
     for name, value in rates.items():
         print(f"{name:22} {value:10.1f}")

@@ -144,8 +144,8 @@ def resize_flow(flow_BHW2: ArrayT, height: int, width: int) -> ArrayT:
         for field, resized in zip(np.ascontiguousarray(tensor.numpy()), resized_BHW2, strict=True):
             cv2.resize(field, (width, height), dst=resized, interpolation=how)
         # Whole rows: a factor that is repeated every two numbers costs ten times as much.
-        rows = resized_BHW2.reshape(batch * height, 2 * width)
-        np.multiply(rows, np.tile(scale.numpy(), width), out=rows)
+        lines = resized_BHW2.reshape(batch * height, 2 * width)
+        np.multiply(lines, np.tile(scale.numpy(), width), out=lines)
         return like(torch.from_numpy(resized_BHW2), flow_BHW2)
     flow_B2HW = tensor.movedim(-1, 1)
     if shrinks:
