@@ -64,7 +64,8 @@ def field_differences(
 ) -> ArrayT:
     """Motion differences d_j of one video's fields, (M,) float32 (METHOD 1.2, steps 1 to 4).
 
-    `rgb_map`: d_j = pool over pixels of `norm(G_j - G_j+1)`, G the colour picture 0..255 times the attention; d_M-1 = 0.
+    `rgb_map`: d_j = pool over pixels of `norm(G_j - G_j+1)`, G the colour picture 0..255 times the attention;
+    d_M-1 = 0.
     `motion_map`, `attention_map`: d_j = pool of E_j, of A_j: no difference. `attention="none"` leaves G = the colours.
     `pool` is `avg` or `max`; `window_px` as in :func:`attention`.
 
