@@ -23,7 +23,7 @@ def repair(workspace: Workspace, stage: Stage, folder: Path, *, progress: Progre
     """
     settings, keys = made_with(folder)
     inputs = {name: _whole_input(workspace, name, key) for name, key in keys.items()}
-    config = _config(workspace, settings, inputs, source=f"record of {stage.name} {folder.name}")
+    config = config_of(workspace, settings, inputs, source=f"record of {stage.name} {folder.name}")
     key = result_key(stage.name, stage.version, stage.settings(config), keys)
     if key != folder.name:
         raise UserError(
@@ -33,7 +33,7 @@ def repair(workspace: Workspace, stage: Stage, folder: Path, *, progress: Progre
     return execute(stage, workspace, config, inputs, progress=progress)
 
 
-def _config(
+def config_of(
     workspace: Workspace, settings: dict[str, Any], inputs: dict[str, Result], *, source: str
 ) -> ExperimentConfig:
     """The configuration that a result was made with, as far as its settings and its ancestors' records tell."""
@@ -45,8 +45,9 @@ def _config(
                 sections.setdefault(name, dict(values))
         if "min_frames" in each:  # ingest knows no more of flow than that
             sections.setdefault("flow", {"span_frames": each["min_frames"] - 1})
-    if isinstance(sections.get("data", {}).get("split"), list):  # all official splits: any of them stands for all
-        sections["data"]["split"] = sections["data"]["split"][0]
+    if isinstance(sections.get("data", {}).get("split"), list):  # ingest names all official splits
+        told = [each["split"] for each in (settings, *(record.config for record in lineage)) if "split" in each]
+        sections["data"]["split"] = told[0] if told else 1
     return build_config(sections, source=source)
 
 

@@ -6,9 +6,12 @@ import pytest
 from written_videos import WriteVideo
 
 from mscl.config import load_config
-from mscl.errors import DataError
+from mscl.errors import DataError, UserError
+from mscl.progress import Silent
 from mscl.stages import INGEST, Outcome, execute
+from mscl.stages.repair import repair
 from storage.manifest import read_manifest
+from storage.verify import verify_result
 from storage.workspace import Workspace
 
 
@@ -67,3 +70,21 @@ def test_too_many_bad_videos_stop_before_the_expensive_stages(tmp_path: Path, wr
     with pytest.raises(DataError, match=r"2 of 3 videos cannot be used.*2 unreadable \(e.g. a.mp4.*raise the fraction"):
         ingest(tmp_path)
     assert ingest(tmp_path, "data.max_bad_fraction=0.7").result.record.metrics["segments"] == 1
+
+
+def test_a_damaged_manifest_is_made_again_to_the_same_bytes(tmp_path: Path, write_video: WriteVideo) -> None:
+    write_video("good.mp4", 30)
+    write_list(tmp_path, "good.mp4")
+    workspace, result = Workspace(tmp_path / "w"), ingest(tmp_path).result
+    path = result.folder / "manifest.parquet"
+    sound = path.read_bytes()
+    path.write_bytes(sound[:100] + bytes([sound[100] ^ 4]) + sound[101:])
+    (found,) = verify_result(result.folder, result.record)
+    assert found.file == "manifest.parquet"
+    workspace.mark_damaged(result.folder, [str(found)])
+    assert not repair(workspace, INGEST, result.folder, progress=Silent()).reused
+    assert path.read_bytes() == sound and verify_result(result.folder, result.record) == []
+    write_video("good.mp4", 40)
+    workspace.mark_damaged(result.folder, [str(found)])
+    with pytest.raises(UserError, match="cannot be made again from its record: code, videos or hardware"):
+        repair(workspace, INGEST, result.folder, progress=Silent())

@@ -1,19 +1,24 @@
 """The whole pipeline on real H.264 videos, without Prefect: what is there in the end, and what a second run does."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import zarr
+from markdown_it import MarkdownIt
 
 from mscl.config import ExperimentConfig, load_config
 from mscl.errors import DataError
 from mscl.progress import Silent
 from mscl.sources.demo import write_demo_dataset
 from mscl.stages import BY_NAME, Outcome, execute, latest_inputs, run_pipeline
+from mscl.stages.repair import config_of
 from storage.manifest import read_manifest
-from storage.workspace import Workspace
+from storage.record import result_key
+from storage.workspace import Workspace, made_with
 
 TINY = [
     "flow.segments_per_shard=8", "pretrain.epochs=2", "pretrain.batch_size=8", "pretrain.loss.queue_size=16",
@@ -104,6 +109,17 @@ def test_again_does_nothing(outcomes: dict[str, Outcome], workspace: Workspace, 
     assert {n: o.result.key for n, o in again.items()} == {n: o.result.key for n, o in outcomes.items()}
 
 
+def test_any_result_can_be_made_again_from_what_the_records_say(
+    outcomes: dict[str, Outcome], workspace: Workspace
+) -> None:
+    for name, outcome in outcomes.items():
+        settings, keys = made_with(outcome.result.folder)
+        inputs = {parent: outcomes[parent].result for parent in keys}
+        again = config_of(workspace, settings, inputs, source=name)
+        stage = BY_NAME[name]
+        assert result_key(name, stage.version, stage.settings(again), keys) == outcome.result.key, name
+
+
 def test_a_changed_setting_redoes_what_depends_on_it(
     outcomes: dict[str, Outcome], workspace: Workspace, videos: Path
 ) -> None:
@@ -148,3 +164,26 @@ def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
         run_pipeline(
             Workspace(tmp_path / "w"), load_config("demo", [f"data.root={tmp_path}/videos"]), progress=Silent()
         )
+
+
+def test_the_examples_of_the_documentation_run(
+    outcomes: dict[str, Outcome], workspace: Workspace, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "python.md"
+    examples = [part.content for part in MarkdownIt().parse(page.read_text()) if part.info == "python"]
+    assert len(examples) >= 5
+    (tmp_path / "workspace").symlink_to(workspace.root)
+    (tmp_path / "videos").mkdir()
+    first, second = sorted((videos / "MoveRight").iterdir())[:2]
+    shutil.copy(first, tmp_path / "videos" / "a.mp4")
+    shutil.copy(second, tmp_path / "videos" / "b.mp4")
+    (tmp_path / "videos" / "broken.mp4").write_bytes(b"no video")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for example in examples:
+        exec(compile(example, str(page), "exec"), names)
+    assert names["embedded"].features_ND.shape[0] == 2 and list(names["embedded"].failed) == [Path("videos/broken.mp4")]
+    # The video itself is in the set, so it is its own nearest neighbour.
+    nearest = names["neighbours"].found[0][0]
+    assert names["index"].path(nearest.row).name == first.name and nearest.similarity > 0.99
+    assert names["differences"].shape == (4,) and names["differences"][-1] == 0
