@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -41,6 +42,50 @@ def test_manifests_and_scripts_can_be_read() -> None:
     for script in DEPLOY.glob("*.sh"):
         subprocess.run(["bash", "-n", script], check=True)
         assert os.access(script, os.X_OK)
+
+
+def _linter(name: str) -> str:
+    """Path of a linter that a package of the extra `dev` brings, beside this interpreter."""
+    found = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if found is None:
+        pytest.skip(f"{name} is not installed: its package has no build for this machine")
+    return found
+
+
+@pytest.mark.parametrize(("linter", "pattern"), [("shellcheck", "*.sh"), ("hadolint", "Dockerfile")])
+def test_the_linters_have_nothing_to_say(linter: str, pattern: str) -> None:
+    files = sorted(DEPLOY.glob(pattern))
+    assert files
+    done = subprocess.run([_linter(linter), *files], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_kubernetes_knows_every_field_of_the_manifests() -> None:
+    validate = pytest.importorskip("kubernetes_validate", reason="of the extra deploy, 100 MB of schemas")
+    for part in yaml.safe_load_all((DEPLOY / "kubernetes-train.yaml").read_text()):
+        validate.validate(part, desired_version="1.37", strict=True)
+    job = _rendered_job()
+    assert validate.validate(job, desired_version="1.37", strict=True) is not None
+
+
+def test_the_pool_s_container_runs_prefect_s_command_and_not_ours() -> None:
+    """The image's entry point is `mscl`, which would take `prefect flow-run execute` for arguments of its own."""
+    container = _rendered_job()["spec"]["template"]["spec"]["containers"][0]
+    assert 'ENTRYPOINT ["mscl"]' in (DEPLOY / "Dockerfile").read_text()
+    done = subprocess.run([*container["command"], "echo", *container["args"]], capture_output=True, text=True)
+    assert container["command"] == ["env"]
+    assert done.stdout.split() == container["args"] == ["python", "-m", "prefect.engine"]
+
+
+def _rendered_job() -> dict[str, Any]:
+    """The job of the work pool with its defaults, made as a worker makes it."""
+    from prefect.utilities.templating import apply_values
+
+    template = json.loads((DEPLOY / "kubernetes-pool.json").read_text())
+    values = {name: one["default"] for name, one in template["variables"]["properties"].items() if "default" in one}
+    values |= {"command": ["python", "-m", "prefect.engine"], "env": [{"name": "A", "value": "b"}]}
+    job = apply_values(template["job_configuration"]["job_manifest"], values)
+    return dict(job)
 
 
 @pytest.mark.storm
