@@ -13,12 +13,12 @@ nodes=${2:?number of nodes}
 rendezvous=${3:?host:port of the leader}
 processes=${4:-gpu}
 
-declare -A module=([pretrain]=mscl.training.pretrain [finetune]=mscl.evaluation.finetune_main)
+declare -A module=([pretrain]=mscl.training.pretrain [embed]=mscl.evaluation.embed_main [finetune]=mscl.evaluation.finetune_main)
 begun=$(mktemp)
 trap 'rm -f "$begun"' EXIT
 
 while true; do
-    for stage in pretrain finetune; do
+    for stage in pretrain embed finetune; do
         for job in "$workspace/$stage"/*/job.json "$workspace/$stage"/*/.job.json; do
             # A job that was begun after us, or again since we last left it, and is not done.
             if [[ ! -e $job || ! $job -nt $begun || -e ${job%/*}/record.json ]]; then continue; fi
