@@ -115,12 +115,24 @@ def average_precision(
     """
     found = np.full(len(query_ND), np.nan)
     for start, scores_QG in similarity_blocks(query_ND, gallery_ND):
-        order = np.argsort(-scores_QG, axis=1, kind="stable")
-        for row, ranking in enumerate(order):
-            ranks = np.flatnonzero(gallery_labels[ranking] == query_labels[start + row]) + 1
+        for row, scores_G in enumerate(scores_QG):
+            ranks = _ranks(scores_G, np.flatnonzero(gallery_labels == query_labels[start + row]))
             if len(ranks):
                 found[start + row] = (np.arange(1, len(ranks) + 1) / ranks).mean()
     return found
+
+
+def _ranks(scores_G: Floats, relevant: Ints) -> Ints:
+    """Ranks (from 1, ascending) of the relevant items when scores fall, ties in gallery order."""
+    # Sorting values takes a tenth of the time of sorting places; without ties the values say the ranks.
+    ascending = np.sort(scores_G)
+    values = scores_G[relevant]
+    not_above = np.searchsorted(ascending, values, side="right")
+    if np.array_equal(np.searchsorted(ascending, values, side="left"), not_above - 1):
+        return np.sort(len(scores_G) - not_above + 1)
+    place = np.empty(len(scores_G), np.int64)
+    place[np.argsort(-scores_G, kind="stable")] = np.arange(1, len(scores_G) + 1)
+    return np.sort(place[relevant])
 
 
 def recall_chance(relevant_Q: Ints, gallery_size: int, k: int) -> float:

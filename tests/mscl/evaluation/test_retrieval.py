@@ -56,6 +56,22 @@ def test_recall_and_average_precision_of_a_known_ranking() -> None:
     assert precision[0] == pytest.approx((1 / 2 + 2 / 3) / 2)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 5), st.booleans(), st.integers(0, 1000))
+def test_average_precision_is_that_of_a_full_stable_sort(size: int, classes: int, ties: bool, seed: int) -> None:
+    draws = np.random.default_rng(seed)
+    gallery = draws.normal(size=(size, 3)).astype(np.float32)
+    if ties:
+        gallery = np.round(gallery)
+    query, labels = np.round(draws.normal(size=(4, 3)).astype(np.float32)), draws.integers(0, classes, size)
+    query_labels = draws.integers(0, classes, 4)
+    found = average_precision(query, query_labels, gallery, labels)
+    for row, (scores, label) in enumerate(zip(query @ gallery.T, query_labels, strict=True)):
+        right = labels[np.argsort(-scores, kind="stable")] == label
+        expected = (np.cumsum(right) / np.arange(1, size + 1))[right].mean() if right.any() else np.nan
+        np.testing.assert_allclose(found[row], expected)
+
+
 def test_recall_counts_any_of_the_first_k() -> None:
     draws = np.random.default_rng(0)
     query, gallery = draws.normal(size=(40, 5)).astype(np.float32), draws.normal(size=(60, 5)).astype(np.float32)
