@@ -73,7 +73,8 @@ def _as_picture(x_BCTHW: Tensor, weight: Tensor, bias: Tensor | None, stride: tu
     kernel = torch.stack(taps, dim=1).flatten(2, 3).flatten(0, 1)
     biases = None if bias is None else bias.repeat_interleave(len(taps))
     y_BOHW = F.conv2d(x_BCTHW.flatten(1, 2), kernel, biases, stride[1:], padding=1)
-    return y_BOHW.unflatten(1, (-1, len(taps)))
+    y_BOTHW: Tensor = y_BOHW.unflatten(1, (-1, len(taps)))
+    return y_BOTHW
 
 
 class _RowWinograd(torch.autograd.Function):
@@ -100,7 +101,7 @@ class _RowWinograd(torch.autograd.Function):
         return y_BCTHW
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, dy_BCTHW: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x_BCTHW, weight = ctx.saved_tensors
         wanted: list[bool] = list(ctx.needs_input_grad)

@@ -1,5 +1,8 @@
 """The 3x3x3 convolutions of wide networks against the library's, in double precision where it matters."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -56,11 +59,17 @@ def test_every_way_gives_the_librarys_numbers(
     channels_last: bool,
 ) -> None:
     taken: list[str] = []
-    picture, winograd = conv._as_picture, conv._RowWinograd.forward
-    monkeypatch.setattr(conv, "_as_picture", lambda *a: (taken.append("_as_picture"), picture(*a))[1])
-    monkeypatch.setattr(
-        conv._RowWinograd, "forward", staticmethod(lambda *a: (taken.append("_RowWinograd"), winograd(*a))[1])
-    )
+
+    def noted(name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(*arguments: Any) -> Tensor:
+            taken.append(name)
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(conv, "_as_picture", noted("_as_picture", conv._as_picture))
+    forward = noted("_RowWinograd", conv._RowWinograd.forward)
+    monkeypatch.setattr(conv._RowWinograd, "forward", staticmethod(forward))
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(shape, generator=generator)
     weight = torch.randn((out_channels, shape[1], 3, 3, 3), generator=generator)
