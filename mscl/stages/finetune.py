@@ -42,7 +42,11 @@ def _run(run: StageRun) -> dict[str, Any]:
         model=trained_with.model,
         runtime=run.config.runtime,
     )
-    return run_finetuning(job, manifests=manifests, notes=notes, progress=run.progress)
+    metrics = run_finetuning(job, manifests=manifests, notes=notes, progress=run.progress)
+    for path in manifests.values():
+        if path.parent == run.folder:
+            path.unlink()
+    return metrics
 
 
 FINETUNE = Stage(

@@ -199,3 +199,22 @@ def test_no_common_class_is_refused(tmp_path: Path) -> None:
         probe_variants(embedded, tmp_path, config=ProbeConfig(), **settings)
     with pytest.raises(DataError, match="no class in common"):
         retrieve_variants(embedded, tmp_path, config=RetrieveConfig(), **settings)
+
+
+def test_retrieval_agrees_with_torchmetrics() -> None:
+    import torch
+    from torchmetrics.retrieval import RetrievalHitRate, RetrievalMAP
+
+    from mscl.evaluation.retrieval import prepare, retrieve
+
+    draws = np.random.default_rng(3)
+    query, gallery = (draws.normal(size=(count, 6)).astype(np.float32) for count in (20, 60))
+    labels = [draws.integers(0, 7, count) for count in (20, 60)]
+    result = retrieve(query, labels[0], gallery, labels[1], ks=(1, 5, 10))
+    # torchmetrics takes scores of 0 and less for "not found" and leaves them out of the mean; the ranking is the same.
+    cosine = 2 + torch.from_numpy(prepare(query) @ prepare(gallery).T)
+    target = torch.from_numpy(labels[0][:, None] == labels[1])
+    number = torch.arange(20)[:, None].expand(20, 60)
+    for k, recall in result.recall.items():
+        assert recall == pytest.approx(float(RetrievalHitRate(top_k=k)(cosine.ravel(), target.ravel(), number.ravel())))
+    assert result.mean_ap == pytest.approx(float(RetrievalMAP()(cosine.ravel(), target.ravel(), number.ravel())))
