@@ -8,6 +8,7 @@ import pytest
 
 from mscl.errors import ConfigError
 from mscl.evaluation.approximate import nearest_by_faiss
+from mscl.evaluation.retrieval import retrieve
 from mscl.evaluation.search import nearest
 
 needs_faiss = pytest.mark.skipif(
@@ -31,6 +32,19 @@ def test_small_galleries_are_searched_exactly() -> None:
     exact_similarity, exact_rows = nearest(query, gallery, 10)
     np.testing.assert_array_equal(rows, exact_rows)
     np.testing.assert_allclose(similarity, exact_similarity, rtol=1e-5)
+
+
+@needs_faiss
+def test_retrieval_scores_alike_with_either_index() -> None:
+    query, gallery = _unit(40, around=5, seed=1), _unit(300, around=5, seed=2)
+    labels = np.random.default_rng(4)
+    query_labels, gallery_labels = labels.integers(0, 5, 40), labels.integers(0, 5, 300)
+    exact, faiss = (
+        retrieve(query, query_labels, gallery, gallery_labels, ks=(1, 10), index=index) for index in ("exact", "faiss")
+    )
+    assert faiss.recall == exact.recall
+    assert faiss.mean_ap == exact.mean_ap
+    np.testing.assert_array_equal(faiss.neighbours_QK, exact.neighbours_QK)
 
 
 @needs_faiss
