@@ -39,7 +39,7 @@ class OptionalBuild(build_ext):
 
     def _say(self, error: Exception) -> None:
         print(
-            f"TV-L1: the C++ backend was not built ({error}). TV-L1 will run through OpenCV, 20 to 80 times slower; "
+            f"TV-L1: the C++ backend was not built ({error}). TV-L1 will run through OpenCV, about 35 times slower; "
             "install a C++ compiler and run pip install again for the fast one.",
             file=sys.stderr,
         )

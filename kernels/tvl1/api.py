@@ -60,7 +60,7 @@ def _triton() -> tuple[bool, str]:
 
 @functools.cache
 def _warn_of_opencv(reason: str) -> None:
-    warnings.warn(f"TV-L1 falls back to OpenCV, 20 to 80 times slower: {reason}", stacklevel=4)
+    warnings.warn(f"TV-L1 falls back to OpenCV, about 35 times slower: {reason}", stacklevel=4)
 
 
 def resolve_backend(backend: str = "auto", device: str = "cpu") -> str:

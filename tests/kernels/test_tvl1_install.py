@@ -1,0 +1,42 @@
+"""Installing where no compiler is: it succeeds, says so, and TV-L1 still runs."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+RUN = """
+import warnings
+import numpy as np
+from kernels.tvl1 import backends, tvl1_flow
+frames = np.random.default_rng(0).integers(0, 256, (1, 20, 24), dtype=np.uint8)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for _ in range(3):
+        assert tvl1_flow(frames, frames).shape == (1, 20, 24, 2)
+said = [str(warning.message) for warning in caught if "falls back to OpenCV" in str(warning.message)]
+assert len(said) == 1, said
+assert not backends()[0].available
+"""
+
+
+def test_without_a_compiler(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "kernels", tmp_path / "kernels", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    shutil.copy(ROOT / "setup.py", tmp_path)
+    missing = str(tmp_path / "no-compiler")
+    build = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", "--inplace"],
+        cwd=tmp_path,
+        env=os.environ | {"CC": missing, "CXX": missing},
+        capture_output=True,
+        text=True,
+    )
+    assert build.returncode == 0, build.stderr
+    assert "the C++ backend was not built" in build.stderr and "install a C++ compiler" in build.stderr
+    assert not list(tmp_path.rglob("_tvl1*.so"))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", RUN], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
