@@ -16,7 +16,8 @@ class RuntimeConfig(Section):
     loader_workers: int = Field(default=1, ge=0)
     """Processes that load training samples, per rank."""
     threads: int = Field(default=0, ge=0)
-    """Threads of one training process; 0: cores divided by processes."""
+    """Threads of one training process; 0: cores divided by processes. Another number rounds differently: with 1 a run
+    repeats bit by bit."""
     processes: int = Field(default=0, ge=0)
     """Training processes on this node; 0: one per GPU, one on CPU."""
     nodes: PositiveInt = 1

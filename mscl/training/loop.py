@@ -109,7 +109,7 @@ def train(
                 momenta=momenta,
                 exchange=exchange,
                 clip_norm=config.optim.clip_norm,
-                autocast=_autocast(config, world),
+                autocast=autocast_of(config, world),
             )
             journal.step_done(step, result, raw.segment_B)
             last, logged = step == total_steps, step % log_every == 0
@@ -204,7 +204,8 @@ def _distributed(model: MSCL, world: World) -> nn.Module:
     )
 
 
-def _autocast(config: PretrainConfig, world: World) -> Callable[[], AbstractContextManager[None]]:
+def autocast_of(config: PretrainConfig, world: World) -> Callable[[], AbstractContextManager[None]]:
+    """What `pretrain.precision` says of the networks' forward passes, as a maker of contexts."""
     if config.precision == "bf16" or (config.precision == "auto" and world.device.type == "cuda"):
         return lambda: torch.autocast(world.device.type, dtype=torch.bfloat16)
     return nullcontext
