@@ -121,7 +121,7 @@ def test_a_worker_stays_below_300_mib_beyond_torch(folder: Path) -> None:
 @pytest.mark.storm
 def test_memory_of_a_worker_is_flat_over_ten_thousand_samples(folder: Path) -> None:
     """From 2,000 samples on, when the reader's shards are all open."""
-    seen = worker_memory(folder, samples=10_000, batch_size=40, seen_every=25)
+    seen = worker_memory(folder, samples=10_000, batch_size=16, seen_every=60)
     assert len(seen) >= 9
     assert max(seen[2:]) - seen[1] < 8 * MIB, [value / MIB for value in seen]
     assert max(seen) - bare_torch_bytes() < 300 * MIB
