@@ -67,16 +67,16 @@ def scores_of(metrics: Mapping[str, Mapping[str, Any]]) -> list[Table | str]:
                 table.add_row(label, *(_percent(found[variant], score) for _, found, score in columns))
         parts += [_title(*((title, found["trained"]) for title, found, _ in columns)), table]
     if "chance" in finetune:
-        table = Table("fine-tuned", "top-1 %", "top-5 %", "class mean %", "test videos")
+        titles = {"top1": "top-1 %", "top5": "top-5 %", "mean_class": "class mean %"}
+        shown = [score for score in titles if score in finetune]  # top-5 says nothing of five classes or fewer
+        table = Table("fine-tuned", *(titles[score] for score in shown), "test videos")
         runs = finetune.get("runs", [])
         rows = [("mean" if len(runs) > 1 else "all classes", finetune)]
         rows += [(f"split {run['split']}, seed {run['seed']}", run) for run in runs if len(runs) > 1]
         for label, found in rows:
-            scores = (_percent(found, score) if score in found else "" for score in ("top1", "top5", "mean_class"))
-            table.add_row(label, *scores, f"{found['num_test']:,}")
-        table.add_row(
-            "chance", _percent(finetune["chance"], "top1"), "", _percent(finetune["chance"], "mean_class"), ""
-        )
+            table.add_row(label, *(_percent(found, score) for score in shown), f"{found['num_test']:,}")
+        chance = finetune["chance"]
+        table.add_row("chance", *(_percent(chance, score) if score in chance else "" for score in shown), "")
         parts += [_title(("", finetune)), table]
     said: dict[str, list[str]] = {}
     for name, found in metrics.items():
