@@ -13,7 +13,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
 
 from mscl.orphans import die_with_parent
-from mscl.training.launch import AGENT_STOPPED_CODE, FAILURE_MARK
+from mscl.training.launch import AGENT_STOPPED_CODE, FAILURE_MARK, STANDALONE
+from mscl.training.loopback import keep_to_loopback
 from mscl.training.worker import AGENT_VARIABLE
 
 
@@ -23,6 +24,8 @@ def main(arguments: list[str]) -> int:
     os.environ[AGENT_VARIABLE] = str(os.getpid())
     # SIGTERM, not SIGKILL: the ranks get the signal passed on and can write a checkpoint.
     die_with_parent(signal.SIGTERM, parent=int(parent))
+    if STANDALONE in torchrun_arguments:
+        keep_to_loopback()
     try:
         torchrun(torchrun_arguments)
     except ChildFailedError as error:

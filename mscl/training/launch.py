@@ -18,6 +18,8 @@ GRACE_SECONDS = 60.0
 """Time that a child gets between SIGTERM and SIGKILL: a step and a checkpoint fit in."""
 FAILURE_MARK = "=== first failure: "
 """Begins what the agent says last about the rank that failed first."""
+STANDALONE = "--standalone"
+"""torchrun's word for a training on one node."""
 STOPPED_CODE = 75
 """Exit code of a rank that was asked to stop and has written a checkpoint: temporary failure, try again."""
 AGENT_STOPPED_CODE = 143
@@ -174,7 +176,7 @@ class _Follower:
 def _command(module: str, arguments: Sequence[str], runtime: RuntimeConfig) -> list[str]:
     if runtime.nodes == 1:
         # A free port on loopback: two runs on one machine do not meet, and nobody else can join.
-        meeting = ["--standalone", "--local-addr=127.0.0.1"]
+        meeting = [STANDALONE, "--local-addr=127.0.0.1"]
     elif runtime.rendezvous:
         meeting = [f"--nnodes={runtime.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={runtime.rendezvous}"]
         meeting.append(f"--rdzv-id={module}")

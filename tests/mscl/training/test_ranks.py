@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ranks
 import torch
@@ -31,13 +33,24 @@ def _ranks_can_import(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[2])]))
 
 
-def launch(output: Path, *, processes: int, deed: str = "train", changes: dict[str, Any] | None = None) -> None:
+def launch(output: Path, *, processes: int, deed: str = "train", changes: dict[str, Any] | None = None) -> set[str]:
+    """Addresses on which the processes of the training listened."""
+    listening: set[str] = set()
+
+    def look() -> None:
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):  # it ended
+                sockets = process.net_connections(kind="tcp")
+                listening.update(one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN)
+
     run_torchrun(
         "ranks",
         [str(output), deed, json.dumps(changes or {})],
         runtime=RuntimeConfig(device="cpu", processes=processes, threads=1),
         log=output / "train.log",
+        watch=look,
     )
+    return listening
 
 
 def final_state(output: Path) -> dict[str, Any]:
@@ -54,7 +67,8 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     """
     one = tmp_path / "one"
     ranks.train_tiny(one, World(0, 1, torch.device("cpu")), deed="fixed_bn", changes={"accumulate": 2})
-    launch(tmp_path, processes=2, deed="shuffle_and_local", changes={"accumulate": 2})
+    listening = launch(tmp_path, processes=2, deed="shuffle_and_local", changes={"accumulate": 2})
+    assert listening == {"127.0.0.1"}  # nobody outside this machine can reach a training on one node
     alone = final_state(one)["model"]
     for bn in ("shuffle", "local"):
         together = final_state(tmp_path / bn)["model"]
