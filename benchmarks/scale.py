@@ -210,7 +210,8 @@ def training_costs() -> dict[str, float]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from benchmarks.step import OurStep, synthetic_views
+    from benchmarks.step import OurStep, synthetic_batch
+    from mscl.data.augment import Augment
     from mscl.training.distributed import World
     from mscl.training.loop import build_model
 
@@ -218,9 +219,9 @@ def training_costs() -> dict[str, float]:
     batch, device = 4, torch.device("cpu")
     config = load_config(PRESET).pretrain.model_copy(update={"batch_size": batch, "precision": "fp32"})
     config = config.model_copy(update={"loss": config.loss.model_copy(update={"queue_size": 4096})})
-    model = build_model(config, World(0, 1, device))
-    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.02, momentum=0.9)
-    step, views = OurStep(model, optimiser, device), synthetic_views(batch, config.augment.crop_px, device, fields=4)
+    world = World(0, 1, device)
+    step = OurStep(config, build_model(config, world), world)
+    views = Augment(config.augment)(synthetic_batch(batch, config.augment.crop_px, device)[4])
     with FlopCounterMode(display=False) as counter:
         step(views)
     times: dict[str, float] = {}
