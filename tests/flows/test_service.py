@@ -153,24 +153,6 @@ def test_prefect_s_own_command_makes_the_same_deployments_without_questions(serv
     assert service.deployments() == ours
 
 
-@pytest.mark.parametrize(
-    ("parameters", "named"),
-    [
-        ({"presett": "demo"}, "presett"),
-        ({"data": {"rot": "x"}}, "rot"),
-        ({"pretrain": {"loss": {"temprature": 1}}}, "temprature"),
-        ({"pretrain": {"epochs": 0}}, "pretrain.epochs"),
-    ],
-)
-def test_a_parameter_that_cannot_be_is_refused_by_name(
-    service: Service, parameters: dict[str, object], named: str
-) -> None:
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        service.run("full", **parameters)
-    assert refused.value.code == 409
-    assert named in refused.value.read().decode()
-
-
 def test_values_that_do_not_fit_together_fail_the_run_with_our_words(service: Service, tmp_path: Path) -> None:
     run = service.run("full", workspace=str(tmp_path / "ws"), preset="demo", pretrain={"batch_size": 3})
     assert service.ends(run) == "FAILED"
