@@ -1,16 +1,23 @@
-"""What a run leaves to look at in the Prefect UI: a report per stage, a table of what was reused."""
+"""What a run leaves to look at in the Prefect UI: a report per stage, and a table of what was reused or computed."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from urllib.parse import urlsplit, urlunsplit
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact
+from prefect.runtime import flow_run
+from prefect.utilities.urls import url_for
 
 from mscl.stages import Outcome, stage_view
-from storage.workspace import Workspace
+from storage.atomic import write_atomic
+from storage.workspace import Result, Workspace
 
 # The event that carries an artifact is refused above about 1 MB.
 _MAX_BYTES = 900_000
+_MADE_BY = ".made-by.json"
+"""Hidden: says which run computed a result, and is no part of it."""
 
 
 def publish_stage(workspace: Workspace, outcome: Outcome) -> None:
@@ -18,6 +25,8 @@ def publish_stage(workspace: Workspace, outcome: Outcome) -> None:
     from mscl.report.artifacts import stage_markdown
 
     record = outcome.result.record
+    if not outcome.reused:
+        _remember_run(outcome.result)
     inputs = [stage_view(result) for result in workspace.lineage(outcome.result)[:-1]]
     markdown = stage_markdown(stage_view(outcome.result), inputs, max_bytes=_MAX_BYTES)
     create_markdown_artifact(
@@ -25,20 +34,50 @@ def publish_stage(workspace: Workspace, outcome: Outcome) -> None:
     )
 
 
-def publish_summary(outcomes: Mapping[str, Outcome]) -> None:
-    """Table of the whole run: what was computed, what was reused, where it lies."""
+def publish_summary(outcomes: Mapping[str, Outcome], *, failed: str = "") -> None:
+    """Table of the whole run: what was computed, what was reused and by which run it was made, where it lies.
+
+    Args:
+        outcomes: stages that are done, in order.
+        failed: stage that ended the run.
+    """
+    head = ("stage", "", "key", "made by", "seconds", "MB", "record")
     rows = [
-        {
-            "stage": name,
-            "key": outcome.result.key,
-            "": "reused" if outcome.reused else "computed",
-            "seconds": round(outcome.seconds, 1),
-            "MB": round(outcome.result.record.size / 1e6, 1),
-            "folder": str(outcome.result.folder),
-        }
+        (
+            name, "reused" if outcome.reused else "**computed**", f"`{outcome.result.key}`",
+            _run_link(outcome.result), f"{outcome.seconds:.1f}", f"{outcome.result.record.size / 1e6:.1f}",
+            f"`{outcome.result.folder / 'record.json'}`",
+        )
         for name, outcome in outcomes.items()
-    ]
-    create_table_artifact(rows, key="pipeline", description="Stages of this run")
+    ]  # fmt: skip
+    if failed:
+        rows.append((failed, "**failed**", "", "", "", "", ""))
+    computed = sum(not outcome.reused for outcome in outcomes.values())
+    lines = ["| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *rows)]
+    title = f"{computed} stages computed, {len(outcomes) - computed} reused" + (f", {failed} failed" if failed else "")
+    create_markdown_artifact(f"# {title}\n\n" + "\n".join(lines) + "\n", key="pipeline", description=title)
+
+
+def _remember_run(result: Result) -> None:
+    run = flow_run.get_id()
+    address = url_for("flow-run", run) if run else None
+    if address:
+        write_atomic(result.folder / _MADE_BY, json.dumps({"flow_run": run, "page": _public(address)}).encode())
+
+
+def _run_link(result: Result) -> str:
+    """Markdown link to the page of the run that computed a result; a dash where it was none of Prefect's."""
+    try:
+        page = json.loads((result.folder / _MADE_BY).read_bytes())["page"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "-"
+    return f"[run]({page})"
+
+
+def _public(address: str) -> str:
+    """The address without what may be a name and a password."""
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _how(outcome: Outcome) -> str:

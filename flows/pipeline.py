@@ -12,10 +12,12 @@ from typing import Any
 
 from prefect import Flow, flow, tags, task
 from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.task_engine import TaskRunTimeoutError
 
 from flows.artifacts import publish_stage, publish_summary
+from flows.heartbeats import end_at_once
 from flows.progress import ArtifactProgress, Both, ConsoleProgress
 from flows.runners import spread_for
 from flows.settings import TAG
@@ -120,7 +122,12 @@ def _stage_flow(stage: Stage) -> Flow[..., Outcome]:
         config = resolve(preset, locals())
         place = Workspace(workspace)
         with workspace_slot(place, say=_say):
-            return compute(stage.name, place, config, latest_inputs(place, stage, given=inputs or {}), force)
+            found = latest_inputs(place, stage, given=inputs or {})
+            outcome = compute(stage.name, place, config, found, force)
+        if _is_alone():  # else the table of the whole run says it
+            read = {name: Outcome(result, reused=True, seconds=0.0) for name, result in found.items()}
+            publish_summary(read | {stage.name: outcome})
+        return outcome
 
     run.__name__ = stage.name
     return flow(name=stage.name, flow_run_name=stage.name, description=stage.summary, persist_result=False)(run)
@@ -172,6 +179,7 @@ def full(
         preset: Preset, or a YAML file that the worker can read.
         force: Stages to compute again even where they are done.
     """
+    end_at_once()
     config = resolve(preset, locals())
     for name in force or []:
         stage_named(name)
@@ -181,16 +189,20 @@ def full(
     # Subflows do not inherit the tags of their deployment's run, and the automation goes by them.
     with workspace_slot(place, say=_say), tags(TAG):
         for stage in PIPELINE:
-            inputs = pipeline_inputs(stage, outcomes)
-            forced = stage.name in (force or [])
-            done = None if forced else _done(stage, place, config, inputs)
-            outcomes[stage.name] = done or STAGE_FLOWS[stage.name](
-                workspace=workspace,
-                preset=preset,
-                **sections,
-                inputs={name: result.key for name, result in inputs.items()},
-                force=forced,
-            )
+            try:
+                inputs = pipeline_inputs(stage, outcomes)
+                forced = stage.name in (force or [])
+                done = None if forced else _done(stage, place, config, inputs)
+                outcomes[stage.name] = done or STAGE_FLOWS[stage.name](
+                    workspace=workspace,
+                    preset=preset,
+                    **sections,
+                    inputs={name: result.key for name, result in inputs.items()},
+                    force=forced,
+                )
+            except Exception:
+                publish_summary(outcomes, failed=stage.name)
+                raise
     publish_summary(outcomes)
     return outcomes
 
@@ -205,6 +217,12 @@ def _done(stage: Stage, workspace: Workspace, config: ExperimentConfig, inputs: 
     workspace.touch(result)
     get_run_logger().info(f"{stage.name} {result.key} is done already: {result.folder}")
     return Outcome(result, reused=True, seconds=time.monotonic() - started)
+
+
+def _is_alone() -> bool:
+    """Whether this run is no subflow of `full`."""
+    context = FlowRunContext.get()
+    return context is None or context.flow_run is None or context.flow_run.parent_task_run_id is None
 
 
 def _say(message: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mscl.config import DataConfig, LossConfig, PretrainConfig, load_config
+from mscl.config import DataConfig, LossConfig, PretrainConfig, RuntimeConfig, load_config
 from mscl.errors import ConfigError, UserError
 from mscl.stages import BY_NAME, PIPELINE, Outcome
 from tests.flows.running import digests, flow_runs
@@ -59,10 +59,18 @@ def test_every_stage_leaves_a_result_and_a_report(first: tuple[Path, dict[str, O
         assert report.type == "markdown"
         assert name in report.data
         assert len(report.data) < 1_000_000
+
+
+def test_the_run_s_table_says_what_was_computed_and_where_it_lies(first: tuple[Path, dict[str, Outcome]]) -> None:
+    runs = {run.name: run for run in reversed(flow_runs())}  # the first of each name
     table = _artifacts("pipeline")[-1]
-    assert table.type == "table"
-    for name in NAMES:
-        assert name in table.data
+    assert table.description == f"{len(NAMES)} stages computed, 0 reused"
+    rows = [line for line in table.data.splitlines() if line.startswith("| ")][2:]
+    for name, row in zip(NAMES, rows, strict=True):
+        outcome = first[1][name]
+        assert row.startswith(f"| {name} | **computed** | `{outcome.result.key}` | [run](http://127.0.0.1:")
+        assert f"/runs/flow-run/{runs[name].id})" in row
+        assert str(outcome.result.folder / "record.json") in row
 
 
 def test_each_stage_is_a_tagged_run_of_its_own(first: tuple[Path, dict[str, Outcome]]) -> None:
@@ -83,7 +91,12 @@ def test_a_second_run_reuses_everything(first: tuple[Path, dict[str, Outcome]], 
     assert len([run for run in flow_runs() if run.name in NAMES]) == subflows
     assert all(outcome.reused for outcome in again.values())
     assert [o.result.key for o in again.values()] == [o.result.key for o in before.values()]
-    assert "reused" in _artifacts("pipeline")[0].data
+    table = _artifacts("pipeline")[0]
+    assert table.description == f"0 stages computed, {len(NAMES)} reused"
+    made = _artifacts("pipeline")[-1]
+    for name in NAMES:  # the links still lead to the runs that computed them
+        (link,) = {line.split("[run]")[1].split(" ")[0] for line in made.data.splitlines() if f"| {name} |" in line}
+        assert link in table.data
 
 
 def test_a_stage_alone_finds_its_inputs(first: tuple[Path, dict[str, Outcome]], tiny: Path) -> None:
@@ -94,6 +107,7 @@ def test_a_stage_alone_finds_its_inputs(first: tuple[Path, dict[str, Outcome]], 
     reused = STAGE_FLOWS["screen"](workspace=str(workspace), preset=str(tiny))
     assert reused.reused
     assert reused.result.key == before["screen"].result.key
+    assert _artifacts("pipeline")[0].description == "0 stages computed, 2 reused"
     other = STAGE_FLOWS["screen"](
         workspace=str(workspace),
         preset=str(tiny),
@@ -128,6 +142,24 @@ def test_a_user_s_mistake_fails_the_run_with_our_message(api: str, tmp_path: Pat
     assert not (tmp_path / "ws").exists()
     with pytest.raises(UserError, match="no finished result of ingest"):
         STAGE_FLOWS["extract"](workspace=str(tmp_path / "ws"), preset="demo")
+
+
+def test_a_run_that_fails_says_what_it_had_done(
+    first: tuple[Path, dict[str, Outcome]], tiny: Path, tmp_path: Path
+) -> None:
+    from flows.pipeline import full
+
+    workspace, _ = first
+    with pytest.raises(UserError, match="runtime.nodes is 2 and runtime.rendezvous is empty"):
+        full(
+            workspace=str(workspace),
+            preset=str(tiny),
+            pretrain=PretrainConfig(epochs=3),
+            runtime=RuntimeConfig(nodes=2),
+        )
+    table = _artifacts("pipeline")[0]
+    assert table.description == "0 stages computed, 4 reused, pretrain failed"
+    assert "| pretrain | **failed** |" in table.data
 
 
 def test_every_stage_has_a_flow_and_a_deployment() -> None:
