@@ -12,6 +12,7 @@ import importlib.util
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -99,7 +100,7 @@ def _over_cluster(
     """As `run_in_processes`, on the cluster; results come unit by unit."""
     if not tasks:
         return
-    with _runner(runtime) as runner:
+    with _on_loopback(runtime), _runner(runtime) as runner:
         futures: list[PrefectFuture[_Unit[Done]]] = [
             runner.submit(_shards, {"number": number, "work": _Work(function, some)})
             for number, some in enumerate(units(tasks))
@@ -127,10 +128,37 @@ def _runner(runtime: RuntimeConfig) -> TaskRunner[Any]:
 
     if runtime.cluster:
         return cast("TaskRunner[Any]", RayTaskRunner(address=runtime.cluster))
-    # Read when Ray starts its processes: no reports to its makers.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     local = {
-        "num_cpus": number, "include_dashboard": False, "log_to_driver": False, "configure_logging": False,
-        "_node_ip_address": "127.0.0.1",
+        "address": "local", "num_cpus": number, "include_dashboard": False, "log_to_driver": False,
+        "configure_logging": False, "_node_ip_address": "127.0.0.1",
     }  # fmt: skip
     return cast("TaskRunner[Any]", RayTaskRunner(init_kwargs=local))
+
+
+@contextmanager
+def _on_loopback(runtime: RuntimeConfig) -> Iterator[None]:
+    """Every process of a Ray cluster that is started inside listens on 127.0.0.1; nothing is changed for other runners.
+
+    Ray puts the machine's own address in the place of a loopback one, and then most of its processes listen on all
+    interfaces, unless clusters of several nodes are switched off. That switch is read when Ray is imported, here and
+    in each of its processes, so it is set both ways, and back again: a later run may use a cluster elsewhere.
+    """
+    if runtime.task_runner != "ray" or runtime.cluster:
+        yield
+        return
+    # The second: no reports to Ray's makers.
+    wanted = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    from ray._private import ray_constants
+
+    switched, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = switched
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -6,6 +6,7 @@ Tests marked `storm` take minutes and start servers of their own; `make faults` 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,8 +41,14 @@ def api() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def first(api: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Outcome]]:
-    """A workspace, and the outcomes of the whole pipeline in it, undisturbed."""
+    """A workspace, and the outcomes of the whole pipeline in it, undisturbed; others change copies of it."""
     from flows.pipeline import full
 
     workspace = tmp_path_factory.mktemp("first") / "workspace"
     return workspace, full(workspace=str(workspace), preset=str(tiny))
+
+
+@pytest.fixture
+def copy(first: tuple[Path, dict[str, Outcome]], tmp_path: Path) -> Path:
+    """The finished workspace once more, to be changed at will."""
+    return Path(shutil.copytree(first[0], tmp_path / "workspace"))

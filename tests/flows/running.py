@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from storage.workspace import Result, Workspace
 def mscl(*arguments: str | Path, api: str | None = None, **variables: str) -> subprocess.Popen[str]:
     """`mscl ARGUMENTS` in a process group of its own, against that Prefect API."""
     environment = os.environ | variables | ({"PREFECT_API_URL": api} if api else {}) | {"COLUMNS": "200"}
-    code = "from flows.console import main; main()"
+    # Where the tests themselves run in the background, Ctrl-C is switched off, and children inherit that.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from flows.console import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
@@ -55,6 +58,13 @@ def listening(pid: int) -> set[tuple[str, int]]:
     except psutil.Error:
         return set()
     return {(one.laddr.ip, one.laddr.port) for one in found if one.status == psutil.CONN_LISTEN}
+
+
+def is_loopback(address: str) -> bool:
+    """Whether nobody outside this machine reaches a socket of that address."""
+    found = ipaddress.ip_address(address)
+    # ::ffff:127.0.0.1 is what an IPv6 socket that is bound to 127.0.0.1 calls itself.
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
 def committed(workspace: Path, shards: int = 1) -> bool:
@@ -112,6 +122,6 @@ def flow_runs(**filters: Any) -> list[Any]:
 
 
 __all__ = [
-    "checkpointed", "committed", "digests", "family", "finished", "flow_runs", "listening", "mscl",
-    "no_survivors", "only", "ranks", "wait_until",
+    "checkpointed", "committed", "digests", "family", "finished", "flow_runs", "is_loopback",
+    "listening", "mscl", "no_survivors", "only", "ranks", "wait_until",
 ]  # fmt: skip

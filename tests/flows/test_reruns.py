@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,6 @@ from mscl.stages import Outcome
 from tests.flows.running import digests, finished, flow_runs
 
 First = tuple[Path, dict[str, Outcome]]
-
-
-@pytest.fixture
-def copy(first: First, tmp_path: Path) -> Path:
-    """The finished workspace once more, to be changed at will."""
-    return Path(shutil.copytree(first[0], tmp_path / "workspace"))
 
 
 def _computed(outcomes: dict[str, Outcome]) -> set[str]:
