@@ -67,8 +67,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:
         raise CheckpointError(
             f"checkpoint {path} cannot be read: {type(error).__name__}: {str(error).splitlines()[0]}; "
-            "weights must be a state_dict, not a pickled model; one of several checkpoints of a training may be "
-            "deleted, the run goes on from the one before"
+            "it must be whole, and weights a state_dict, not a pickled model"
         ) from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not a checkpoint")

@@ -76,13 +76,18 @@ def resume(folder: Path, run: Run) -> int:
     """Put the state of the latest checkpoint into `run`; finished steps, 0 without a checkpoint.
 
     Raises:
-        CheckpointError: written with another number of processes, other settings or another architecture.
+        CheckpointError: damaged, or written with another number of processes, other settings or another
+            architecture.
     """
     found = checkpoints(folder)
     if not found:
         return 0
     path = found[-1]
-    state = read_checkpoint(path)
+    try:
+        state = read_checkpoint(path)
+    except CheckpointError as error:
+        before = f"from {found[-2].name}" if len(found) > 1 else "from its beginning"
+        raise CheckpointError(f"{error}; delete it, and the run goes on {before}") from error
     if state.get("format") != FORMAT:
         raise CheckpointError(f"{path} has format {state.get('format')}, this program reads {FORMAT}; start anew")
     load_matching(run.model, state["model"], source=f"checkpoint {path}")

@@ -192,11 +192,25 @@ def test_a_changed_world_size_is_refused(tmp_path: Path) -> None:
         run(tiny_config(), tmp_path)
 
 
-def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_said_and_can_be_deleted(tmp_path: Path) -> None:
+    often = tiny_config(checkpoint_minutes=1e-9)
+    run(often, tmp_path, stop_after=3)
+    kept = checkpoints(tmp_path / "checkpoints")
+    assert [path.name for path in kept] == ["step-00000002.pt", "step-00000003.pt"]
+    kept[-1].write_bytes(kept[-1].read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"(?s)cannot be read.*delete it, and the run goes on from step-00000002"):
+        run(often, tmp_path)
+    kept[-1].unlink()
+    assert run(often, tmp_path) == Finished(8, stopped=False)
+    run(often, tmp_path / "whole")
+    assert losses(tmp_path) == losses(tmp_path / "whole")
+
+
+def test_a_damaged_only_checkpoint_is_said(tmp_path: Path) -> None:
     run(tiny_config(), tmp_path, stop_after=1)
     path = checkpoints(tmp_path / "checkpoints")[-1]
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match="cannot be read.*delete it"):
+    with pytest.raises(CheckpointError, match="delete it, and the run goes on from its beginning"):
         run(tiny_config(), tmp_path)
 
 
