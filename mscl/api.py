@@ -65,6 +65,8 @@ def embed(
     crop_px: int = 112,
     crops: int = 1,
     stored_px: int = 128,
+    computed_px: int = 256,
+    jpeg_quality: int = 90,
     limits: DecodeLimits | None = None,
 ) -> Embedded:
     """Features of video files, decoded while the encoder works; on the device where the encoder is.
@@ -81,6 +83,8 @@ def embed(
         crop_px: centre crop, after the short side was resized to 8/7 of it.
         crops: 1, the centre, or 3 along the longer side; features are averaged over clips and crops.
         stored_px: short side of the frames that the encoder learnt from.
+        computed_px: short side at which flow was computed: the frames were shrunk to it first.
+        jpeg_quality: of the frames that the encoder learnt from.
         limits: of the decoder.
 
     Raises:
@@ -95,7 +99,8 @@ def embed(
     device = next(encoder.parameters()).device
     read = partial(
         file_clips, clips=clips, length=clip.length, stride=clip.stride, gap_frames=gap_frames,
-        span_frames=span_frames, crop_px=crop_px, crops=crops, stored_px=stored_px, limits=limits,
+        span_frames=span_frames, crop_px=crop_px, crops=crops, stored_px=stored_px, computed_px=computed_px,
+        jpeg_quality=jpeg_quality, limits=limits,
     )  # fmt: skip
     was_training = encoder.training
     encoder = encoder.to(memory_format=torch.channels_last_3d).eval()

@@ -85,6 +85,8 @@ def finetune(job: FinetuneJob, world: World) -> dict[str, Any]:
             source={
                 "gap_frames": int(flow.get("gap_frames", 1)), "span_frames": int(flow.get("span_frames", 0)),
                 "stored_px": int(flow.get("store_short_side", 128)),
+                "computed_px": int(flow.get("compute_short_side", 256)),
+                "jpeg_quality": int(flow.get("jpeg_quality", 90)),
             },
         )  # fmt: skip
         write_json(folder / METRICS, report)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mscl.config import ClipConfig, EmbedConfig
+from mscl.config import ClipConfig, EmbedConfig, FlowConfig
 from mscl.errors import CheckpointError, UserError
 
 if TYPE_CHECKING:
@@ -56,11 +56,10 @@ class Index:
         """
         from mscl.evaluation.video_files import file_clips
 
-        config, clip, flow = self._config(), self._clip(), self._flow()
+        config, clip = self._config(), self._clip()
         clips = file_clips(
-            video, clips=1, length=clip.length, stride=clip.stride, gap_frames=flow["gap_frames"],
-            span_frames=flow["span_frames"], crop_px=config.crop_px, stored_px=flow["store_short_side"],
-        )  # fmt: skip
+            video, clips=1, length=clip.length, stride=clip.stride, crop_px=config.crop_px, **self._frames()
+        )
         middle: Clips = clips[0]
         return middle
 
@@ -79,11 +78,10 @@ class Index:
                 f"the encoder {checkpoint} gives {encoder.feature_dim} features, the index {self.embed.folder} holds "
                 f"{self.features.features_ND.shape[1]}: another encoder made it; run the embed stage again"
             )
-        config, flow = self._config(), self._flow()
+        config = self._config()
         queries = embed(
-            videos, encoder.to(device), clips=config.clips, clip=self._clip(), gap_frames=flow["gap_frames"],
-            span_frames=flow["span_frames"], crop_px=config.crop_px, crops=config.crops,
-            stored_px=flow["store_short_side"],
+            videos, encoder.to(device), clips=config.clips, clip=self._clip(), crop_px=config.crop_px,
+            crops=config.crops, **self._frames(),
         )  # fmt: skip
         found = search(queries.features_ND, self.features, k=k) if queries.videos else []
         return Neighbours(queries, found)
@@ -94,9 +92,13 @@ class Index:
     def _clip(self) -> ClipConfig:
         return ClipConfig.model_validate(self.embed.record.config["clip"])
 
-    def _flow(self) -> dict[str, Any]:
-        flow: dict[str, Any] = self.extract.record.config["flow"]
-        return flow
+    def _frames(self) -> dict[str, Any]:
+        """How the frames of this set's store came out of its videos, as arguments of `embed` and `file_clips`."""
+        flow = FlowConfig.model_validate(self.extract.record.config["flow"])
+        return {
+            "gap_frames": flow.gap_frames, "span_frames": flow.span_frames, "stored_px": flow.store_short_side,
+            "computed_px": flow.compute_short_side, "jpeg_quality": flow.jpeg_quality,
+        }  # fmt: skip
 
 
 def open_index(workspace: "Workspace", key: str = "") -> Index:

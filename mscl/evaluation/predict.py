@@ -81,9 +81,7 @@ def clips_of(
     Raises:
         VideoError: the file does not decode.
     """
-    return _cut(
-        trained, video, gap_frames=gap_frames, crops=trained.finetune.test_crops, limits=limits
-    )  # fmt: skip
+    return _cut(trained, video, gap_frames=gap_frames, crops=trained.finetune.test_crops, limits=limits)
 
 
 def explain(
@@ -123,12 +121,13 @@ def explain(
 def _cut(
     trained: "Trained", video: Path, *, gap_frames: int | None, crops: int, limits: DecodeLimits | None, later: int = 0
 ) -> Clips:
-    config = trained.finetune
+    config, source = trained.finetune, trained.source
+    stored_px = int(source.get("stored_px", 128))
     return file_clips(
         video, clips=config.test_clips, length=config.frames, stride=config.stride,
-        gap_frames=gap_frames or int(trained.source.get("gap_frames", 1)),
-        span_frames=int(trained.source.get("span_frames", 0)), crop_px=config.test_crop_px,
-        short_side_px=config.test_crop_px, stored_px=int(trained.source.get("stored_px", 128)),
+        gap_frames=gap_frames or int(source.get("gap_frames", 1)), span_frames=int(source.get("span_frames", 0)),
+        crop_px=config.test_crop_px, short_side_px=config.test_crop_px, stored_px=stored_px,
+        computed_px=int(source.get("computed_px", stored_px)), jpeg_quality=int(source.get("jpeg_quality", 90)),
         sampling=config.sampling, crops=crops, later=later, limits=limits,
     )  # fmt: skip
 

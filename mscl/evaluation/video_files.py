@@ -7,14 +7,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 
 from mscl.config import DecodeLimits
 from mscl.data.clips import Sampling
 from mscl.data.geometry import crops_into
 from mscl.data.sampling import clip_indices, even_starts, part_indices
 from mscl.sources.video import VideoError, decode
+from storage.frame_store import encode_jpeg
 
 Clips = npt.NDArray[np.uint8]
 T = TypeVar("T")
@@ -34,6 +37,8 @@ def file_clips(
     crop_px: int,
     short_side_px: int | None = None,
     stored_px: int = 128,
+    computed_px: int = 256,
+    jpeg_quality: int = 90,
     sampling: Sampling = "clip",
     crops: int = 1,
     later: int = 0,
@@ -46,6 +51,9 @@ def file_clips(
         span_frames: source frames that one flow field spans in that run: its stores end where no field begins.
         short_side_px: None takes 8/7 of the crop, as `EvalClips` does.
         stored_px: short side of the frames in the stores of that run; they are shrunk to it before they are cropped.
+        computed_px: short side at which that run computed flow: videos are first shrunk to it.
+        jpeg_quality: of the stores. Frames go through the same JPEG: features of a stored video and of its file, whose
+            frames have all the detail, would else differ by a hundredth.
         crops: 1, the centre, or 3 along the longer side.
         later: show the frames that many indices after those of the clips; the last frame stands for what lies beyond.
         limits: of the decoder.
@@ -56,11 +64,12 @@ def file_clips(
     limits = limits or DecodeLimits()
     short_side = round(crop_px * 8 / 7) if short_side_px is None else short_side_px
 
-    decoding = decode(path, limits=limits, short_side=stored_px)
+    first_px = max(stored_px, computed_px)
+    decoding = decode(path, limits=limits, short_side=first_px)
     kept: dict[int, Clips] = {}
     for number, frame in enumerate(decoding):
         if number % gap_frames == 0 and len(kept) < _KEPT_FRAMES:
-            kept[number // gap_frames] = frame
+            kept[number // gap_frames] = _shrunk(frame, stored_px)
     if decoding.num_frames == 0:
         raise VideoError(decoding.verdict, decoding.reason)
     there = -(-decoding.num_frames // gap_frames)
@@ -69,12 +78,26 @@ def file_clips(
     indices_KT = np.minimum(indices_KT + later, there - 1)
     if indices_KT.max() >= _KEPT_FRAMES:
         needed = set((indices_KT * gap_frames).ravel().tolist())
-        again = enumerate(decode(path, limits=limits, short_side=stored_px))
-        kept = {number // gap_frames: frame for number, frame in again if number in needed}
+        again = enumerate(decode(path, limits=limits, short_side=first_px))
+        kept = {number // gap_frames: _shrunk(frame, stored_px) for number, frame in again if number in needed}
     out = np.empty((clips, crops, length, crop_px, crop_px, 3), np.uint8)
+    stored = {index: _stored(kept[index], jpeg_quality) for index in np.unique(indices_KT).tolist()}
     for indices_T, out_VTHW3 in zip(indices_KT.tolist(), out, strict=True):
-        crops_into([kept[index] for index in indices_T], out_VTHW3, short_side_px=short_side)
+        crops_into([stored[index] for index in indices_T], out_VTHW3, short_side_px=short_side)
     return out.reshape(-1, *out.shape[2:])
+
+
+def _shrunk(frame_HW3: Clips, stored_px: int) -> Clips:
+    """The frame at the size of the stores, as the extract stage shrinks it."""
+    height, width = frame_HW3.shape[:2]
+    scale = min(1.0, stored_px / min(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(frame_HW3, size, interpolation=cv2.INTER_AREA), np.uint8) if scale < 1 else frame_HW3
+
+
+def _stored(frame_HW3: Clips, quality: int) -> Clips:
+    """The frame as the frame store gives it back."""
+    return np.asarray(simplejpeg.decode_jpeg(encode_jpeg(frame_HW3, quality=quality), colorspace="RGB"), np.uint8)
 
 
 def readable(paths: Sequence[Path], *, limits: DecodeLimits | None = None) -> tuple[list[Path], dict[Path, str]]:

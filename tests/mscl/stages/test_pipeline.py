@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import zarr
 from markdown_it import MarkdownIt
 
 from mscl.config import ExperimentConfig, load_config
 from mscl.errors import DataError
+from mscl.evaluation.classifier import load_classifier
+from mscl.evaluation.features import evaluation_clips
+from mscl.evaluation.index import open_index
+from mscl.evaluation.predict import predict_videos
 from mscl.progress import Silent
 from mscl.sources.demo import write_demo_dataset
 from mscl.stages import BY_NAME, Outcome, execute, latest_inputs, run_pipeline
@@ -146,6 +151,25 @@ def test_extraction_does_not_depend_on_the_number_of_workers(
     assert again.result.record.files == outcomes["extract"].result.record.files
 
 
+def test_a_file_gives_the_clips_and_the_prediction_of_its_stored_frames(
+    outcomes: dict[str, Outcome], workspace: Workspace, config: ExperimentConfig
+) -> None:
+    index = open_index(workspace)
+    stored = evaluation_clips(
+        outcomes["extract"].result.folder / "frames", index.manifest, clip=config.clip, clips=1,
+        crop_px=config.embed.crop_px, frozen=False,
+    )  # fmt: skip
+    for row in (0, 30):
+        expected = stored.load(0, np.array([row])).rgb_BKTHW3[0, 0].numpy()
+        np.testing.assert_array_equal(index.clip_of(index.path(row)), expected)
+    table = pq.read_table(outcomes["finetune"].result.folder / "predictions.parquet", partitioning=None).to_pylist()
+    trained = load_classifier(outcomes["finetune"].result.folder / "classifier.safetensors")
+    tested = [Path(config.data.root) / row["video"] for row in table[:3]]
+    for said, row in zip(predict_videos(trained, tested, best=8), table, strict=False):
+        by_class = dict(zip(said.classes, said.probabilities, strict=True))
+        assert [by_class[name] for name in trained.classes] == pytest.approx(row["probabilities"], abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
@@ -185,5 +209,5 @@ def test_the_examples_of_the_documentation_run(
     assert names["embedded"].features_ND.shape[0] == 2 and list(names["embedded"].failed) == [Path("videos/broken.mp4")]
     # The video itself is in the set, so it is its own nearest neighbour.
     nearest = names["neighbours"].found[0][0]
-    assert names["index"].path(nearest.row).name == first.name and nearest.similarity > 0.99
+    assert names["index"].path(nearest.row).name == first.name and nearest.similarity > 0.9999
     assert names["differences"].shape == (4,) and names["differences"][-1] == 0
