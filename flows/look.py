@@ -76,7 +76,8 @@ def search(
         _print_json([*rows, *_failures(failed)])
     else:
         for video, found in pairs:
-            table = Table("rank", "cosine", "class", title=str(video), title_justify="left", box=None)
+            _print_name(video)
+            table = Table("rank", "cosine", "class", box=None)
             table.add_column("path", overflow="fold")
             for rank, one in enumerate(found, 1):
                 path = f"{index.manifest.row(one.row).video}{_part(one.segment_id)}"
@@ -158,12 +159,18 @@ def _search_page(out: Path, index: Index, pairs: Sequence[tuple[Path, Any]], fai
 
 
 def _print_prediction(said: Prediction, pictures: dict[Path, Path]) -> None:
-    table = Table("class", "%", "", title=str(said.video), title_justify="left", box=None)
+    _print_name(said.video)
+    table = Table("class", "%", "", box=None)
     for name, probability in zip(said.classes, said.probabilities, strict=True):
         table.add_row(name, f"{100 * probability:.1f}", ProgressBar(total=1, completed=probability, width=24))
     console.print(table)
     if said.video in pictures:
         console.print(f"  picture {pictures[said.video]}", highlight=False, soft_wrap=True)
+
+
+def _print_name(video: Path) -> None:
+    """A line of its own, never wrapped, over the video's table."""
+    console.print(str(video), style="italic", highlight=False, markup=False, soft_wrap=True)
 
 
 def _as_json(said: Prediction, pictures: dict[Path, Path]) -> dict[str, Any]:
@@ -185,7 +192,7 @@ def _finish(failed: dict[Path, str], page: Path | None) -> None:
     """Open the page where it is asked for; say what failed, and leave with a code that tells."""
     for video, reason in failed.items():
         Console(stderr=True).print(
-            f"mscl: {video}: {reason}", style="red", highlight=False, markup=False, soft_wrap=True
+            f"mscl: {video}: could not be read: {reason}", style="red", highlight=False, markup=False, soft_wrap=True
         )
     if page is not None:
         typer.launch(page.as_uri())

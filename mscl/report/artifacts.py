@@ -43,7 +43,8 @@ def _markdown(block: Block) -> str:
         case Photo(jpeg, caption):
             return f"**{_plain(caption)}**\n\n![{_plain(caption)}]({data_address(jpeg, 'image/jpeg')})"
         case Contact(rows, caption):
-            return f"**{_plain(caption)}**\n\n" + "\n\n".join(_contact_row(title, cells) for title, cells in rows)
+            above = f"**{_plain(caption)}**\n\n" if caption else ""
+            return above + "\n\n".join(_contact_row(title, cells) for title, cells in rows)
         case Code(text, title):
             return f"**{_plain(title)}**\n\n```yaml\n{text}\n```"
 

@@ -57,7 +57,7 @@ class Contact:
     """Rows of small pictures, each row with a title."""
 
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
-    caption: str
+    caption: str = ""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def neighbours(footage: Footage, folder: Path, *, count: int, each: int = 5, var
         rows, similarity = found["gallery_rows"][place[query]], found["similarity"][place[query]]
         for row, cosine in list(zip(rows, similarity, strict=True))[:each]:
             right = bool(labels[row] == labels[query])
-            caption = f"{'✓' if right else '✗'} {footage.class_name(row)} · {cosine:.2f}"
+            caption = f"{'✓' if right else '✗'} {cosine:.2f} · {footage.class_name(row)}"
             cells.append(
                 Cell(footage.thumb(row, mark="right" if right else "wrong"), caption, "right" if right else "wrong")
             )

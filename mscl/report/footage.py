@@ -72,10 +72,14 @@ class Footage:
         """Class of the segment; a dash where it has none."""
         return str(self.manifest.row(segment).class_name) or "–"
 
-    def strip(self, segment: int, *, count: int = 8) -> tuple[Picture, Flow]:
-        """`count` evenly spaced frames of a segment with the flow that starts at them."""
-        indices = [int(i) for i in np.linspace(0, self.num_indices(segment) - 1, count)]
-        return self.frames.clip(segment, indices), np.array(self.flow.clip(segment, indices))
+    def strip_indices(self, segment: int, *, count: int = 8) -> list[int]:
+        """At most `count` evenly spaced indices of a segment."""
+        there = self.num_indices(segment)
+        return [int(i) for i in np.linspace(0, there - 1, min(count, there))]
+
+    def strip(self, segment: int, indices: Sequence[int]) -> tuple[Picture, Flow]:
+        """Frames of a segment with the flow that starts at each of them."""
+        return self.frames.clip(segment, list(indices)), np.array(self.flow.clip(segment, list(indices)))
 
     def thumb(self, segment: int, index: int | None = None, *, mark: Mark = "") -> bytes:
         """Frame and flow at an index, the middle one by default, as one small picture."""

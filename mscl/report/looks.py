@@ -11,7 +11,7 @@ import numpy as np
 from mscl.errors import UserError
 from mscl.report.blocks import Block, Cell, Chart, Contact, Note, Photo, Section
 from mscl.report.page import write_page
-from mscl.report.pictures import Flow, Picture, heated, jpeg, rows_of_frames, thumbnail
+from mscl.report.pictures import Picture, clip_in_colour, heated, jpeg, rows_of_frames, thumbnail
 from mscl.report.style import BLUE, GREY, canvas, to_svg
 
 if TYPE_CHECKING:
@@ -56,10 +56,13 @@ def search_page(
             )
             for rank, one in enumerate(found, 1)
         ]
-        caption = "Blue: the video. Then its neighbours, the nearest first, with the cosine of the centred features"
-        blocks.append(Contact(((video.name, tuple(cells)),), caption))
+        blocks.append(Contact(((video.name, tuple(cells)),)))
     blocks += [Note(f"{video.name} could not be read: {reason}") for video, reason in failed.items()]
-    return write_page(out, [Section("found", "Neighbours", tuple(blocks))], title="Search", about=about)
+    lead = (
+        "Blue: the video. Then its neighbours, the nearest first, with the cosine of the centred features. Each "
+        "picture: middle frame above, its flow below."
+    )
+    return write_page(out, [Section("found", "Neighbours", tuple(blocks), lead)], title="Search", about=about)
 
 
 def prediction_page(out: Path, looks: Sequence[Look], *, about: str) -> Path:
@@ -122,20 +125,9 @@ def _rows(explained: "Explained") -> list[Picture]:
     if explained.heat_THW is not None:
         rows.append(heated(frames, explained.heat_THW))
     if explained.flow_THW2 is not None:
-        rows.append(_coloured(explained.flow_THW2))
+        rows.append(clip_in_colour(explained.flow_THW2))
     shown = np.linspace(0, len(frames) - 1, min(_SHOWN, len(frames))).astype(int)
     return [row[shown] for row in rows]
-
-
-def _coloured(flow_THW2: Flow) -> Picture:
-    """Flow in colour (T, H, W, 3), one scale for the clip: a frame where nothing moves stays white."""
-    import torch
-
-    from kernels.colour import flow_to_rgb_unit
-
-    radius_px = np.hypot(flow_THW2[..., 0], flow_THW2[..., 1]).max(initial=0.0)
-    unit_T2HW = torch.from_numpy(flow_THW2 / (radius_px + 1e-5)).permute(0, 3, 1, 2)
-    return np.asarray((255 * flow_to_rgb_unit(unit_T2HW)).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
 
 
 def _caption(look: Look) -> str:
@@ -145,8 +137,10 @@ def _caption(look: Look) -> str:
     if explained.heat_THW is not None:
         lines.append("Grad-CAM: where the evidence for that class lies")
     if explained.flow_THW2 is not None:
+        fastest_px = float(np.hypot(*np.moveaxis(explained.flow_THW2, -1, 0)).max(initial=0.0))
         lines.append(
-            "flow from each frame: hue is direction, saturation speed relative to the fastest point of the clip"
+            "flow from each frame: hue is direction, saturation speed relative to the fastest point of the clip, "
+            f"{fastest_px:.1f} px"
         )
     return "; ".join(lines)
 

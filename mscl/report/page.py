@@ -1,5 +1,6 @@
 """`report.html`: everything that a run found on one page that needs no network."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
@@ -23,11 +24,12 @@ from storage.atomic import write_atomic
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markupsafe import Markup
 
 _SECTIONS = (
     ("ingest", "Dataset", "Every video gets a verdict; what does not decode is left out, and this says why."),
-    ("extract", "Optical flow", "Frames of a video with the flow that starts at each of them: hue is direction, "
-     "saturation speed relative to the fastest point of the field."),
+    ("extract", "Optical flow", "Frames of a video, and under each the flow that starts at it: hue is direction, "
+     "saturation speed relative to the fastest point of the row. White is still."),
     ("screen", "Motion differential sampling", "Training sees the clips whose motion changes more than in the median "
      "clip of their video."),
     ("pretrain", "Pre-training", "Eight cross-entropies; dashed is what guessing would give."),
@@ -195,11 +197,19 @@ def _dataset(stages: Stages) -> str:
     return " · ".join(parts)
 
 
+def _soft(text: str) -> "Markup":
+    """Text that may break inside names such as TurnCounterclockwise or v_TurnLeft_g01, where words begin."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[_/])", "<wbr>", str(escape(text))))
+
+
 def _template() -> "Template":
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["jpeg"] = lambda content: data_address(content, "image/jpeg")
     environment.filters["svg"] = lambda chart: for_page(chart.svg, label=chart.caption)
+    environment.filters["soft"] = _soft
     environment.tests["kind"] = lambda block, name: type(block).__name__ == name
     return environment.from_string((files("mscl.report") / "page.html").read_text())

@@ -6,22 +6,22 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kernels.colour import flow_to_rgb
+from kernels.colour import flow_to_rgb, flow_to_rgb_unit
 from mscl.report.blocks import Mark
-from mscl.report.style import BLUE, GREEN, RED
+from mscl.report.style import BLUE, GREEN, GREY, RED
 
 Picture = npt.NDArray[np.uint8]
 Flow = npt.NDArray[np.float32]
 
 _MARKS: dict[Mark, str] = {"right": GREEN, "wrong": RED, "query": BLUE}
 _FRAME_PX = 4
+_GAP_PX = 2
+"""Grey lines between pictures: fields without motion are white, and would run into each other and into the page."""
 
 
 def flow_strip(frames_THW3: Picture, flow_THW2: Flow, *, height_px: int = 96) -> bytes:
-    """Frames in a row, the flow from each of them in colour underneath; one JPEG."""
-    top = np.hstack([_fitted(frame, height_px) for frame in frames_THW3])
-    bottom = np.hstack([_fitted(colour_coded(field), height_px) for field in flow_THW2])
-    return jpeg(np.vstack([top, _width(bottom, top.shape[1])]))
+    """Frames in a row, the flow from each of them in colour underneath, one scale for all; one JPEG."""
+    return jpeg(rows_of_frames([frames_THW3, clip_in_colour(flow_THW2)], height_px=height_px))
 
 
 def heat_strip(frames_THW3: Picture, heat_THW: npt.NDArray[np.float32], *, height_px: int = 96) -> bytes:
@@ -30,8 +30,18 @@ def heat_strip(frames_THW3: Picture, heat_THW: npt.NDArray[np.float32], *, heigh
 
 
 def rows_of_frames(rows: Sequence[Picture], *, height_px: int = 96) -> Picture:
-    """Rows of frames (T, H, W, 3), one below the other, as one picture."""
-    return np.vstack([np.hstack([_fitted(frame, height_px) for frame in row]) for row in rows])
+    """Rows of frames (T, H, W, 3), one below the other, each in a cell of the first row's size, as one picture."""
+    height, width = rows[0].shape[1:3]
+    width_px = max(1, round(width * height_px / height))
+    cells = [[_resized(frame, height_px, width_px) for frame in row] for row in rows]
+    columns = max(len(row) for row in rows)
+    across, down = width_px + _GAP_PX, height_px + _GAP_PX
+    picture = np.empty((down * len(rows) - _GAP_PX, across * columns - _GAP_PX, 3), np.uint8)
+    picture[:] = _rgb(GREY)
+    for y, row in enumerate(cells):
+        for x, cell in enumerate(row):
+            picture[down * y : down * y + height_px, across * x : across * x + width_px] = cell
+    return picture
 
 
 def heated(frames_THW3: Picture, heat_THW: npt.NDArray[np.float32]) -> Picture:
@@ -46,13 +56,12 @@ def heated(frames_THW3: Picture, heat_THW: npt.NDArray[np.float32]) -> Picture:
 
 def thumbnail(frame_HW3: Picture, flow_HW2: Flow | None = None, *, height_px: int = 84, mark: Mark = "") -> bytes:
     """A frame, its flow in colour underneath where given, and a coloured frame around both where marked."""
-    picture = _fitted(frame_HW3, height_px)
-    if flow_HW2 is not None:
-        picture = np.vstack([picture, _width(_fitted(colour_coded(flow_HW2), height_px), picture.shape[1])])
+    rows = [frame_HW3[None], *([] if flow_HW2 is None else [colour_coded(flow_HW2)[None]])]
+    picture = rows_of_frames(rows, height_px=height_px)
     if mark:
         height, width = picture.shape[:2]
         framed = np.empty((height + 2 * _FRAME_PX, width + 2 * _FRAME_PX, 3), np.uint8)
-        framed[:] = [int(_MARKS[mark][i : i + 2], 16) for i in (1, 3, 5)]
+        framed[:] = _rgb(_MARKS[mark])
         framed[_FRAME_PX:-_FRAME_PX, _FRAME_PX:-_FRAME_PX] = picture
         picture = framed
     return jpeg(picture)
@@ -62,6 +71,15 @@ def colour_coded(flow_HW2: Flow) -> Picture:
     """Flow scaled by its own largest radius, in the colours of the Middlebury wheel (METHOD 1.4.6)."""
     radius_px = float(np.sqrt((flow_HW2.astype(np.float64) ** 2).sum(axis=-1)).max(initial=0.0))
     return np.asarray(flow_to_rgb((flow_HW2 / (radius_px + 1e-5)).astype(np.float32)), dtype=np.uint8)
+
+
+def clip_in_colour(flow_THW2: Flow) -> Picture:
+    """Flow in colour (T, H, W, 3), scaled by the largest radius of the clip: a field where nothing moves is white."""
+    import torch
+
+    radius_px = np.hypot(flow_THW2[..., 0], flow_THW2[..., 1]).max(initial=0.0)
+    unit_T2HW = torch.from_numpy(np.asarray(flow_THW2 / (radius_px + 1e-5), np.float32)).permute(0, 3, 1, 2)
+    return np.asarray((255 * flow_to_rgb_unit(unit_T2HW)).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
 
 
 def jpeg(picture_HW3: Picture, *, quality: int = 80) -> bytes:
@@ -79,14 +97,11 @@ def size_of(pictures: Sequence[bytes]) -> int:
     return sum(-(-len(picture) // 3) * 4 for picture in pictures)
 
 
-def _fitted(picture_HW3: Picture, height_px: int) -> Picture:
-    height, width = picture_HW3.shape[:2]
-    width_px = max(1, round(width * height_px / height))
-    how = cv2.INTER_AREA if height_px < height else cv2.INTER_LINEAR
+def _resized(picture_HW3: Picture, height_px: int, width_px: int) -> Picture:
+    how = cv2.INTER_AREA if height_px < picture_HW3.shape[0] else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture_HW3, (width_px, height_px), interpolation=how), dtype=np.uint8)
 
 
-def _width(picture_HW3: Picture, width_px: int) -> Picture:
-    """The same picture, cut or padded with black to `width_px`."""
-    missing = max(0, width_px - picture_HW3.shape[1])
-    return np.pad(picture_HW3[:, :width_px], ((0, 0), (0, missing), (0, 0)))
+def _rgb(colour: str) -> list[int]:
+    """`#rrggbb` as numbers."""
+    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]

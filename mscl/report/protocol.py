@@ -12,7 +12,8 @@ HEADS = {"linear": "Linear probe", "knn": "k nearest neighbours"}
 
 
 def protocol_blocks(stages: Mapping[str, StageView], name: str) -> list[Block]:
-    """Settings of a stage that scores, with those of the features that it reads; and its notes.
+    """Settings of a stage that scores, with those of the features that it reads and what else the protocol asks for,
+    the size of the frames for example; and its notes.
 
     Nothing where no protocol is named: the page's settings say the same.
     """
@@ -26,13 +27,19 @@ def protocol_blocks(stages: Mapping[str, StageView], name: str) -> list[Block]:
         sections |= {section: stages["embed"].config.get(section, {}) for section in ("clip", "embed")}
     sections[name] = view.config[name]
     wanted = _wanted(protocol)
-    rows, departs = [], 0
+    flow = stages["extract"].config.get("flow", {}) if "extract" in stages else {}
+    asked = {setting.removeprefix("flow.") for setting in wanted if setting.startswith("flow.")}
+    sections["flow"] = {setting: value for setting, value in flow.items() if setting in asked}
+    rows, departs, scored = [], 0, _splits(view.metrics)
     for setting, value in _flat(sections):
         if setting == f"{name}.protocol":
             continue
         other = setting in wanted and wanted[setting] != value
         departs += other
-        rows.append((setting, _shown(value), f"protocol: {_shown(wanted[setting])}" if other else ""))
+        beside = f"protocol: {_shown(wanted[setting])}" if other else ""
+        if setting == f"{name}.splits" and scored and list(value) not in ([], scored):
+            beside = f"{beside}{'; ' if beside else ''}the dataset has one split, which was scored"
+        rows.append((setting, _shown(value), beside))
     state = f", {departs} setting{'s' if departs > 1 else ''} changed" if departs else ""
     caption = f"Protocol {protocol} in full{state}"
     return [*blocks, Table(("setting", "value", ""), tuple(rows), caption=caption, words=True)]
@@ -67,6 +74,12 @@ def spread_of(metrics: Mapping[str, Any], score: str = "top1") -> str:
             apart = f" (standard deviation {100 * spread:.1f})" if spread is not None else ""
             parts.append(f"{which} {', '.join(map(str, numbers))}{apart}")
     return f"mean over {' and '.join(parts)}" if parts else ""
+
+
+def _splits(metrics: Mapping[str, Any]) -> list[int]:
+    """Official splits that the scores are of."""
+    variants = [metrics, *(values for values in metrics.values() if isinstance(values, Mapping))]
+    return next((list(values["splits"]) for values in variants if values.get("splits")), [])
 
 
 def _wanted(protocol: str) -> dict[str, Any]:

@@ -58,13 +58,13 @@ def extract_blocks(stages: Stages, *, count: int = 4) -> list[Block]:
     flow = stages["extract"].config.get("flow", {})
     span = flow.get("span_frames", "?")
     what = f"{flow.get('method', 'flow')} over {span} frame{'' if span == 1 else 's'}"
-    return [
-        Photo(
-            flow_strip(*footage.strip(segment)),
-            caption=f"{footage.class_name(segment)} · {footage.name(segment)} · {what}",
-        )
-        for segment in footage.sample(count)
-    ]
+    blocks: list[Block] = []
+    for segment in footage.sample(count):
+        indices = footage.strip_indices(segment)
+        numbers = ", ".join(str(index * footage.gap_frames) for index in indices)
+        caption = f"{footage.class_name(segment)} · {footage.name(segment)} · {what} · from frames {numbers}"
+        blocks.append(Photo(flow_strip(*footage.strip(segment, indices)), caption))
+    return blocks
 
 
 def motion_blocks(stages: Stages) -> list[Block]:
@@ -179,7 +179,10 @@ def probe_blocks(stages: Stages) -> list[Block]:
     full = read_json(view.folder / "metrics.json")
     name = "trained" if "trained" in full else next(n for n in VARIANT_NAMES if n in full)
     return [
-        Chart(figures.score_bars({f"{head}, top-1": (view.metrics, "top1", chance)}), caption=head),
+        Chart(
+            figures.score_bars({f"{head}, top-1": (view.metrics, "top1", chance)}),
+            caption=f"{head} on the features of each encoder, and on those of frozen-frame clips",
+        ),
         score_table(view.metrics, ("top1", "top5", "mean_class"), caption=f"{head}, test videos"),
         *run_blocks(full[name], what=f"{head}, {VARIANT_NAMES[name]} encoder"),
         *_warnings(view.metrics),
@@ -289,9 +292,13 @@ def sizes_table(views: Sequence[StageView]) -> Table:
 
     return Table(
         ("stage", "key", "time", "disk", "made"),
-        tuple((v.stage, v.key[:8], duration(v.seconds), byte_size(v.size_bytes), v.created_at[:16]) for v in views),
+        tuple((v.stage, v.key[:8], duration(v.seconds), byte_size(v.size_bytes), _date(v)) for v in views),
         caption="Stages",
     )
+
+
+def _date(view: StageView) -> str:
+    return view.created_at[:16].replace("T", " ")
 
 
 def _clip_span(stages: Stages) -> int:

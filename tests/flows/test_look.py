@@ -95,6 +95,7 @@ def test_a_copy_of_an_indexed_video_finds_it_first_and_bad_files_are_named(
     assert "v_MoveLeft_g01_c01.mp4" in next(line for line in out.splitlines() if line.split()[:1] == ["1"])
     assert len([line for line in out.splitlines() if line.split()[:1] in (["1"], ["2"], ["3"], ["4"])]) == 3
     assert [line.split(":")[1].strip() for line in err.splitlines()] == ["notes.mp4", "gone.mp4"]
+    assert err.count("could not be read: ") == 2
     page = Path("search.html").read_text()
     assert page.count("data:image/jpeg") == 4
     assert "gone.mp4 could not be read: no such file" in page

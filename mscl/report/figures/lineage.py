@@ -22,13 +22,16 @@ def lineage_graph(views: Sequence[StageView]) -> str:
         if not any(name in of for of in parents.values()):
             level[name] = levels - 1
     place: dict[str, tuple[float, float]] = {}
-    for depth in range(levels):
+    for depth in reversed(range(levels)):
         # Beside each other in the order in which their inputs lie, the nearest input first.
         row = sorted(
             (n for n in nodes if level[n] == depth), key=lambda n: -max((level[p] for p in parents[n]), default=0)
         )
         for position, name in enumerate(row):
             place[name] = ((position + 0.5) / len(row), -float(depth))
+        if len(row) == 1:  # above what is made of it at once: arrows to what lies deeper then pass beside that
+            below = [place[c][0] for p, c in arrows if p == row[0] and level[c] == depth + 1]
+            place[row[0]] = (sum(below) / len(below) if below else 0.5, -float(depth))
     with canvas(0.62 * levels + 0.1) as figure:
         axis = figure.subplots()
         axis.axis("off")

@@ -30,7 +30,7 @@ def score_bars(panels: Mapping[str, tuple[Mapping[str, Mapping[str, Any]], str, 
                 axis.barh(place, value, height=0.62, color=VARIANT_COLOURS[name], alpha=0.85)
                 low, high = (100 * v for v in variants[name].get(f"{score}_interval", (value / 100, value / 100)))
                 axis.plot([low, high], [place, place], color=INK, linewidth=1.2, solid_capstyle="butt")
-                end = (max(high, value), place)
+                end = (_clear_of(max(high, value), None if chance is None else 100 * chance), place)
                 axis.annotate(f"{value:.1f}", end, (5, 0), textcoords="offset points", va="center", fontsize=8.5)
             if chance is not None:
                 axis.axvline(100 * chance, color=INK, linewidth=1, linestyle=(0, (4, 3)))
@@ -47,6 +47,11 @@ def score_bars(panels: Mapping[str, tuple[Mapping[str, Mapping[str, Any]], str, 
         axes[-1].set_xticks(range(0, 101, 20))
         axes[-1].set_xlabel("% of the test videos; lines: 95 % bootstrap interval")
         return to_svg(figure)
+
+
+def _clear_of(end: float, line: float | None) -> float:
+    """Where a number of four characters can stand right of `end` without being crossed by a line, in %."""
+    return end if line is None or not end <= line <= end + 10 else line
 
 
 def recall_curve(variants: Mapping[str, Mapping[str, Any]], chance: Mapping[str, float]) -> str:

@@ -13,16 +13,19 @@ def _view(name: str, config: dict[str, object], **metrics: object) -> StageView:
 
 
 def test_a_protocol_is_printed_in_full_with_what_was_changed() -> None:
-    config = load_config("demo+finetune-ssv2", ["finetune.epochs=20", "finetune.seeds=0,1"])
+    changes = ["finetune.epochs=20", "finetune.seeds=0,1", "flow.store_short_side=128"]
+    config = load_config("demo+finetune-ssv2", changes)
     view = _view("finetune", {"finetune": config.finetune.model_dump(mode="json")}, notes=["one class is small"])
-    note, table = protocol_blocks({"finetune": view}, "finetune")
+    extract = _view("extract", {"flow": config.flow.model_dump(mode="json")})
+    note, table = protocol_blocks({"finetune": view, "extract": extract}, "finetune")
     assert note == Note("one class is small.")
     assert isinstance(table, Table)
-    assert table.caption == "Protocol finetune-ssv2 in full, 1 setting changed"
+    assert table.caption == "Protocol finetune-ssv2 in full, 2 settings changed"
     rows = {setting: (value, other) for setting, value, other in table.rows}
     assert rows["finetune.epochs"] == ("20", "protocol: 22")
     assert rows["finetune.optim.lr"] == ("0.12", "") and rows["finetune.seeds"] == ("0, 1", "")
-    assert len(rows) == len(config.finetune.model_dump()) - 2 + len(config.finetune.optim.model_dump())
+    assert rows["flow.store_short_side"] == ("128", "protocol: 256") and rows["flow.compute_short_side"] == ("256", "")
+    assert len(rows) == len(config.finetune.model_dump()) - 2 + len(config.finetune.optim.model_dump()) + 2
 
 
 def test_protocols_on_features_show_how_those_were_made() -> None:
@@ -30,13 +33,14 @@ def test_protocols_on_features_show_how_those_were_made() -> None:
     sections = {name: getattr(config, name).model_dump(mode="json") for name in ("clip", "embed", "probe")}
     stages = {
         "embed": _view("embed", {name: sections[name] for name in ("clip", "embed")}),
-        "probe": _view("probe", {"probe": sections["probe"]}),
+        "probe": _view("probe", {"probe": sections["probe"]}, trained={"splits": [1]}),
     }
     [table] = protocol_blocks(stages, "probe")
     assert isinstance(table, Table)
     rows = {setting: (value, other) for setting, value, other in table.rows}
     assert rows["embed.clips"] == ("2", "protocol: 10") and rows["clip.length"] == ("8", "")
     assert rows["probe.head"] == ("knn", "")
+    assert rows["probe.splits"] == ("1, 2, 3", "the dataset has one split, which was scored")
 
 
 def test_without_a_protocol_there_is_no_table() -> None:

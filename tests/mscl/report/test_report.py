@@ -203,12 +203,26 @@ def test_flow_colours_are_scaled_by_the_largest_radius() -> None:
     np.testing.assert_array_equal(colour_coded(flow), colour_coded(flow * 10))
 
 
+def test_every_field_lies_under_its_frame_in_a_cell_of_its_own() -> None:
+    import cv2
+
+    frames, flow = np.zeros((3, 40, 80, 3), np.uint8), np.zeros((3, 20, 40, 2), np.float32)
+    flow[2] = (4, 0)  # a grid of its own size; motion to the right is red, no motion is white
+    strip = cv2.imdecode(np.frombuffer(flow_strip(frames, flow, height_px=40), np.uint8), cv2.IMREAD_COLOR)
+    assert strip.shape == (2 * 40 + 2, 3 * 80 + 2 * 2, 3)
+    for number in range(3):
+        left = number * 82
+        assert strip[8:32, left + 8 : left + 72].max() < 40
+        field_BGR = strip[50:74, left + 8 : left + 72].mean(axis=(0, 1))
+        assert field_BGR[2] > 200 and (field_BGR[0] > 200) == (number < 2)
+    between = strip[50:74, 80:82]
+    assert 80 < between.mean() < 200  # grey: white fields do not run into each other
+
+
 def test_pictures_are_jpegs_of_the_right_size() -> None:
     import cv2
 
-    frames, flow = np.zeros((3, 20, 40, 3), np.uint8), np.zeros((3, 20, 40, 2), np.float32)
-    strip = cv2.imdecode(np.frombuffer(flow_strip(frames, flow, height_px=10), np.uint8), cv2.IMREAD_COLOR)
-    assert strip.shape == (20, 60, 3)
+    frames = np.zeros((3, 20, 40, 3), np.uint8)
     marked = cv2.imdecode(np.frombuffer(thumbnail(frames[0], height_px=10, mark="right"), np.uint8), cv2.IMREAD_COLOR)
     assert marked.shape == (18, 28, 3)
     assert marked[0, 0, 1] > marked[0, 0, 2]  # green frame
