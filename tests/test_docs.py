@@ -1,0 +1,25 @@
+"""The documentation as `make docs` wants it, as far as that is known without building it."""
+
+import re
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def test_every_page_is_in_a_table_of_contents_and_the_other_way_round() -> None:
+    listed = [
+        line.strip()
+        for toc in re.findall(r"```\{toctree\}\n(.*?)```", (DOCS / "index.md").read_text(), re.S)
+        for line in toc.splitlines()
+        if line.strip() and not line.startswith(":")
+    ]
+    pages = {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")} - {"index"}
+    pages = {page for page in pages if not page.startswith("_build/")}
+    assert len(listed) == len(set(listed))
+    assert set(listed) == pages
+
+
+def test_pages_link_to_what_is_there() -> None:
+    for path in DOCS.rglob("*.md"):
+        for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#]+)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
