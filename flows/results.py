@@ -18,6 +18,7 @@ _VARIANTS = {
     "untrained_frozen": "untrained, frozen frames",
     "chance": "chance",
 }
+_HEADLINE_LENGTH = 90
 _HEADS = {"linear": "linear", "knn": "k nearest"}
 
 
@@ -62,7 +63,9 @@ def scores_of(metrics: Mapping[str, Mapping[str, Any]]) -> list[Table | str]:
         columns.append((f"{_HEADS.get(probe.get('head', 'linear'), '')} top-1 %", probe, "top1"))
     if columns:
         table = Table("encoder", *(title for title, _, _ in columns))
+        given = str(metrics.get("pretrain", {}).get("given", ""))
         for variant, label in _VARIANTS.items():
+            label = label.replace("trained", f"given: {given}", 1) if given and variant.startswith("trained") else label
             if all(variant in found for _, found, _ in columns):
                 table.add_row(label, *(_percent(found[variant], score) for _, found, score in columns))
         parts += [_title(*((title, found["trained"]) for title, found, _ in columns)), table]
@@ -116,4 +119,6 @@ def _headline(metrics: Mapping[str, Any]) -> str:
             shown.append(f"{name} {value:.4g}")
         elif isinstance(value, int | str):
             shown.append(f"{name} {value}")
-    return "  ".join(shown)[:90]
+    while len(text := "  ".join(shown)) > _HEADLINE_LENGTH:
+        shown.pop()
+    return text

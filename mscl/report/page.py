@@ -17,6 +17,7 @@ from mscl.report.stage_blocks import (
     attempt,
     score_table,
     sizes_table,
+    variant_names,
 )
 from mscl.report.style import data_address, for_page
 from mscl.report.views import StageView, by_stage
@@ -82,11 +83,10 @@ def _results(stages: Stages) -> Section:
     if _scored(stages, "probe"):
         metrics = stages["probe"].metrics
         panels[f"{_head(stages)}, top-1"] = (metrics, "top1", metrics["chance"]["top1"])
+    called = variant_names(stages)
     if panels:
-        blocks.append(
-            Chart(figures.score_bars(panels), caption="Trained encoder beside the same network untrained; frozen: both "
-                  "on clips whose frames stand still, where appearance is left and motion is not")
-        )  # fmt: skip
+        blocks.append(Chart(figures.score_bars(panels, labels=called), caption=_beside(panels)))
+    if panels or _scored(stages, "finetune"):
         rows: dict[str, dict[str, Any]] = {name: {} for name in [*VARIANT_NAMES, "finetuned", "chance"]}
         columns = (
             ("retrieve", "R@1", "retrieval R@1"),
@@ -109,13 +109,24 @@ def _results(stages: Stages) -> Section:
             score_table(
                 table,
                 [column for _, _, column in columns],
-                caption="Test split; in brackets the 95 % bootstrap interval",
+                caption="Test split; below each score its 95 % bootstrap interval",
+                called=called,
             )
         )
     reasons = [f"{name}: {stages[name].metrics['skipped']}" for name in ("retrieve", "probe", "finetune")
                if name in stages and "skipped" in stages[name].metrics]  # fmt: skip
     blocks += [Note(f"Skipped, {reason}.") for reason in reasons]
     return Section("results", "Results", tuple(blocks))
+
+
+def _beside(panels: Mapping[str, tuple[Mapping[str, Any], str, float | None]]) -> str:
+    """Caption of the first picture."""
+    if not any("untrained" in variants for variants, _, _ in panels.values()):
+        return "The encoder beside chance"
+    return (
+        "The encoder beside the same network untrained; frozen: both on clips whose frames stand still, where "
+        "appearance is left and motion is not"
+    )
 
 
 def _stage_sections(stages: Stages) -> Iterable[Section]:

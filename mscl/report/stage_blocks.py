@@ -19,6 +19,7 @@ from mscl.report.views import StageView
 Stages = Mapping[str, StageView]
 
 _MAX_ROWS = 30
+_NAME_LENGTH = 20
 
 
 def ingest_blocks(stages: Stages) -> list[Block]:
@@ -35,6 +36,8 @@ def ingest_blocks(stages: Stages) -> list[Block]:
             caption="What the decoder found",
         )
     ]
+    if missing := stages["ingest"].metrics.get("missing"):
+        blocks.append(Note(f"{missing:,} more videos are listed and not there; missing.txt of this result names them."))
     classes = class_table(manifest)
     if classes:
         splits = tuple(classes[0][1])
@@ -159,8 +162,9 @@ def pretrain_blocks(stages: Stages) -> list[Block]:
 def embed_blocks(stages: Stages) -> list[Block]:
     """Sizes and rates."""
     metrics = stages["embed"].metrics
+    called = variant_names(stages)
     rates = tuple(
-        (VARIANT_NAMES[name], f"{metrics[f'{name}_videos_per_second']:.1f}")
+        (called[name], f"{metrics[f'{name}_videos_per_second']:.1f}")
         for name in VARIANT_NAMES
         if f"{name}_videos_per_second" in metrics
     )
@@ -176,17 +180,18 @@ def probe_blocks(stages: Stages) -> list[Block]:
     if "skipped" in view.metrics:
         return [Note(f"Skipped: {view.metrics['skipped']}.")]
     chance, head = view.metrics["chance"]["top1"], HEADS[view.metrics.get("head", "linear")]
+    called = variant_names(stages)
     full = read_json(view.folder / "metrics.json")
     name = "trained" if "trained" in full else next(n for n in VARIANT_NAMES if n in full)
     return [
         Chart(
-            figures.score_bars({f"{head}, top-1": (view.metrics, "top1", chance)}),
+            figures.score_bars({f"{head}, top-1": (view.metrics, "top1", chance)}, labels=called),
             caption=f"{head} on the features of each encoder, and on those of frozen-frame clips",
         ),
-        score_table(view.metrics, ("top1", "top5", "mean_class"), caption=f"{head}, test videos"),
-        *run_blocks(full[name], what=f"{head}, {VARIANT_NAMES[name]} encoder"),
+        score_table(view.metrics, ("top1", "top5", "mean_class"), caption=f"{head}, test videos", called=called),
+        *run_blocks(full[name], what=f"{head}, {called[name]} encoder"),
         *_warnings(view.metrics),
-        confusion_block(full[name], f"{head[0].lower()}{head[1:]}, {VARIANT_NAMES[name]} encoder"),
+        confusion_block(full[name], f"{head[0].lower()}{head[1:]}, {called[name]} encoder"),
         *protocol_blocks(stages, "probe"),
     ]
 
@@ -197,16 +202,16 @@ def retrieve_blocks(stages: Stages, *, queries: int = 6) -> list[Block]:
     if "skipped" in view.metrics:
         return [Note(f"Skipped: {view.metrics['skipped']}.")]
     metrics, chance = view.metrics, view.metrics["chance"]
-    scores = tuple(chance)
+    scores, called = tuple(chance), variant_names(stages)
     blocks: list[Block] = [
         Chart(
-            figures.recall_curve(metrics, chance),
+            figures.recall_curve(metrics, chance, labels=called),
             caption="Share of test videos with their class among the k nearest train videos",
         ),
-        score_table(metrics, scores, caption="Retrieval, test videos among train videos"),
+        score_table(metrics, scores, caption="Retrieval, test videos among train videos", called=called),
     ]
     if "trained" in metrics:
-        blocks += run_blocks(metrics["trained"], score="R@1", what="Trained encoder")
+        blocks += run_blocks(metrics["trained"], score="R@1", what=f"Encoder {called['trained']}")
     blocks += [Note(f"{note}.") for note in metrics.get("notes", [])]
     blocks += protocol_blocks(stages, "retrieve")
     return [*blocks, *attempt("neighbours", lambda: [neighbours(Footage.of(stages), view.folder, count=queries)])]
@@ -266,13 +271,24 @@ def attempt(what: str, draw: Callable[[], list[Block]]) -> list[Block]:
         return [Note(f"No {what}: {type(error).__name__}: {error}")]
 
 
-def score_table(metrics: Mapping[str, Any], scores: Sequence[str], *, caption: str) -> Table:
+def variant_names(stages: Stages) -> dict[str, str]:
+    """How the variants are called on the page: a given encoder was not trained here."""
+    given = str(stages["pretrain"].metrics.get("given", "")) if "pretrain" in stages else ""
+    if not given:
+        return dict(VARIANT_NAMES)
+    name = given if len(given) <= _NAME_LENGTH else f"{given[: _NAME_LENGTH - 1]}…"
+    return {**VARIANT_NAMES, "trained": f"given: {name}", "trained_frozen": "given, frozen"}
+
+
+def score_table(
+    metrics: Mapping[str, Any], scores: Sequence[str], *, caption: str, called: Mapping[str, str] = VARIANT_NAMES
+) -> Table:
     """Variants as rows, scores as columns in %, with the interval behind."""
     variants = [*VARIANT_NAMES, "finetuned", "chance"]
     titles = {"top1": "top-1", "top5": "top-5", "mean_class": "class mean"}
     rows = [name for name in variants if name in metrics]
     shown = [score for score in scores if any(score in metrics[name] for name in rows if name != "chance")]
-    names = {**VARIANT_NAMES, "finetuned": "fine-tuned"}
+    names = {**called, "finetuned": "fine-tuned"}
     return Table(
         ("%", *(titles.get(score, score) for score in shown)),
         tuple((names.get(name, name), *(_percent(metrics[name], score) for score in shown)) for name in rows),

@@ -14,11 +14,16 @@ VARIANT_NAMES = {
 VARIANT_COLOURS = {"trained": BLUE, "untrained": ORANGE, "trained_frozen": TEAL, "untrained_frozen": GREY}
 
 
-def score_bars(panels: Mapping[str, tuple[Mapping[str, Mapping[str, Any]], str, float | None]]) -> str:
+def score_bars(
+    panels: Mapping[str, tuple[Mapping[str, Mapping[str, Any]], str, float | None]],
+    *,
+    labels: Mapping[str, str] = VARIANT_NAMES,
+) -> str:
     """Horizontal bars of one score per panel, with its interval; a dashed line where chance lies.
 
     Args:
         panels: title -> (variant -> metrics, name of the score in the metrics, chance). Fractions in 0..1.
+        labels: how each variant is called.
     """
     rows = [sum(name in VARIANT_NAMES for name in variants) for variants, _, _ in panels.values()]
     with canvas(0.32 * sum(rows) + 0.55 * len(rows)) as figure:
@@ -38,7 +43,7 @@ def score_bars(panels: Mapping[str, tuple[Mapping[str, Mapping[str, Any]], str, 
                     f"chance {100 * chance:.1f}", (100 * chance, 1.0), (3, 2), xycoords=("data", "axes fraction"),
                     textcoords="offset points", fontsize=8,
                 )  # fmt: skip
-            axis.set_yticks(range(len(names)), [VARIANT_NAMES[name] for name in names])
+            axis.set_yticks(range(len(names)), [labels[name] for name in names])
             axis.set_ylim(len(names) - 0.45, -0.55)
             axis.set_title(title, fontweight="bold", loc="left", x=-0.0, pad=12 if chance is not None else 5)
             axis.grid(axis="y", visible=False)
@@ -54,7 +59,9 @@ def _clear_of(end: float, line: float | None) -> float:
     return end if line is None or not end <= line <= end + 10 else line
 
 
-def recall_curve(variants: Mapping[str, Mapping[str, Any]], chance: Mapping[str, float]) -> str:
+def recall_curve(
+    variants: Mapping[str, Mapping[str, Any]], chance: Mapping[str, float], *, labels: Mapping[str, str] = VARIANT_NAMES
+) -> str:
     """R@k over k of every variant and of chance, with intervals as bands."""
     ks = sorted(int(name[2:]) for name in chance if name.startswith("R@"))
     with canvas(3.1) as figure:
@@ -63,7 +70,7 @@ def recall_curve(variants: Mapping[str, Mapping[str, Any]], chance: Mapping[str,
             if name not in variants:
                 continue
             values = [100 * variants[name][f"R@{k}"] for k in ks]
-            axis.plot(ks, values, "o-", markersize=3.5, color=VARIANT_COLOURS[name], label=VARIANT_NAMES[name])
+            axis.plot(ks, values, "o-", markersize=3.5, color=VARIANT_COLOURS[name], label=labels[name])
             bands = [variants[name].get(f"R@{k}_interval", (v / 100, v / 100)) for k, v in zip(ks, values, strict=True)]
             axis.fill_between(
                 ks, [100 * b[0] for b in bands], [100 * b[1] for b in bands],

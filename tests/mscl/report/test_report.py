@@ -137,6 +137,20 @@ def test_skipped_stages_say_so(views: list[StageView], tmp_path: Path) -> None:
     assert "no video has a label" in text
 
 
+def test_a_given_encoder_is_not_called_trained(views: list[StageView], tmp_path: Path) -> None:
+    given = [
+        replace(view, metrics={**view.metrics, "given": "r3d_18_of_somebody_else.pth"})
+        if view.stage == "pretrain"
+        else replace(view, metrics={**view.metrics, "missing": 1234})
+        for view in views
+    ]
+    text = build_report(given, tmp_path / "report.html").read_text()
+    assert "given: r3d_18_of_somebody_…" in text and "given, frozen" in text
+    assert "1,234 more videos are listed and not there" in text
+    rows = re.findall(r"<td>(trained|untrained)</td>", text)
+    assert "untrained" in rows and "trained" not in rows
+
+
 def test_page_of_nothing_is_still_a_page(tmp_path: Path) -> None:
     assert build_report([], tmp_path / "report.html").read_text().startswith("<!doctype html>")
 
