@@ -177,6 +177,23 @@ def test_many_threads_find_what_one_finds() -> None:
     np.testing.assert_array_equal(alone[1], np.argsort(-(query @ gallery.T), axis=1)[:, :20])
 
 
+def test_either_blas_finds_the_same_and_leaves_torch_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from mscl.evaluation import search
+
+    draws = np.random.default_rng(5)
+    query, gallery = (draws.normal(size=(count, 32)).astype(np.float32) for count in (600, 3000))
+    before, found = torch.get_num_threads(), []
+    for intel in (False, True):
+        monkeypatch.setattr(search, "_LARGE", 0)
+        monkeypatch.setattr(search, "_is_intel", lambda intel=intel: intel)
+        found.append(nearest(query, gallery, 12, threads=2))
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
+    assert torch.get_num_threads() == before
+
+
 def test_search_refuses_k_above_the_gallery() -> None:
     with pytest.raises(ValueError, match="k = 4.*size 3"):
         nearest(_circle([0]), _circle([0, 1, 2]), 4)
