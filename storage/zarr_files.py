@@ -218,6 +218,11 @@ def write_group(
     return digests
 
 
+def is_complete_group(folder: Path) -> bool:
+    """Whether `write_group` came to its end in `folder`; a kill leaves a folder without the group's own metadata."""
+    return (folder / "zarr.json").is_file()
+
+
 def open_group(folder: Path) -> Any:
     """The Zarr group in `folder`, read-only, by zarr-python; DamagedError where there is none."""
     import zarr

@@ -96,6 +96,8 @@ def embed_share(
     """
     if len(manifest) == 0:
         raise DataError("there is no usable video to embed; the manifest says why each was left out")
+    from storage.zarr_files import is_complete_group
+
     progress, seconds = progress or Silent(), {}
     views = config.clips * config.crops
     at_once = max(1, config.batch_size // views)
@@ -104,7 +106,7 @@ def embed_share(
             variant = f"{name}_frozen" if frozen else name
             own = part_files(output, variant, len(manifest), at_once=at_once)[rank::world_size]
             todo = [(path, rows) for path, rows in own if not path.is_file()]
-            if (output / f"{variant}.zarr").exists() or not todo:
+            if is_complete_group(output / f"{variant}.zarr") or not todo:
                 continue
             started = time.monotonic()
             clips = evaluation_clips(
@@ -141,14 +143,16 @@ def write_variants(
     import shutil
 
     from storage.features import read_features, write_features
+    from storage.zarr_files import is_complete_group
 
     metrics: dict[str, Any] = {"videos": len(manifest)}
     at_once = max(1, config.batch_size // (config.clips * config.crops))
     for variant in VARIANTS:
         folder = output / f"{variant}.zarr"
-        if not folder.exists():
+        if not is_complete_group(folder):
             if not (output / PARTS / variant).is_dir():
                 continue
+            shutil.rmtree(folder, ignore_errors=True)  # half of one, of a run that was killed while it wrote
             parts = [np.load(path) for path, _ in part_files(output, variant, len(manifest), at_once=at_once)]
             write_features(
                 folder,

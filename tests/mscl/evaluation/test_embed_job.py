@@ -1,5 +1,6 @@
 """Embedding shared by processes, and going on after a kill."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,22 @@ def test_finished_parts_are_not_computed_again(patch_run: Any, encoder: Path, tm
     run_embedding(job, progress=progress)
     assert 0 < progress.count < 4 * 18
     assert (read_variants(tmp_path)["trained"].features_ND == 7).all(axis=1).sum() == 4
+
+
+def test_a_store_that_a_killed_run_left_half_written_is_written_again(
+    patch_run: Any, encoder: Path, tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run_embedding(_job(patch_run, encoder, whole, processes=1), progress=Counted())
+    shutil.copytree(whole, killed)
+    half = killed / "trained_frozen.zarr"
+    (half / "zarr.json").rename(half / "ids" / ".staged-1-zarr.json")  # what a group's writing ends with
+    metrics = run_embedding(_job(patch_run, encoder, killed, processes=1), progress=Counted())
+    assert metrics["trained_frozen_videos_per_second"] > 0
+    assert "trained_videos_per_second" not in metrics
+    files = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file())
+    assert sorted(path.relative_to(killed) for path in killed.rglob("*") if path.is_file()) == files
+    assert all((killed / name).read_bytes() == (whole / name).read_bytes() for name in files)
 
 
 def test_a_rank_that_cannot_read_the_encoder_says_so_in_one_line(
