@@ -103,6 +103,9 @@ def _start(url: str, progress: Progress, timeout_seconds: float, meanwhile: Call
     log = home() / "server.log"
     # A server must not be pointed at an API, itself or another.
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    # Not taken from the command line: on another port than 4200 the UI would ask nobody and stay empty.
+    if not {"PREFECT_UI_API_URL", "PREFECT_SERVER_UI_API_URL"} & set(environment):
+        environment["PREFECT_SERVER_UI_API_URL"] = url
     progress.start("Starting the Prefect server", None, "s")
     # Not `--background`: that one stays in our terminal's process group, where Ctrl-C ends it, and keeps no log.
     server = processes.start(

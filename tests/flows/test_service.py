@@ -136,6 +136,11 @@ def test_up_again_starts_nothing_new(service: Service) -> None:
         assert name in output
 
 
+def test_the_ui_asks_the_server_that_serves_it(service: Service) -> None:
+    with urllib.request.urlopen(service.api.removesuffix("/api") + "/ui-settings", timeout=30) as answer:
+        assert json.loads(answer.read())["api_url"] == service.api
+
+
 def test_prefect_s_own_command_makes_the_same_deployments_without_questions(service: Service) -> None:
     ours = service.deployments()
     done = subprocess.run(
