@@ -26,7 +26,7 @@ def stage_markdown(view: StageView, inputs: Sequence[StageView], *, max_bytes: i
     facts = [("key", view.key), ("time", duration(view.seconds)), ("disk", byte_size(view.size_bytes))]
     facts += [("host", view.host)] if view.host else []
     facts += [(name, _short(value)) for name, value in view.metrics.items() if isinstance(value, int | float | str)]
-    head = [f"# {view.stage}", _table(("", ""), facts)]
+    head = [f"# {view.stage}", _table(facts[0], facts[1:])]  # the key as its head: Markdown knows no table without
     if view.inputs:
         head.append("made of " + ", ".join(f"{name} `{key[:8]}`" for name, key in view.inputs.items()))
     return _within(head, [_markdown(block) for block in blocks], max_bytes)

@@ -23,6 +23,9 @@ SERIES = (BLUE, ORANGE, GREEN, PURPLE, TEAL, RED, OCHRE, GREY)
 WIDTH_IN = 4.8
 """Width of every chart. A phone shows it at its size, a desktop column at 1.5: text of 6 to 13 px there."""
 
+_CARD_SCALE = 1.6
+"""px per point of a picture that stands alone: text of 14 px, as around it."""
+
 _RC: dict[str, Any] = {
     "font.size": 9.5,
     "font.family": "DejaVu Sans",
@@ -105,7 +108,8 @@ def card_svg(svg: str) -> str:
         raise ValueError("the SVG has no viewBox; draw it with to_svg")
     width, height = float(size[1]), float(size[2])
     ground = '<rect width="100%" height="100%" fill="#ffffff"/>'
-    text = svg.replace(INK, "#24292f").replace("<svg ", f'<svg width="{width:.0f}" height="{height:.0f}" ', 1)
+    size_px = f'width="{_CARD_SCALE * width:.0f}" height="{_CARD_SCALE * height:.0f}"'
+    text = svg.replace(INK, "#24292f").replace("<svg ", f"<svg {size_px} ", 1)
     head = text.index(">") + 1
     return f"{text[:head]}{ground}{text[head:]}"
 
