@@ -57,7 +57,8 @@ def write_pictures(root: Path, videos: Path, *, name: str, first: int, count: in
 
 def extract(workspace: Path, videos: Path, *overrides: str) -> tuple[Outcome, Outcome]:
     config: ExperimentConfig = load_config(
-        "demo", [f"data.root={videos}", "runtime.workers=1", "flow.method=denseflow", *overrides]
+        "demo",
+        [f"data.root={videos}", "runtime.workers=1", "flow.method=denseflow", "clip.stride=1", *overrides],
     )
     place = Workspace(workspace)
     ingest = execute(INGEST, place, config, {})
