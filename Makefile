@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: help install demo test check lint types bench faults ablate docs clean
+.PHONY: help install demo test check lint types bench faults audit ablate docs clean
 
 help:  ## What can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -38,6 +38,11 @@ bench: .venv/.installed  ## Ratios against what one would pick instead
 
 faults: .venv/.installed  ## The long storms: kills, fuzzed videos, flipped bits
 	$(BIN)/python -m pytest -m storm --timeout=3600
+
+audit: .venv/.installed  ## Known weaknesses of the installed packages; needs a network
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	.venv/audit/bin/pip-audit --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 ABLATE_SEED ?= 11
 ablate: .venv/.installed  ## The method against its baselines on a fresh generated set: table and picture (hours on a CPU)

@@ -6,7 +6,13 @@ A server, a database and a workspace of its own in a temporary folder, a free po
 Printed: seconds of the server's start, of a run without Prefect and of one with it, of both again with nothing to do
 (whole commands, imports and all), what Prefect adds as a share, and how much the database grew. Then the same for
 --units task runs that do nothing, on a Dask cluster of this machine: what `runtime.task_runner` ray or dask adds a unit
-of shards (0: leave it out).
+of shards (0: leave it out), and for as many heartbeats. At 800, the most that extract and motion make of any dataset,
+that is the database of Kinetics-400; its run is set beside what it then holds after some hours.
+
+    python -m benchmarks.orchestration --preset demo --root demo/data/videos
+
+runs that preset once under Prefect instead, and says which share of its time was no stage's work: imports, Prefect,
+pictures.
 """
 
 import argparse
@@ -17,7 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 CONFIG = """\
@@ -83,16 +90,57 @@ def spread_over_dask(count: int) -> float:
     return (began[-1] - began[0]) * count / (count - 1)
 
 
-def measure(folder: Path, units: int) -> dict[str, float]:
-    """All numbers, in seconds and megabytes."""
+def beat(count: int) -> None:
+    """The heartbeats of a run that lasts `count` times 30 s."""
+    from prefect import flow, tags
+    from prefect.context import FlowRunContext
+    from prefect.flow_engine import FlowRunEngine
+
+    @flow(name="beating", persist_result=False)
+    def beating() -> None:
+        context = FlowRunContext.get()
+        assert context is not None and context.flow is not None
+        engine = FlowRunEngine[..., None](flow=context.flow, flow_run=context.flow_run)
+        resource, related = engine._build_heartbeat_event_template()
+        for _ in range(count):
+            engine._emit_flow_run_heartbeat(resource, related)
+
+    with tags("mscl"):
+        beating()
+
+
+def measure_preset(folder: Path, preset: str, root: str) -> dict[str, float]:
+    """A whole run of a preset in a new workspace: seconds in all, and in its stages by their own clocks."""
+    from storage.workspace import Workspace
+
+    with server(folder):
+        found = {"run with Prefect": mscl("run", preset, f"data.root={root}", "-w", folder / "workspace")}
+    for result in Workspace(folder / "workspace").results():
+        found[result.record.stage] = result.record.timings["seconds"]
+    return found
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[Path]:
+    """The home of a Prefect server on a free port of loopback, with a database of its own."""
     home = folder / "prefect"
     os.environ |= {"PREFECT_HOME": str(home), "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api"}
     from flows import settings
     from flows.server import ensure_server, stop_server
     from mscl.progress import Silent
-    from mscl.sources.demo import write_demo_dataset
 
     settings.apply()
+    ensure_server(Silent())
+    try:
+        yield home
+    finally:
+        stop_server()
+
+
+def measure(folder: Path, units: int) -> dict[str, float]:
+    """All numbers, in seconds and megabytes."""
+    from mscl.sources.demo import write_demo_dataset
+
     config = folder / "tiny.yaml"
     config.write_text(
         CONFIG.format(root=write_demo_dataset(folder / "data", train_per_class=4, test_per_class=2).videos)
@@ -102,9 +150,8 @@ def measure(folder: Path, units: int) -> dict[str, float]:
     found["run without Prefect"] = mscl("run", config, "--no-prefect", "-w", plain)
     found["nothing to do, without Prefect"] = mscl("run", config, "--no-prefect", "-w", plain)
     began = time.perf_counter()
-    ensure_server(Silent())
-    found["server start"] = time.perf_counter() - began
-    try:
+    with server(folder) as home:
+        found["server start"] = time.perf_counter() - began
         before = database_mb(home)
         found["run with Prefect"] = mscl("run", config, "-w", shown)
         found["nothing to do, with Prefect"] = min(mscl("run", config, "-w", shown) for _ in range(2))
@@ -114,9 +161,11 @@ def measure(folder: Path, units: int) -> dict[str, float]:
             before = database_mb(home)
             found["a task run on Dask"] = spread_over_dask(units) / units
             time.sleep(10)
-            found["database MB, 1,000 task runs"] = (database_mb(home) - before) * 1000 / units
-    finally:
-        stop_server()
+            found["database MB, all task runs"] = database_mb(home) - before
+            before = database_mb(home)
+            beat(units)
+            time.sleep(10)
+            found["database MB, 1,000 heartbeats"] = (database_mb(home) - before) * 1000 / units
     return found
 
 
@@ -124,14 +173,26 @@ def main() -> None:
     """Measure and print; see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--units", type=int, default=200)
+    parser.add_argument("--preset", default="")
+    parser.add_argument("--root", default="")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        found = measure(Path(scratch), options.units)
+        if options.preset:
+            found = measure_preset(Path(scratch), options.preset, options.root)
+        else:
+            found = measure(Path(scratch), options.units)
     for name, value in found.items():
         print(f"{name:<32} {value:8.2f}")
-    added = found["run with Prefect"] - found["run without Prefect"]
-    print(f"Prefect adds {added:.1f} s to a whole run: {added / DEMO_SECONDS:.1%} of a demo of {DEMO_SECONDS:.0f} s")
+    if options.preset:
+        seconds = found["run with Prefect"]
+        other = 2 * seconds - sum(found.values())
+        print(f"{other:.1f} s of {seconds:.0f} s were no stage's work: {other / seconds:.1%}")
+    else:
+        added = found["run with Prefect"] - found["run without Prefect"]
+        print(
+            f"Prefect adds {added:.1f} s to a whole run: {added / DEMO_SECONDS:.1%} of a demo of {DEMO_SECONDS:.0f} s"
+        )
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -17,7 +17,6 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.flows import load_flow_from_entrypoint
-from prefect.utilities.callables import parameter_schema
 
 import flows.pipeline  # noqa: F401  # the flows of all entry points
 
@@ -60,6 +59,6 @@ def _deploy_one(client: SyncPrefectClient, entry: dict[str, Any], folder: Path) 
         schedules=schedules,
         pull_steps=[],
         enforce_parameter_schema=entry["enforce_parameter_schema"],
-        parameter_openapi_schema=parameter_schema(flow).model_dump() | {"additionalProperties": False},
+        parameter_openapi_schema=flow.parameters.model_dump() | {"additionalProperties": False},
     )
     return str(entry["name"])

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from copy import copy
+from functools import update_wrapper
 from typing import Any
 
 from prefect import Flow, flow, tags, task
@@ -91,8 +93,12 @@ def resolve(preset: str, sections: Mapping[str, Any]) -> ExperimentConfig:
     return changed
 
 
-def _stage_flow(stage: Stage) -> Flow[..., Outcome]:
-    """The flow of one stage."""
+def _stage_flow(stage: Stage, *, like: Flow[..., Outcome] | None = None) -> Flow[..., Outcome]:
+    """The flow of one stage.
+
+    Args:
+        like: another stage's. All have the same parameters, and Prefect needs 0.1 s to describe them as a form.
+    """
 
     def run(
         workspace: str = "workspace",
@@ -130,19 +136,24 @@ def _stage_flow(stage: Stage) -> Flow[..., Outcome]:
         return outcome
 
     run.__name__ = stage.name
-    return flow(name=stage.name, flow_run_name=stage.name, description=stage.summary, persist_result=False)(run)
+    if like is None:
+        return flow(name=stage.name, flow_run_name=stage.name, description=stage.summary, persist_result=False)(run)
+    made = copy(like)
+    update_wrapper(made, run)
+    made.fn, made.name, made.flow_run_name, made.description = run, stage.name, stage.name, stage.summary
+    return made
 
 
 ingest = _stage_flow(BY_NAME["ingest"])
-extract = _stage_flow(BY_NAME["extract"])
-motion = _stage_flow(BY_NAME["motion"])
-screen = _stage_flow(BY_NAME["screen"])
-pretrain = _stage_flow(BY_NAME["pretrain"])
-embed = _stage_flow(BY_NAME["embed"])
-probe = _stage_flow(BY_NAME["probe"])
-retrieve = _stage_flow(BY_NAME["retrieve"])
-finetune = _stage_flow(BY_NAME["finetune"])
-report = _stage_flow(BY_NAME["report"])
+extract = _stage_flow(BY_NAME["extract"], like=ingest)
+motion = _stage_flow(BY_NAME["motion"], like=ingest)
+screen = _stage_flow(BY_NAME["screen"], like=ingest)
+pretrain = _stage_flow(BY_NAME["pretrain"], like=ingest)
+embed = _stage_flow(BY_NAME["embed"], like=ingest)
+probe = _stage_flow(BY_NAME["probe"], like=ingest)
+retrieve = _stage_flow(BY_NAME["retrieve"], like=ingest)
+finetune = _stage_flow(BY_NAME["finetune"], like=ingest)
+report = _stage_flow(BY_NAME["report"], like=ingest)
 
 STAGE_FLOWS = {
     "ingest": ingest, "extract": extract, "motion": motion, "screen": screen, "pretrain": pretrain,

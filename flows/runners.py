@@ -149,9 +149,9 @@ def _on_loopback(runtime: RuntimeConfig) -> Iterator[None]:
     # The second: no reports to Ray's makers.
     wanted = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
     before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    from ray._private import ray_constants
+    from ray._private import ray_constants  # before the variable is set, so that what is put back is Ray's own
 
+    os.environ.update(wanted)
     switched, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
     try:
         yield
