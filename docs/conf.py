@@ -8,6 +8,7 @@ release = version = installed("mscl-pipeline")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+html_show_copyright = False  # the licence is in the repository
 html_title = f"MSCL Pipeline {release}"
 myst_heading_anchors = 3
 autodoc_typehints = "signature"

@@ -24,7 +24,7 @@ class Embedded:
 
     videos: list[Path]
     features_ND: npt.NDArray[np.float32]
-    """One row per video of `videos`: L4 global average, mean over the video's clips (METHOD 1.8)."""
+    """A row per video of `videos`, the L4 global average, mean over the video's clips (METHOD 1.8)."""
     failed: dict[Path, str] = field(default_factory=dict)
     """Video -> reason."""
 

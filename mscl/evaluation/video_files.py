@@ -16,7 +16,7 @@ from mscl.config import DecodeLimits
 from mscl.data.clips import Sampling
 from mscl.data.geometry import crops_into
 from mscl.data.sampling import clip_indices, even_starts, part_indices
-from mscl.sources.video import VideoError, decode
+from mscl.sources.video import Decoding, VideoError, decode
 from storage.frame_store import encode_jpeg
 
 Clips = npt.NDArray[np.uint8]
@@ -69,7 +69,7 @@ def file_clips(
     kept: dict[int, Clips] = {}
     for number, frame in enumerate(decoding):
         if number % gap_frames == 0 and len(kept) < _KEPT_FRAMES:
-            kept[number // gap_frames] = _shrunk(frame, stored_px)
+            kept[number // gap_frames] = _shrunk(frame, decoding, stored_px)
     if decoding.num_frames == 0:
         raise VideoError(decoding.verdict, decoding.reason)
     there = -(-decoding.num_frames // gap_frames)
@@ -78,8 +78,12 @@ def file_clips(
     indices_KT = np.minimum(indices_KT + later, there - 1)
     if indices_KT.max() >= _KEPT_FRAMES:
         needed = set((indices_KT * gap_frames).ravel().tolist())
-        again = enumerate(decode(path, limits=limits, short_side=first_px))
-        kept = {number // gap_frames: _shrunk(frame, stored_px) for number, frame in again if number in needed}
+        again = decode(path, limits=limits, short_side=first_px)
+        kept = {
+            number // gap_frames: _shrunk(frame, again, stored_px)
+            for number, frame in enumerate(again)
+            if number in needed
+        }
     out = np.empty((clips, crops, length, crop_px, crop_px, 3), np.uint8)
     stored = {index: _stored(kept[index], jpeg_quality) for index in np.unique(indices_KT).tolist()}
     for indices_T, out_VTHW3 in zip(indices_KT.tolist(), out, strict=True):
@@ -87,12 +91,14 @@ def file_clips(
     return out.reshape(-1, *out.shape[2:])
 
 
-def _shrunk(frame_HW3: Clips, stored_px: int) -> Clips:
-    """The frame at the size of the stores, as the extract stage shrinks it."""
-    height, width = frame_HW3.shape[:2]
+def _shrunk(frame_HW3: Clips, decoding: Decoding, stored_px: int) -> Clips:
+    """The frame at the size of the stores, as the extract stage shrinks it: the video's own aspect counts."""
+    height, width = decoding.source_height, decoding.source_width
     scale = min(1.0, stored_px / min(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(frame_HW3, size, interpolation=cv2.INTER_AREA), np.uint8) if scale < 1 else frame_HW3
+    height, width = max(1, round(height * scale)), max(1, round(width * scale))
+    if frame_HW3.shape[:2] == (height, width):
+        return frame_HW3
+    return np.asarray(cv2.resize(frame_HW3, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _stored(frame_HW3: Clips, quality: int) -> Clips:

@@ -5,12 +5,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+import simplejpeg
 import torch
 
 import mscl
-from mscl.config import ClipConfig, FinetuneConfig, ModelConfig
+from mscl.config import ClipConfig, DecodeLimits, FinetuneConfig, ModelConfig
 from mscl.errors import DataError
 from mscl.evaluation import video_files
 from mscl.evaluation.classifier import Classifier, Trained
@@ -18,7 +20,10 @@ from mscl.evaluation.predict import grad_cam, predict_videos
 from mscl.evaluation.video_files import each_file, file_clips
 from mscl.models import untrained_encoder
 from mscl.sources.demo import encode_h264
+from mscl.sources.video import decode
+from mscl.stages.extract_shard import stored_size
 from storage.features import Features
+from storage.frame_store import encode_jpeg
 
 TINY = ModelConfig(rgb_width=0.0625)
 
@@ -41,6 +46,26 @@ def test_clips_hold_every_second_frame_in_order(videos: list[Path]) -> None:
     # 20 indices; a clip spans 10, so it starts at 5 and reads 5, 8, 11, 14, that is frames 10, 16, 22, 28.
     expected = 20 + 4 * np.array([10, 16, 22, 28])
     np.testing.assert_allclose(clips[0].mean(axis=(1, 2, 3)), expected, atol=4)
+
+
+def test_frames_are_those_that_extraction_would_store(tmp_path: Path) -> None:
+    path = tmp_path / "noise.mp4"
+    draws = np.random.default_rng(0)
+    encode_h264(path, (draws.integers(0, 255, (60, 80, 3), np.uint8) for _ in range(9)), fps=25, height=60, width=80)
+    clip = file_clips(
+        path, clips=1, length=4, stride=2, gap_frames=1, crop_px=16, short_side_px=16, stored_px=16, computed_px=32,
+        jpeg_quality=75,
+    )[0]  # fmt: skip
+    # 43 x 32 px at first: stored with the video's own aspect it is 21 px wide, with that of the copy it would be 22.
+    height, width = stored_size(60, 80, 16)
+    assert (height, width) == (16, 21)
+    frames = list(decode(path, limits=DecodeLimits(), short_side=32))
+    assert frames[0].shape == (32, 43, 3)
+    small = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames]
+    stored = [simplejpeg.decode_jpeg(encode_jpeg(frame, quality=75), colorspace="RGB") for frame in small]
+    # Nine indices: a clip of four, two apart, starts at 1; its centre is cut from columns 2 or 3 on.
+    expected = [[stored[index][:, left : left + 16] for index in (1, 3, 5, 7)] for left in (2, 3)]
+    assert any(np.array_equal(clip, np.stack(one)) for one in expected)
 
 
 def test_long_videos_give_the_same_clips(videos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
