@@ -85,7 +85,14 @@ def _compute(
 
 
 def resolve(preset: str, sections: Mapping[str, Any]) -> ExperimentConfig:
-    """The preset's configuration, changed where a section sets a name; names left out keep the preset's value."""
+    """The preset's configuration, changed where a section sets a name; names left out keep the preset's value.
+
+    Whether values fit together is asked of the whole, so the flows leave it to this function: by itself a section
+    would be held against the values that it leaves out, which are the preset's and not the class's.
+
+    Args:
+        sections: name -> section, or plain values as a deployment's run has them.
+    """
     config = load_config(preset)
     tree = {name: merge_section(getattr(config, name), sections.get(name)) for name in ExperimentConfig.model_fields}
     changed = build_config(tree, source=f"{preset} with the run's parameters")
@@ -137,7 +144,10 @@ def _stage_flow(stage: Stage, *, like: Flow[..., Outcome] | None = None) -> Flow
 
     run.__name__ = stage.name
     if like is None:
-        return flow(name=stage.name, flow_run_name=stage.name, description=stage.summary, persist_result=False)(run)
+        return flow(
+            name=stage.name, flow_run_name=stage.name, description=stage.summary, persist_result=False,
+            validate_parameters=False,
+        )(run)  # fmt: skip
     made = copy(like)
     update_wrapper(made, run)
     made.fn, made.name, made.flow_run_name, made.description = run, stage.name, stage.name, stage.summary
@@ -166,6 +176,7 @@ STAGE_FLOWS = {
     flow_run_name="full-{preset}",
     description="Videos in, encoder and scores out: every stage that is not done yet, in order.",
     persist_result=False,
+    validate_parameters=False,
 )
 def full(
     workspace: str = "workspace",

@@ -2,7 +2,8 @@
 
 `prefect.toml` at the top of the checkout says the same to Prefect's own commands. Why each: the SQLite time-outs
 and batch sizes keep "database is locked" away under a busy flow; the heartbeat lets an automation find runs
-whose process was killed; analytics and update checks would wait for a network that may not be there.
+whose process was killed, and is of no use after some hours (3 kB each, and Prefect keeps them for a week); analytics
+and update checks would wait for a network that may not be there.
 """
 
 import os
@@ -21,6 +22,7 @@ SETTINGS = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "2",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_EVENT_RETENTION_OVERRIDES": '{"prefect.flow-run.heartbeat": 21600}',
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     "PREFECT_WORKER_QUERY_SECONDS": "2",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",

@@ -73,11 +73,13 @@ def build_config(tree: Mapping[str, Any], *, source: str) -> ExperimentConfig:
         raise ConfigError(f"configuration {source!r}: " + "; ".join(lines)) from error
 
 
-def merge_section(base: Section, changes: BaseModel | None) -> dict[str, Any]:
+def merge_section(base: Section, changes: BaseModel | Mapping[str, Any] | None) -> dict[str, Any]:
     """`base` as plain values, changed where `changes` was set explicitly (nested sections merge)."""
     merged = base.model_dump(mode="json")
+    if isinstance(changes, BaseModel):
+        changes = changes.model_dump(mode="json", exclude_unset=True)
     if changes is not None:
-        _merge(merged, changes.model_dump(mode="json", exclude_unset=True))
+        _merge(merged, dict(changes))
     return merged
 
 

@@ -56,6 +56,19 @@ def test_sections_that_do_not_fit_the_preset(tiny: Path) -> None:
         resolve(str(tiny), {"pretrain": PretrainConfig.model_construct({"batch_size"}, batch_size=12)})
 
 
+def test_a_section_is_held_against_the_preset_and_not_against_what_the_class_would_take(tiny: Path) -> None:
+    from flows.pipeline import STAGE_FLOWS, full, resolve
+
+    changes = {"loss": {"queue_size": 24}}  # fits the preset's batch of 4, and not the 128 of `PretrainConfig()`
+    pretrain = resolve(str(tiny), {"pretrain": changes}).pretrain
+    assert (pretrain.loss.queue_size, pretrain.batch_size, pretrain.epochs) == (24, 4, 2)
+    with pytest.raises(ConfigError, match=r"queue_size 24 is not divisible by batch_size 5"):
+        resolve(str(tiny), {"pretrain": changes | {"batch_size": 5}})
+    with pytest.raises(ConfigError, match=r"temprature"):
+        resolve(str(tiny), {"pretrain": {"loss": {"temprature": 1}}})
+    assert not any(one.should_validate_parameters for one in (full, *STAGE_FLOWS.values()))
+
+
 def test_every_stage_leaves_a_result_and_a_report(first: tuple[Path, dict[str, Outcome]]) -> None:
     workspace, outcomes = first
     assert list(outcomes) == NAMES

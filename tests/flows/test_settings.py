@@ -1,5 +1,6 @@
 """One set of Prefect settings, said twice: to our commands and to Prefect's own."""
 
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -15,7 +16,9 @@ def _flat(tree: dict[str, object], prefix: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in tree.items():
         key = f"{prefix}_{name.upper()}"
-        if isinstance(value, dict):
+        if isinstance(value, dict) and any("." in inner for inner in value):
+            found[key] = json.dumps(value)  # a setting whose value is a table
+        elif isinstance(value, dict):
             found |= _flat(value, key)
         else:
             found[key] = str(value).lower() if isinstance(value, bool) else str(value)
@@ -34,6 +37,15 @@ def test_prefect_knows_every_setting() -> None:
 
     known = get_current_settings().to_environment_variables(exclude_unset=False, include_aliases=True)
     assert set(settings.SETTINGS) <= set(known)
+
+
+def test_heartbeats_are_dropped_after_hours_for_a_run_of_weeks_makes_ten_thousand() -> None:
+    from datetime import timedelta
+
+    from prefect.settings import get_current_settings
+
+    overrides = get_current_settings().server.services.db_vacuum.event_retention_overrides
+    assert overrides == {"prefect.flow-run.heartbeat": timedelta(hours=6)}
 
 
 def test_the_user_s_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
