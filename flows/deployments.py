@@ -59,6 +59,6 @@ def _deploy_one(client: SyncPrefectClient, entry: dict[str, Any], folder: Path) 
         schedules=schedules,
         pull_steps=[],
         enforce_parameter_schema=entry["enforce_parameter_schema"],
-        parameter_openapi_schema=flow.parameters.model_dump() | {"additionalProperties": False},
+        parameter_openapi_schema=flow.parameters.model_dump_for_openapi() | {"additionalProperties": False},
     )
     return str(entry["name"])
