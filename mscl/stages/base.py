@@ -61,6 +61,8 @@ class Stage:
     run: Callable[[StageRun], dict[str, Any]]
     """Computes, writes into `folder`, returns metrics."""
     summary: str
+    check: Callable[[ExperimentConfig, Mapping[str, Result]], None] | None = None
+    """Raises before anything is computed where settings and inputs cannot lead to a result worth this stage."""
     mends: bool = False
     """Finds what of a damaged result can stay and makes just the rest again; other stages begin with nothing."""
 
@@ -116,6 +118,8 @@ def execute(
         if done is not None and not force:
             workspace.touch(done)
             return Outcome(done, reused=True, seconds=time.monotonic() - started)
+        if stage.check is not None:
+            stage.check(config, used)
         if done is not None:
             workspace.discard(stage.name, key)
             folder.mkdir(parents=True)

@@ -12,6 +12,7 @@ from typing import Any
 from kernels.tvl1 import resolve_backend
 from mscl.config import ExperimentConfig, FlowConfig
 from mscl.errors import DataError
+from mscl.stages.ahead import check_lengths
 from mscl.stages.base import Stage, StageRun
 from mscl.stages.extract_shard import Segment, ShardTask, extract_shard, num_fields, stored_size
 from storage.atomic import remove_staged
@@ -143,5 +144,6 @@ EXTRACT = Stage(
     settings=_settings,
     run=_run,
     summary="Optical flow and the frames beside it, every video decoded once, shard by shard over processes.",
+    check=check_lengths,
     mends=True,
 )

@@ -17,6 +17,7 @@ from mscl.errors import DataError
 from mscl.sources.annotations import Annotations, read_annotations
 from mscl.sources.guarded import inspect_many
 from mscl.sources.video import VideoInfo
+from mscl.stages.ahead import check_training
 from mscl.stages.base import Stage, StageRun
 from mscl.stages.pool import cores
 from storage.atomic import write_atomic
@@ -177,4 +178,5 @@ INGEST = Stage(
     settings=_settings,
     run=_run,
     summary="Annotations and videos to a manifest: every video decoded once, with a verdict and a reason.",
+    check=check_training,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def repair(workspace: Workspace, stage: Stage, folder: Path, *, progress: Progre
             f"{stage.name} {folder.name} cannot be made again from its record: code, videos or hardware are not those "
             f"that made it (its key would be {key}); run the command that made it, which makes a result of its own"
         )
-    return execute(stage, workspace, config, inputs, progress=progress)
+    # What is to come after it is not in its record, so what that would need is not asked again.
+    return execute(replace(stage, check=None), workspace, config, inputs, progress=progress)
 
 
 def config_of(

@@ -173,17 +173,26 @@ class _Follower:
             self.file.close()
 
 
-def _command(module: str, arguments: Sequence[str], runtime: RuntimeConfig) -> list[str]:
-    if runtime.nodes == 1:
-        # A free port on loopback: two runs on one machine do not meet, and nobody else can join.
-        meeting = [STANDALONE, "--local-addr=127.0.0.1"]
-    elif runtime.rendezvous:
-        meeting = [f"--nnodes={runtime.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={runtime.rendezvous}"]
-        meeting.append(f"--rdzv-id={module}")
-    else:
+def check_nodes(runtime: RuntimeConfig) -> None:
+    """Refuse several nodes that could not find each other.
+
+    Raises:
+        ConfigError: several nodes without a rendezvous address.
+    """
+    if runtime.nodes > 1 and not runtime.rendezvous:
         raise ConfigError(
             f"runtime.nodes is {runtime.nodes} and runtime.rendezvous is empty; give host:port of one node"
         )
+
+
+def _command(module: str, arguments: Sequence[str], runtime: RuntimeConfig) -> list[str]:
+    check_nodes(runtime)
+    if runtime.nodes == 1:
+        # A free port on loopback: two runs on one machine do not meet, and nobody else can join.
+        meeting = [STANDALONE, "--local-addr=127.0.0.1"]
+    else:
+        meeting = [f"--nnodes={runtime.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={runtime.rendezvous}"]
+        meeting.append(f"--rdzv-id={module}")
     return [
         *(sys.executable, "-m", "mscl.training.agent", str(os.getpid())),
         *meeting,

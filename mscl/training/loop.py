@@ -14,11 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mscl.config.pretrain import OptimConfig, PretrainConfig
 from mscl.data.views import RawBatch, TwoViews
-from mscl.errors import ConfigError
 from mscl.models.mscl import MSCL
 from mscl.schedules import learning_rate
 from mscl.training.checkpoint import Run, resume, save_checkpoint
 from mscl.training.distributed import KeyExchange, World, any_rank
+from mscl.training.divisions import check_divisions
 from mscl.training.metrics import Journal
 from mscl.training.step import momenta_of, train_step
 
@@ -76,7 +76,7 @@ def train(
         CheckpointError: the checkpoint in `output` does not fit this run.
         NonFiniteError: loss or gradient are not finite.
     """
-    check_divisions(config, world)
+    check_divisions(config, processes=world.size, cuda=world.device.type == "cuda")
     total_steps = config.total_steps(steps_per_epoch)
     model = build_model(config, world)
     optimiser = make_optimiser(model, config.optim)
@@ -127,28 +127,6 @@ def train(
                 break
     journal.close()
     return Finished(step, stopped=step < total_steps)
-
-
-def check_divisions(config: PretrainConfig, world: World) -> None:
-    """Refuse batches that do not divide, before any compute.
-
-    Raises:
-        ConfigError: with both numbers.
-    """
-    parts = world.size * config.accumulate
-    if config.batch_size % parts:
-        raise ConfigError(
-            f"pretrain.batch_size {config.batch_size} does not divide into {world.size} processes x "
-            f"{config.accumulate} micro-batches; take a multiple of {parts}"
-        )
-    micro = config.batch_size // parts
-    if micro % config.bn_splits or micro // config.bn_splits < 2:
-        raise ConfigError(
-            f"a micro-batch of {micro} clips does not divide into pretrain.bn_splits {config.bn_splits} groups of at "
-            "least 2; lower bn_splits"
-        )
-    if config.bn == "sync" and world.size > 1 and world.device.type != "cuda":
-        raise ConfigError("pretrain.bn sync needs CUDA (torch has no SyncBatchNorm on CPU); take shuffle or local")
 
 
 def build_model(config: PretrainConfig, world: World) -> MSCL:

@@ -13,9 +13,10 @@ from mscl.data.loader import make_loader, steps_per_epoch
 from mscl.data.sampling import ChosenStarts, IntArray
 from mscl.errors import DataError, UserError
 from mscl.training.distributed import World, joined_world
+from mscl.training.divisions import check_divisions
 from mscl.training.job import PretrainJob
 from mscl.training.launch import STOPPED_CODE
-from mscl.training.loop import Finished, StopRequest, check_divisions, train
+from mscl.training.loop import Finished, StopRequest, train
 from storage.manifest import Manifest, read_manifest
 from storage.screen_table import ScreenTable, read_screen
 
@@ -27,7 +28,7 @@ def pretrain(job: PretrainJob, world: World, stop: StopRequest) -> Finished:
         UserError: settings, data or checkpoint that do not fit, before any compute; a loss that is not finite.
     """
     config = job.pretrain
-    check_divisions(config, world)
+    check_divisions(config, processes=world.size, cuda=world.device.type == "cuda")
     dataset = open_dataset(job)
     per_epoch = steps_per_epoch(len(dataset), config.batch_size)
     return train(

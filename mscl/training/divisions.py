@@ -1,0 +1,26 @@
+"""Whether batches divide into processes, micro-batches and groups: asked before anything is computed."""
+
+from mscl.config.pretrain import PretrainConfig
+from mscl.errors import ConfigError
+
+
+def check_divisions(config: PretrainConfig, *, processes: int, cuda: bool) -> None:
+    """Refuse batches that do not divide among all `processes`, and what these have no batch norm for.
+
+    Raises:
+        ConfigError: with both numbers.
+    """
+    parts = processes * config.accumulate
+    if config.batch_size % parts:
+        raise ConfigError(
+            f"pretrain.batch_size {config.batch_size} does not divide into {processes} processes x "
+            f"{config.accumulate} micro-batches; take a multiple of {parts}"
+        )
+    micro = config.batch_size // parts
+    if micro % config.bn_splits or micro // config.bn_splits < 2:
+        raise ConfigError(
+            f"a micro-batch of {micro} clips does not divide into pretrain.bn_splits {config.bn_splits} groups of at "
+            "least 2; lower bn_splits or accumulate, or raise batch_size"
+        )
+    if config.bn == "sync" and processes > 1 and not cuda:
+        raise ConfigError("pretrain.bn sync needs CUDA (torch has no SyncBatchNorm on CPU); take shuffle or local")
