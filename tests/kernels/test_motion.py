@@ -1,5 +1,8 @@
 """Motion boundaries, attention and differences: closed forms, the oracle, the golden vectors."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import motion_oracle as oracle
@@ -37,7 +40,7 @@ def test_golden_maps(shared_dir: Path) -> None:
         np.testing.assert_array_equal(motion_boundary(golden["flows"]), golden["motion_boundary"])
         for mode in ("max", "sum"):
             attended = attention(golden["motion_boundary"], mode=mode)
-            np.testing.assert_allclose(attended, golden[f"attention_{mode}"], rtol=1e-6)
+            np.testing.assert_array_equal(attended, golden[f"attention_{mode}"])
 
 
 def test_golden_choice_of_clip_starts(shared_dir: Path) -> None:
@@ -58,6 +61,28 @@ def test_golden_choice_of_clip_starts(shared_dir: Path) -> None:
             np.testing.assert_array_equal(np.flatnonzero(scores > np.median(scores)), golden[key], err_msg=key)
             compared += 1
     assert compared == 27
+
+
+def test_attention_maps_are_alike_on_another_cpu(tmp_path: Path) -> None:
+    """torch's own kernels for CPUs without AVX2 round differently; ours must not."""
+    flows = _smooth_flows(5, 33, 47)
+    np.save(tmp_path / "flows.npy", flows)
+    script = """if True:
+        import sys, numpy as np, torch
+        from kernels.motion import attention, field_differences, motion_boundary
+        assert torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX"), torch.backends.cpu.get_cpu_capability()
+        flows = np.load(sys.argv[1] + "/flows.npy")
+        maps = {mode: attention(motion_boundary(flows), mode=mode, window_px=9) for mode in ("max", "sum")}
+        means = field_differences(flows, weight="attention_map", attention="sum", window_px=9)
+        np.savez(sys.argv[1] + "/there.npz", means=means, **maps)
+    """
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default"}
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, env=environment, timeout=120)
+    with np.load(tmp_path / "there.npz") as there:
+        for mode in ("max", "sum"):
+            np.testing.assert_array_equal(there[mode], attention(motion_boundary(flows), mode=mode, window_px=9))
+        means = field_differences(flows, weight="attention_map", attention="sum", window_px=9)
+        np.testing.assert_array_equal(there["means"], means)
 
 
 def test_sobel_of_a_shear_is_eight_times_its_slope() -> None:
