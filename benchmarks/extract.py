@@ -24,7 +24,7 @@ import torch
 import kernels.flow
 from benchmarks.loader import draw_videos
 from mscl.config import DecodeLimits, FlowConfig
-from mscl.sources.video import decode, inspect_video
+from mscl.sources.video import decode, inspect_video, stored_size
 from mscl.stages import extract_shard as stage
 from storage import flow_writer
 from storage.flow_codec import FieldEncoder
@@ -71,7 +71,7 @@ def task_of(videos: list[Path], flow: FlowConfig, folder: Path) -> stage.ShardTa
         if info.verdict == "ok" and stage.num_fields(info.num_frames, flow) > 0
     )
     count, fields = len(segments), max(stage.num_fields(segment.num_frames, flow) for segment in segments)
-    sizes = [stage.stored_size(segment.height, segment.width, flow.store_short_side) for segment in segments]
+    sizes = [stored_size(segment.height, segment.width, flow.store_short_side) for segment in segments]
     height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
     create_flow_store(folder / "flow.zarr", FlowSpec(count, fields, height, width, segments_per_shard=count))
     create_frame_store(folder / "frames", FrameSpec(count, fields, segments_per_shard=count))

@@ -24,8 +24,8 @@ import numpy as np
 
 from mscl.config import DecodeLimits, load_config
 from mscl.data.loader import StepPlan
-from mscl.sources.video import inspect_video
-from mscl.stages.extract_shard import Segment, ShardTask, extract_shard, num_fields, stored_size
+from mscl.sources.video import inspect_video, stored_size
+from mscl.stages.extract_shard import Segment, ShardTask, extract_shard, num_fields
 from mscl.stages.motion import _measure, _Task
 from mscl.stages.screen import screen_segment
 from storage.commits import CommitLog

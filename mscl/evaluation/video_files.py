@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
@@ -16,7 +15,7 @@ from mscl.config import DecodeLimits
 from mscl.data.clips import Sampling
 from mscl.data.geometry import crops_into
 from mscl.data.sampling import clip_indices, even_starts, part_indices
-from mscl.sources.video import Decoding, VideoError, decode
+from mscl.sources.video import Decoding, VideoError, decode, shrunk, stored_size
 from storage.frame_store import encode_jpeg
 
 Clips = npt.NDArray[np.uint8]
@@ -69,7 +68,7 @@ def file_clips(
     kept: dict[int, Clips] = {}
     for number, frame in enumerate(decoding):
         if number % gap_frames == 0 and len(kept) < _KEPT_FRAMES:
-            kept[number // gap_frames] = _shrunk(frame, decoding, stored_px)
+            kept[number // gap_frames] = _as_stored(frame, decoding, stored_px)
     if decoding.num_frames == 0:
         raise VideoError(decoding.verdict, decoding.reason)
     there = -(-decoding.num_frames // gap_frames)
@@ -80,7 +79,7 @@ def file_clips(
         needed = set((indices_KT * gap_frames).ravel().tolist())
         again = decode(path, limits=limits, short_side=first_px)
         kept = {
-            number // gap_frames: _shrunk(frame, again, stored_px)
+            number // gap_frames: _as_stored(frame, again, stored_px)
             for number, frame in enumerate(again)
             if number in needed
         }
@@ -91,14 +90,9 @@ def file_clips(
     return out.reshape(-1, *out.shape[2:])
 
 
-def _shrunk(frame_HW3: Clips, decoding: Decoding, stored_px: int) -> Clips:
-    """The frame at the size of the stores, as the extract stage shrinks it: the video's own aspect counts."""
-    height, width = decoding.source_height, decoding.source_width
-    scale = min(1.0, stored_px / min(height, width))
-    height, width = max(1, round(height * scale)), max(1, round(width * scale))
-    if frame_HW3.shape[:2] == (height, width):
-        return frame_HW3
-    return np.asarray(cv2.resize(frame_HW3, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+def _as_stored(frame_HW3: Clips, decoding: Decoding, stored_px: int) -> Clips:
+    """The frame at the size of the stores; the video's own aspect counts, not that of the decoded frame."""
+    return shrunk(frame_HW3, *stored_size(decoding.source_height, decoding.source_width, stored_px))
 
 
 def _stored(frame_HW3: Clips, quality: int) -> Clips:

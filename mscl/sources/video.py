@@ -323,6 +323,19 @@ def _quarter_turns(rotation_deg: float) -> int:
     return round(turns) % 4 if abs(rotation_deg) <= 360 and abs(turns - round(turns)) < 0.02 else 0
 
 
+def stored_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """(height, width) with that short side, aspect kept; never larger than given."""
+    scale = min(1.0, short_side / min(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def shrunk(frame_HW3: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """The frame at a size that is not larger, by area averaging, which does not alias: what stores keep of a video."""
+    if frame_HW3.shape[:2] == (height, width):
+        return frame_HW3
+    return np.asarray(cv2.resize(frame_HW3, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def _fit(height: int, width: int, short_side: int | None) -> tuple[int, int]:
     """Size with the given short side and the same aspect, at least 1 px; the size itself where that would enlarge."""
     shorter = min(height, width)

@@ -12,9 +12,10 @@ from typing import Any
 from kernels.tvl1 import resolve_backend
 from mscl.config import ExperimentConfig, FlowConfig
 from mscl.errors import DataError
+from mscl.sources.video import stored_size
 from mscl.stages.ahead import check_lengths
 from mscl.stages.base import Stage, StageRun
-from mscl.stages.extract_shard import Segment, ShardTask, extract_shard, num_fields, stored_size
+from mscl.stages.extract_shard import Segment, ShardTask, extract_shard, num_fields
 from storage.atomic import remove_staged
 from storage.commits import FINAL, CommitLog
 from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store

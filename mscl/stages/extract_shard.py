@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mscl.config import DecodeLimits, FlowConfig
 from mscl.errors import DataError
-from mscl.sources.video import VideoError, decode
+from mscl.sources.video import VideoError, decode, shrunk, stored_size
 from storage.denseflow import FlowPictures, find_flow_pictures
 from storage.flow_store import FlowShardWriter
 from storage.frame_store import FrameShardWriter, encode_jpeg
@@ -68,12 +68,6 @@ def num_fields(num_frames: int, flow: FlowConfig) -> int:
     from kernels.flow import num_fields as fields_of_frames
 
     return fields_of_frames(num_frames, gap_frames=flow.gap_frames, span_frames=flow.span_frames)
-
-
-def stored_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """(height, width) with that short side, aspect kept; never larger than given."""
-    scale = min(1.0, short_side / min(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def extract_shard(task: ShardTask, tick: Callable[[int], None]) -> ShardDone:
@@ -196,8 +190,7 @@ def check_flow_pictures(pictures: FlowPictures, segment: Segment, flow: FlowConf
 
 
 def _jpeg(frame: Frame, height: int, width: int, flow: FlowConfig) -> bytes:
-    small = np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    return encode_jpeg(small, quality=flow.jpeg_quality)
+    return encode_jpeg(shrunk(frame, height, width), quality=flow.jpeg_quality)
 
 
 def _grey(frame: Frame) -> Frame:

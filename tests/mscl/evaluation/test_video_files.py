@@ -20,8 +20,7 @@ from mscl.evaluation.predict import grad_cam, predict_videos
 from mscl.evaluation.video_files import each_file, file_clips
 from mscl.models import untrained_encoder
 from mscl.sources.demo import encode_h264
-from mscl.sources.video import decode
-from mscl.stages.extract_shard import stored_size
+from mscl.sources.video import decode, stored_size
 from storage.features import Features
 from storage.frame_store import encode_jpeg
 

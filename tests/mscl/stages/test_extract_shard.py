@@ -3,7 +3,8 @@
 import pytest
 
 from mscl.config import FlowConfig
-from mscl.stages.extract_shard import num_fields, stored_size
+from mscl.sources.video import stored_size
+from mscl.stages.extract_shard import num_fields
 
 
 @pytest.mark.parametrize(
