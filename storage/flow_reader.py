@@ -19,6 +19,8 @@ from storage.flow_spec import FlowSpec, read_spec, shard_key
 from storage.shards import Scratch, ShardCache, as_indices, without_crc32c
 from storage.zarr_files import ROWS_PER_SHARD, group_attributes, read_vector
 
+CACHE_LINE_BYTES = 64
+
 Box = tuple[int, int, int, int]
 """top, left, height, width in px of the stored grid."""
 
@@ -46,7 +48,9 @@ class FlowReader:
         self._radii = ShardCache(ROWS_PER_SHARD, lambda shard: folder / "radius_max" / f"c.{shard}.0")
         self._scratch = Scratch()
         self._decode = FieldDecoder(self.spec.block_shape, codes.numpy_dtype)
-        self._crop = np.empty(2 * self.spec.height * self.spec.width, codes.numpy_dtype)
+        # One code off alignment: into an aligned array cv2.merge writes past the caches, and what reads it next waits
+        # for memory: 29 instead of 11 us a field.
+        self._crop = _aligned_empty(1 + 2 * self.spec.height * self.spec.width, codes.numpy_dtype)[1:]
         self._scale = np.float32(1 / codes.steps_per_px)
 
     def __getstate__(self) -> Path:
@@ -132,3 +136,10 @@ class FlowReader:
         if min(picked) < 0 or max(picked) >= count:
             raise StorageError(f"segment {segment} has fields 0..{count - 1}, asked for {min(picked)}..{max(picked)}")
         return picked
+
+
+def _aligned_empty(size: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Uninitialised array that starts on a cache line."""
+    raw = np.empty(size * dtype.itemsize + CACHE_LINE_BYTES, np.uint8)
+    start = -raw.ctypes.data % CACHE_LINE_BYTES
+    return raw[start : start + size * dtype.itemsize].view(dtype)
