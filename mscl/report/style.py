@@ -8,6 +8,7 @@ of the data have middling lightness, so that they read on both grounds.
 import base64
 import io
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,10 @@ _RC: dict[str, Any] = {
 }
 
 
+_DRAWING = threading.RLock()
+"""matplotlib's settings are the process's: one thread draws at a time."""
+
+
 @contextmanager
 def canvas(height_in: float, *, width_in: float = WIDTH_IN) -> Iterator["Figure"]:
     """An empty figure in the house style; leaves matplotlib's own state as it was."""
@@ -70,7 +75,7 @@ def canvas(height_in: float, *, width_in: float = WIDTH_IN) -> Iterator["Figure"
     from matplotlib.figure import Figure
 
     settings: dict[Any, Any] = _RC
-    with mpl.rc_context(settings):
+    with _DRAWING, mpl.rc_context(settings):
         yield Figure(figsize=(width_in, height_in), layout="constrained")
 
 

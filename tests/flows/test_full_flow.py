@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -79,6 +81,31 @@ def test_every_stage_leaves_a_result_and_a_report(first: tuple[Path, dict[str, O
         assert report.type == "markdown"
         assert name in report.data
         assert len(report.data) < 1_000_000
+        # Drawn while the next stage ran, it belongs to the page of its own.
+        made_by = json.loads((outcome.result.folder / ".made-by.json").read_bytes())["flow_run"]
+        assert str(report.flow_run_id) == made_by
+        assert report.task_run_id is not None
+
+
+def test_a_report_that_cannot_be_published_is_said_after_the_others(
+    first: tuple[Path, dict[str, Outcome]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import artifacts
+    from storage.workspace import Workspace
+
+    published: list[str] = []
+
+    def publish(_markdown: str, *, key: str, description: str) -> None:
+        if key == "extract-report":
+            raise OSError(f"no room for {description[:7]}")
+        published.append(key)
+
+    monkeypatch.setattr(artifacts, "create_markdown_artifact", publish)
+    workspace = Workspace(str(first[0]))
+    with pytest.raises(OSError, match="no room for extract"), artifacts.drawn_beside():
+        for name in ("ingest", "extract", "motion"):
+            artifacts.publish_stage(workspace, replace(first[1][name], reused=True))
+    assert published == ["ingest-report", "motion-report"]
 
 
 def test_the_run_s_table_says_what_was_computed_and_where_it_lies(first: tuple[Path, dict[str, Outcome]]) -> None:
