@@ -197,7 +197,9 @@ class Decoding:
             self.rotation = _quarter_turns(frame.rotation) * 90
             sideways = self.rotation in (90, 270)
             self.source_height, self.source_width = picture.shape[1::-1] if sideways else picture.shape[:2]
-            self.height, self.width = _fit(self.source_height, self.source_width, self.short_side)
+            self.height, self.width = self.source_height, self.source_width
+            if self.short_side is not None:
+                self.height, self.width = stored_size(self.height, self.width, self.short_side)
         coded = (self.height, self.width) if self.rotation in (0, 180) else (self.width, self.height)
         if picture.shape[:2] != coded:
             # Shrink before turning: fewer pixels to turn. Area averaging does not alias.
@@ -325,8 +327,10 @@ def _quarter_turns(rotation_deg: float) -> int:
 
 def stored_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     """(height, width) with that short side, aspect kept; never larger than given."""
-    scale = min(1.0, short_side / min(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    shorter = min(height, width)
+    if shorter <= short_side:
+        return height, width
+    return max(1, round(height * short_side / shorter)), max(1, round(width * short_side / shorter))
 
 
 def shrunk(frame_HW3: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -334,14 +338,6 @@ def shrunk(frame_HW3: NDArray[np.uint8], height: int, width: int) -> NDArray[np.
     if frame_HW3.shape[:2] == (height, width):
         return frame_HW3
     return np.asarray(cv2.resize(frame_HW3, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _fit(height: int, width: int, short_side: int | None) -> tuple[int, int]:
-    """Size with the given short side and the same aspect, at least 1 px; the size itself where that would enlarge."""
-    shorter = min(height, width)
-    if short_side is None or shorter <= short_side:
-        return height, width
-    return max(1, round(height * short_side / shorter)), max(1, round(width * short_side / shorter))
 
 
 def _plain(error: BaseException, path: Path) -> str:
