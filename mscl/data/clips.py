@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mscl.data.dataset import segment_name
 from mscl.data.geometry import crops_into, random_box, resize_into
+from mscl.data.memory import batch_tensor
 from mscl.data.sampling import IntArray, clip_indices, even_starts, part_indices, sample_rng
 from mscl.errors import DataError
 from storage.errors import StorageError
@@ -91,7 +92,7 @@ class _LabelledFrames(ABC):
         Raises:
             DataError: a segment cannot be read; names it, and the file.
         """
-        rgb = torch.empty((len(positions), *self._shape_KTHW3), dtype=torch.uint8)
+        rgb = batch_tensor(len(positions), *self._shape_KTHW3, dtype=torch.uint8)
         rows = self.rows[positions]
         for place, segment in enumerate(rows.tolist()):
             try:

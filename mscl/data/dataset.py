@@ -12,6 +12,7 @@ from mscl.config.flow import ClipConfig
 from mscl.config.pretrain import AugmentConfig
 from mscl.data.draws import num_draws
 from mscl.data.geometry import Box, random_box, resize_into
+from mscl.data.memory import batch_tensor
 from mscl.data.sampling import ChosenStarts, IntArray, clip_indices, sample_rng, two_starts
 from mscl.data.views import RawBatch
 from mscl.errors import DataError
@@ -81,8 +82,8 @@ class ClipDataset:
         """
         batch, length, side = len(positions), self._clip.length, self._augment.crop_px
         fields = len(range(0, length, FLOW_STEP))
-        rgb = torch.empty((2, batch, length, side, side, 3), dtype=torch.uint8)
-        flow = torch.empty((2, batch, fields, side, side, 2)) if self._with_flow else None
+        rgb = batch_tensor(2, batch, length, side, side, 3, dtype=torch.uint8)
+        flow = batch_tensor(2, batch, fields, side, side, 2, dtype=torch.float32) if self._with_flow else None
         draws = np.empty((batch, num_draws(length)), dtype=np.float32)
         segments = self.segments[positions]
         for row, segment in enumerate(segments.tolist()):

@@ -112,10 +112,10 @@ def test_stores_of_a_hundred_thousand_segments_open_within_a_second(folder: Path
     assert frames.num_frames(SEGMENTS - 1) == FIELDS
 
 
-def test_a_worker_stays_below_300_mib_beyond_torch(folder: Path) -> None:
-    """Samples of more than the 256 shards that a reader keeps open."""
+def test_a_worker_stays_below_150_mib_beyond_torch(folder: Path) -> None:
+    """Samples of more than the 256 shards that a reader keeps open. Batches on the worker's heap would take 350."""
     seen = worker_memory(folder, samples=320, batch_size=16, seen_every=4)
-    assert max(seen) - bare_torch_bytes() < 300 * MIB
+    assert max(seen) - bare_torch_bytes() < 150 * MIB
 
 
 @pytest.mark.storm
@@ -124,4 +124,4 @@ def test_memory_of_a_worker_is_flat_over_ten_thousand_samples(folder: Path) -> N
     seen = worker_memory(folder, samples=10_000, batch_size=16, seen_every=60)
     assert len(seen) >= 9
     assert max(seen[2:]) - seen[1] < 8 * MIB, [value / MIB for value in seen]
-    assert max(seen) - bare_torch_bytes() < 300 * MIB
+    assert max(seen) - bare_torch_bytes() < 150 * MIB
