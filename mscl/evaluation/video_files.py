@@ -15,7 +15,8 @@ from mscl.config import DecodeLimits
 from mscl.data.clips import Sampling
 from mscl.data.geometry import crops_into
 from mscl.data.sampling import clip_indices, even_starts, part_indices
-from mscl.sources.video import Decoding, VideoError, decode, shrunk, stored_size
+from mscl.sources.opening import VideoError
+from mscl.sources.video import Decoding, decode, shrunk, stored_size
 from storage.frame_store import encode_jpeg
 
 Clips = npt.NDArray[np.uint8]

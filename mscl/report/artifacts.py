@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from html import escape
 
-from mscl.report.blocks import Block, Chart, Code, Contact, Note, Photo, Table
+from mscl.report.blocks import Block, Chart, Code, Contact, Note, Photo, Table, attempt
 from mscl.report.figures.lineage import byte_size, duration
-from mscl.report.stage_blocks import BLOCKS, attempt
+from mscl.report.stage_blocks import BLOCKS
 from mscl.report.style import data_address, for_card
 from mscl.report.views import StageView, by_stage
 

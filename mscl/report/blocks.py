@@ -1,5 +1,6 @@
 """What a report is made of, before it becomes HTML or Markdown."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -80,3 +81,11 @@ class Section:
     blocks: tuple[Block, ...]
     lead: str = ""
     """One or two sentences under the title."""
+
+
+def attempt(what: str, draw: Callable[[], list[Block]]) -> list[Block]:
+    """Blocks, or a sentence that says why they could not be made: a report never fails for a picture."""
+    try:
+        return draw()
+    except (OSError, ValueError, KeyError, IndexError, ImportError) as error:
+        return [Note(f"No {what}: {type(error).__name__}: {error}")]

@@ -37,6 +37,10 @@ class StageView:
         return float(sum(self.timings.values()))
 
 
+Stages = Mapping[str, StageView]
+"""Views of one pipeline by the name of their stage."""
+
+
 def by_stage(views: Sequence[StageView]) -> dict[str, StageView]:
     """Stage name -> view, in pipeline order; of several results of one stage the last one given."""
     found = {view.stage: view for view in views}

@@ -6,47 +6,30 @@ real AVIs, and frame counts of containers are often too high. Nothing here guard
 """
 
 import hashlib
-import os
-import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import av
-import av.stream
 import cv2
 import numpy as np
-from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from mscl.config import DecodeLimits
-from mscl.errors import DataError
-
-Verdict = Literal[
-    "ok", "truncated", "unreadable", "no_video", "too_short", "too_small", "too_large",
-    "timeout", "crashed", "duplicate", "missing",
-]  # fmt: skip
-"""`truncated` decodes partly; `crashed` took the decoder process with it; `duplicate` is found by the ingest stage."""
-
-DEFAULT_FPS = 25.0
-"""Where the container gives no frame rate, or an absurd one."""
-
-# Demuxers that read text or other files instead of the one file that was asked for.
-_FORMATS_REFUSED = {"tty", "hls", "concat", "dash", "sdp", "image2", "lavfi"}
-
-
-class VideoError(DataError):
-    """A video of which not one frame can be had; `verdict` says why, the message tells it."""
-
-    def __init__(self, verdict: Verdict, reason: str) -> None:
-        super().__init__(reason)
-        self.verdict = verdict
-        self.reason = reason
+from mscl.sources.opening import (
+    DEFAULT_FPS,
+    Verdict,
+    VideoError,
+    check_pixels,
+    first_picture_stream,
+    frame_rate,
+    open_video,
+    plain_message,
+    size_of,
+)
 
 
 @dataclass(frozen=True)
@@ -104,15 +87,15 @@ class Decoding:
         self._path = path
         self._num_packets = 0
         self._end_s = 0.0
-        self._container = _open(path, limits)
+        self._container = open_video(path, limits)
         try:
-            self._stream = _first_picture_stream(self._container, path)
-            self.fps = _frame_rate(self._stream)
+            self._stream = first_picture_stream(self._container, path)
+            self.fps = frame_rate(self._stream)
             self._promised_s = (self._container.duration or 0) / av.time_base
             context: VideoCodecContext | None = self._stream.codec_context
             if context is None:
                 raise VideoError("unreadable", "no decoder is known for its codec")
-            _check_pixels(context.width, context.height, limits)
+            check_pixels(context.width, context.height, limits)
             # One thread: the frames that come before an error do not depend on the machine, and workers are many.
             context.thread_count = 1
             # FFmpeg refuses pictures that grow beyond the limit in mid-stream before it allocates them.
@@ -142,7 +125,7 @@ class Decoding:
                         return self._stop("too_large", f"more than {self.limits.max_frames} frames")
                     if time.monotonic() - resumed_s > self._left_s:
                         return self._stop("timeout", f"not decoded within {self.limits.timeout_seconds:g} s")
-                    _check_pixels(frame.width, frame.height, self.limits)
+                    check_pixels(frame.width, frame.height, self.limits)
                     picture = self._upright(frame) if every_picture or self.num_frames == 0 else None
                     self.num_frames += 1
                     self._left_s -= time.monotonic() - resumed_s
@@ -151,9 +134,9 @@ class Decoding:
             except VideoError as error:
                 return self._stop(error.verdict, error.reason)
             except MemoryError as error:
-                return self._stop("too_large", f"not enough memory to decode it: {_plain(error, self._path)}")
+                return self._stop("too_large", f"not enough memory to decode it: {plain_message(error, self._path)}")
             except (av.FFmpegError, ValueError, OverflowError) as error:
-                return self._stop("unreadable", _plain(error, self._path))
+                return self._stop("unreadable", plain_message(error, self._path))
         if self.num_frames == 0:
             self._stop("unreadable", "no frame decodes")
         elif shortfall := self._shortfall():
@@ -245,7 +228,7 @@ def inspect_video(
     path = Path(path)
     size_bytes, digest = 0, ""
     try:
-        size_bytes = _size_of(path, limits)
+        size_bytes = size_of(path, limits)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         decoding = decode(path, limits=limits)
@@ -253,7 +236,7 @@ def inspect_video(
     except VideoError as error:
         return VideoInfo(error.verdict, error.reason, size_bytes=size_bytes, digest=digest)
     except OSError as error:
-        return VideoInfo("unreadable", _plain(error, path), size_bytes=size_bytes, digest=digest)
+        return VideoInfo("unreadable", plain_message(error, path), size_bytes=size_bytes, digest=digest)
     verdict, reason = decoding.verdict, decoding.reason
     height, width = decoding.source_height, decoding.source_width
     if verdict in ("ok", "truncated") and decoding.num_frames < min_frames:
@@ -264,59 +247,6 @@ def inspect_video(
     return VideoInfo(
         verdict, reason, decoding.num_frames, decoding.fps, height, width, decoding.rotation, size_bytes, digest
     )
-
-
-def _size_of(path: Path, limits: DecodeLimits) -> int:
-    try:
-        status = os.stat(path)
-    except FileNotFoundError as error:
-        raise VideoError("missing", "no such file") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise VideoError("unreadable", "not a regular file")
-    if status.st_size == 0:
-        raise VideoError("unreadable", "the file is empty")
-    if status.st_size > limits.max_bytes:
-        limit = f"the limit is {limits.max_bytes} (data.limits.max_bytes)"
-        raise VideoError("too_large", f"{status.st_size} bytes, {limit}")
-    return status.st_size
-
-
-def _open(path: Path, limits: DecodeLimits) -> InputContainer:
-    _size_of(path, limits)
-    try:
-        # `file:` and the white list keep names like "concat:..." and playlists from reaching other files or hosts.
-        # Some real files carry metadata that is not UTF-8; nobody here reads it.
-        container = av.open(f"file:{path}", metadata_errors="ignore", options={"protocol_whitelist": "file"})
-    except MemoryError as error:
-        raise VideoError("too_large", f"not enough memory to open it: {_plain(error, path)}") from error
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError("unreadable", _plain(error, path)) from error
-    refused = _FORMATS_REFUSED & set(container.format.name.split(","))
-    if refused:
-        container.close()
-        raise VideoError("unreadable", f"{refused.pop()} is a list or text, no video file")
-    return container
-
-
-def _first_picture_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The first video stream that is not a cover picture."""
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            return stream
-    raise VideoError("no_video", f"no video stream among {len(container.streams)} streams")
-
-
-def _frame_rate(stream: VideoStream) -> float:
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-    fps = float(rate) if rate else 0.0
-    return fps if 0.1 <= fps <= 1000 else DEFAULT_FPS
-
-
-def _check_pixels(width: int, height: int, limits: DecodeLimits) -> None:
-    if width * height > limits.max_pixels:
-        raise VideoError(
-            "too_large", f"{width}x{height} px, the limit is {limits.max_pixels} pixels (data.limits.max_pixels)"
-        )
 
 
 def _quarter_turns(rotation_deg: float) -> int:
@@ -338,9 +268,3 @@ def shrunk(frame_HW3: NDArray[np.uint8], height: int, width: int) -> NDArray[np.
     if frame_HW3.shape[:2] == (height, width):
         return frame_HW3
     return np.asarray(cv2.resize(frame_HW3, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _plain(error: BaseException, path: Path) -> str:
-    """The library's message without its number and without the path, which depends on the machine."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).replace(str(path), path.name).strip()

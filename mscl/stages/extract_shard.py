@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from mscl.config import DecodeLimits, FlowConfig
 from mscl.errors import DataError
-from mscl.sources.video import VideoError, decode, shrunk, stored_size
+from mscl.sources.opening import VideoError
+from mscl.sources.video import decode, shrunk, stored_size
 from storage.denseflow import FlowPictures, find_flow_pictures
 from storage.flow_store import FlowShardWriter
 from storage.frame_store import FrameShardWriter, encode_jpeg

@@ -14,7 +14,8 @@ from written_videos import WriteVideo, gradient_frames
 
 from mscl.config import DecodeLimits
 from mscl.sources.guarded import inspect_many
-from mscl.sources.video import VideoError, decode, inspect_video, read_frames
+from mscl.sources.opening import VideoError
+from mscl.sources.video import decode, inspect_video, read_frames
 
 LIMITS = DecodeLimits(timeout_seconds=60)
 

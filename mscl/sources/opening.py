@@ -1,0 +1,98 @@
+"""Opening a video file: what is refused before a frame is decoded, and the stream that holds its pictures."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Literal
+
+import av
+import av.stream
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from mscl.config import DecodeLimits
+from mscl.errors import DataError
+
+Verdict = Literal[
+    "ok", "truncated", "unreadable", "no_video", "too_short", "too_small", "too_large",
+    "timeout", "crashed", "duplicate", "missing",
+]  # fmt: skip
+"""`truncated` decodes partly; `crashed` took the decoder process with it; `duplicate` is found by the ingest stage."""
+
+DEFAULT_FPS = 25.0
+"""Where the container gives no frame rate, or an absurd one."""
+
+# Demuxers that read text or other files instead of the one file that was asked for.
+_FORMATS_REFUSED = {"tty", "hls", "concat", "dash", "sdp", "image2", "lavfi"}
+
+
+class VideoError(DataError):
+    """A video of which not one frame can be had; `verdict` says why, the message tells it."""
+
+    def __init__(self, verdict: Verdict, reason: str) -> None:
+        super().__init__(reason)
+        self.verdict = verdict
+        self.reason = reason
+
+
+def size_of(path: Path, limits: DecodeLimits) -> int:
+    """Bytes of the file; VideoError where it is missing, no file, empty or too large."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError as error:
+        raise VideoError("missing", "no such file") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError("unreadable", "not a regular file")
+    if status.st_size == 0:
+        raise VideoError("unreadable", "the file is empty")
+    if status.st_size > limits.max_bytes:
+        limit = f"the limit is {limits.max_bytes} (data.limits.max_bytes)"
+        raise VideoError("too_large", f"{status.st_size} bytes, {limit}")
+    return status.st_size
+
+
+def open_video(path: Path, limits: DecodeLimits) -> InputContainer:
+    """The file's container; VideoError where it cannot be opened or is a list of other files."""
+    size_of(path, limits)
+    try:
+        # `file:` and the white list keep names like "concat:..." and playlists from reaching other files or hosts.
+        # Some real files carry metadata that is not UTF-8; nobody here reads it.
+        container = av.open(f"file:{path}", metadata_errors="ignore", options={"protocol_whitelist": "file"})
+    except MemoryError as error:
+        raise VideoError("too_large", f"not enough memory to open it: {plain_message(error, path)}") from error
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise VideoError("unreadable", plain_message(error, path)) from error
+    refused = _FORMATS_REFUSED & set(container.format.name.split(","))
+    if refused:
+        container.close()
+        raise VideoError("unreadable", f"{refused.pop()} is a list or text, no video file")
+    return container
+
+
+def first_picture_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The first video stream that is not a cover picture."""
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            return stream
+    raise VideoError("no_video", f"no video stream among {len(container.streams)} streams")
+
+
+def frame_rate(stream: VideoStream) -> float:
+    """Frames per second as the container has it, DEFAULT_FPS where that cannot be."""
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    fps = float(rate) if rate else 0.0
+    return fps if 0.1 <= fps <= 1000 else DEFAULT_FPS
+
+
+def check_pixels(width: int, height: int, limits: DecodeLimits) -> None:
+    """VideoError for a picture of more pixels than allowed."""
+    if width * height > limits.max_pixels:
+        raise VideoError(
+            "too_large", f"{width}x{height} px, the limit is {limits.max_pixels} pixels (data.limits.max_pixels)"
+        )
+
+
+def plain_message(error: BaseException, path: Path) -> str:
+    """The library's message without its number and without the path, which depends on the machine."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).replace(str(path), path.name).strip()
