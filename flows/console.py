@@ -20,18 +20,28 @@ console = Console()
 _USAGE_ERROR: Any = typer.BadParameter.__base__
 _INTERRUPTED, _TERMINATED = 130, 143
 app = typer.Typer(
-    help="From a folder of videos to a motion-sensitive video encoder and its scores.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-workspace_commands.register(app)
-verify.register(app)
-look.register(app)
-tools.register(app)
-ablate.register(app)
-service.register(app)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        console.print(f"mscl {version('mscl-pipeline')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def whole(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version and end.")
+    ] = False,
+) -> None:
+    """From a folder of videos to a motion-sensitive video encoder and its scores."""
 
 
 @app.command()
@@ -108,6 +118,11 @@ def stage(
     outcome = execute(chosen, place, config, inputs, progress=ConsoleProgress(console), force=force)
     print_outcome(console, outcome)
     print_scores(console, outcome)
+
+
+# `mscl --help` lists commands in this order.
+for commands in (workspace_commands, verify, look, tools, ablate, service):
+    commands.register(app)
 
 
 def _say_no_time_out(minutes: float) -> None:

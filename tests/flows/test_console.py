@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,10 @@ def test_a_stage_without_its_inputs(mscl: Command) -> None:
     code, _, err = mscl("stage", "pretrain", "demo")
     assert code == USER_ERROR
     assert "reads ingest, extract, screen" in err
+
+
+def test_the_version_is_the_package_s(mscl: Command) -> None:
+    assert mscl("--version") == (0, f"mscl {version('mscl-pipeline')}\n", "")
 
 
 def test_an_unknown_option(mscl: Command) -> None:
