@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from contextvars import ContextVar, copy_context
+from collections.abc import Mapping
 from urllib.parse import urlsplit, urlunsplit
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
+from flows.beside import later
 from mscl.stages import Outcome, stage_view
 from storage.atomic import write_atomic
 from storage.workspace import Result, Workspace
@@ -21,48 +19,13 @@ from storage.workspace import Result, Workspace
 _MAX_BYTES = 900_000
 _MADE_BY = ".made-by.json"
 """Hidden: says which run computed a result, and is no part of it."""
-_drawer: ContextVar[_Drawer | None] = ContextVar("drawer", default=None)
-
-
-class _Drawer:
-    """Draws and publishes reports in order, in a thread of its own."""
-
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self._pool = pool
-        self.reports: list[Future[None]] = []
-
-    def publish(self, workspace: Workspace, outcome: Outcome) -> None:
-        # In a copy of the task's context: the report belongs to its page.
-        self.reports.append(self._pool.submit(copy_context().run, _publish, workspace, outcome))
-
-
-@contextmanager
-def drawn_beside() -> Iterator[None]:
-    """Within, a stage's report is drawn while the next stage runs. At the end all of them are published.
-
-    Raises:
-        Exception: of the first report that could not be published, unless the stages themselves failed.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="reports") as pool:
-        drawer = _Drawer(pool)
-        token = _drawer.set(drawer)
-        try:
-            yield
-        finally:
-            _drawer.reset(token)
-    for report in drawer.reports:
-        report.result()
 
 
 def publish_stage(workspace: Workspace, outcome: Outcome) -> None:
     """One Markdown report; the key is stable, so that versions of a stage's report line up in the UI."""
     if not outcome.reused:
         _remember_run(outcome.result)
-    drawer = _drawer.get()
-    if drawer is None:
-        _publish(workspace, outcome)
-    else:
-        drawer.publish(workspace, outcome)
+    later(_publish, workspace, outcome)
 
 
 def _publish(workspace: Workspace, outcome: Outcome) -> None:

@@ -18,7 +18,8 @@ from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.task_engine import TaskRunTimeoutError
 
-from flows.artifacts import drawn_beside, publish_stage, publish_summary
+from flows.artifacts import publish_stage, publish_summary
+from flows.beside import beside
 from flows.heartbeats import end_at_once
 from flows.progress import ArtifactProgress, Both, ConsoleProgress
 from flows.runners import spread_for
@@ -209,7 +210,7 @@ def full(
     place = Workspace(workspace)
     outcomes: dict[str, Outcome] = {}
     # Subflows do not inherit the tags of their deployment's run, and the automation goes by them.
-    with workspace_slot(place, say=_say), tags(TAG), drawn_beside():
+    with workspace_slot(place, say=_say), tags(TAG), beside():
         for stage in PIPELINE:
             try:
                 inputs = pipeline_inputs(stage, outcomes)

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Spinner
 from rich.progress import Progress as RichBars
 from rich.text import Text
 
+from flows.beside import later
 from mscl.progress import Progress
 
 _LINE_SECONDS = 15.0
@@ -78,7 +79,7 @@ class ConsoleProgress:
 
 
 class ArtifactProgress:
-    """A progress artifact on the page of the flow run, updated every few seconds."""
+    """A progress artifact on the page of the flow run, updated every few seconds, beside the work."""
 
     def __init__(self, key: str) -> None:
         self._key = f"{key}-progress"
@@ -88,12 +89,10 @@ class ArtifactProgress:
         self._updated = self._percent = 0.0
 
     def start(self, description: str, total: int | None, unit: str) -> None:
-        from prefect.artifacts import create_progress_artifact
-
         self._total, self._count, self._percent = total, 0, 0.0
         if total:
-            self._artifact = create_progress_artifact(0.0, key=self._key, description=f"{description} ({unit})")
             self._updated = time.monotonic()
+            later(self._create, f"{description} ({unit})")
 
     def advance(self, n: int = 1, **info: float | str) -> None:
         self._count += n
@@ -101,7 +100,8 @@ class ArtifactProgress:
             return
         percent = 100.0 * self._count / self._total
         if percent - self._percent >= _ARTIFACT_PERCENT:
-            self._update(percent)
+            self._updated, self._percent = time.monotonic(), percent
+            later(self._update, percent)
 
     def say(self, message: str) -> None:
         from prefect.logging import get_run_logger
@@ -109,16 +109,20 @@ class ArtifactProgress:
         get_run_logger().info(message)
 
     def done(self) -> None:
-        if self._total and self._artifact is not None:
-            self._update(100.0 * self._count / self._total)
-        self._artifact = None
+        if self._total:
+            later(self._update, 100.0 * self._count / self._total)
+        self._total = None
+
+    def _create(self, description: str) -> None:
+        from prefect.artifacts import create_progress_artifact
+
+        self._artifact = create_progress_artifact(0.0, key=self._key, description=description)
 
     def _update(self, percent: float) -> None:
         from uuid import UUID
 
         from prefect.artifacts import update_progress_artifact
 
-        self._updated, self._percent = time.monotonic(), percent
         if isinstance(self._artifact, UUID):
             update_progress_artifact(self._artifact, min(percent, 100.0))
 

@@ -91,6 +91,7 @@ def test_a_report_that_cannot_be_published_is_said_after_the_others(
     first: tuple[Path, dict[str, Outcome]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flows import artifacts
+    from flows.beside import beside
     from storage.workspace import Workspace
 
     published: list[str] = []
@@ -102,7 +103,7 @@ def test_a_report_that_cannot_be_published_is_said_after_the_others(
 
     monkeypatch.setattr(artifacts, "create_markdown_artifact", publish)
     workspace = Workspace(str(first[0]))
-    with pytest.raises(OSError, match="no room for extract"), artifacts.drawn_beside():
+    with pytest.raises(OSError, match="no room for extract"), beside():
         for name in ("ingest", "extract", "motion"):
             artifacts.publish_stage(workspace, replace(first[1][name], reused=True))
     assert published == ["ingest-report", "motion-report"]
