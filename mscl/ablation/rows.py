@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from mscl.ablation.plan import RANDOM, SUPERVISED
+from mscl.config.variants import variant_names
+
 RETRIEVAL, LINEAR = "retrieval_r1", "linear_top1"
 METRICS = {RETRIEVAL: "retrieval R@1", LINEAR: "linear top-1"}
 FROZEN = "_frozen"
@@ -57,8 +60,14 @@ def from_json(content: Iterable[dict[str, Any]]) -> list[Row]:
 
 
 def presets_of(rows: Sequence[Row]) -> list[str]:
-    """Presets in the order in which they appear."""
-    return list(dict.fromkeys(row.preset for row in rows))
+    """Presets as `mscl.config.variants` lists them, each with its sweep and equal time; then ceiling and floor."""
+    known = [*variant_names(), SUPERVISED, RANDOM]
+
+    def place(preset: str) -> tuple[int, str]:
+        own = [name for name in known if preset == name or preset.startswith((f"{name} ", f"{name}-equal-time"))]
+        return known.index(own[0]) if own else len(known), preset
+
+    return sorted({row.preset for row in rows}, key=place)
 
 
 def score(rows: Sequence[Row], preset: str, metric: str) -> Score | None:

@@ -8,7 +8,19 @@ import pytest
 
 from mscl.ablation.page import PAGE, ROWS, merge_results, write_results
 from mscl.ablation.plan import AblationPlan
-from mscl.ablation.rows import FROZEN, LINEAR, RETRIEVAL, Row, as_json, best_of, difference, from_json, renamed, score
+from mscl.ablation.rows import (
+    FROZEN,
+    LINEAR,
+    RETRIEVAL,
+    Row,
+    as_json,
+    best_of,
+    difference,
+    from_json,
+    presets_of,
+    renamed,
+    score,
+)
 
 
 def rows_of(values: dict[str, dict[int, float]], *, metric: str = LINEAR, name: str = "set") -> list[Row]:
@@ -54,6 +66,12 @@ def test_rows_survive_json_in_a_fixed_order() -> None:
     assert content == as_json(list(reversed(ROWS_BY_HAND)))
     assert set(content[0]) == {"set", "preset", "seed", "metric", "value"}
     assert sorted(from_json(json.loads(json.dumps(content))), key=repr) == sorted(ROWS_BY_HAND, key=repr)
+
+
+def test_presets_come_in_the_order_of_the_variants_whatever_the_order_of_the_rows() -> None:
+    names = ["random", "moco-equal-time", "other", "moco lr=0.1", "mscl-no-fra", "supervised", "moco", "mscl"]
+    ordered = ["mscl", "mscl-no-fra", "moco", "moco lr=0.1", "moco-equal-time", "supervised", "random", "other"]
+    assert presets_of(rows_of({name: {0: 0.5} for name in names})) == ordered
 
 
 def facts_of(name: str) -> dict[str, object]:
