@@ -1,0 +1,42 @@
+"""The committed results: whole, and their page says what their rows say."""
+
+from pathlib import Path
+
+import pytest
+
+from mscl.ablation.page import PAGE, ROWS, SETTINGS, write_results
+from mscl.ablation.rows import FROZEN, LINEAR, RETRIEVAL, Row, from_json
+from mscl.evaluation.files import read_json
+
+RESULTS = Path(__file__).resolve().parents[3] / "docs" / "results"
+SETS = ("motion-only", "weizmann64", "ucf101-3")
+PRESETS = (
+    "random", "moco", "moco-equal-time", "mscl", "mscl-no-fra", "mscl-no-lmcl", "mscl-no-mds",
+    "released-d5", "released-d6", "released-d7",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    return from_json(read_json(RESULTS / ROWS))
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_preset_has_three_seeds_of_both_metrics(rows: list[Row], name: str) -> None:
+    for metric in (RETRIEVAL, LINEAR):
+        for preset in PRESETS:
+            seeds = [row.seed for row in rows if (row.set, row.preset, row.metric) == (name, preset, metric)]
+            assert len(set(seeds)) == len(seeds) >= 3, (preset, metric)
+        for preset in ("mscl", "moco"):  # the control without motion
+            assert sum((r.set, r.preset, r.metric) == (name, preset, metric + FROZEN) for r in rows) >= 3
+    assert sum((r.set, r.preset, r.metric) == (name, "supervised", LINEAR) for r in rows) >= 3
+
+
+def test_the_page_is_that_of_the_rows(rows: list[Row], tmp_path: Path) -> None:
+    write_results(tmp_path, rows, read_json(RESULTS / SETTINGS))
+    assert (tmp_path / PAGE).read_text() == (RESULTS / PAGE).read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in RESULTS.iterdir()} - {"reading.md"}
+
+
+def test_no_path_of_the_machine_is_in_the_settings() -> None:
+    assert '"/' not in (RESULTS / SETTINGS).read_text()
