@@ -11,8 +11,9 @@ struct Step {
 
 struct RowPair;
 struct InnerRow {  // u of a row and p of the row above it; `measured` returns the summed squared change of u
-    float (*plain)(const RowPair &, Step, int columns);
-    float (*measured)(const RowPair &, Step, int columns);
+    typedef float (*Row)(const RowPair &, Step, int columns);
+    Row plain, measured;            // with the weights of edges
+    Row bare_plain, bare_measured;  // where they are all 1
     int lanes;
 };
 
@@ -23,6 +24,7 @@ struct Fields {  // planes of one level; u and p have `stride` floats a row, rc 
     const float *zero, *rc_last, *ig_last;     // a row of zeros; padded copies of the last rows of rc and ig
     const float *counts;                       // 1 on the columns of the frame, 0 on the padding
     InnerRow inner;
+    bool edged;
 };
 
 struct RowPair {  // the row whose u moves, and the row above it, whose p follows
@@ -44,7 +46,7 @@ struct RowPair {  // the row whose u moves, and the row above it, whose p follow
     q21 = (q21 + t * u2x) * r2, q22 = (q22 + t * u2y) * r2;
 
 // u of a row, then p of the row above it. Returns the summed squared change of u where MEASURE.
-template <bool MEASURE>
+template <bool MEASURE, bool EDGED>
 INLINE float step_row(const RowPair &r, Step s, int columns) {
     float *__restrict hu = r.u, *__restrict hv = r.v;
     float *__restrict a11 = r.up_p11, *__restrict a12 = r.up_p12, *__restrict a21 = r.up_p21, *__restrict a22 = r.up_p22;
@@ -65,7 +67,7 @@ INLINE float step_row(const RowPair &r, Step s, int columns) {
         if (MEASURE) change += counts[x] * ((u - hu[x]) * (u - hu[x]) + (v - hv[x]) * (v - hv[x]));
         hu[x] = u, hv[x] = v;
         const float u1x = au[x + 1] - au[x], u1y = u - au[x], u2x = av[x + 1] - av[x], u2y = v - av[x];
-        const float weight = t + t_edge * edge[x];
+        const float weight = EDGED ? t + t_edge * edge[x] : t;
         float n11 = a11[x], n12 = q12, n21 = a21[x], n22 = q22;
         DUAL(u1x, u1y, u2x, u2y, weight, n11, n12, n21, n22)
         a11[x] = n11, a12[x] = n12, a21[x] = n21, a22[x] = n22;
@@ -73,8 +75,10 @@ INLINE float step_row(const RowPair &r, Step s, int columns) {
     return change;
 }
 
-CLONES float step_inner_row(const RowPair &r, Step s, int columns) { return step_row<false>(r, s, columns); }
-CLONES float step_inner_row_measured(const RowPair &r, Step s, int columns) { return step_row<true>(r, s, columns); }
+CLONES float step_inner(const RowPair &r, Step s, int columns) { return step_row<false, true>(r, s, columns); }
+CLONES float step_inner_measured(const RowPair &r, Step s, int columns) { return step_row<true, true>(r, s, columns); }
+CLONES float step_bare(const RowPair &r, Step s, int columns) { return step_row<false, false>(r, s, columns); }
+CLONES float step_bare_measured(const RowPair &r, Step s, int columns) { return step_row<true, false>(r, s, columns); }
 
 CLONES float step_first_row(const RowPair &r, const float *zero, Step s, int columns) {  // no row above: p there is 0
     float change = 0;
@@ -127,7 +131,9 @@ float step_at(const Fields &f, Step s, int y, int columns, bool measure) {
     if (y == 0) {
         change = step_first_row(r, f.zero, s, columns);
     } else if (y < f.height) {
-        change = (measure ? f.inner.measured : f.inner.plain)(r, s, columns);
+        const InnerRow &inner = f.inner;
+        auto *row = f.edged ? (measure ? inner.measured : inner.plain) : (measure ? inner.bare_measured : inner.bare_plain);
+        change = row(r, s, columns);
     } else {
         dual_last_row(r, s, columns);
     }
@@ -138,25 +144,40 @@ float step_at(const Fields &f, Step s, int y, int columns, bool measure) {
 
 // Iterations follow each other down the rows, one row apart: what one leaves in the cache the next one takes up.
 // Frames that fit into the cache gain nothing, larger ones are no longer bound by memory, which the cores share.
-constexpr int IN_FLIGHT = 4;
-
-void iterate(const Fields &f, Step s, int iterations) {
+// Returns the squared change of u by the last of them, summed over the frame, where `measure`.
+double sweep(const Fields &f, Step s, int flight, bool measure) {
     const int columns = round_up(f.width, LANES);
-    for (int k = 0; k < iterations; k += IN_FLIGHT) {
-        const int flight = std::min(IN_FLIGHT, iterations - k);
-        for (int front = 0; front < f.height + flight; ++front)
-            for (int y = front; y > front - flight; --y)
-                if (y >= 0 && y <= f.height) step_at(f, s, y, columns, false);
-    }
+    double change = 0;
+    for (int front = 0; front < f.height + flight; ++front)
+        for (int k = 0; k < flight; ++k) {
+            const int y = front - k;
+            if (y < 0 || y > f.height) continue;
+            const bool asked = measure && k == flight - 1;
+            const float moved = step_at(f, s, y, columns, asked);
+            if (asked) change += moved;
+        }
+    return change;
 }
 
-// One iteration after the other until the mean squared change falls under `enough`; true where it did.
+// The rows in flight should fit into half of a second cache of 1 MB: ten planes of floats and one of bytes. Sweeps are of
+// one length, or nearly: a short last one would pass through memory for little.
+void iterate(const Fields &f, Step s, int iterations) {
+    constexpr int CACHE_BYTES = 1 << 20, PIXEL_BYTES = 41;
+    const bool all_fit = (size_t)PIXEL_BYTES * f.stride * f.height <= CACHE_BYTES;
+    const int most = all_fit ? 4 : std::min(std::max(CACHE_BYTES / 2 / (PIXEL_BYTES * f.stride), 4), 10);
+    const int sweeps = (iterations + most - 1) / most;
+    for (int k = 0; k < sweeps; ++k) sweep(f, s, iterations * (k + 1) / sweeps - iterations * k / sweeps, false);
+}
+
+// Iterations until the mean squared change falls under `enough`; true where it did. One after the other at first and near
+// the end; between them, far from the end, a few in flight, of which only the last is asked: should one before it have been
+// enough, up to three are run too many.
 bool iterate_until(const Fields &f, Step s, int iterations, double enough) {
-    const int columns = round_up(f.width, LANES);
-    for (int k = 0; k < iterations; ++k) {
-        double change = 0;
-        for (int y = 0; y <= f.height; ++y) change += step_at(f, s, y, columns, true);
-        if (change <= enough * f.width * f.height) return true;
+    double times = 0;  // the last change in units of `enough`
+    for (int k = 0, flight; k < iterations; k += flight) {
+        flight = k < 3 || times < 2 ? 1 : std::min(times < 8 ? 2 : 4, iterations - k);
+        times = sweep(f, s, flight, true) / (enough * f.width * f.height);
+        if (times <= 1) return true;
     }
     return false;
 }

@@ -75,10 +75,10 @@ InnerRow inner_row(int lanes) {
     const bool fused = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     if (lanes >= avx512::COUNT && fused && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        return {avx512::step_plain, avx512::step_measured, avx512::COUNT};
-    if (lanes >= avx2::COUNT && fused) return {avx2::step_plain, avx2::step_measured, avx2::COUNT};
+        return avx512::inner_row;
+    if (lanes >= avx2::COUNT && fused) return avx2::inner_row;
 #endif
-    return {step_inner_row, step_inner_row_measured, 1};
+    return {step_inner, step_inner_measured, step_bare, step_bare_measured, 1};
 }
 
 }  // namespace

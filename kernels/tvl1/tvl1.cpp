@@ -167,6 +167,7 @@ class Pair {
         f.edge = reinterpret_cast<uint8_t *>(cursor);
         f.rc = out, f.ig = out + (size_t)here.width * here.height;
         f.zero = zero, f.rc_last = rc_last, f.ig_last = ig_last, f.counts = counts, f.inner = widest;
+        f.edged = s.edge_sensitivity > 0;
         std::fill_n(counts, here.width, 1.0f);  // levels come in growing width
         if (coarsest) return;
         for (int axis = 0; axis < 2; ++axis) {
@@ -192,7 +193,7 @@ class Pair {
                 const float w[4] = {taps.value[0][k], taps.value[1][k], taps.value[2][k], taps.value[3][k]};
                 weigh(w, fraction_y, landing.value_y[k].data(), f.width);
             }
-            for (int k = 0; k < 8; ++k) {
+            for (int k = s.five_point ? 0 : 1; k < (s.five_point ? 8 : 7); ++k) {
                 const float w[4] = {taps.slope[0][k], taps.slope[1][k], taps.slope[2][k], taps.slope[3][k]};
                 weigh(w, fraction_y, landing.slope_y[k].data(), f.width);
             }
@@ -289,6 +290,7 @@ extern "C" int tvl1_iterate(float *const *state, const float *ix, const float *i
     std::vector<float> planes(level.state() + LANES, 0.0f), rest((size_t)2 * height * width), rows(4 * (width + 2 * LANES), 0.0f);
     Fields f{};
     f.width = width, f.height = height, f.stride = level.stride(), f.inner = inner_row(lanes);
+    f.edged = std::any_of(edge, edge + (size_t)height * width, [](uint8_t weight) { return weight != 0; });
     float *cursor = planes.data() + LANES;
     for (float **plane : {&f.u, &f.v, &f.p11, &f.p12, &f.p21, &f.p22, &f.ix, &f.iy}) *plane = cursor, cursor += level.plane();
     f.edge = reinterpret_cast<uint8_t *>(cursor);
