@@ -10,7 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
-from flows.beside import later
+from flows.beside import once_busy
 from mscl.stages import Outcome, stage_view
 from storage.atomic import write_atomic
 from storage.workspace import Result, Workspace
@@ -25,7 +25,7 @@ def publish_stage(workspace: Workspace, outcome: Outcome) -> None:
     """One Markdown report; the key is stable, so that versions of a stage's report line up in the UI."""
     if not outcome.reused:
         _remember_run(outcome.result)
-    later(_publish, workspace, outcome)
+    once_busy(_publish, workspace, outcome)
 
 
 def _publish(workspace: Workspace, outcome: Outcome) -> None:

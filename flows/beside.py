@@ -9,17 +9,36 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass, field
 from functools import partial
 from typing import ParamSpec
 
 P = ParamSpec("P")
 
 
-@dataclass
 class _Queue:
-    thread: ThreadPoolExecutor
-    calls: list[Future[None]] = field(default_factory=list)
+    """A thread that makes calls one after the other, some of them not before they are let go."""
+
+    def __init__(self, thread: ThreadPoolExecutor) -> None:
+        self._thread = thread
+        self._held: list[Callable[[], None]] = []
+        self.calls: list[Future[None]] = []
+
+    def add(self, call: Callable[[], None], *, held: bool) -> None:
+        # In the context of here and now: what the call leaves belongs to this task run.
+        call = partial(copy_context().run, call)
+        if held:
+            self._held.append(call)
+        else:
+            self._submit(call)
+
+    def release(self) -> None:
+        for call in self._held:
+            self._submit(call)
+        self._held = []
+
+    def _submit(self, call: Callable[[], None]) -> None:
+        self.calls = [past for past in self.calls if not past.done() or past.exception()]  # stages may take weeks
+        self.calls.append(self._thread.submit(call))
 
 
 _queue: ContextVar[_Queue | None] = ContextVar("queue", default=None)
@@ -39,15 +58,31 @@ def beside() -> Iterator[None]:
             yield
         finally:
             _queue.reset(token)
+            queue.release()
     for call in queue.calls:
         call.result()
 
 
 def later(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Call in the context of here and now: what it leaves belongs to this task run. At once where no `beside` is."""
+    """Call beside the work; at once where no `beside` is."""
+    _put(partial(call, *args, **kwargs), held=False)
+
+
+def once_busy(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """As `later`, but not before `busy`: what takes the interpreter for long must not delay the start of a stage."""
+    _put(partial(call, *args, **kwargs), held=True)
+
+
+def busy() -> None:
+    """A stage's work begins: let go what `once_busy` holds."""
+    queue = _queue.get()
+    if queue is not None:
+        queue.release()
+
+
+def _put(call: Callable[[], None], *, held: bool) -> None:
     queue = _queue.get()
     if queue is None:
-        call(*args, **kwargs)
-        return
-    queue.calls = [past for past in queue.calls if not past.done() or past.exception()]  # stages may take weeks
-    queue.calls.append(queue.thread.submit(copy_context().run, partial(call, *args, **kwargs)))
+        call()
+    else:
+        queue.add(call, held=held)
