@@ -77,6 +77,8 @@ def test_resuming_equals_not_stopping_bit_by_bit(tmp_path: Path, optimiser: str)
     assert run(config, tmp_path / "parts") == Finished(8, stopped=False)
     assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
     states = [read_checkpoint(checkpoints(tmp_path / name / "checkpoints")[-1]) for name in ("whole", "parts")]
+    for state in states:  # other threads of this process, such as Prefect's, draw from Python's generator, too
+        del state["random"][0]["python"]
     assert same(*states)
     assert states[0]["model"]["queues.pointer"] == 8 * 8 % 32
 
