@@ -15,6 +15,8 @@ REFERENCE = "mscl"
 """The variant that differences are taken from and that equal time is measured by."""
 SUPERVISED = "supervised"
 RANDOM = "random"
+EQUAL_TIME = "-equal-time"
+"""Ends the name of a variant that was trained for as long as the reference."""
 
 
 class Sweep(Section):

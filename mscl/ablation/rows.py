@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mscl.ablation.plan import RANDOM, SUPERVISED
+from mscl.ablation.plan import EQUAL_TIME, RANDOM, SUPERVISED
 from mscl.config.variants import variant_names
 
 RETRIEVAL, LINEAR = "retrieval_r1", "linear_top1"
@@ -64,7 +64,7 @@ def presets_of(rows: Sequence[Row]) -> list[str]:
     known = [*variant_names(), SUPERVISED, RANDOM]
 
     def place(preset: str) -> tuple[int, str]:
-        own = [name for name in known if preset == name or preset.startswith((f"{name} ", f"{name}-equal-time"))]
+        own = [name for name in known if preset == name or preset.startswith((f"{name} ", f"{name}{EQUAL_TIME}"))]
         return known.index(own[0]) if own else len(known), preset
 
     return sorted({row.preset for row in rows}, key=place)

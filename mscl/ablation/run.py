@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mscl.ablation.page import write_results
-from mscl.ablation.plan import RANDOM, REFERENCE, SUPERVISED, AblationPlan, Cell, cells_of
+from mscl.ablation.plan import EQUAL_TIME, RANDOM, REFERENCE, SUPERVISED, AblationPlan, Cell, cells_of
 from mscl.ablation.rows import FROZEN, LINEAR, RETRIEVAL, Row, best_of, renamed
 from mscl.errors import DataError
 from mscl.progress import Progress
@@ -137,7 +137,7 @@ def _equal_time(runner: _Runner, winners: Mapping[str, str]) -> dict[str, int]:
     runner.facts["step_seconds"] = {name: round(cost, 4) for name, cost in costs.items()}
     steps = {}
     for variant, name in names.items():
-        label = f"{variant}-equal-time"
+        label = variant + EQUAL_TIME
         for seed in runner.plan.seeds:
             trained = runner.done[name, seed]["pretrain"].result.record.metrics["steps"]
             # One decimal: measured again, the ratio is the same, and finished runs are found again.
