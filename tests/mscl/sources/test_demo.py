@@ -1,6 +1,9 @@
 """The demo set: the same bytes for a seed, motion as labelled, appearance that says nothing."""
 
 import hashlib
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -32,6 +35,22 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_threads(tmp_path: Path)
     assert len(videos) == 4 * len(CLASSES)
     assert len({a[name] for name in videos}) == len(videos)
     assert all(a[name] != c[name] for name in videos)
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from mscl.sources.demo import write_demo_dataset
+write_demo_dataset(Path(sys.argv[1]), seed=0, train_per_class=5, test_per_class=1, workers=1)
+"""
+
+
+def test_what_lay_in_memory_before_changes_nothing(tmp_path: Path) -> None:
+    """Fresh memory is filled with another byte in each process; glibc only, elsewhere the test says less."""
+    for fill in ("1", "165", "254"):
+        environment = {**os.environ, "MALLOC_PERTURB_": fill}
+        subprocess.run([sys.executable, "-c", WRITE, str(tmp_path / fill)], env=environment, check=True, timeout=120)
+    assert digests(tmp_path / "1") == digests(tmp_path / "165") == digests(tmp_path / "254")
 
 
 @pytest.mark.parametrize("root", ["", "videos"])
