@@ -1,7 +1,7 @@
 """Reading clips of a flow store at about the speed of the decoder.
 
-The shard's index is parsed once, a clip is one `pread` where its fields lie together, each field is cropped before its
-components are interleaved, still as integers, and made float in the output. Plain zarr-python gives the same bits:
+The shard's index is parsed once, a clip is one `pread` where its fields lie together, each field is cropped while it is
+still integers and made float in the output. Plain zarr-python gives the same bits:
 tests hold the two together.
 """
 
@@ -9,20 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from storage.errors import DamagedError, StorageError
-from storage.flow_codec import FieldDecoder
+from storage.flow_codec import Box, FieldDecoder
 from storage.flow_spec import FlowSpec, read_spec, shard_key
 from storage.shards import Scratch, ShardCache, as_indices, without_crc32c
 from storage.zarr_files import ROWS_PER_SHARD, group_attributes, read_vector
-
-CACHE_LINE_BYTES = 64
-
-Box = tuple[int, int, int, int]
-"""top, left, height, width in px of the stored grid."""
 
 
 class FlowReader:
@@ -47,10 +41,7 @@ class FlowReader:
         self._shards = ShardCache(self.spec.num_chunks, lambda shard: folder / shard_key(shard))
         self._radii = ShardCache(ROWS_PER_SHARD, lambda shard: folder / "radius_max" / f"c.{shard}.0")
         self._scratch = Scratch()
-        self._decode = FieldDecoder(self.spec.block_shape, codes.numpy_dtype)
-        # One code off alignment: into an aligned array cv2.merge writes past the caches, and what reads it next waits
-        # for memory: 29 instead of 11 us a field.
-        self._crop = _aligned_empty(1 + 2 * self.spec.height * self.spec.width, codes.numpy_dtype)[1:]
+        self._decode = FieldDecoder(self.spec.block_shape, codes.numpy_dtype, self.spec.coding)
         self._scale = np.float32(1 / codes.steps_per_px)
 
     def __getstate__(self) -> Path:
@@ -101,18 +92,11 @@ class FlowReader:
             raise StorageError(f"out is {out.dtype} {out.shape}, expected C-contiguous float32 {shape}")
         shard = self._shards.get(segment // self.spec.segments_per_shard)
         first = (segment % self.spec.segments_per_shard) * self.spec.max_fields
-        crop_hw2 = self._crop[: 2 * rows * columns].reshape(rows, columns, 2)
-        bottom, right = top + rows, left + columns
         for position, data in enumerate(shard.read_chunks([first + index for index in picked], self._scratch)):
             try:
-                codes_2HW = self._decode(data)
+                self._decode.pixels(data, (top, left, rows, columns), self._scale, out[position])
             except DamagedError as error:
                 raise DamagedError(f"{shard.path}: field {picked[position]} of segment {segment}: {error}") from error
-            cv2.merge([codes_2HW[0, top:bottom, left:right], codes_2HW[1, top:bottom, left:right]], dst=crop_hw2)
-            # Converting, then scaling in place: one mixed-type multiplication would go through NumPy's cast buffer.
-            pixels_hw2 = out[position]
-            np.copyto(pixels_hw2, crop_hw2)
-            np.multiply(pixels_hw2, self._scale, out=pixels_hw2)
         return out
 
     def radius_max(
@@ -136,10 +120,3 @@ class FlowReader:
         if min(picked) < 0 or max(picked) >= count:
             raise StorageError(f"segment {segment} has fields 0..{count - 1}, asked for {min(picked)}..{max(picked)}")
         return picked
-
-
-def _aligned_empty(size: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Uninitialised array that starts on a cache line."""
-    raw = np.empty(size * dtype.itemsize + CACHE_LINE_BYTES, np.uint8)
-    start = -raw.ctypes.data % CACHE_LINE_BYTES
-    return raw[start : start + size * dtype.itemsize].view(dtype)

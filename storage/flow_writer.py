@@ -51,7 +51,7 @@ class FlowShardWriter:
         self._added = 0
         self._chunks: list[bytes | None] = [None] * spec.num_chunks
         self._block_2HW = np.empty(spec.block_shape, spec.codes.numpy_dtype)
-        self._encode = FieldEncoder(self._block_2HW.nbytes)
+        self._encode = FieldEncoder(spec.block_shape, spec.codes.numpy_dtype, spec.coding)
         self._block_size: tuple[int, int] | None = None
         count = spec.segments_per_shard
         self._sizes = {name: np.zeros(count, np.int32) for name in ("num_fields", "height", "width")}

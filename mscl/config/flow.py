@@ -36,6 +36,9 @@ class FlowConfig(Section):
     """Flow and frames are stored at this short side; never above the video's own."""
     quantiser: Literal["int16_16", "int8_8", "int8_4"] = "int16_16"
     """int16 in 1/16 px, int8 in 1/8 px (clipped at 15.9 px), int8 in 1/4 px (31.75 px)."""
+    coding: Literal["packed", "plain"] = "packed"
+    """How fields are compressed, without loss: `packed` is a third smaller and read faster, and zarr-python opens it
+    where this package is installed; `plain` is larger, and any Zarr reader opens it."""
     jpeg_quality: int = Field(default=90, ge=1, le=100)
     segments_per_shard: PositiveInt = 32
 

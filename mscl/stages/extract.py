@@ -134,6 +134,7 @@ def _spec(segments: list[Segment], flow: FlowConfig) -> FlowSpec:
         width=max(width for _, width in sizes),
         segments_per_shard=flow.segments_per_shard,
         quantiser=flow.quantiser,
+        coding=flow.coding,
         attributes={"flow": flow.model_dump(mode="json")},
     )
 

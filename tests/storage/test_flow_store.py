@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.errors import DamagedError, StorageError
+from storage.flow_codec import CODINGS
 from storage.flow_store import (
     QUANTISERS,
     FlowReader,
@@ -63,6 +66,7 @@ def test_any_store_reads_back_like_plain_zarr(data: st.DataObject, tmp_path_fact
         width=data.draw(small),
         segments_per_shard=data.draw(st.integers(1, 4)),
         quantiser=data.draw(st.sampled_from(sorted(QUANTISERS))),
+        coding=data.draw(st.sampled_from(CODINGS)),
     )
     size = st.tuples(st.integers(0, spec.max_fields), st.integers(1, spec.height), st.integers(1, spec.width))
     sizes = data.draw(st.lists(size, min_size=spec.segments, max_size=spec.segments))
@@ -89,10 +93,13 @@ def test_any_store_reads_back_like_plain_zarr(data: st.DataObject, tmp_path_fact
         np.testing.assert_allclose(reader.radius_max(index, indices), radius, rtol=1e-6)
 
 
+@pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("quantiser", sorted(QUANTISERS))
-def test_shards_that_zarr_wrote_read_the_same(tmp_path: Path, quantiser: str) -> None:
+def test_shards_that_zarr_wrote_read_the_same(tmp_path: Path, quantiser: str, coding: str) -> None:
     rng = np.random.default_rng(0)
-    spec = FlowSpec(segments=5, max_fields=4, height=6, width=9, segments_per_shard=2, quantiser=quantiser)
+    spec = FlowSpec(
+        segments=5, max_fields=4, height=6, width=9, segments_per_shard=2, quantiser=quantiser, coding=coding
+    )
     segments = random_segments(rng, [(4, 6, 9), (0, 1, 1), (2, 5, 9), (3, 6, 4), (1, 1, 1)])
     write_store(tmp_path / "ours.zarr", spec, segments)
     write_store(tmp_path / "theirs.zarr", spec, segments)
@@ -108,8 +115,10 @@ def test_shards_that_zarr_wrote_read_the_same(tmp_path: Path, quantiser: str) ->
             np.testing.assert_array_equal(ours.clip(index, picked), theirs.clip(index, picked))
 
 
-def test_zarr_sees_padding_as_fill_and_our_tables(tmp_path: Path) -> None:
-    spec = FlowSpec(segments=3, max_fields=3, height=4, width=5, segments_per_shard=2, attributes={"method": "none"})
+@pytest.mark.parametrize("coding", CODINGS)
+def test_zarr_sees_padding_as_fill_and_our_tables(tmp_path: Path, coding: str) -> None:
+    sizes = {"segments": 3, "max_fields": 3, "height": 4, "width": 5, "segments_per_shard": 2}
+    spec = FlowSpec(**sizes, coding=coding, attributes={"method": "none"})
     write_store(tmp_path / "f", spec, [np.ones((2, 3, 4, 2), np.float32), None, np.zeros((1, 4, 5, 2), np.float32)])
     group: Any = zarr.open_group(tmp_path / "f", mode="r")
     flow = group["flow"][...]
@@ -196,6 +205,8 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         write_flow_shard(tmp_path / "f", 1, [one])
     with pytest.raises(StorageError, match="unknown"):
         FlowSpec(segments=1, max_fields=1, height=1, width=1, quantiser="int4")
+    with pytest.raises(StorageError, match="coding 'zip' is unknown; choose one of plain, packed"):
+        FlowSpec(segments=1, max_fields=1, height=1, width=1, coding="zip")
 
 
 def test_reader_refuses_what_is_not_there(tmp_path: Path) -> None:
@@ -239,6 +250,23 @@ def test_out_is_filled_and_returned(tmp_path: Path) -> None:
     out = np.full((2, 3, 4, 2), np.nan, np.float32)
     assert reader.clip(0, [4, 1], box=(2, 3, 3, 4), out=out) is out
     np.testing.assert_array_equal(out, reader.clip(0, [4, 1])[:, 2:5, 3:7])
+
+
+def test_both_codings_read_the_same(tmp_path: Path) -> None:
+    """And zarr-python finds the codec without an import of ours."""
+    fields = np.random.default_rng(6).normal(0, 1, (4, 30, 41, 2)).cumsum(1).cumsum(2).astype(np.float32)
+    clips = []
+    for coding in CODINGS:
+        write_store(tmp_path / coding, FlowSpec(1, 4, 30, 41, coding=coding), [fields])
+        clips.append(FlowReader(tmp_path / coding).clip(0, [3, 1], box=(3, 5, 20, 30)))
+    np.testing.assert_array_equal(*clips)
+    read = "import sys, zarr; print(zarr.open_group(sys.argv[1], mode='r')['flow'][0, 3, 1, 2, 5]); print(*sys.modules)"
+    command = [sys.executable, "-c", read, str(tmp_path / "packed")]
+    value, modules = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout.split(
+        "\n"
+    )[:2]
+    assert int(value) == round(float(fields[3, 2, 5, 1]) * 16)
+    assert "storage.zarr_codec" in modules.split()
 
 
 def _read_in_child(reader: FlowReader) -> tuple[int, bytes]:
