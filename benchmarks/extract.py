@@ -73,7 +73,7 @@ def task_of(videos: list[Path], flow: FlowConfig, folder: Path) -> stage.ShardTa
     count, fields = len(segments), max(stage.num_fields(segment.num_frames, flow) for segment in segments)
     sizes = [stored_size(segment.height, segment.width, flow.store_short_side) for segment in segments]
     height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
-    create_flow_store(folder / "flow.zarr", FlowSpec(count, fields, height, width, segments_per_shard=count))
+    create_flow_store(folder / "flow.zarr", FlowSpec(count, fields, height, width, count, coding=flow.coding))
     create_frame_store(folder / "frames", FrameSpec(count, fields, segments_per_shard=count))
     return stage.ShardTask(0, segments, flow, limits, "cpu", folder)
 

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mscl.config import load_config
-from mscl.config.flow import ClipConfig
+from mscl.config.flow import ClipConfig, FlowConfig
 from mscl.config.pretrain import AugmentConfig
 from mscl.data.augment import Augment
 from mscl.data.dataset import FLOW_STEP, ClipDataset
@@ -92,7 +92,8 @@ def write_stores(folder: Path, videos: Sequence[Path]) -> list[int]:
             height=height,
             width=width,
             segments_per_shard=len(videos),
-            quantiser="int16_16",
+            quantiser=FlowConfig().quantiser,
+            coding=FlowConfig().coding,
         ),
     )
     create_frame_store(frames_folder, FrameSpec(segments=len(videos), max_frames=count, segments_per_shard=len(videos)))

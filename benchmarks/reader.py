@@ -219,7 +219,18 @@ def sides_of(store: Store) -> dict[str, Side]:
     return sides
 
 
-TARGETS = {"bare zstd": 0.70, "tensorstore": 1.1, "zarr-python": 5}
+TARGETS = {
+    (PLAIN, "bare zstd"): " (target >= 0.7)",
+    (PLAIN, "tensorstore"): " (target >= 1.1)",
+    (PLAIN, "zarr-python"): " (target >= 5)",
+    (PACKED, "bare zstd"): ": the rest is unpacking",
+    (PACKED, "zarr-python"): " (target >= 5)",
+}
+
+
+def ratio_of(ours: list[float], theirs: list[float]) -> float:
+    """Median over rounds: what disturbs one disturbs the other."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def report(fields: list[Fields], *, title: str, seconds: float, rounds: int) -> None:
@@ -242,13 +253,16 @@ def report(fields: list[Fields], *, title: str, seconds: float, rounds: int) -> 
         print(f"    bytes a field      {store.bytes_a_field:8.0f}   (target <= 6500)")
         print(f"    writing            {store.write_ms:8.2f}   CPU ms a field: quantise, measure, compress, sync")
         print(f"    ours               {statistics.median(ours):8.0f}   clips per CPU-second (target >= 1300)")
-        for side, target in TARGETS.items():
+        for side in ("bare zstd", "tensorstore", "zarr-python"):
             if (coding, side) in found:
                 values = found[coding, side]
-                ratio = statistics.median(a / b for a, b in zip(ours, values, strict=True))
-                print(f"    {side:<15} {statistics.median(values):11.0f}   ours is {ratio:.2f}x (target >= {target})")
-    pairs = zip(found[PACKED, "ours"], found[PLAIN, "ours"], strict=True)
-    print(f"  packed is read {statistics.median(a / b for a, b in pairs):.2f}x as fast as plain")
+                told = f"ours is {ratio_of(ours, values):.2f}x{TARGETS[coding, side]}"
+                print(f"    {side:<15} {statistics.median(values):11.0f}   {told}")
+    ours = found[PACKED, "ours"]
+    print(
+        f"  packed is read {ratio_of(ours, found[PLAIN, 'ours']):.2f}x as fast as plain, "
+        f"{ratio_of(ours, found[PLAIN, 'bare zstd']):.2f}x as fast as zstd alone decodes plain"
+    )
 
 
 def main() -> None:

@@ -190,7 +190,9 @@ def unit_costs(folder: Path, video: Path | None) -> dict[str, float]:
     print(f"one video: {info.num_frames} frames of {info.width}x{info.height}, {count} fields", flush=True)
     clocked("looking (ingest)", lambda: inspect_video(video, limits=DecodeLimits()), times)
     result = folder / "extract"
-    spec = FlowSpec(1, count, height, width, segments_per_shard=1, quantiser=config.flow.quantiser)
+    spec = FlowSpec(
+        1, count, height, width, segments_per_shard=1, quantiser=config.flow.quantiser, coding=config.flow.coding
+    )
     create_flow_store(result / "flow.zarr", spec)
     create_frame_store(result / "frames", FrameSpec(1, count, segments_per_shard=1))
     segment = Segment(video, 0, info.num_frames, info.height, info.width, info.size_bytes)
