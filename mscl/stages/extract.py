@@ -141,7 +141,7 @@ def _spec(segments: list[Segment], flow: FlowConfig) -> FlowSpec:
 
 EXTRACT = Stage(
     name="extract",
-    version=2,
+    version=3,
     needs=("ingest",),
     settings=_settings,
     run=_run,

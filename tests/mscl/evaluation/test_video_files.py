@@ -20,7 +20,7 @@ from mscl.evaluation.predict import grad_cam, predict_videos
 from mscl.evaluation.video_files import each_file, file_clips
 from mscl.models import untrained_encoder
 from mscl.sources.demo import encode_h264
-from mscl.sources.video import decode, stored_size
+from mscl.sources.video import decode, shrunk, stored_size
 from storage.features import Features
 from storage.frame_store import encode_jpeg
 
@@ -60,7 +60,9 @@ def test_frames_are_those_that_extraction_would_store(tmp_path: Path) -> None:
     assert (height, width) == (16, 21)
     frames = list(decode(path, limits=DecodeLimits(), short_side=32))
     assert frames[0].shape == (32, 43, 3)
-    small = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames]
+    small = [shrunk(frame, height, width) for frame in frames]
+    averaged = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames]
+    assert np.abs(np.stack(small).astype(float) - np.stack(averaged)).mean() < 5  # noise of 74 grey levels; no alias
     stored = [simplejpeg.decode_jpeg(encode_jpeg(frame, quality=75), colorspace="RGB") for frame in small]
     # Nine indices: a clip of four, two apart, starts at 1; its centre is cut from columns 2 or 3 on.
     expected = [[stored[index][:, left : left + 16] for index in (1, 3, 5, 7)] for left in (2, 3)]
