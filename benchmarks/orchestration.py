@@ -43,7 +43,7 @@ DEMO_SECONDS = 332.0
 def mscl(*arguments: str | Path) -> float:
     """Wall seconds of a command."""
     began = time.perf_counter()
-    code = "from flows.console import main; main()"
+    code = "from flows.command import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
     )
