@@ -22,7 +22,7 @@ def main() -> None:
     settings.apply()
     parent = os.getppid()
     import prefect.cli.worker
-    import prefect.workers.process  # noqa: F401
+    import prefect.workers.process  # noqa: F401  # so that `--type process` is known without looking for plugins
     from prefect.cli import app
 
     deadline = time.monotonic() + START_SECONDS
