@@ -68,7 +68,7 @@ class FlowSpec:
     width: int
     segments_per_shard: int = 32
     quantiser: str = "int16_16"
-    coding: str = PLAIN
+    coding: str = PACKED
     """`packed`: a third smaller and read faster, see storage/packing.py. `plain`: any Zarr reader reads it."""
     attributes: dict[str, Any] = field(default_factory=dict)
     """Method, parameters, versions, source digests ...: plain JSON, kept in the group's attributes."""
@@ -166,7 +166,7 @@ def read_spec(folder: Path) -> FlowSpec:
         if layout.pop("crc32c") != _checksum(layout):
             raise DamagedError(f"{folder / 'zarr.json'}: the layout does not fit its checksum: {layout}")
         own = {key: value for key, value in attributes.items() if key not in ("layout", "quantisation")}
-        return FlowSpec(**layout, attributes=own)
+        return FlowSpec(**{"coding": PLAIN, **layout}, attributes=own)  # before there was a choice, all were plain
     except DamagedError:
         raise
     except (KeyError, TypeError, ValueError) as error:

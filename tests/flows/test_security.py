@@ -82,7 +82,7 @@ def test_yaml_loaders_are_safe_ones() -> None:
 
 
 def test_stores_have_no_codec_that_runs_code(tmp_path: Path) -> None:
-    """Zarr arrays of objects are pickled by some codecs; ours are of numbers, with bytes, zstd and checksums."""
+    """Zarr arrays of objects are pickled by some codecs; ours are of numbers, with bytes, packed bytes, zstd, checksums."""
     from storage.flow_store import FlowSpec, create_flow_store
     from storage.motion_store import MotionWriter
 
@@ -105,7 +105,8 @@ def test_stores_have_no_codec_that_runs_code(tmp_path: Path) -> None:
 
     for metadata in arrays:
         assert metadata["data_type"] in {"int16", "int8", "int32", "int64", "float32", "float64", "uint8", "bool"}
-        assert set(codecs(metadata)) <= {"bytes", "zstd", "crc32c", "sharding_indexed", "transpose"}
+        allowed = {"bytes", "mscl.packed_differences", "zstd", "crc32c", "sharding_indexed", "transpose"}
+        assert set(codecs(metadata)) <= allowed
 
 
 def test_a_link_to_a_run_holds_no_password() -> None:

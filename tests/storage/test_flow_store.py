@@ -1,5 +1,6 @@
 """The flow store against plain zarr-python, both ways, and its rules for input."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -28,6 +29,8 @@ from storage.flow_store import (
     read_spec,
     write_flow_shard,
 )
+from storage.shards import crc32c
+from storage.zarr_files import json_bytes
 
 Segment = npt.NDArray[np.float32] | None
 
@@ -241,6 +244,18 @@ def test_a_changed_layout_is_not_believed(tmp_path: Path) -> None:
     path.write_text(text.replace('"width": 7', '"width": 9'))
     with pytest.raises(DamagedError, match="checksum"):
         FlowReader(tmp_path / "f")
+
+
+def test_a_store_from_before_there_were_codings_is_plain(tmp_path: Path) -> None:
+    fields = np.random.default_rng(7).normal(0, 1, (2, 6, 7, 2)).astype(np.float32)
+    write_store(tmp_path / "f", FlowSpec(1, 2, 6, 7, coding="plain"), [fields])
+    path = tmp_path / "f" / "zarr.json"
+    content = json.loads(path.read_bytes())
+    layout = content["attributes"]["layout"]
+    del layout["coding"], layout["crc32c"]
+    layout["crc32c"] = f"{crc32c(json_bytes(layout)):08x}"
+    path.write_bytes(json_bytes(content))
+    assert np.abs(FlowReader(tmp_path / "f").clip(0, [1, 0]) - fields[::-1]).max() <= 1 / 32
 
 
 def test_out_is_filled_and_returned(tmp_path: Path) -> None:
