@@ -82,7 +82,7 @@ def test_yaml_loaders_are_safe_ones() -> None:
 
 
 def test_stores_have_no_codec_that_runs_code(tmp_path: Path) -> None:
-    """Zarr arrays of objects are pickled by some codecs; ours are of numbers, with bytes, packed bytes, zstd, checksums."""
+    """Zarr arrays of objects are pickled by some codecs; ours are numbers, plain or packed, with zstd and checksums."""
     from storage.flow_store import FlowSpec, create_flow_store
     from storage.motion_store import MotionWriter
 
