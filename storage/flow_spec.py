@@ -173,13 +173,21 @@ def read_spec(folder: Path) -> FlowSpec:
         raise DamagedError(f"{folder / 'zarr.json'} does not describe a flow store: {error}") from error
 
 
-def quantise(
-    field_HW2: npt.NDArray[np.float32], codes: Quantiser, out_2HW: npt.NDArray[Any]
-) -> tuple[int, float, float]:
-    """Write the codes of one field into the top left corner of `out_2HW`.
+@dataclass(frozen=True)
+class Quantised:
+    """What quantising one field found, in px."""
 
-    Returns:
-        how many components were clipped, sum and largest of the end-point errors in px.
+    num_clipped: int
+    """Components that were too large to be stored."""
+    error_sum: float
+    error_max: float
+    """Of the end-point errors."""
+    radius_max: float
+    """Largest |(u, v)| as stored."""
+
+
+def quantise(field_HW2: npt.NDArray[np.float32], codes: Quantiser, out_2HW: npt.NDArray[Any]) -> Quantised:
+    """Write the codes of one field into the top left corner of `out_2HW`.
 
     Raises:
         StorageError: NaN or infinite values.
@@ -200,7 +208,17 @@ def quantise(
         np.clip(rounded_2HW, -codes.limit_code, codes.limit_code, out=rounded_2HW)
     out_2HW[:, :height, :width] = rounded_2HW
     scaled_2HW -= rounded_2HW
-    np.multiply(scaled_2HW, scaled_2HW, out=scaled_2HW)
-    squared_HW = scaled_2HW[0] + scaled_2HW[1]
-    np.sqrt(squared_HW, out=squared_HW)
-    return num_clipped, float(squared_HW.sum()) / codes.steps_per_px, float(squared_HW.max()) / codes.steps_per_px
+    error_HW = np.sqrt(_squared_lengths(scaled_2HW))
+    return Quantised(
+        num_clipped,
+        error_sum=float(error_HW.sum()) / codes.steps_per_px,
+        error_max=float(error_HW.max()) / codes.steps_per_px,
+        radius_max=float(np.sqrt(_squared_lengths(rounded_2HW).max())) / codes.steps_per_px,
+    )
+
+
+def _squared_lengths(vectors_2HW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Overwrites its input: a fresh array costs more than the arithmetic."""
+    np.multiply(vectors_2HW, vectors_2HW, out=vectors_2HW)
+    vectors_2HW[0] += vectors_2HW[1]
+    return vectors_2HW[0]

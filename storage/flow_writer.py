@@ -93,20 +93,18 @@ class FlowShardWriter:
             self._block_2HW.fill(spec.codes.fill)
             self._block_size = height, width
         try:
-            clipped, error_sum_px, error_max_px = quantise(field_HW2, spec.codes, self._block_2HW)
+            found = quantise(field_HW2, spec.codes, self._block_2HW)
         except StorageError as error:
             raise StorageError(f"segment {segment}, field {index}: {error}") from error
         self._chunks[local * spec.max_fields + index] = self._encode(self._block_2HW)
         self._sizes["num_fields"][local] = index + 1
         self._sizes["height"][local] = height
         self._sizes["width"][local] = width
-        valid_2HW = self._block_2HW[:, :height, :width].astype(np.float32)
-        np.multiply(valid_2HW, valid_2HW, out=valid_2HW)
-        self._radius_max[local, index] = np.sqrt((valid_2HW[0] + valid_2HW[1]).max()) / spec.codes.steps_per_px
-        self._error_sum_px += error_sum_px
-        self._error_max_px = max(self._error_max_px, error_max_px)
+        self._radius_max[local, index] = found.radius_max
+        self._error_sum_px += found.error_sum
+        self._error_max_px = max(self._error_max_px, found.error_max)
         self._num_vectors += height * width
-        self._num_clipped += clipped
+        self._num_clipped += found.num_clipped
 
     def commit(self) -> WrittenShard:
         """Write the shard so that it appears whole or not at all; append the result to the commit log afterwards.
