@@ -220,5 +220,6 @@ def quantise(field_HW2: npt.NDArray[np.float32], codes: Quantiser, out_2HW: npt.
 def _squared_lengths(vectors_2HW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Overwrites its input: a fresh array costs more than the arithmetic."""
     np.multiply(vectors_2HW, vectors_2HW, out=vectors_2HW)
-    vectors_2HW[0] += vectors_2HW[1]
-    return vectors_2HW[0]
+    squared_HW: npt.NDArray[np.float32] = vectors_2HW[0]
+    squared_HW += vectors_2HW[1]
+    return squared_HW
