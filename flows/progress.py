@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.progress import Progress as RichBars
+from rich.table import Column
 from rich.text import Text
 
 from flows.beside import later
@@ -30,6 +31,13 @@ class _RateColumn(ProgressColumn):
         return Text(f"{task.speed:.1f} {task.fields['unit']}/s  {elapsed} < {remaining}", style="dim")
 
 
+class _InfoColumn(ProgressColumn):
+    """Loss, rates, verdicts: what a narrow terminal cuts first, so that a bar stays one line."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["info"], style="cyan", no_wrap=True, overflow="ellipsis")
+
+
 class ConsoleProgress:
     """A live bar where the output is a terminal, else a line every quarter of a minute."""
 
@@ -48,8 +56,11 @@ class ConsoleProgress:
         self._started = self._printed = time.monotonic()
         if self._console.is_terminal:
             self._bars = RichBars(
-                SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), _RateColumn(),
-                TextColumn("{task.fields[info]}", style="cyan"), console=self._console, transient=True,
+                SpinnerColumn(), TextColumn("{task.description}"),
+                BarColumn(24 if self._console.width >= 100 else 10, table_column=Column(no_wrap=True)),
+                MofNCompleteColumn(table_column=Column(no_wrap=True)),
+                _RateColumn(table_column=Column(no_wrap=True)), _InfoColumn(),
+                console=self._console, transient=True,
             )  # fmt: skip
             self._bars.start()
             self._bars.add_task(description, total=total, unit=unit, info="")
@@ -67,10 +78,11 @@ class ConsoleProgress:
             self._console.print(
                 f"  {self._description}: {self._count}{of} {self._unit}, {rate:.1f}/s{eta} {_shown(self._info)}",
                 highlight=False,
+                soft_wrap=True,
             )
 
     def say(self, message: str) -> None:
-        self._console.print(f"  {message}", highlight=False, markup=False)
+        self._console.print(f"  {message}", highlight=False, markup=False, soft_wrap=True)
 
     def done(self) -> None:
         if self._bars is not None:

@@ -40,3 +40,18 @@ def test_a_terminal_gets_a_live_bar_with_rate_and_time_to_go() -> None:
     text = out.getvalue()
     assert "Optical flow (dis)" in text and "/1000" in text
     assert "fields/s" in text and " < 0:0" in text
+
+
+def test_a_bar_stays_one_line_in_a_narrow_terminal() -> None:
+    """What it says beside the numbers is cut; a line that breaks would flicker."""
+    out = StringIO()
+    shown = ConsoleProgress(Console(file=out, width=80, force_terminal=True, color_system=None))
+    shown.start("Pre-training", 400, "steps")
+    for step in range(6):
+        time.sleep(0.12)
+        shown.advance(25, loss=7.1234, instance=3.25, motion=2.125, rotation=1.0625, rate=0.001, step=step)
+    time.sleep(0.2)
+    text = out.getvalue()
+    shown.done()
+    assert "150/400" in text and "steps/s" in text and "…" in text
+    assert "\x1b[1A" not in text  # up a line: what Rich does to redraw more than one
