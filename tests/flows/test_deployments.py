@@ -53,6 +53,7 @@ def test_a_deployment_says_what_it_does_and_where_it_belongs(deployed: dict[str,
         ({"data": {"rot": "x"}}, "rot"),
         ({"pretrain": {"loss": {"temprature": 1}}}, "temprature"),
         ({"pretrain": {"epochs": 0}}, "pretrain.epochs"),
+        ({"finetune": {"enabled": "maybe"}}, "maybe"),
     ],
 )
 def test_a_parameter_that_cannot_be_is_refused_by_name_before_a_run_is_made(
@@ -66,6 +67,22 @@ def test_a_parameter_that_cannot_be_is_refused_by_name_before_a_run_is_made(
         client.request("POST", path, json={"parameters": parameters})
     assert refused.value.response.status_code == 409
     assert named in refused.value.response.text
+
+
+def test_the_form_sends_only_what_was_filled_in(deployed: dict[str, dict[str, Any]]) -> None:
+    """The UI's form sends every default that it shows, and a class's default would go over the preset's value."""
+    from prefect.client.orchestration import get_client
+
+    sections = deployed["full"]["parameter_openapi_schema"]["definitions"]
+    assert len(sections) > 12
+    for name, section in sections.items():
+        for setting, entry in section.get("properties", {}).items():
+            assert "default" not in entry, f"{name}.{setting}"
+            assert entry.get("type") != "boolean", f"{name}.{setting}: a switch is never empty"
+    path = f"/deployments/{deployed['full']['id']}/create_flow_run"
+    with get_client(sync_client=True) as client:
+        made = client.request("POST", path, json={"parameters": {"finetune": {"enabled": False}}})
+    assert made.json()["parameters"]["finetune"] == {"enabled": False}
 
 
 def test_the_flows_load_without_pytorch() -> None:
