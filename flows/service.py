@@ -29,6 +29,7 @@ SILENCE_SECONDS = 90
 """Three heartbeats; a shorter time would mark healthy runs as crashed."""
 _ENDINGS = ("Completed", "Failed", "Cancelled", "Crashed")
 _WORKER_GRACE_SECONDS = 40.0
+_STOPPED = "Stopped by `mscl down`. Run it again; it continues where it ended."
 
 
 def register(app: typer.Typer) -> None:
@@ -79,6 +80,7 @@ def down() -> None:
     if pid is not None:
         # The worker first, while the server can be told how its runs ended.
         processes.end(pid, grace_seconds=_WORKER_GRACE_SECONDS)
+        _say_stopped()
     console.print("worker stopped" if pid is not None else "no worker was running")
     _pid_file().unlink(missing_ok=True)
     stopped = stop_server()
@@ -139,14 +141,47 @@ def _deployments(client: SyncPrefectClient) -> list[dict[str, Any]]:
     return found
 
 
+def _say_stopped() -> None:
+    """Mark as crashed the runs that ended with the worker, and their stages: Prefect's worker ends without a word."""
+    if not is_healthy(api_url()):
+        return
+    os.environ["PREFECT_API_URL"] = api_url()
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
+    from prefect.states import Crashed
+
+    def running(**which: Any) -> FlowRunFilter:
+        return FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING"]}}, **which})
+
+    with get_client(sync_client=True) as client:
+        pool = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
+        runs = client.read_flow_runs(flow_run_filter=running(), work_pool_filter=pool)
+        if runs:
+            of_them = {"any_": [run.id for run in runs]}
+            runs = client.read_flow_runs(flow_run_filter=running(parent_flow_run_id=of_them)) + runs
+        for run in runs:
+            client.set_flow_run_state(run.id, Crashed(message=_STOPPED), force=True)
+
+
 def _automate(client: SyncPrefectClient) -> None:
-    """Runs that have gone silent are marked Crashed; what an earlier version made is brought up to date."""
+    """Runs that have gone silent are marked Crashed; what an earlier version made is brought up to date.
+
+    Only where it differs: an update makes the trigger a new one, which forgets the silences that the old one measured.
+    """
     wanted = _automation()
     found = client.read_automations_by_name(AUTOMATION)
-    if found:
-        client.update_automation(found[0].id, wanted)
-    else:
+    if not found:
         client.create_automation(wanted)
+    elif _told(found[0]) != _told(wanted):
+        client.update_automation(found[0].id, wanted)
+
+
+def _told(automation: AutomationCore) -> dict[str, Any]:
+    """What an automation does, in a form that can be compared."""
+    content = automation.model_dump(mode="json", include={"description", "trigger", "actions"})
+    trigger = content["trigger"]
+    trigger.pop("id", None)
+    return content | {"trigger": {name: sorted(v) if isinstance(v, list) else v for name, v in trigger.items()}}
 
 
 def _automation() -> AutomationCore:

@@ -246,7 +246,7 @@ def test_the_automation_finds_a_run_without_a_worker(service: Service, tiny: Pat
 
 def test_down_in_the_middle_of_a_run(service: Service, tiny: Path, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
-    service.run("full", workspace=str(workspace), preset=str(tiny))
+    run = service.run("full", workspace=str(workspace), preset=str(tiny))
     wait_until(lambda: checkpointed(workspace), seconds=300, why="the run is in pretrain")
     members = family(service.pid(WORKER)) | family(service.pid("server.pid"))
     code, output = service.mscl("down")
@@ -254,6 +254,17 @@ def test_down_in_the_middle_of_a_run(service: Service, tiny: Path, tmp_path: Pat
     no_survivors(members)
     code, output = service.mscl("up")
     assert code == 0, output
+    assert service.state(run) == "CRASHED" and "mscl down" in service.message(run)
+    left = service.call("POST", "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}})
+    assert left == []
+
+
+def test_up_again_lets_the_automation_be(service: Service) -> None:
+    """A trigger that is written anew forgets for how long runs have been silent."""
+    before = service.call("POST", "/automations/filter", {})
+    assert service.mscl("up")[0] == 0
+    assert service.call("POST", "/automations/filter", {}) == before
+    assert len(before) == 1
 
 
 def _flow_process(worker: int) -> int:
