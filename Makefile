@@ -42,7 +42,7 @@ faults: .venv/.installed  ## The long storms: kills, fuzzed videos, flipped bits
 audit: .venv/.installed  ## Known weaknesses of the installed packages; needs a network
 	$(PYTHON) -m venv .venv/audit
 	.venv/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
-	.venv/audit/bin/pip-audit --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	.venv/audit/bin/pip-audit --strict --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 # What docs/results holds. VIDEOS has weizmann64/<action>/ and ucf101/<class>/; LISTS the official lists of the latter.
 VIDEOS ?= ../shared/data/videos

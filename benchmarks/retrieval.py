@@ -1,7 +1,7 @@
 """Exact neighbours of many queries: `mscl.evaluation.search.nearest` beside faiss-cpu's flat index.
 
 Run: python -m benchmarks.retrieval [--queries 10000] [--gallery 100000] [--dim 512] [--k 50] [--threads 2]
-FAISS is an extra: `pip install mscl-pipeline[faiss]` first. Both get the same threads and take turns. Prints wall-clock
+FAISS is an extra: `pip install -e '.[faiss]'` first. Both get the same threads and take turns. Prints wall-clock
 and CPU seconds, their ratios, the memory that our search adds (on Intel with torch, half a gigabyte once it is loaded),
 and whether both found the same. On a machine that does other things, too, look at the CPU seconds of one thread:
 FAISS's threads spin while they wait for one another.

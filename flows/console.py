@@ -145,6 +145,12 @@ def _on_sigterm(number: int, frame: object) -> None:
     raise _Terminated
 
 
+def _server_is_gone(error: Exception) -> bool:
+    """Whether Prefect's client raised it; the client is not imported for the question."""
+    httpx = sys.modules.get("httpx")
+    return httpx is not None and isinstance(error, httpx.TransportError)
+
+
 def main() -> None:
     """Entry point: user errors are one clear line and exit code 2; Ctrl-C and SIGTERM say how to go on."""
     settings.apply()
@@ -165,6 +171,15 @@ def main() -> None:
     except _USAGE_ERROR as error:
         error.show()
         code = error.exit_code
+    except Exception as error:
+        if not _server_is_gone(error):
+            raise
+        Console(stderr=True).print(
+            f"mscl: Prefect's server does not answer any more ({error}). What is done is kept: the same command goes "
+            "on from there; with --no-prefect it needs no server.",
+            style="red", highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
+        code = 1
     finally:
         signal.signal(signal.SIGTERM, before)
     if code in (_INTERRUPTED, _TERMINATED):  # Typer turns Ctrl-C into the first and keeps silent

@@ -111,13 +111,18 @@ def _percent(metrics: Mapping[str, Any], name: str) -> str:
     return f"{text}  ({100 * interval[0]:.0f}-{100 * interval[1]:.0f})" if interval else text
 
 
+_FIRST = ("loss", "steps")
+"""What must not be cut where there is more than fits."""
+
+
 def _headline(metrics: Mapping[str, Any]) -> str:
     """The plain numbers and words among a stage's metrics; nested ones have their own table."""
     shown = []
-    for name, value in metrics.items():
+    for name in sorted(metrics, key=lambda name: name not in _FIRST):
+        value = metrics[name]
         if isinstance(value, float):
             shown.append(f"{name} {value:.4g}")
-        elif isinstance(value, int | str):
+        elif isinstance(value, int | str) and value != "":
             shown.append(f"{name} {value}")
     while len(text := "  ".join(shown)) > _HEADLINE_LENGTH:
         shown.pop()

@@ -54,7 +54,7 @@ def spread_for(runtime: RuntimeConfig) -> Spread | None:
     if importlib.util.find_spec(module) is None:
         raise ConfigError(
             f"runtime.task_runner is {runtime.task_runner!r} and {module.replace('_', '-')} is not installed; "
-            f"`pip install 'mscl-pipeline[{runtime.task_runner}]'`, or use threads"
+            f"`pip install -e '.[{runtime.task_runner}]'`, or use threads"
         )
     return partial(_over_cluster, runtime)
 

@@ -241,6 +241,6 @@ def _frame_chunks(path: Path, spec: FrameSpec, shard: int) -> Iterator[tuple[int
                     jpeg = without_crc32c(file.read_chunks([first + index], scratch)[0], where=where)
                     simplejpeg.decode_jpeg(jpeg)
                 except (DamagedError, ValueError) as error:
-                    yield segment, f"{where}: {error}"
+                    yield segment, str(error) if where in str(error) else f"{where}: {error}"
     finally:
         file.close()

@@ -98,7 +98,7 @@ def _load_tree(preset_or_file: str) -> dict[str, Any]:
         text = path.read_text()
     else:
         near = get_close_matches(preset_or_file, preset_names(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ConfigError(
             f"unknown preset {preset_or_file!r}{hint} Presets: {', '.join(preset_names())}; "
             "or give a .yaml file of your own"

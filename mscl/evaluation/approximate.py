@@ -46,7 +46,7 @@ def nearest_by_faiss(
         import faiss
     except ImportError as error:
         raise ConfigError(
-            "retrieve.index is faiss, and FAISS is not installed: pip install 'mscl-pipeline[faiss]', "
+            "retrieve.index is faiss, and FAISS is not installed: pip install -e '.[faiss]', "
             "or take retrieve.index=exact"
         ) from error
     if not 1 <= k <= len(gallery_GD):

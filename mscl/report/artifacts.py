@@ -25,7 +25,7 @@ def stage_markdown(view: StageView, inputs: Sequence[StageView], *, max_bytes: i
     blocks = attempt("pictures", lambda: draw(stages)) if draw else []
     facts = [("key", view.key), ("time", duration(view.seconds)), ("disk", byte_size(view.size_bytes))]
     facts += [("host", view.host)] if view.host else []
-    facts += [(name, _short(value)) for name, value in view.metrics.items() if isinstance(value, int | float | str)]
+    facts += [(name, _short(value)) for name, value in view.metrics.items() if _is_plain(value)]
     head = [f"# {view.stage}", _table(facts[0], facts[1:])]  # the key as its head: Markdown knows no table without
     if view.inputs:
         head.append("made of " + ", ".join(f"{name} `{key[:8]}`" for name, key in view.inputs.items()))
@@ -49,12 +49,16 @@ def _markdown(block: Block) -> str:
             return f"**{_plain(title)}**\n\n```yaml\n{text}\n```"
 
 
+def _is_plain(value: object) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and value != "")
+
+
 def _contact_row(title: str, cells: Sequence[object]) -> str:
     from mscl.report.blocks import Cell
 
     shown = [cell for cell in cells if isinstance(cell, Cell)]
     pictures = [f"![{_plain(cell.caption)}]({data_address(cell.jpeg, 'image/jpeg')})" for cell in shown]
-    return f"{_plain(title)}\n\n" + _table([_plain(cell.caption) for cell in shown], [pictures])
+    return f"{_plain(title)}\n\n" + _table([cell.caption for cell in shown], [pictures])
 
 
 def _within(head: list[str], parts: list[str], max_bytes: int) -> str:

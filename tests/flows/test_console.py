@@ -86,6 +86,18 @@ def test_a_server_elsewhere_that_does_not_answer(mscl: Command, monkeypatch: pyt
     assert "--no-prefect" in err
 
 
+def test_a_server_that_went_away_in_the_middle_is_one_line(mscl: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx
+
+    def gone(**_options: object) -> None:
+        raise httpx.ConnectError("refused")
+
+    monkeypatch.setattr(console, "app", gone)
+    code, _, err = mscl("run", "demo")
+    assert code == 1
+    assert "does not answer any more (refused)" in err and "Traceback" not in err
+
+
 def test_commands_are_listed_without_heavy_imports() -> None:
     result = CliRunner().invoke(console.app, ["--help"])
     assert result.exit_code == 0

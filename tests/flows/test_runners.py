@@ -184,7 +184,7 @@ def test_a_runner_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tiny: P
     from flows.pipeline import resolve
 
     monkeypatch.setattr(runners.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match=r"prefect-ray is not installed; `pip install 'mscl-pipeline\[ray\]'`"):
+    with pytest.raises(ConfigError, match=r"prefect-ray is not installed; `pip install -e '\.\[ray\]'`"):
         resolve(str(tiny), {"runtime": RuntimeConfig(task_runner="ray")})
 
 

@@ -47,7 +47,7 @@ def lineage_graph(views: Sequence[StageView]) -> str:
         for name, (x, y) in place.items():
             view = nodes[name]
             box = FancyBboxPatch(
-                (x - 0.13, y - 0.29), 0.26, 0.58, boxstyle="round,pad=0,rounding_size=0.02", mutation_aspect=4,
+                (x - 0.15, y - 0.29), 0.30, 0.58, boxstyle="round,pad=0,rounding_size=0.02", mutation_aspect=4,
                 facecolor=f"{BLUE}26", edgecolor=BLUE, linewidth=0.9,
             )  # fmt: skip
             axis.add_patch(box)
