@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +94,11 @@ def smooth_noise(seed: int) -> Fields:
 
 
 def segments_of(videos: Path, count: int, setting: Setting) -> list[Fields]:
-    """Flow of `count` videos spread over the folder."""
+    """Flow of `count` videos spread over the whole folder, fewer where some are too short."""
     paths = sorted(path for path in videos.rglob("*") if path.suffix.lower() in {".avi", ".mp4", ".webm", ".mkv"})
-    flows = (flow_of(path, setting) for path in paths[:: max(1, len(paths) // (count + count // 4))])
-    return list(islice((fields for fields in flows if fields is not None), count))
+    spread = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
+    flows = (flow_of(paths[i], setting) for i in spread)
+    return [fields for fields in flows if fields is not None]
 
 
 def our_side(folder: Path) -> Side:
