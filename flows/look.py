@@ -58,7 +58,7 @@ def search(
     neighbours = index.search(good, k=k, device=_device(device))
     failed |= neighbours.queries.failed
     pairs = list(zip(neighbours.queries.videos, neighbours.found, strict=True))
-    page = _search_page(out, index, pairs, failed)
+    page = _search_page(out, index, pairs, failed) if pairs else None  # an earlier one is worth more than an empty one
     if as_json:
         rows: list[dict[str, Any]] = [
             {
@@ -86,7 +86,8 @@ def search(
             console.print(table)
         size = len(index.features.ids)
         console.print(f"Searched     {size} segments of {index.root}", highlight=False, soft_wrap=True)
-        console.print(f"Page         {page}", highlight=False, soft_wrap=True)
+        if page is not None:
+            console.print(f"Page         {page}", highlight=False, soft_wrap=True)
     _finish(failed, page if show else None)
 
 

@@ -80,7 +80,7 @@ def down() -> None:
     if pid is not None:
         # The worker first, while the server can be told how its runs ended.
         processes.end(pid, grace_seconds=_WORKER_GRACE_SECONDS)
-        _say_stopped()
+    _say_stopped(worker=pid is not None)
     console.print("worker stopped" if pid is not None else "no worker was running")
     _pid_file().unlink(missing_ok=True)
     stopped = stop_server()
@@ -141,8 +141,8 @@ def _deployments(client: SyncPrefectClient) -> list[dict[str, Any]]:
     return found
 
 
-def _say_stopped() -> None:
-    """Mark as crashed the runs that ended with the worker, and their stages: Prefect's worker ends without a word."""
+def _say_stopped(*, worker: bool) -> None:
+    """Mark as crashed the runs that ended with the worker, for Prefect's ends without a word; name those that go on."""
     if not is_healthy(api_url()):
         return
     os.environ["PREFECT_API_URL"] = api_url()
@@ -154,13 +154,20 @@ def _say_stopped() -> None:
         return FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING"]}}, **which})
 
     with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(flow_run_filter=running())
         pool = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
-        runs = client.read_flow_runs(flow_run_filter=running(), work_pool_filter=pool)
-        if runs:
-            of_them = {"any_": [run.id for run in runs]}
-            runs = client.read_flow_runs(flow_run_filter=running(parent_flow_run_id=of_them)) + runs
-        for run in runs:
+        ended = client.read_flow_runs(flow_run_filter=running(), work_pool_filter=pool) if worker else []
+        keys = [run.id for run in ended]
+        if ended:  # with the stages that they were in
+            ended = client.read_flow_runs(flow_run_filter=running(parent_flow_run_id={"any_": keys})) + ended
+        for run in ended:
             client.set_flow_run_state(run.id, Crashed(message=_STOPPED), force=True)
+    others = [run.name for run in runs if run.id not in keys and run.parent_task_run_id is None]
+    if others and server_pid() is not None:
+        console.print(
+            f"without their server these end within minutes, and `mscl run` continues them: {', '.join(others)}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def _automate(client: SyncPrefectClient) -> None:

@@ -102,6 +102,13 @@ def test_a_copy_of_an_indexed_video_finds_it_first_and_bad_files_are_named(
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
+def test_a_search_for_nothing_leaves_an_earlier_page(mscl: Command, workspace: Path, videos: list[Path]) -> None:
+    Path("search.html").write_text("earlier")
+    code, out, _ = mscl("search", videos[1], "-w", workspace)
+    assert code == SOME_FAILED and "Page" not in out
+    assert Path("search.html").read_text() == "earlier"
+
+
 def test_search_for_machines(mscl: Command, workspace: Path, videos: list[Path]) -> None:
     code, out, _ = mscl("search", *videos[:2], "-k", 50, "-w", workspace, "--json")
     assert code == SOME_FAILED

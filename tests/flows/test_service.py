@@ -244,6 +244,21 @@ def test_the_automation_finds_a_run_without_a_worker(service: Service, tiny: Pat
     assert "No heartbeat" in service.message(run)
 
 
+def test_down_names_the_runs_that_lose_their_server(service: Service, tiny: Path, tmp_path: Path) -> None:
+    from tests.flows.running import mscl
+
+    workspace = tmp_path / "workspace"
+    process = mscl("run", tiny, "--workspace", workspace, **service.variables)
+    wait_until(lambda: committed(workspace), seconds=300, why="the run is in extract")
+    members = family(process.pid)
+    code, output = service.mscl("down")
+    process.kill()
+    process.wait()
+    no_survivors(members)
+    assert code == 0 and "without their server these end within minutes" in output and "full-" in output
+    assert service.mscl("up")[0] == 0
+
+
 def test_down_in_the_middle_of_a_run(service: Service, tiny: Path, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     run = service.run("full", workspace=str(workspace), preset=str(tiny))
@@ -255,8 +270,8 @@ def test_down_in_the_middle_of_a_run(service: Service, tiny: Path, tmp_path: Pat
     code, output = service.mscl("up")
     assert code == 0, output
     assert service.state(run) == "CRASHED" and "mscl down" in service.message(run)
-    left = service.call("POST", "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}})
-    assert left == []
+    stages = service.call("POST", "/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}})
+    assert len(stages) > 1 and {stage["state_type"] for stage in stages} == {"COMPLETED", "CRASHED"}
 
 
 def test_up_again_lets_the_automation_be(service: Service) -> None:
