@@ -68,5 +68,5 @@ def test_queries_in_sparse_cells_still_get_all_their_neighbours() -> None:
 
 def test_without_faiss_the_user_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ConfigError, match=r"mscl-pipeline\[faiss\]"):
+    with pytest.raises(ConfigError, match=r"pip install -e .\.\[faiss\]"):
         nearest_by_faiss(np.ones((1, 2), np.float32), np.ones((3, 2), np.float32), 1)
