@@ -80,7 +80,7 @@ def down() -> None:
     if pid is not None:
         # The worker first, while the server can be told how its runs ended.
         processes.end(pid, grace_seconds=_WORKER_GRACE_SECONDS)
-    _say_stopped(worker=pid is not None)
+    _tell_the_end(of_worker=pid is not None)
     console.print("worker stopped" if pid is not None else "no worker was running")
     _pid_file().unlink(missing_ok=True)
     stopped = stop_server()
@@ -141,7 +141,7 @@ def _deployments(client: SyncPrefectClient) -> list[dict[str, Any]]:
     return found
 
 
-def _say_stopped(*, worker: bool) -> None:
+def _tell_the_end(*, of_worker: bool) -> None:
     """Mark as crashed the runs that ended with the worker, for Prefect's ends without a word; name those that go on."""
     if not is_healthy(api_url()):
         return
@@ -154,18 +154,17 @@ def _say_stopped(*, worker: bool) -> None:
         return FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING"]}}, **which})
 
     with get_client(sync_client=True) as client:
-        runs = client.read_flow_runs(flow_run_filter=running())
-        pool = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
-        ended = client.read_flow_runs(flow_run_filter=running(), work_pool_filter=pool) if worker else []
-        keys = [run.id for run in ended]
-        if ended:  # with the stages that they were in
-            ended = client.read_flow_runs(flow_run_filter=running(parent_flow_run_id={"any_": keys})) + ended
-        for run in ended:
-            client.set_flow_run_state(run.id, Crashed(message=_STOPPED), force=True)
-    others = [run.name for run in runs if run.id not in keys and run.parent_task_run_id is None]
+        if of_worker:
+            pool = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
+            for run in client.read_flow_runs(flow_run_filter=running(), work_pool_filter=pool):
+                stages = client.read_flow_runs(flow_run_filter=running(parent_flow_run_id={"any_": [run.id]}))
+                for ended in [*stages, run]:
+                    client.set_flow_run_state(ended.id, Crashed(message=_STOPPED), force=True)
+        others = client.read_flow_runs(flow_run_filter=running(parent_task_run_id={"is_null_": True}))
     if others and server_pid() is not None:
         console.print(
-            f"without their server these end within minutes, and `mscl run` continues them: {', '.join(others)}",
+            "without their server these end within minutes, and `mscl run` continues them: "
+            + ", ".join(run.name for run in others),
             highlight=False, soft_wrap=True,
         )  # fmt: skip
 
