@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mscl.report.protocol import spread_of
+from mscl.report.views import plain_metrics
 from mscl.stages import Outcome
 
 _VARIANTS = {
@@ -19,6 +20,8 @@ _VARIANTS = {
     "chance": "chance",
 }
 _HEADLINE_LENGTH = 90
+_FIRST = ("loss", "steps")
+"""Metrics that must not be cut where there are more than fit."""
 _HEADS = {"linear": "linear", "knn": "k nearest"}
 
 
@@ -111,19 +114,9 @@ def _percent(metrics: Mapping[str, Any], name: str) -> str:
     return f"{text}  ({100 * interval[0]:.0f}-{100 * interval[1]:.0f})" if interval else text
 
 
-_FIRST = ("loss", "steps")
-"""What must not be cut where there is more than fits."""
-
-
 def _headline(metrics: Mapping[str, Any]) -> str:
-    """The plain numbers and words among a stage's metrics; nested ones have their own table."""
-    shown = []
-    for name in sorted(metrics, key=lambda name: name not in _FIRST):
-        value = metrics[name]
-        if isinstance(value, float):
-            shown.append(f"{name} {value:.4g}")
-        elif isinstance(value, int | str) and value != "":
-            shown.append(f"{name} {value}")
+    """A stage's plain metrics on one line, as many as fit."""
+    shown = [f"{name} {text}" for name, text in sorted(plain_metrics(metrics), key=lambda pair: pair[0] not in _FIRST)]
     while len(text := "  ".join(shown)) > _HEADLINE_LENGTH:
         shown.pop()
     return text

@@ -7,7 +7,7 @@ from mscl.report.blocks import Block, Chart, Code, Contact, Note, Photo, Table, 
 from mscl.report.figures.lineage import byte_size, duration
 from mscl.report.stage_blocks import BLOCKS
 from mscl.report.style import data_address, for_card
-from mscl.report.views import StageView, by_stage
+from mscl.report.views import StageView, by_stage, plain_metrics
 
 
 def stage_markdown(view: StageView, inputs: Sequence[StageView], *, max_bytes: int = 900_000) -> str:
@@ -25,7 +25,7 @@ def stage_markdown(view: StageView, inputs: Sequence[StageView], *, max_bytes: i
     blocks = attempt("pictures", lambda: draw(stages)) if draw else []
     facts = [("key", view.key), ("time", duration(view.seconds)), ("disk", byte_size(view.size_bytes))]
     facts += [("host", view.host)] if view.host else []
-    facts += [(name, _short(value)) for name, value in view.metrics.items() if _is_plain(value)]
+    facts += plain_metrics(view.metrics)
     head = [f"# {view.stage}", _table(facts[0], facts[1:])]  # the key as its head: Markdown knows no table without
     if view.inputs:
         head.append("made of " + ", ".join(f"{name} `{key[:8]}`" for name, key in view.inputs.items()))
@@ -47,10 +47,6 @@ def _markdown(block: Block) -> str:
             return above + "\n\n".join(_contact_row(title, cells) for title, cells in rows)
         case Code(text, title):
             return f"**{_plain(title)}**\n\n```yaml\n{text}\n```"
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, int | float) or (isinstance(value, str) and value != "")
 
 
 def _contact_row(title: str, cells: Sequence[object]) -> str:
@@ -93,7 +89,3 @@ def _plain(text: str) -> str:
     """Text that Markdown and HTML take as text: file names may hold anything."""
     clean = escape(" ".join(text.split()), quote=False)
     return "".join(f"\\{c}" if c in "\\`*_[]|~" else c for c in clean)
-
-
-def _short(value: float | str) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -46,3 +46,12 @@ def by_stage(views: Sequence[StageView]) -> dict[str, StageView]:
     found = {view.stage: view for view in views}
     known = [name for name in STAGE_ORDER if name in found]
     return {name: found[name] for name in known + sorted(set(found) - set(known))}
+
+
+def plain_metrics(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and texts of the metrics that are numbers or words; nested ones have tables of their own."""
+    return [
+        (name, f"{value:.4g}" if isinstance(value, float) else str(value))
+        for name, value in metrics.items()
+        if isinstance(value, int | float | str) and value != ""
+    ]
