@@ -26,10 +26,11 @@ from storage.flow_codec import CODINGS, PACKED, PLAIN
 from storage.flow_reader import FlowReader
 from storage.flow_spec import shard_key
 from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store, write_flow_shard
+from storage.packing import MAX_BYTES_PER_PIXEL
 from storage.shards import Scratch, ShardFile
 
 HEIGHT, WIDTH, FIELDS, LENGTH = 128, 171, 24, 8
-MAX_BYTES = 5 * HEIGHT * WIDTH
+MAX_BYTES = MAX_BYTES_PER_PIXEL * HEIGHT * WIDTH
 Fields = npt.NDArray[np.float32]
 Draw = tuple[int, int]
 Side = Callable[[Draw], Any]

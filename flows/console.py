@@ -145,6 +145,10 @@ def _on_sigterm(number: int, frame: object) -> None:
     raise _Terminated
 
 
+def _complain(message: str) -> None:
+    Console(stderr=True).print(f"mscl: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
+
+
 def _server_is_gone(error: Exception) -> bool:
     """Whether Prefect's client raised it; the client is not imported for the question."""
     httpx = sys.modules.get("httpx")
@@ -162,7 +166,7 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except (UserError, StorageError, KernelInputError) as error:
-        Console(stderr=True).print(f"mscl: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        _complain(str(error))
         code = 2
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
@@ -174,11 +178,10 @@ def main() -> None:
     except Exception as error:
         if not _server_is_gone(error):
             raise
-        Console(stderr=True).print(
-            f"mscl: Prefect's server does not answer any more ({error}). What is done is kept: the same command goes "
-            "on from there; with --no-prefect it needs no server.",
-            style="red", highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
+        _complain(
+            f"Prefect's server does not answer any more ({error}). What is done is kept: the same command goes on from "
+            "there; with --no-prefect it needs no server."
+        )
         code = 1
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -1,8 +1,7 @@
 """Reading clips of a flow store at about the speed of the decoder.
 
 The shard's index is parsed once, a clip is one `pread` where its fields lie together, each field is cropped while it is
-still integers and made float in the output. Plain zarr-python gives the same bits:
-tests hold the two together.
+still integers and made float in the output. Plain zarr-python gives the same bits: tests hold the two together.
 """
 
 from collections.abc import Sequence

@@ -102,8 +102,10 @@ def write_demo_dataset(
 def encode_h264(path: Path, frames: Iterator[NDArray[np.uint8]], *, fps: int, height: int, width: int) -> None:
     """Write RGB frames as an H.264 mp4 whose bytes depend on nothing but the frames."""
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        options = {"crf": str(_CRF), "preset": "veryfast", "threads": "1", "x264-params": _X264_PARAMS}
-        stream = container.add_stream("libx264", rate=fps, options={**options, "flags": "+bitexact"})
+        options = {
+            "crf": str(_CRF), "preset": "veryfast", "threads": "1", "x264-params": _X264_PARAMS, "flags": "+bitexact"
+        }  # fmt: skip
+        stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number, frame in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p", threads=1)

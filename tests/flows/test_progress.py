@@ -28,9 +28,13 @@ def test_a_log_file_gets_a_line_with_rate_and_time_to_go(monkeypatch: pytest.Mon
     shown.done()
 
 
-def test_a_terminal_gets_a_live_bar_with_rate_and_time_to_go() -> None:
+def in_a_terminal(width: int) -> tuple[ConsoleProgress, StringIO]:
     out = StringIO()
-    shown = ConsoleProgress(Console(file=out, width=150, force_terminal=True, color_system=None))
+    return ConsoleProgress(Console(file=out, width=width, force_terminal=True, color_system=None)), out
+
+
+def test_a_terminal_gets_a_live_bar_with_rate_and_time_to_go() -> None:
+    shown, out = in_a_terminal(150)
     shown.start("Optical flow (dis)", 1000, "fields")
     for _ in range(8):
         time.sleep(0.15)
@@ -44,8 +48,7 @@ def test_a_terminal_gets_a_live_bar_with_rate_and_time_to_go() -> None:
 
 def test_a_bar_stays_one_line_in_a_narrow_terminal() -> None:
     """What it says beside the numbers is cut; a line that breaks would flicker."""
-    out = StringIO()
-    shown = ConsoleProgress(Console(file=out, width=80, force_terminal=True, color_system=None))
+    shown, out = in_a_terminal(80)
     shown.start("Pre-training", 400, "steps")
     for step in range(6):
         time.sleep(0.12)
