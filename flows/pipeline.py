@@ -7,9 +7,9 @@ The workspace's files decide what is done; Prefect's result cache is off.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any
 
 from prefect import Flow, flow, tags, task
@@ -20,6 +20,7 @@ from prefect.task_engine import TaskRunTimeoutError
 
 from flows.artifacts import publish_stage, publish_summary
 from flows.beside import beside, busy
+from flows.client import one_client
 from flows.heartbeats import end_at_once
 from flows.progress import ArtifactProgress, Both, ConsoleProgress
 from flows.runners import spread_for
@@ -47,6 +48,8 @@ from mscl.stages import BY_NAME, PIPELINE, Outcome, Stage, execute, latest_input
 from storage.record import result_key
 from storage.workspace import Result, Workspace
 
+end_at_once()  # here, for a run's own heart begins to beat before its flow is called
+
 
 class StageTimeoutError(UserError):
     """A stage took longer than `runtime.timeout_minutes`."""
@@ -62,11 +65,13 @@ def compute(
     """
     minutes = config.runtime.timeout_minutes
     limited = _compute.with_options(timeout_seconds=60 * minutes) if minutes else _compute
+    # Bound, for Prefect looks into every argument for what other tasks have made.
+    work = partial(_execute, BY_NAME[stage_name], workspace, config, inputs, force)
     try:
         # Called, not submitted: in a thread neither a time-out nor a cancellation would reach the child processes.
         # Without the run's tags: for each of a task run's, Prefect asks the server for a slot, 0.26 s a stage.
         with TagsContext(current_tags=set()):
-            return limited(stage_name, workspace, config, inputs, force)
+            return limited(stage_name, work)
     except TaskRunTimeoutError as error:
         raise StageTimeoutError(
             f"{stage_name} took longer than runtime.timeout_minutes={minutes:g} and was stopped; "
@@ -75,11 +80,15 @@ def compute(
 
 
 @task(name="compute", cache_policy=NO_CACHE, persist_result=False, task_run_name="{stage_name}")
-def _compute(
-    stage_name: str, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result], force: bool
+def _compute(stage_name: str, work: Callable[[], Outcome]) -> Outcome:
+    """What runs under the time-out; the name is for the run's page."""
+    return work()
+
+
+def _execute(
+    stage: Stage, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result], force: bool
 ) -> Outcome:
     """Run one stage function and publish what it left."""
-    stage = BY_NAME[stage_name]
     progress = Both([ConsoleProgress(), ArtifactProgress(stage.name)])
     spread = spread_for(config.runtime)
     busy()
@@ -205,7 +214,6 @@ def full(
         preset: Preset, or a YAML file that the worker can read.
         force: Stages to compute again even where they are done.
     """
-    end_at_once()
     config = resolve(preset, locals())
     for name in force or []:
         stage_named(name)
@@ -213,7 +221,7 @@ def full(
     place = Workspace(workspace)
     outcomes: dict[str, Outcome] = {}
     # Subflows do not inherit the tags of their deployment's run, and the automation goes by them.
-    with workspace_slot(place, say=_say), tags(TAG), beside():
+    with workspace_slot(place, say=_say), tags(TAG), one_client(), beside():
         for stage in PIPELINE:
             try:
                 inputs = pipeline_inputs(stage, outcomes)

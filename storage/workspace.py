@@ -66,12 +66,16 @@ class Workspace:
         """The finished result, or None."""
         return _whole(self.folder(stage, key))
 
-    def results(self, stage: str | None = None) -> list[Result]:
-        """Finished results, least recently used first."""
+    def results(self, stage: str | None = None, *, key: str = "") -> list[Result]:
+        """Finished results, least recently used first.
+
+        Args:
+            key: only those whose key begins with it.
+        """
         found = [
             result
             for path in self.root.glob(f"{stage or '*'}/*/{RECORD_NAME}")
-            if (result := _whole(path.parent)) is not None
+            if path.parent.name.startswith(key) and (result := _whole(path.parent)) is not None
         ]
         return sorted(found, key=lambda result: (result.folder / RECORD_NAME).stat().st_mtime_ns)
 
@@ -86,7 +90,7 @@ class Workspace:
         Raises:
             StorageError: none, or more than one, or one that is not finished or damaged.
         """
-        found = [result for result in self.results() if result.key.startswith(key)] if len(key) >= 4 else []
+        found = self.results(key=key) if len(key) >= 4 else []
         if len(found) == 1:
             return found[0]
         if found:

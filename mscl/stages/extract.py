@@ -12,6 +12,7 @@ from typing import Any
 from kernels.tvl1 import resolve_backend
 from mscl.config import ExperimentConfig, FlowConfig
 from mscl.errors import DataError
+from mscl.gpu import has_gpu
 from mscl.sources.video import stored_size
 from mscl.stages.ahead import check_lengths
 from mscl.stages.base import Stage, StageRun
@@ -35,9 +36,7 @@ def _device(config: ExperimentConfig) -> str:
     """Where flow is computed: OpenCV's methods know the CPU only, and reading pictures computes none."""
     if config.flow.method in ("dis", "farneback", "denseflow") or config.runtime.device == "cpu":
         return "cpu"
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda" if has_gpu() else "cpu"
 
 
 def _resolved(config: ExperimentConfig) -> FlowConfig:
