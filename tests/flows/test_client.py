@@ -1,5 +1,9 @@
 """One client for the calls that Prefect makes in its own event loop."""
 
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import ClassVar
+
 import pytest
 
 
@@ -36,3 +40,61 @@ def test_the_client_is_closed_where_the_run_fails() -> None:
             raise RuntimeError("of the run")
         assert context.client._client.is_closed
         assert AsyncClientContext.get() is None
+
+
+class _Busy(BaseHTTPRequestHandler):
+    """A server that is busy for some calls; it keeps the bodies that it was sent."""
+
+    busy = 0
+    bodies: ClassVar[list[bytes]] = []
+
+    def do_POST(self) -> None:
+        self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(503 if len(self.bodies) <= self.busy else 200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("busy", "asked", "code"), [(0, 1, 200), (1, 2, 200), (3, 4, 200), (9, 4, 503)])
+def test_a_busy_server_is_asked_again_at_once(
+    busy: int, asked: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import asyncio
+
+    import httpx
+
+    from flows.client import Patient
+
+    monkeypatch.setattr(_Busy, "busy", busy)
+    monkeypatch.setattr(_Busy, "bodies", [])
+
+    async def ask(port: int) -> httpx.Response:
+        async with httpx.AsyncClient(transport=Patient(httpx.AsyncHTTPTransport())) as client:
+            return await client.post(f"http://127.0.0.1:{port}/", json={"a": 1})
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Busy) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            answer = asyncio.run(ask(server.server_port))
+        finally:
+            server.shutdown()
+            thread.join()
+    assert answer.status_code == code
+    assert _Busy.bodies == [b'{"a":1}'] * asked
+
+
+def test_the_shared_client_is_patient() -> None:
+    from prefect.context import AsyncClientContext
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.client import Patient, one_client
+
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}), one_client():
+        context = AsyncClientContext.get()
+        assert context is not None
+        assert isinstance(context.client._client._transport, Patient)
