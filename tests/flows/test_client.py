@@ -60,27 +60,33 @@ class _Busy(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize(("busy", "asked", "code"), [(0, 1, 200), (1, 2, 200), (3, 4, 200), (9, 4, 503)])
+@pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_busy_server_is_asked_again_at_once(
-    busy: int, asked: int, code: int, monkeypatch: pytest.MonkeyPatch
+    busy: int, asked: int, code: int, asynchronous: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import asyncio
 
     import httpx
 
-    from flows.client import Patient
+    from flows.client import AsyncPatient, Patient
 
     monkeypatch.setattr(_Busy, "busy", busy)
     monkeypatch.setattr(_Busy, "bodies", [])
 
-    async def ask(port: int) -> httpx.Response:
-        async with httpx.AsyncClient(transport=Patient(httpx.AsyncHTTPTransport())) as client:
-            return await client.post(f"http://127.0.0.1:{port}/", json={"a": 1})
+    async def ask_beside(address: str) -> httpx.Response:
+        async with httpx.AsyncClient(transport=AsyncPatient(httpx.AsyncHTTPTransport())) as client:
+            return await client.post(address, json={"a": 1})
+
+    def ask(address: str) -> httpx.Response:
+        with httpx.Client(transport=Patient(httpx.HTTPTransport())) as client:
+            return client.post(address, json={"a": 1})
 
     with ThreadingHTTPServer(("127.0.0.1", 0), _Busy) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
         try:
-            answer = asyncio.run(ask(server.server_port))
+            address = f"http://127.0.0.1:{server.server_port}/"
+            answer = asyncio.run(ask_beside(address)) if asynchronous else ask(address)
         finally:
             server.shutdown()
             thread.join()
@@ -88,13 +94,20 @@ def test_a_busy_server_is_asked_again_at_once(
     assert _Busy.bodies == [b'{"a":1}'] * asked
 
 
-def test_the_shared_client_is_patient() -> None:
-    from prefect.context import AsyncClientContext
+def test_the_shared_client_and_the_engine_s_are_patient() -> None:
+    from prefect.context import AsyncClientContext, SyncClientContext
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.client import Patient, one_client
+    from flows.client import AsyncPatient, Patient, one_client
 
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}), one_client():
-        context = AsyncClientContext.get()
-        assert context is not None
-        assert isinstance(context.client._client._transport, Patient)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        engine = SyncClientContext()  # not entered as a whole, which would ask the server for its version
+        token = SyncClientContext.__var__.set(engine)
+        try:
+            with one_client():
+                shared = AsyncClientContext.get()
+                assert shared is not None
+                assert isinstance(shared.client._client._transport, AsyncPatient)
+                assert isinstance(engine.client._client._transport, Patient)
+        finally:
+            SyncClientContext.__var__.reset(token)
