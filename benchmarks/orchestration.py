@@ -111,14 +111,16 @@ def beat(count: int) -> None:
 
 
 def measure_preset(folder: Path, preset: str, root: str) -> dict[str, float]:
-    """Whole runs of a preset in new workspaces: seconds in all, and those that no stage took by its own clock."""
-    plain, shown = folder / "plain", folder / "shown"
-    found = {"run without Prefect": mscl("run", preset, f"data.root={root}", "--no-prefect", "-w", plain)}
-    found["no stage, without Prefect"] = found["run without Prefect"] - stage_seconds(plain)
+    """The whole run of a preset, without Prefect and with it."""
+    found = whole_run("without Prefect", folder / "plain", preset, f"data.root={root}", "--no-prefect")
     with server(folder):
-        found["run with Prefect"] = mscl("run", preset, f"data.root={root}", "-w", shown)
-    found["no stage, with Prefect"] = found["run with Prefect"] - stage_seconds(shown)
-    return found
+        return found | whole_run("with Prefect", folder / "shown", preset, f"data.root={root}")
+
+
+def whole_run(how: str, workspace: Path, *arguments: str | Path) -> dict[str, float]:
+    """A run in a new workspace: seconds in all, and those that no stage took by its own clock."""
+    seconds = mscl("run", *arguments, "-w", workspace)
+    return {f"run {how}": seconds, f"no stage, {how}": seconds - stage_seconds(workspace)}
 
 
 def stage_seconds(workspace: Path) -> float:
@@ -153,17 +155,14 @@ def measure(folder: Path, units: int) -> dict[str, float]:
     config.write_text(
         CONFIG.format(root=write_demo_dataset(folder / "data", train_per_class=4, test_per_class=2).videos)
     )
-    found: dict[str, float] = {}
     plain, shown = folder / "plain", folder / "shown"
-    found["run without Prefect"] = mscl("run", config, "--no-prefect", "-w", plain)
-    found["no stage, without Prefect"] = found["run without Prefect"] - stage_seconds(plain)
+    found = whole_run("without Prefect", plain, config, "--no-prefect")
     found["nothing to do, without Prefect"] = mscl("run", config, "--no-prefect", "-w", plain)
     began = time.perf_counter()
     with server(folder) as home:
         found["server start"] = time.perf_counter() - began
         before = database_mb(home)
-        found["run with Prefect"] = mscl("run", config, "-w", shown)
-        found["no stage, with Prefect"] = found["run with Prefect"] - stage_seconds(shown)
+        found |= whole_run("with Prefect", shown, config)
         found["nothing to do, with Prefect"] = min(mscl("run", config, "-w", shown) for _ in range(2))
         time.sleep(5)  # the server writes events in batches
         found["database MB, three runs"] = database_mb(home) - before

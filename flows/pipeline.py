@@ -56,7 +56,7 @@ class StageTimeoutError(UserError):
 
 
 def compute(
-    stage_name: str, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result], force: bool
+    stage: Stage, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result], force: bool
 ) -> Outcome:
     """Run one stage as a task, for as long as `runtime.timeout_minutes` allows.
 
@@ -66,15 +66,15 @@ def compute(
     minutes = config.runtime.timeout_minutes
     limited = _compute.with_options(timeout_seconds=60 * minutes) if minutes else _compute
     # Bound, for Prefect looks into every argument for what other tasks have made.
-    work = partial(_execute, BY_NAME[stage_name], workspace, config, inputs, force)
+    work = partial(_execute, stage, workspace, config, inputs, force)
     try:
         # Called, not submitted: in a thread neither a time-out nor a cancellation would reach the child processes.
         # Without the run's tags: for each of a task run's, Prefect asks the server for a slot, 0.26 s a stage.
         with TagsContext(current_tags=set()):
-            return limited(stage_name, work)
+            return limited(stage.name, work)
     except TaskRunTimeoutError as error:
         raise StageTimeoutError(
-            f"{stage_name} took longer than runtime.timeout_minutes={minutes:g} and was stopped; "
+            f"{stage.name} took longer than runtime.timeout_minutes={minutes:g} and was stopped; "
             "what it has done is kept: run again to go on, with a higher limit if need be"
         ) from error
 
@@ -149,7 +149,7 @@ def _stage_flow(stage: Stage, *, like: Flow[..., Outcome] | None = None) -> Flow
         place = Workspace(workspace)
         with workspace_slot(place, say=_say):
             found = latest_inputs(place, stage, given=inputs or {})
-            outcome = compute(stage.name, place, config, found, force)
+            outcome = compute(stage, place, config, found, force)
         if _is_alone():  # else the table of the whole run says it
             read = {name: Outcome(result, reused=True, seconds=0.0) for name, result in found.items()}
             publish_summary(read | {stage.name: outcome})
