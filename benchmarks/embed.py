@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mscl.evaluation.video_files import Clips, each_file, file_clips
+from mscl.video.file_clips import Clips, each_file, file_clips
 
 
 def write_videos(folder: Path, count: int, *, frames: int, height: int = 256, width: int = 340) -> list[Path]:
     """H.264 videos of textured patches that move: as costly to decode as real ones of that size."""
-    from mscl.sources.demo import encode_h264
+    from mscl.demo.dataset import encode_h264
 
     paths = [folder / f"v{number}.mp4" for number in range(count)]
     for number, path in enumerate(paths):
@@ -55,8 +55,8 @@ def main() -> None:
 
     import mscl
     from mscl.config import ModelConfig
-    from mscl.data.colour import normalise_rgb
     from mscl.models import untrained_encoder
+    from mscl.video.normalise import normalise_rgb
 
     torch.set_num_threads(1)
     encoder = untrained_encoder(ModelConfig(rgb_width=arguments.width), seed=0)

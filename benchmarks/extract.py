@@ -24,8 +24,8 @@ import torch
 import kernels.flow
 from benchmarks.loader import draw_videos
 from mscl.config import DecodeLimits, FlowConfig
-from mscl.sources.video import decode, inspect_video, stored_size
-from mscl.stages import extract_shard as stage
+from mscl.extract import shard as stage
+from mscl.video.decoding import decode, inspect_video, stored_size
 from storage import flow_writer
 from storage.flow_codec import FieldEncoder
 from storage.flow_store import FlowShardWriter, FlowSpec, create_flow_store

@@ -35,12 +35,13 @@ from numpy.typing import NDArray
 from mscl.config import load_config
 from mscl.config.flow import ClipConfig, FlowConfig
 from mscl.config.pretrain import AugmentConfig
-from mscl.data.augment import Augment
-from mscl.data.dataset import FLOW_STEP, ClipDataset
-from mscl.data.geometry import random_box, resize_into
-from mscl.data.loader import make_loader
-from mscl.data.sampling import ChosenStarts, clip_indices, sample_rng, two_starts
-from mscl.data.views import RawBatch
+from mscl.pretrain.augment import Augment
+from mscl.pretrain.dataset import FLOW_STEP, ClipDataset
+from mscl.pretrain.two_starts import ChosenStarts, two_starts
+from mscl.training.loader import make_loader
+from mscl.video.clip_indices import clip_indices, sample_rng
+from mscl.video.geometry import random_box, resize_into
+from mscl.views import RawBatch
 from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store, write_flow_shard
 from storage.frame_store import FrameSpec, create_frame_store, encode_jpeg, write_frame_shard
 
@@ -146,13 +147,13 @@ def clips_per_cpu_second(work: Callable[[int], None], samples: int) -> float:
 def waiting_share(dataset: ClipDataset, *, batch_size: int, steps: int, output: Path) -> float:
     """Share of the wall time of a training step that is spent waiting for the next batch of one worker process.
 
-    Steps of the paper's R18 at 112 px in this process, on CPU, one thread, as `mscl.training.loop.train` takes them;
+    Steps of the paper's R18 at 112 px in this process, on CPU, one thread, as `mscl.pretrain.loop.train` takes them;
     the first is left out: its wait is the start of the worker.
     """
     import torch
 
+    from mscl.pretrain.loop import StopRequest, train
     from mscl.training.distributed import World
-    from mscl.training.loop import StopRequest, train
 
     torch.set_num_threads(1)
     config = load_config("kinetics400-r18").pretrain

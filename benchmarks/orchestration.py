@@ -43,7 +43,7 @@ DEMO_SECONDS = 276.0
 def mscl(*arguments: str | Path) -> float:
     """Wall seconds of a command."""
     began = time.perf_counter()
-    code = "from flows.command import main; main()"
+    code = "from flows.cli.command import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
     )
@@ -136,7 +136,7 @@ def server(folder: Path) -> Iterator[Path]:
     home = folder / "prefect"
     os.environ |= {"PREFECT_HOME": str(home), "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api"}
     from flows import settings
-    from flows.server import ensure_server, stop_server
+    from flows.server.prefect_server import ensure_server, stop_server
     from mscl.progress import Silent
 
     settings.apply()
@@ -149,7 +149,7 @@ def server(folder: Path) -> Iterator[Path]:
 
 def measure(folder: Path, units: int) -> dict[str, float]:
     """All numbers, in seconds and megabytes."""
-    from mscl.sources.demo import write_demo_dataset
+    from mscl.demo.dataset import write_demo_dataset
 
     config = folder / "tiny.yaml"
     config.write_text(

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mscl.config.pretrain import PretrainConfig
-from mscl.data.views import TwoViews
 from mscl.models.conv import Conv3x3x3, Conv3x3x3NoBias
 from mscl.models.heads import global_average, local_average, normalised
 from mscl.models.mscl import MSCL, FlowStream, RGBStream
+from mscl.views import TwoViews
 
 
 class PlainStep:

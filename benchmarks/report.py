@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from mscl.report.page import build_report
-from mscl.report.views import StageView
 from mscl.screening import chosen_starts, clip_scores
+from mscl.stage.view import StageView
 from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store, write_flow_shard
 from storage.frame_store import FrameSpec, create_frame_store, encode_jpeg, write_frame_shard
 from storage.manifest import SegmentRow, write_manifest

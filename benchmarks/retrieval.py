@@ -1,4 +1,4 @@
-"""Exact neighbours of many queries: `mscl.evaluation.search.nearest` beside faiss-cpu's flat index.
+"""Exact neighbours of many queries: `mscl.embedding.search.nearest` beside faiss-cpu's flat index.
 
 Run: python -m benchmarks.retrieval [--queries 10000] [--gallery 100000] [--dim 512] [--k 50] [--threads 2]
 FAISS is an extra: `pip install -e '.[faiss]'` first. Both get the same threads and take turns. Prints wall-clock
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mscl.evaluation.search import Floats, Ints, nearest
+from mscl.embedding.search import Floats, Ints, nearest
 
 
 def timed(call: Callable[[], tuple[Floats, Ints]]) -> tuple[float, float, tuple[Floats, Ints]]:

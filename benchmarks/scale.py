@@ -23,11 +23,11 @@ import av
 import numpy as np
 
 from mscl.config import DecodeLimits, load_config
-from mscl.data.loader import StepPlan
-from mscl.sources.video import inspect_video, stored_size
-from mscl.stages.extract_shard import Segment, ShardTask, extract_shard, num_fields
-from mscl.stages.motion import _measure, _Task
-from mscl.stages.screen import screen_segment
+from mscl.extract.shard import Segment, ShardTask, extract_shard, num_fields
+from mscl.motion.motion_stage import _measure, _Task
+from mscl.motion.screen_stage import screen_segment
+from mscl.training.loader import StepPlan
+from mscl.video.decoding import inspect_video, stored_size
 from storage.commits import CommitLog
 from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store
 from storage.frame_store import FrameSpec, create_frame_store
@@ -213,9 +213,9 @@ def training_costs() -> dict[str, float]:
     from torch.utils.flop_counter import FlopCounterMode
 
     from benchmarks.step import OurStep, synthetic_batch
-    from mscl.data.augment import Augment
+    from mscl.pretrain.augment import Augment
+    from mscl.pretrain.loop import build_model
     from mscl.training.distributed import World
-    from mscl.training.loop import build_model
 
     torch.set_num_threads(1)
     batch, device = 4, torch.device("cpu")

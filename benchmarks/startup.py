@@ -44,7 +44,7 @@ def call(api: str, path: str, body: object = None, *, method: str = "GET") -> An
 
 def command(*arguments: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     code = f"import sys; sys.argv[0] = {arguments[0]!r}; " + (
-        "from flows.command import main; main()" if arguments[0] == "mscl" else "from prefect.cli import app; app()"
+        "from flows.cli.command import main; main()" if arguments[0] == "mscl" else "from prefect.cli import app; app()"
     )
     return subprocess.Popen([sys.executable, "-c", code, *arguments[1:]], env=environment, stdout=subprocess.DEVNULL)
 

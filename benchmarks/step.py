@@ -36,14 +36,14 @@ from benchmarks.plain_step import PlainStep
 from benchmarks.step_costs import ByteCounter, without_padding
 from mscl.config.model import ModelConfig
 from mscl.config.pretrain import AugmentConfig, LossConfig, OptimConfig, PretrainConfig
-from mscl.data.augment import Augment
-from mscl.data.draws import num_draws
-from mscl.data.views import RawBatch, TwoViews
 from mscl.models import conv
 from mscl.models.mscl import MSCL
+from mscl.pretrain.augment import Augment
+from mscl.pretrain.draws import num_draws
+from mscl.pretrain.loop import autocast_of, build_model, make_optimiser
+from mscl.pretrain.step import KeyMomenta, train_step
 from mscl.training.distributed import KeyExchange, World
-from mscl.training.loop import autocast_of, build_model, make_optimiser
-from mscl.training.step import KeyMomenta, train_step
+from mscl.views import RawBatch, TwoViews
 
 H100_FLOPS, H100_BYTES_PER_S = 989e12, 3.35e12
 MOMENTUM, CLIP_NORM = 0.994, 40.0

@@ -13,7 +13,7 @@ nodes=${2:?number of nodes}
 rendezvous=${3:?host:port of the leader}
 processes=${4:-gpu}
 
-declare -A module=([pretrain]=mscl.training.pretrain [embed]=mscl.evaluation.embed_main [finetune]=mscl.evaluation.finetune_main)
+declare -A module=([pretrain]=mscl.pretrain.process [embed]=mscl.embed.process [finetune]=mscl.finetune.process)
 begun=$(mktemp)
 trap 'rm -f "$begun"' EXIT
 
@@ -26,7 +26,7 @@ while true; do
             echo "joining $job"
             torchrun --nnodes="$nodes" --nproc-per-node="$processes" --rdzv-backend=c10d \
                 --rdzv-endpoint="$rendezvous" --rdzv-id="${module[$stage]}" \
-                -m mscl.training.worker "${module[$stage]}" "$job" || echo "left $job with code $?" >&2
+                -m mscl.training.rank "${module[$stage]}" "$job" || echo "left $job with code $?" >&2
         done
     done
     sleep 2

@@ -7,7 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
 from flows.progress import ArtifactProgress, Both, ConsoleProgress
-from flows.slots import workspace_slot
+from flows.workspace_slots import workspace_slot
 from mscl.ablation.plan import AblationPlan
 from storage.workspace import Workspace
 

@@ -10,8 +10,8 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
-from flows.beside import once_busy
-from mscl.stages import Outcome, stage_view
+from flows.background import once_busy
+from mscl.pipeline import Outcome, stage_view
 from storage.atomic import write_atomic
 from storage.workspace import Result, Workspace
 

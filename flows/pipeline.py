@@ -19,13 +19,13 @@ from prefect.logging import get_run_logger
 from prefect.task_engine import TaskRunTimeoutError
 
 from flows.artifacts import publish_stage, publish_summary
-from flows.beside import beside, busy
+from flows.background import beside, busy
 from flows.client import one_client
 from flows.heartbeats import end_at_once
 from flows.progress import ArtifactProgress, Both, ConsoleProgress
 from flows.runners import spread_for
 from flows.settings import TAG
-from flows.slots import workspace_slot
+from flows.workspace_slots import workspace_slot
 from mscl.config import (
     ClipConfig,
     DataConfig,
@@ -44,7 +44,7 @@ from mscl.config import (
     merge_section,
 )  # fmt: skip
 from mscl.errors import UserError
-from mscl.stages import BY_NAME, PIPELINE, Outcome, Stage, execute, latest_inputs, pipeline_inputs, stage_named
+from mscl.pipeline import BY_NAME, PIPELINE, Outcome, Stage, execute, latest_inputs, pipeline_inputs, stage_named
 from storage.record import result_key
 from storage.workspace import Result, Workspace
 

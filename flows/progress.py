@@ -11,7 +11,7 @@ from rich.progress import Progress as RichBars
 from rich.table import Column
 from rich.text import Text
 
-from flows.beside import later
+from flows.background import later
 from mscl.progress import Progress
 
 _LINE_SECONDS = 15.0

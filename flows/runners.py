@@ -1,6 +1,6 @@
 """Shards over a cluster: with `runtime.task_runner` ray or dask, extraction and motion become Prefect task runs.
 
-With `threads`, the default, a stage's shards go to processes of this machine, and no task runs (mscl/stages/pool.py).
+With `threads`, the default, a stage's shards go to processes of this machine, and no task runs (mscl/stage/pool.py).
 A task run costs 0.1 to 0.3 s and 20 kB of the server's database, so several shards share one where there are many.
 Workers write shards into the result's folder: all nodes must see the workspace and the videos under the same paths.
 Ray and Dask send pickles between their own processes; an address must be that of a cluster that you trust.
@@ -24,7 +24,7 @@ from prefect.futures import as_completed
 from mscl.config import RuntimeConfig
 from mscl.errors import ConfigError
 from mscl.progress import Progress
-from mscl.stages.pool import Spread, Tick, cores
+from mscl.stage.pool import Spread, Tick, cores
 
 if TYPE_CHECKING:
     from prefect.futures import PrefectFuture

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from mscl.config import ExperimentConfig, PretrainConfig
-from mscl.data.views import TwoViews, View
+from mscl.pretrain.loop import build_model, make_optimiser
+from mscl.pretrain.step import momenta_of, train_step
 from mscl.training.distributed import KeyExchange, World
-from mscl.training.loop import build_model, make_optimiser
-from mscl.training.step import momenta_of, train_step
+from mscl.views import TwoViews, View
 
 
 def step_costs(configs: dict[str, ExperimentConfig], *, device: torch.device, rounds: int = 5) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from mscl.ablation.rows import FROZEN, METRICS, Row, presets_of, score
-from mscl.report.style import BLUE, GREY, INK, ORANGE, canvas, to_svg
+from mscl.display.style import BLUE, GREY, INK, ORANGE, canvas, to_svg
 
 
 def dot_plot(rows: Sequence[Row], *, chance: Mapping[str, float], reference: str) -> str:

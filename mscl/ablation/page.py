@@ -8,8 +8,8 @@ from typing import Any
 from mscl.ablation.figure import dot_plot
 from mscl.ablation.plan import REFERENCE
 from mscl.ablation.rows import FROZEN, METRICS, Row, as_json, difference, from_json, presets_of, score
-from mscl.evaluation.files import read_json, write_json
-from mscl.report.style import card_svg, for_card
+from mscl.display.style import card_svg, for_card
+from mscl.json_files import read_json, write_json
 from storage.atomic import write_atomic
 
 ROWS, SETTINGS, PAGE = "ablation.json", "ablation-settings.json", "ablation.md"

@@ -9,8 +9,8 @@ from mscl.ablation.page import write_results
 from mscl.ablation.plan import EQUAL_TIME, RANDOM, REFERENCE, SUPERVISED, AblationPlan, Cell, cells_of
 from mscl.ablation.rows import FROZEN, LINEAR, RETRIEVAL, Row, best_of, renamed
 from mscl.errors import DataError
+from mscl.pipeline import BY_NAME, Outcome, execute, pipeline_inputs
 from mscl.progress import Progress
-from mscl.stages import BY_NAME, Outcome, execute, pipeline_inputs
 from storage.record import result_key
 from storage.workspace import Result, Workspace
 

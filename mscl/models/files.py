@@ -1,6 +1,7 @@
 """Encoders in files: out of a training checkpoint, or exported for others as safetensors with a JSON card."""
 
 import json
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,14 @@ def _encoder(config: ModelConfig, weights: dict[str, Tensor], path: Path) -> tup
     encoder = untrained_encoder(config, seed=0)
     load_matching(encoder, weights, source=str(path))
     return encoder, config
+
+
+def load_encoder(path: str | PathLike[str]) -> "VideoEncoder":
+    """RGB encoder of a training checkpoint (`.pt`) or an exported one (`.safetensors`), in eval mode, on the CPU.
+
+    Calling it with (B, 3, T, H, W) ImageNet-normalised clips gives features (B, C).
+
+    Raises:
+        CheckpointError: missing, unreadable, or no such encoder.
+    """
+    return load_rgb_encoder(Path(path))

@@ -23,7 +23,7 @@ StreamT = TypeVar("StreamT", bound=nn.Module)
 
 
 class View(Protocol):
-    """What the networks read of one view; `mscl.data.views.View` is one."""
+    """What the networks read of one view; `mscl.views.View` is one."""
 
     @property
     def rgb_B3THW(self) -> Tensor: ...
@@ -68,7 +68,7 @@ class FlowStream(nn.Module):
 class MSCL(nn.Module):
     """Query and key networks and the queues; `forward` is the differentiable part of a step.
 
-    One step is written out in `mscl.training.step`. The initial state is a function of the arguments and the seed.
+    One step is written out in `mscl.pretrain.step`. The initial state is a function of the arguments and the seed.
 
     Args:
         model: networks.

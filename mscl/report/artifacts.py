@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from html import escape
 
-from mscl.report.blocks import Block, Chart, Code, Contact, Note, Photo, Table, attempt
+from mscl.display.blocks import Block, Chart, Code, Contact, Note, Photo, Table, attempt
+from mscl.display.style import data_address, for_card
 from mscl.report.figures.lineage import byte_size, duration
 from mscl.report.stage_blocks import BLOCKS
-from mscl.report.style import data_address, for_card
-from mscl.report.views import StageView, by_stage, plain_metrics
+from mscl.stage.view import StageView, by_stage, plain_metrics
 
 
 def stage_markdown(view: StageView, inputs: Sequence[StageView], *, max_bytes: int = 900_000) -> str:
@@ -50,7 +50,7 @@ def _markdown(block: Block) -> str:
 
 
 def _contact_row(title: str, cells: Sequence[object]) -> str:
-    from mscl.report.blocks import Cell
+    from mscl.display.blocks import Cell
 
     shown = [cell for cell in cells if isinstance(cell, Cell)]
     pictures = [f"![{_plain(cell.caption)}]({data_address(cell.jpeg, 'image/jpeg')})" for cell in shown]

@@ -7,14 +7,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mscl.display.blocks import Block, Chart, Code, Note, Section, Table, attempt
+from mscl.display.style import data_address, for_page
 from mscl.report import figures
-from mscl.report.blocks import Block, Chart, Code, Note, Section, Table, attempt
 from mscl.report.figures.scores import VARIANT_NAMES
 from mscl.report.protocol import HEADS
 from mscl.report.score_blocks import score_table, variant_names
 from mscl.report.stage_blocks import BLOCKS, sizes_table
-from mscl.report.style import data_address, for_page
-from mscl.report.views import Stages, StageView, by_stage
+from mscl.stage.view import Stages, StageView, by_stage
 from storage.atomic import write_atomic
 
 if TYPE_CHECKING:

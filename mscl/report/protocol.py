@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mscl.config import load_config, preset_names, preset_tree
-from mscl.report.blocks import Block, Note, Table
-from mscl.report.views import StageView
+from mscl.display.blocks import Block, Note, Table
+from mscl.stage.view import StageView
 
 HEADS = {"linear": "Linear probe", "knn": "k nearest neighbours"}
 """Titles of the classifiers on frozen features."""

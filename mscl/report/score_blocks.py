@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mscl.display.blocks import Block, Chart, Note, Table, attempt
+from mscl.display.segment_pictures import Footage, read_jsonl
 from mscl.report import figures
-from mscl.report.blocks import Block, Chart, Note, Table, attempt
-from mscl.report.contacts import heat_maps, neighbours
+from mscl.report.contact_sheets import heat_maps, neighbours
 from mscl.report.figures.scores import VARIANT_NAMES
-from mscl.report.footage import Footage, read_jsonl
 from mscl.report.protocol import HEADS, protocol_blocks, run_blocks
-from mscl.report.views import Stages
+from mscl.stage.view import Stages
 
 _NAME_LENGTH = 20
 
@@ -29,7 +29,7 @@ def embed_blocks(stages: Stages) -> list[Block]:
 
 def probe_blocks(stages: Stages) -> list[Block]:
     """Accuracy of the linear classifier with its controls, and whom it takes for whom."""
-    from mscl.evaluation.files import read_json
+    from mscl.json_files import read_json
 
     view = stages["probe"]
     if "skipped" in view.metrics:
@@ -74,7 +74,7 @@ def retrieve_blocks(stages: Stages, *, queries: int = 6) -> list[Block]:
 
 def finetune_blocks(stages: Stages) -> list[Block]:
     """Curve over the epochs, scores, confusion."""
-    from mscl.evaluation.files import read_json
+    from mscl.json_files import read_json
 
     view = stages["finetune"]
     if "skipped" in view.metrics:

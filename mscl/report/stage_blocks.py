@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from mscl.display.blocks import Block, Chart, Note, Photo, Table
+from mscl.display.pictures import flow_strip
+from mscl.display.segment_pictures import Footage, class_table, read_jsonl, verdicts
 from mscl.report import figures
-from mscl.report.blocks import Block, Chart, Note, Photo, Table
-from mscl.report.contacts import kept_and_dropped
+from mscl.report.contact_sheets import kept_and_dropped
 from mscl.report.figures.lineage import byte_size
 from mscl.report.figures.training import LOSS_NAMES
-from mscl.report.footage import Footage, class_table, read_jsonl, verdicts
-from mscl.report.pictures import flow_strip
 from mscl.report.score_blocks import embed_blocks, finetune_blocks, probe_blocks, retrieve_blocks
-from mscl.report.views import Stages, StageView
+from mscl.stage.view import Stages, StageView
 
 _MAX_ROWS = 30
 

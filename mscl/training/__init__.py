@@ -1,1 +1,1 @@
-"""Pre-training: one step, the loop, checkpoints, ranks, and the child process that a stage starts."""
+"""What trainings share: torchrun as a supervised child, ranks, loaders."""

@@ -15,7 +15,7 @@ from torch.distributed.run import main as torchrun
 from mscl.orphans import die_with_parent
 from mscl.training.launch import AGENT_STOPPED_CODE, FAILURE_MARK, STANDALONE
 from mscl.training.loopback import keep_to_loopback
-from mscl.training.worker import AGENT_VARIABLE
+from mscl.training.rank import AGENT_VARIABLE
 
 
 def main(arguments: list[str]) -> int:

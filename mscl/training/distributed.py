@@ -10,9 +10,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mscl.data.views import View
 from mscl.errors import ConfigError
 from mscl.losses import Embeddings
+from mscl.views import View
 
 
 @dataclass(frozen=True)

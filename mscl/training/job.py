@@ -4,9 +4,6 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from mscl.config.base import Section
-from mscl.config.flow import ClipConfig
-from mscl.config.pretrain import PretrainConfig
-from mscl.config.runtime import RuntimeConfig
 from mscl.errors import ConfigError
 from storage.atomic import write_atomic
 
@@ -33,19 +30,3 @@ class Job(Section):
             return cls.model_validate_json(path.read_bytes())
         except (OSError, ValueError) as error:
             raise ConfigError(f"{cls.kind} job {path} cannot be read: {error}") from error
-
-
-class PretrainJob(Job):
-    """Pre-training on the stores of one extract result with the clips of one screen result."""
-
-    kind: ClassVar[str] = "training"
-
-    extract_folder: str
-    """Holds `flow.zarr` and `frames`."""
-    manifest_path: str
-    screen_path: str
-    output_folder: str
-    """Gets `checkpoints/`, `metrics.jsonl`, `tensorboard/` and `train.log`; may hold a run to resume."""
-    clip: ClipConfig = ClipConfig()
-    pretrain: PretrainConfig = PretrainConfig()
-    runtime: RuntimeConfig = RuntimeConfig()

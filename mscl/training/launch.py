@@ -5,14 +5,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from mscl.config.runtime import RuntimeConfig
 from mscl.errors import ConfigError, UserError
-from mscl.progress import Progress
-from mscl.training.job import PretrainJob
 
 GRACE_SECONDS = 60.0
 """Time that a child gets between SIGTERM and SIGKILL: a step and a checkpoint fit in."""
@@ -30,48 +26,6 @@ _LINES_SHOWN = 12
 
 class TrainingError(UserError):
     """A training process failed or was stopped; the message holds its last lines."""
-
-
-@dataclass(frozen=True)
-class PretrainResult:
-    """A finished pre-training run."""
-
-    checkpoint: Path
-    metrics: dict[str, float]
-    """The last row of the log: losses, accuracies, clips per second."""
-    steps: int
-    seconds: float
-    """Of this call; a resumed run took longer in all."""
-
-
-def run_pretraining(job: PretrainJob, *, progress: Progress) -> PretrainResult:
-    """Pre-train under torchrun in a child process, resuming what the output folder holds.
-
-    Killed together with this process; on an exception here (Ctrl-C, cancellation) the child is told to stop, writes
-    a checkpoint and ends before the exception goes on.
-
-    Raises:
-        TrainingError: the child failed (with its traceback's last lines) or was stopped from outside.
-    """
-    from mscl.training.checkpoint import checkpoints
-    from mscl.training.metrics import read_metrics
-
-    output = Path(job.output_folder)
-    job_path = output / "job.json"
-    job.save(job_path)
-    began = time.monotonic()
-    follower = _Follower(output / "metrics.jsonl", progress)
-    run_torchrun(
-        "mscl.training.pretrain", [str(job_path)], runtime=job.runtime, log=output / "train.log", watch=follower.look
-    )
-    follower.close()
-    last = read_metrics(output / "metrics.jsonl")[-1]
-    return PretrainResult(
-        checkpoint=checkpoints(output / "checkpoints")[-1],
-        metrics={name: value for name, value in last.items() if name not in ("step", "total_steps", "seconds")},
-        steps=int(last["step"]),
-        seconds=time.monotonic() - began,
-    )
 
 
 def run_torchrun(
@@ -134,45 +88,6 @@ def processes_of(runtime: RuntimeConfig) -> int:
     return max(1, torch.cuda.device_count())
 
 
-class _Follower:
-    """Turns new rows of `metrics.jsonl` into progress."""
-
-    def __init__(self, path: Path, progress: Progress) -> None:
-        self.path = path
-        self.progress = progress
-        self.file: TextIO | None = None
-        self.rest = ""
-        self.step: int | None = None
-
-    def look(self) -> None:
-        import json
-
-        if not self.path.is_file():
-            return
-        if self.file is None or os.fstat(self.file.fileno()).st_ino != self.path.stat().st_ino:
-            # New, or replaced by a resumed run without the rows past its checkpoint.
-            self._close_file()
-            self.file, self.rest = self.path.open(), ""
-        *lines, self.rest = (self.rest + self.file.read()).split("\n")
-        for row in map(json.loads, lines):
-            if self.step is None:
-                self.progress.start("Pre-training", round(row["total_steps"]), "step")
-                self.step = 0
-            if row["step"] > self.step:
-                shown = {name: row[name] for name in ("loss", "rgb_top1", "clips_per_second") if name in row}
-                self.progress.advance(int(row["step"]) - self.step, **shown)
-                self.step = int(row["step"])
-
-    def close(self) -> None:
-        self._close_file()
-        if self.step is not None:
-            self.progress.done()
-
-    def _close_file(self) -> None:
-        if self.file is not None:
-            self.file.close()
-
-
 def check_nodes(runtime: RuntimeConfig) -> None:
     """Refuse several nodes that could not find each other.
 
@@ -197,7 +112,7 @@ def _command(module: str, arguments: Sequence[str], runtime: RuntimeConfig) -> l
         *(sys.executable, "-m", "mscl.training.agent", str(os.getpid())),
         *meeting,
         f"--nproc-per-node={processes_of(runtime)}",
-        *("-m", "mscl.training.worker", module, *arguments),
+        *("-m", "mscl.training.rank", module, *arguments),
     ]
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.processes import family
+from flows.server.background_processes import family
 from storage.atomic import STAGED_PREFIX
 from storage.commits import CommitLog
 from storage.errors import DamagedError
@@ -40,7 +40,7 @@ runtime: {{device: cpu, workers: {workers}, threads: 1}}
 
 def write_dataset(folder: Path, *, per_class: int, workers: int = 2) -> Path:
     """A configuration file over `8 * per_class` small videos, two a shard."""
-    from mscl.sources.demo import write_demo_dataset
+    from mscl.demo.dataset import write_demo_dataset
 
     videos = write_demo_dataset(folder / "data", train_per_class=per_class - 1, test_per_class=1).videos
     (folder / "config.yaml").write_text(CONFIG.format(root=videos, workers=workers))
@@ -49,7 +49,7 @@ def write_dataset(folder: Path, *, per_class: int, workers: int = 2) -> Path:
 
 def start(*arguments: str | Path, limit_nbytes: int = 0) -> subprocess.Popen[str]:
     """The `mscl` command in a process group of its own; it may make no file larger than `limit_nbytes` (0: any)."""
-    code = "from flows.console import main; main()"
+    code = "from flows.cli.app import main; main()"
     if limit_nbytes:
         code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_nbytes},) * 2); {code}"
     environment = {**os.environ, "COLUMNS": "250", "OMP_NUM_THREADS": "1"}

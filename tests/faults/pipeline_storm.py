@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows.processes import family, survivors
+from flows.server.background_processes import family, survivors
 from storage.workspace import Workspace
 
 CLOCKS = ("job.json", "train.log", "tensorboard/", "report.html")
@@ -59,7 +59,7 @@ def run_once(config: Path, workspace: Path, *, api: str | None = None) -> subpro
     command = ["run", str(config), "--workspace", str(workspace), *([] if api else ["--no-prefect"])]
     with workspace.with_suffix(".log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-c", "from flows.console import main; main()", *command],
+            [sys.executable, "-c", "from flows.cli.app import main; main()", *command],
             env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
 
@@ -220,7 +220,7 @@ def own_server(home: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     os.environ |= {"PREFECT_HOME": str(home), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
-    from flows.server import ensure_server, stop_server
+    from flows.server.prefect_server import ensure_server, stop_server
     from mscl.progress import Silent
 
     try:

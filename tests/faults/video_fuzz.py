@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mscl.config import DecodeLimits
-from mscl.sources.guarded import inspect_many
-from mscl.sources.video import VideoInfo
+from mscl.video.decode_pool import inspect_many
+from mscl.video.decoding import VideoInfo
 
 LIMITS = DecodeLimits(max_pixels=4096 * 4096, max_frames=5000, max_bytes=1 << 28, timeout_seconds=20.0)
 Bytes = NDArray[np.uint8]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from flows import settings
-from mscl.stages import Outcome
+from mscl.pipeline import Outcome
 from tests.flows.tiny import write_tiny
 
 # Before anything imports Prefect: a home of our own, so that nobody's database or server is touched.

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from flows.processes import alive, family
+from flows.server.background_processes import alive, family
 from storage.workspace import Result, Workspace
 
 
@@ -22,7 +22,7 @@ def mscl(*arguments: str | Path, api: str | None = None, **variables: str) -> su
     environment = os.environ | variables | ({"PREFECT_API_URL": api} if api else {}) | {"COLUMNS": "200"}
     # Where the tests themselves run in the background, Ctrl-C is switched off, and children inherit that.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code += "from flows.console import main; main()"
+    code += "from flows.cli.app import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
@@ -89,7 +89,7 @@ def ranks(pid: int) -> list[int]:
     return [
         child
         for child, words in commands.items()
-        if "mscl.training.worker" in words and "mscl.training.agent" not in words
+        if "mscl.training.rank" in words and "mscl.training.agent" not in words
     ]
 
 

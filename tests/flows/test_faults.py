@@ -28,7 +28,7 @@ from pathlib import Path
 
 import pytest
 
-from mscl.stages import Outcome
+from mscl.pipeline import Outcome
 from storage.commits import FINAL, CommitLog
 from tests.faults.pipeline_storm import differences, facts, pipeline_storm, run_once
 from tests.flows.running import (

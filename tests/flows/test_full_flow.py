@@ -13,7 +13,7 @@ import pytest
 
 from mscl.config import DataConfig, LossConfig, PretrainConfig, RuntimeConfig, load_config
 from mscl.errors import ConfigError, UserError
-from mscl.stages import BY_NAME, PIPELINE, Outcome
+from mscl.pipeline import BY_NAME, PIPELINE, Outcome
 from tests.flows.running import digests, flow_runs
 
 NAMES = [stage.name for stage in PIPELINE]
@@ -91,7 +91,7 @@ def test_a_report_that_cannot_be_published_is_said_after_the_others(
     first: tuple[Path, dict[str, Outcome]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flows import artifacts
-    from flows.beside import beside
+    from flows.background import beside
     from storage.workspace import Workspace
 
     published: list[str] = []

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mscl.config import DataConfig, RetrieveConfig
+from mscl.demo.dataset import write_demo_dataset
 from mscl.errors import UserError
-from mscl.sources.demo import write_demo_dataset
-from mscl.stages import Outcome
+from mscl.pipeline import Outcome
 from tests.flows.running import digests, finished, flow_runs
 
 First = tuple[Path, dict[str, Outcome]]

@@ -12,7 +12,7 @@ import pytest
 
 from mscl.config import RuntimeConfig, load_config
 from mscl.errors import ConfigError
-from mscl.stages import BY_NAME, Outcome, execute
+from mscl.pipeline import BY_NAME, Outcome, execute
 from storage.workspace import Workspace
 from tests.flows.running import (
     committed,

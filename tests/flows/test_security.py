@@ -136,7 +136,7 @@ def test_a_whole_run_and_its_server_listen_on_loopback_only(tiny: Path, tmp_path
     """The server that `mscl run` starts, worker processes, torchrun and its ranks."""
     import time
 
-    from flows.processes import alive
+    from flows.server.background_processes import alive
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -23,7 +23,7 @@ runtime: {{device: cpu, workers: 1, loader_workers: 0, processes: 1, threads: 1}
 
 def write_tiny(folder: Path) -> Path:
     """Write the videos and the configuration file over them; returns the file."""
-    from mscl.sources.demo import write_demo_dataset
+    from mscl.demo.dataset import write_demo_dataset
 
     made = write_demo_dataset(folder / "data", train_per_class=4, test_per_class=2)
     path = folder / "tiny.yaml"

@@ -1,10 +1,18 @@
-"""A tiny dataset as the first four stages leave it: bright patches that move left or right over grey."""
+"""What tests of `mscl` share: a tiny dataset as the first four stages leave it, stores of marked segments, videos.
 
+The tiny dataset: bright patches that move left or right over grey.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.mscl.marked_stores import Stores, marked_field, marked_frame, write_stores
+from tests.mscl.written_videos import WriteVideo, write_frames
 
 FRAMES, HEIGHT, WIDTH = 14, 24, 32
 CLASSES = ("left", "right")
@@ -98,3 +106,33 @@ def patch_run(tmp_path_factory: pytest.TempPathFactory) -> PatchRun:
     writer.finalise()
     write_screen(run.screen / "screen.parquet", screened)
     return run
+
+
+@pytest.fixture(scope="session")
+def make_stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[int]], Stores]:
+    """Stores of marked segments with the given numbers of fields."""
+
+    def make(num_fields: list[int]) -> Stores:
+        return write_stores(
+            tmp_path_factory.mktemp("stores"),
+            [[marked_field(index) for index in range(count)] for count in num_fields],
+            [[marked_frame(segment, index) for index in range(count)] for segment, count in enumerate(num_fields)],
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stores(make_stores: Callable[[list[int]], Stores]) -> Stores:
+    """Eleven segments of 12 to 32 fields; a clip spans 15, so the shortest are looped."""
+    return make_stores([12 + 2 * segment for segment in range(11)])
+
+
+@pytest.fixture
+def write_video(tmp_path: Path) -> WriteVideo:
+    """`write_frames` into tmp_path, by name."""
+
+    def write(name: str, *arguments: Any, **settings: Any) -> Path:
+        return write_frames(tmp_path / name, *arguments, **settings)
+
+    return write

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from mscl.report.style import BLUE, INK, ORANGE, canvas, to_svg
-from mscl.report.views import StageView
+from mscl.display.style import BLUE, INK, ORANGE, canvas, to_svg
+from mscl.stage.view import StageView
 
 
 def lineage_graph(views: Sequence[StageView]) -> str:

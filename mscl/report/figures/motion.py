@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mscl.report.style import BLUE, GREEN, GREY, INK, ORANGE, canvas, to_svg
+from mscl.display.style import BLUE, GREEN, GREY, INK, ORANGE, canvas, to_svg
 
 Floats = npt.NDArray[np.floating]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mscl.report.style import BLUE, GREEN, GREY, INK, ORANGE, TEAL, canvas, to_svg
+from mscl.display.style import BLUE, GREEN, GREY, INK, ORANGE, TEAL, canvas, to_svg
 
 VARIANT_NAMES = {
     "trained": "trained",

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mscl.report.style import BLUE, GREEN, INK, ORANGE, SERIES, canvas, to_svg
+from mscl.display.style import BLUE, GREEN, INK, ORANGE, SERIES, canvas, to_svg
 
 LOSS_NAMES = {
     "rgb": "1  RGB to RGB",

@@ -11,10 +11,10 @@ from mscl.ablation.rows import LINEAR, RETRIEVAL
 from mscl.ablation.run import run_ablation
 from mscl.config import load_config
 from mscl.config.variants import variant_of
+from mscl.demo.dataset import write_demo_dataset
 from mscl.progress import Silent
-from mscl.sources.demo import write_demo_dataset
 from storage.workspace import Workspace
-from tests.mscl.stages.test_pipeline import TINY
+from tests.mscl.pipeline.test_pipeline import TINY
 
 
 def test_moco_costs_less_a_step_than_mscl() -> None:

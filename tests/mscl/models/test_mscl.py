@@ -6,11 +6,11 @@ from torch import Tensor
 
 from mscl.config.model import ModelConfig
 from mscl.config.pretrain import LossConfig
-from mscl.data.views import View
 from mscl.losses import Embeddings
 from mscl.models.encoders import untrained_encoder
 from mscl.models.mscl import MSCL, FlowStream, ema_
 from mscl.models.queue import KeyQueues
+from mscl.views import View
 
 TINY = ModelConfig(rgb_width=0.0625, flow_width=0.25, embed_dim=8, neck_channels=6)
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from mscl.config import load_config
-from mscl.report.blocks import Note, Table
+from mscl.display.blocks import Note, Table
 from mscl.report.protocol import protocol_blocks, run_blocks, spread_of
-from mscl.report.views import StageView
+from mscl.stage.view import StageView
 
 
 def _view(name: str, config: dict[str, object], **metrics: object) -> StageView:

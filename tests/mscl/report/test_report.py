@@ -12,13 +12,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from mscl.display.pictures import colour_coded, flow_strip, thumbnail
+from mscl.display.style import INK, for_card, for_page
 from mscl.report import figures
 from mscl.report.artifacts import stage_markdown
 from mscl.report.figures.training import LOSS_NAMES
 from mscl.report.page import build_report
-from mscl.report.pictures import colour_coded, flow_strip, thumbnail
-from mscl.report.style import INK, for_card, for_page
-from mscl.report.views import StageView, by_stage
+from mscl.stage.view import StageView, by_stage
 
 SCORES = {
     name: {"R@1": value, "R@1_interval": [value - 0.05, value + 0.05], "R@5": min(1, 2 * value), "mAP": value,

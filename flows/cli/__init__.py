@@ -1,0 +1,1 @@
+"""The `mscl` command, a file per group of verbs."""

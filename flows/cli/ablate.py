@@ -1,0 +1,119 @@
+"""`mscl ablate`: several variants trained on equal budget and seeds, then scored alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows.cli.options import WorkspaceOption
+
+if TYPE_CHECKING:
+    from mscl.ablation.plan import AblationPlan
+    from mscl.ablation.rows import Row
+
+console = Console()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(ablate)
+
+
+def ablate(
+    variants: Annotated[
+        list[str], typer.Argument(metavar="VARIANT... [SECTION.NAME=VALUE]...", help="mscl, moco, mscl-no-fra, ...")
+    ],
+    base: Annotated[str, typer.Option(help="Preset or YAML file that all variants share.")] = "demo",
+    name: Annotated[str, typer.Option(help="Name of the dataset in tables.")] = "dataset",
+    seeds: Annotated[str, typer.Option(help="One paired run each.")] = "0,1,2",
+    fold: Annotated[list[str] | None, typer.Option(help="A setting for one seed; once per seed, in order.")] = None,
+    sweep: Annotated[
+        list[str] | None, typer.Option(help="VARIANT:SECTION.NAME=V1,V2: the best value stands for the variant.")
+    ] = None,
+    equal_time: Annotated[
+        list[str] | None, typer.Option(help="Variant trained once more, for as long as mscl takes.")
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Also write rows, page and pictures here, beside other datasets' results.")
+    ] = None,
+    workspace: WorkspaceOption = Path("workspace"),
+) -> None:
+    """Train variants on equal budget and seeds, then probe and retrieve: one table, one picture.
+
+    Variants are mscl, mscl-no-fra, mscl-no-lmcl, mscl-no-mds, flow-rgb-only, moco, released-d5, released-d6,
+    released-d7, and supervised (the ceiling). Finished runs are reused: the same command goes on where it stopped.
+    """
+    from flows.progress import ConsoleProgress
+    from mscl.ablation.page import PAGE, merge_results
+    from mscl.ablation.run import run_ablation
+    from storage.workspace import Workspace
+
+    plan = make_plan(variants, base=base, name=name, seeds=seeds, folds=fold, sweeps=sweep, equal_time=equal_time)
+    done = run_ablation(Workspace(workspace), plan, progress=ConsoleProgress(console))
+    console.print(_table(done.rows, plan.name))
+    if export is not None:
+        merge_results(export, done.rows, {plan.name: done.settings})
+        console.print(f"Exported     {export / PAGE}", highlight=False, soft_wrap=True)
+    console.print(f"Results      {done.result.folder / PAGE}", highlight=False, soft_wrap=True)
+
+
+def make_plan(
+    variants: list[str],
+    *,
+    base: str,
+    name: str,
+    seeds: str,
+    folds: list[str] | None,
+    sweeps: list[str] | None,
+    equal_time: list[str] | None,
+) -> AblationPlan:
+    """The plan that the command's arguments describe.
+
+    Raises:
+        ConfigError: arguments that are no numbers, names or sweeps, or that do not fit together.
+    """
+    from pydantic import ValidationError
+
+    from mscl.ablation.plan import AblationPlan, Sweep
+    from mscl.errors import ConfigError
+
+    try:
+        numbers = tuple(int(seed) for seed in seeds.split(","))
+    except ValueError:
+        raise ConfigError(f"--seeds {seeds!r} is not a list of whole numbers like 0,1,2") from None
+    try:
+        return AblationPlan(
+            name=name,
+            base=base,
+            overrides=tuple(item for item in variants if "=" in item),
+            variants=tuple(item for item in variants if "=" not in item),
+            seeds=numbers,
+            folds=tuple(folds or ()),
+            sweeps=tuple(Sweep.parse(text) for text in sweeps or ()),
+            equal_time=tuple(equal_time or ()),
+        )
+    except ValidationError as error:
+        raise ConfigError("; ".join(e["msg"].removeprefix("Value error, ") for e in error.errors())) from error
+
+
+def _table(rows: list[Row], title: str) -> Table:
+    from mscl.ablation.page import shown_difference, shown_score
+    from mscl.ablation.rows import FROZEN, METRICS, presets_of
+
+    table = Table("preset", title=f"{title}: % of the test videos, mean ± deviation over seeds", title_justify="left")
+    for metric_title in METRICS.values():
+        for column in (metric_title, "mscl minus it", "frozen"):
+            table.add_column(column)
+    for preset in presets_of(rows):
+        cells = []
+        for metric in METRICS:
+            cells += [
+                shown_score(rows, preset, metric), shown_difference(rows, preset, metric),
+                shown_score(rows, preset, metric + FROZEN),
+            ]  # fmt: skip
+        table.add_row(preset, *cells)
+    return table

@@ -1,0 +1,192 @@
+"""The `mscl` command."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from flows import settings
+from flows.cli import ablate, search_and_predict, tools, verify, workspace
+from flows.cli.options import Overrides, PresetArgument, WorkspaceOption
+from flows.server import service
+
+console = Console()
+# Typer carries a click of its own and gives its base of usage errors no public name.
+_USAGE_ERROR: Any = typer.BadParameter.__base__
+_INTERRUPTED, _TERMINATED = 130, 143
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        console.print(f"mscl {version('mscl-pipeline')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def whole(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version and end.")
+    ] = False,
+) -> None:
+    """From a folder of videos to a motion-sensitive video encoder and its scores."""
+
+
+@app.command()
+def run(
+    preset: PresetArgument,
+    overrides: Overrides = None,
+    workspace: WorkspaceOption = Path("workspace"),
+    prefect: Annotated[
+        bool, typer.Option(help="Show the run in the Prefect UI; a server is started if needed.")
+    ] = True,
+    force: Annotated[list[str] | None, typer.Option(help="Stage to compute again although it is done.")] = None,
+) -> None:
+    """Run the pipeline: every stage that is not done yet.
+
+    PRESET is a preset's name (`mscl presets`) or a YAML file; after it come settings like
+    data.root=videos or pretrain.epochs=20.
+    """
+    from flows.cli.results import print_outcome, print_results
+    from flows.progress import ConsoleProgress
+    from mscl.config import ExperimentConfig, load_config
+    from mscl.pipeline import run_pipeline, stage_named
+    from storage.workspace import Workspace
+
+    started = time.monotonic()
+    config = load_config(preset, overrides or [])
+    for name in force or []:
+        stage_named(name)
+    place = Workspace(workspace)
+    if prefect:
+        from flows.server.prefect_server import ensure_server, ui_url
+
+        ensure_server(ConsoleProgress(console), meanwhile=lambda: import_module("flows.pipeline"))
+        from prefect import tags
+
+        from flows.pipeline import full
+
+        console.print(f"Prefect UI: {ui_url()}", highlight=False)
+        sections = {name: getattr(config, name) for name in ExperimentConfig.model_fields}
+        with tags(settings.TAG):
+            outcomes = full(workspace=str(place.root), preset=preset_for_flow(preset), **sections, force=force or [])
+    else:
+        _say_no_time_out(config.runtime.timeout_minutes)
+        outcomes = run_pipeline(
+            place, config, progress=ConsoleProgress(console), force=force or [],
+            on_outcome=lambda outcome: print_outcome(console, outcome),
+        )  # fmt: skip
+    print_results(console, outcomes, seconds=time.monotonic() - started)
+    if prefect:
+        console.print(f"Prefect UI   {ui_url()}", highlight=False)
+
+
+@app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help="ingest, extract, motion, screen, pretrain, embed, ...")],
+    preset: PresetArgument,
+    overrides: Overrides = None,
+    workspace: WorkspaceOption = Path("workspace"),
+    input_keys: Annotated[list[str] | None, typer.Option("--input", help="Key of a result to read.")] = None,
+    force: Annotated[bool, typer.Option(help="Compute again although it is done.")] = False,
+) -> None:
+    """Run one stage on the workspace's latest finished inputs, or on those given by key."""
+    from flows.cli.results import print_outcome, print_scores
+    from flows.progress import ConsoleProgress
+    from mscl.config import load_config
+    from mscl.pipeline import execute, latest_inputs, stage_named
+    from storage.workspace import Workspace
+
+    chosen = stage_named(name)
+    config = load_config(preset, overrides or [])
+    place = Workspace(workspace)
+    given = {key: key for key in input_keys or []}
+    inputs = latest_inputs(place, chosen, given=given)
+    _say_no_time_out(config.runtime.timeout_minutes)
+    outcome = execute(chosen, place, config, inputs, progress=ConsoleProgress(console), force=force)
+    print_outcome(console, outcome)
+    print_scores(console, outcome)
+
+
+# `mscl --help` lists commands in this order.
+for commands in (workspace, verify, search_and_predict, tools, ablate, service):
+    commands.register(app)
+
+
+def _say_no_time_out(minutes: float) -> None:
+    if minutes:
+        console.print(f"runtime.timeout_minutes={minutes:g} has no effect without Prefect", style="yellow")
+
+
+def preset_for_flow(preset: str) -> str:
+    """A YAML file is named by its full path, for a run's page shows it and a worker may read it."""
+    if "+" in preset and not Path(preset).is_file():
+        return "+".join(preset_for_flow(layer) for layer in preset.split("+"))
+    return str(Path(preset).resolve()) if preset.endswith((".yaml", ".yml")) else preset
+
+
+class _Terminated(BaseException):
+    """SIGTERM came: as at Ctrl-C, children are asked to stop and write what they have."""
+
+
+def _on_sigterm(number: int, frame: object) -> None:
+    raise _Terminated
+
+
+def _complain(message: str) -> None:
+    Console(stderr=True).print(f"mscl: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
+
+
+def _server_is_gone(error: Exception) -> bool:
+    """Whether Prefect's client raised it; the client is not imported for the question."""
+    httpx = sys.modules.get("httpx")
+    return httpx is not None and isinstance(error, httpx.TransportError)
+
+
+def main() -> None:
+    """Entry point: user errors are one clear line and exit code 2; Ctrl-C and SIGTERM say how to go on."""
+    settings.apply()
+    before = signal.signal(signal.SIGTERM, _on_sigterm)
+    from kernels.errors import KernelInputError
+    from mscl.errors import UserError
+    from storage.errors import StorageError
+
+    try:
+        code = app(standalone_mode=False)
+    except (UserError, StorageError, KernelInputError) as error:
+        _complain(str(error))
+        code = 2
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
+    except _Terminated:
+        code = _TERMINATED
+    except _USAGE_ERROR as error:
+        error.show()
+        code = error.exit_code
+    except Exception as error:
+        if not _server_is_gone(error):
+            raise
+        _complain(
+            f"Prefect's server does not answer any more ({error}). What is done is kept: the same command goes on from "
+            "there; with --no-prefect it needs no server."
+        )
+        code = 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if code in (_INTERRUPTED, _TERMINATED):  # Typer turns Ctrl-C into the first and keeps silent
+        Console(stderr=True).print("\nmscl: stopped; the same command continues where this one ended.")
+    sys.exit(code if isinstance(code, int) else 0)

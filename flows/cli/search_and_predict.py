@@ -1,0 +1,235 @@
+"""Commands that look at videos of one's own: search in an indexed set, predict with a fine-tuned classifier."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from flows.cli.options import WorkspaceOption
+
+if TYPE_CHECKING:
+    from mscl.embedding.index import Index
+    from mscl.finetune.predict import Prediction
+    from mscl.report.video_pages import Look
+
+console = Console()
+_SOME_FAILED = 1
+
+Videos = Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.")]
+KeyOption = Annotated[str, typer.Option(help="Key of a result to use; without it the latest.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+OpenOption = Annotated[bool, typer.Option("--open", help="Show the page in the browser.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    for command in (search, predict):
+        app.command()(command)
+
+
+def search(
+    videos: Videos,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbours per video.")] = 10,
+    workspace: WorkspaceOption = Path("workspace"),
+    key: KeyOption = "",
+    out: Annotated[Path, typer.Option(help="Page with the neighbours as thumbnails.")] = Path("search.html"),
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    show: OpenOption = False,
+) -> None:
+    """Nearest neighbours of video files in the set that `embed` has indexed.
+
+    Exit code 1 if a video could not be read; the others are searched for all the same.
+    """
+    from mscl.embedding.index import open_index
+    from mscl.video.file_clips import readable
+    from storage.workspace import Workspace
+
+    index = open_index(Workspace(workspace), key)
+    good, failed = readable(videos)
+    neighbours = index.search(good, k=k, device=_device(device))
+    failed |= neighbours.queries.failed
+    pairs = list(zip(neighbours.queries.videos, neighbours.found, strict=True))
+    page = _search_page(out, index, pairs, failed) if pairs else None  # an earlier one is worth more than an empty one
+    if as_json:
+        rows: list[dict[str, Any]] = [
+            {
+                "video": str(video),
+                "neighbours": [
+                    {
+                        "cosine": round(one.similarity, 6), "class": str(index.manifest.row(one.row).class_name),
+                        "path": str(index.path(one.row)), "segment": one.segment_id,
+                    }
+                    for one in found
+                ],
+            }
+            for video, found in pairs
+        ]  # fmt: skip
+        _print_json([*rows, *_failures(failed)])
+    else:
+        for video, found in pairs:
+            _print_name(video)
+            table = Table("rank", "cosine", "class", box=None)
+            table.add_column("path", overflow="fold")
+            for rank, one in enumerate(found, 1):
+                path = f"{index.manifest.row(one.row).video}{_part(one.segment_id)}"
+                name = str(index.manifest.row(one.row).class_name) or "–"
+                table.add_row(str(rank), f"{one.similarity:.4f}", name, path)
+            console.print(table)
+        size = len(index.features.ids)
+        console.print(f"Searched     {size} segments of {index.root}", highlight=False, soft_wrap=True)
+        if page is not None:
+            console.print(f"Page         {page}", highlight=False, soft_wrap=True)
+    _finish(failed, page if show else None)
+
+
+def predict(
+    videos: Videos,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Classes per video.")] = 5,
+    grad_cam: Annotated[bool, typer.Option("--grad-cam", help="Show where the classifier looked.")] = False,
+    flow: Annotated[bool, typer.Option("--flow", help="Show the flow of the clip in colour.")] = False,
+    workspace: WorkspaceOption = Path("workspace"),
+    key: KeyOption = "",
+    out: Annotated[Path, typer.Option(help="Folder of the pictures and their page.")] = Path("predictions"),
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    show: OpenOption = False,
+) -> None:
+    """Classes of video files, by the classifier that `finetune` has trained.
+
+    With --grad-cam or --flow, a picture per video and a page of all are written. Exit code 1 if a video could not
+    be read; the others go on.
+    """
+    from mscl.embedding.index import latest_of
+    from mscl.finetune.classifier import load_classifier
+    from mscl.finetune.predict import Prediction, explain, predict_videos
+    from mscl.report.video_pages import Look, prediction_page, write_picture
+    from mscl.video.file_clips import readable
+    from storage.workspace import Workspace
+
+    result = latest_of(Workspace(workspace), "finetune", key)
+    trained = load_classifier(result.folder / "classifier.safetensors")
+    good, reasons = readable(videos)
+    said = {one.video: one for one in predict_videos(trained, good, best=k, device=_device(device))}
+    said |= {video: Prediction(video, failed=reason) for video, reason in reasons.items()}
+    looks: list[Look] = []
+    pictures: dict[Path, Path] = {}
+    names = _file_names(videos)
+    for video in dict.fromkeys(videos):
+        found = said[video]
+        if found.failed or not (grad_cam or flow):
+            looks.append(Look(found))
+            continue
+        label = trained.classes.index(found.classes[0])
+        looks.append(Look(found, explain(trained, video, label=label, heat=grad_cam, flow=flow)))
+        pictures[video] = write_picture(out / f"{names[video]}.png", looks[-1])
+    page = None
+    if grad_cam or flow or show:
+        about = f"classifier {result.key}, {len(trained.classes)} classes"
+        page = prediction_page(out / "index.html", looks, about=about).resolve()
+    failed = {look.prediction.video: look.prediction.failed for look in looks if look.prediction.failed}
+    if as_json:
+        _print_json([_as_json(look.prediction, pictures) for look in looks if not look.prediction.failed]
+                    + _failures(failed))  # fmt: skip
+    else:
+        for look in looks:
+            if not look.prediction.failed:
+                _print_prediction(look.prediction, pictures)
+        console.print(f"Classifier   {result.folder}", highlight=False, soft_wrap=True)
+        if page is not None:
+            console.print(f"Page         {page}", highlight=False, soft_wrap=True)
+    _finish(failed, page if show else None)
+
+
+def _search_page(out: Path, index: Index, pairs: Sequence[tuple[Path, Any]], failed: dict[Path, str]) -> Path:
+    from mscl.display.segment_pictures import Footage
+    from mscl.report.video_pages import search_page
+
+    footage = Footage(index.ingest.folder / "manifest.parquet", index.extract.folder)
+    about = f"{len(index.features.ids)} segments of {index.root}"
+    queries = [(video, index.clip_of(video), found) for video, found in pairs]
+    return search_page(out, queries, footage, failed=failed, about=about).resolve()
+
+
+def _print_prediction(said: Prediction, pictures: dict[Path, Path]) -> None:
+    _print_name(said.video)
+    table = Table("class", "%", "", box=None)
+    for name, probability in zip(said.classes, said.probabilities, strict=True):
+        table.add_row(name, f"{100 * probability:.1f}", ProgressBar(total=1, completed=probability, width=24))
+    console.print(table)
+    if said.video in pictures:
+        console.print(f"  picture {pictures[said.video]}", highlight=False, soft_wrap=True)
+
+
+def _print_name(video: Path) -> None:
+    """A line of its own, never wrapped, over the video's table."""
+    console.print(str(video), style="italic", highlight=False, markup=False, soft_wrap=True)
+
+
+def _as_json(said: Prediction, pictures: dict[Path, Path]) -> dict[str, Any]:
+    pairs = zip(said.classes, said.probabilities, strict=True)
+    shown = {"picture": str(pictures[said.video])} if said.video in pictures else {}
+    classes = [{"class": name, "probability": round(probability, 6)} for name, probability in pairs]
+    return {"video": str(said.video), "classes": classes} | shown
+
+
+def _failures(failed: dict[Path, str]) -> list[dict[str, Any]]:
+    return [{"video": str(video), "error": reason} for video, reason in failed.items()]
+
+
+def _print_json(rows: list[dict[str, Any]]) -> None:
+    typer.echo(json.dumps(rows, indent=1))
+
+
+def _finish(failed: dict[Path, str], page: Path | None) -> None:
+    """Open the page where it is asked for; say what failed, and leave with a code that tells."""
+    for video, reason in failed.items():
+        Console(stderr=True).print(
+            f"mscl: {video}: could not be read: {reason}", style="red", highlight=False, markup=False, soft_wrap=True
+        )
+    if page is not None:
+        typer.launch(page.as_uri())
+    if failed:
+        raise typer.Exit(_SOME_FAILED)
+
+
+def _device(name: str) -> str:
+    from typing import get_args
+
+    from mscl.config import RuntimeConfig
+    from mscl.embedding.features import evaluation_device
+    from mscl.errors import ConfigError
+
+    choices = get_args(RuntimeConfig.model_fields["device"].annotation)
+    if name not in choices:
+        raise ConfigError(f"--device is {name!r}; give one of {', '.join(choices)}")
+    return str(evaluation_device(RuntimeConfig.model_validate({"device": name})))
+
+
+def _part(segment_id: str) -> str:
+    """Which part of a long video a segment is; nothing for the first, which most videos are all of."""
+    number = segment_id.rpartition("#")[2]
+    return f" (part {int(number) + 1})" if number.isdigit() and int(number) else ""
+
+
+def _file_names(videos: Sequence[Path]) -> dict[Path, str]:
+    """A file name per video, different even where folders hold videos of the same name."""
+    taken: set[str] = set()
+
+    def free(stem: str) -> Iterator[str]:
+        yield stem
+        yield from (f"{stem}-{number}" for number in range(2, len(videos) + 2))
+
+    names: dict[Path, str] = {}
+    for video in dict.fromkeys(videos):
+        names[video] = next(name for name in free(video.stem) if name not in taken)
+        taken.add(names[video])
+    return names

@@ -1,0 +1,122 @@
+"""Commands beside the pipeline: demo-data, presets, doctor, flow-eval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from mscl.errors import UserError
+
+console = Console()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    for command in (demo_data, presets, doctor, flow_eval):
+        app.command()(command)
+
+
+def presets() -> None:
+    """The presets that ship, with what they are for."""
+    from importlib.resources import files
+
+    from mscl.config import preset_names
+
+    for name in preset_names():
+        text = (files("mscl.config") / "presets" / f"{name}.yaml").read_text()
+        first = text.splitlines()[0].removeprefix("#").strip()
+        console.print(f"{name:<18} {first}", highlight=False, soft_wrap=True)
+
+
+def demo_data(
+    folder: Annotated[Path, typer.Argument(help="Where to write the set; made if absent.")],
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    train_per_class: Annotated[int, typer.Option(min=2)] = 144,
+    test_per_class: Annotated[int, typer.Option(min=1)] = 32,
+) -> None:
+    """Write a small set of real videos in eight classes that only motion tells apart, with UCF101-style lists."""
+    from flows.progress import ConsoleProgress
+    from mscl.demo.dataset import write_demo_dataset
+
+    made = write_demo_dataset(
+        folder, seed=seed, train_per_class=train_per_class, test_per_class=test_per_class,
+        progress=ConsoleProgress(console),
+    )  # fmt: skip
+    what = "wrote" if made.written else "found"
+    console.print(
+        f"{what} {made.num_train} train and {made.num_test} test videos in {made.videos}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def doctor() -> None:
+    """What this machine has: packages, TV-L1 backends, GPU, codecs, Prefect server."""
+    import os
+    from importlib.metadata import version
+
+    import av
+    import torch
+
+    from flows.server.prefect_server import api_url, is_healthy
+    from kernels.tvl1 import backends
+
+    table = Table("what", "", "", box=None)
+    for package in ("torch", "torchvision", "opencv-contrib-python", "av", "zarr", "prefect", "fastapi"):
+        table.add_row(package, version(package), "")
+    table.add_row("cores", str(len(os.sched_getaffinity(0))), "")
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    table.add_row("GPU", ", ".join(gpus) or "none", "" if gpus else "everything runs on the CPU, training slowly")
+    for backend in backends():
+        table.add_row(f"TV-L1 {backend.name}", "yes" if backend.available else "no", backend.reason)
+    h264 = "libx264" in av.codecs_available
+    table.add_row("H.264 encoder", "yes" if h264 else "no", "" if h264 else "`mscl demo-data` needs it")
+    answers = is_healthy(api_url())
+    table.add_row("Prefect server", "answers" if answers else "none", api_url() if answers else "`mscl up` starts one")
+    console.print(table)
+
+
+def flow_eval(
+    folder: Annotated[Path, typer.Argument(help="Holds a folder per pair: frame1.png, frame2.png, flow.flo.")],
+    method: Annotated[list[str] | None, typer.Option(help="tvl1, dis, farneback, raft_small, raft_large.")] = None,
+    preset: Annotated[str, typer.Option(help="Schedule of tvl1: opencv, accurate, balanced, fast.")] = "balanced",
+    raft_weights: Annotated[str, typer.Option(help="Local RAFT weights file.")] = "",
+    pictures: Annotated[Path | None, typer.Option(help="Write frame, truth and estimate of each pair here.")] = None,
+) -> None:
+    """End-point error and time of flow methods on pairs with ground truth (one thread, the whole pair)."""
+    from functools import partial
+
+    from kernels.evaluate import evaluate_folder, mean_score
+    from kernels.flow import compute_flow
+
+    for name in method or ["tvl1", "dis", "farneback"]:
+        label = f"{name} {preset}" if name == "tvl1" else name
+        table = Table("pair", "size", "mean px", "99 % px", "zero flow px", "ms", title=label, title_justify="left")
+        scores = []
+        flow = partial(compute_flow, method=name, preset=preset, raft_weights=raft_weights or None)
+        for result in evaluate_folder(folder, flow):
+            score = result.score
+            scores.append(score)
+            table.add_row(
+                score.name, f"{score.width}x{score.height}", f"{score.epe_mean_px:.3f}", f"{score.epe_p99_px:.2f}",
+                f"{score.zero_epe_px:.2f}", f"{1000 * score.seconds:.0f}",
+            )  # fmt: skip
+            if pictures is not None:
+                _write_png(pictures / f"{score.name}-{name}.png", result.picture())
+        if len(scores) > 1:
+            table.add_row("mean", "", f"{mean_score(scores).epe_mean_px:.3f}")
+        console.print(table)
+
+
+def _write_png(path: Path, picture_HW3: NDArray[np.uint8]) -> None:
+    import cv2
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), picture_HW3[..., ::-1]):
+        raise UserError(f"{path} could not be written; check the folder and the disk")

@@ -1,0 +1,146 @@
+"""The command that looks for damage in results, and mends it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.cli.options import WorkspaceOption
+
+if TYPE_CHECKING:
+    from storage.verify import Damage
+    from storage.workspace import Workspace
+
+console = Console()
+_SHOWN = 40
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(verify)
+
+
+def verify(
+    key: Annotated[str | None, typer.Argument(help="Key of a result, or its first digits; none: all results.")] = None,
+    workspace: WorkspaceOption = Path("workspace"),
+    mend: Annotated[
+        bool,
+        typer.Option("--repair", help="Make what is damaged again: single shards of extraction, else whole results."),
+    ] = False,
+) -> None:
+    """Check every file of a result, and every field and frame of extraction; name what is damaged.
+
+    What is found damaged is not used any more until it is made again. Exit code 1 if anything is damaged and stays so.
+    """
+    from storage.workspace import Workspace
+
+    place = Workspace(workspace)
+    if key is not None:
+        folders = [place.locate(key)]
+    else:
+        folders = [result.folder for result in place.results()]
+        folders += [folder for folder in place.unfinished() if place.is_damaged(folder)]
+    sound = [_check(place, folder, workspace, mend=mend) for folder in folders]
+    if not all(sound):
+        raise typer.Exit(1)
+    if key is None:
+        console.print(f"{len(folders)} results are whole")
+
+
+def _check(place: Workspace, folder: Path, option: Path, *, mend: bool) -> bool:
+    """Whether the result is whole, in the end."""
+    name = f"{folder.parent.name} {folder.name}"
+    found = _damage(place, folder)
+    if found is None:
+        console.print(f"{name} was begun and is not finished; the same command again continues it")
+        return False
+    if not found:
+        place.clear_damaged(folder)
+        console.print(f"{name} is whole", highlight=False)
+        return True
+    _mark(place, folder, found)
+    _print(name, found)
+    if not mend:
+        what = _what_again(folder.parent.name, found)
+        where = f" --workspace {option}" if option != Path("workspace") else ""
+        console.print(f"damaged; this makes {what} again:", highlight=False)
+        console.print(f"  mscl verify {folder.name} --repair{where}", highlight=False, soft_wrap=True)
+        return False
+    return _mend(place, folder, found)
+
+
+def _mark(place: Workspace, folder: Path, found: list[Damage]) -> None:
+    """Without a sound record a result is not used anyway, and its other files may well be whole."""
+    from storage.record import RECORD_NAME
+
+    if any(damage.file != RECORD_NAME for damage in found):
+        place.mark_damaged(folder, [str(damage) for damage in found])
+
+
+def _damage(place: Workspace, folder: Path) -> list[Damage] | None:
+    """What is wrong; None: it was never finished."""
+    from flows.progress import ConsoleProgress
+    from storage.record import RECORD_NAME, read_record
+    from storage.verify import Damage, verify_result
+
+    record = read_record(folder)
+    if record is not None:
+        progress = ConsoleProgress(console)
+        progress.start(f"Verifying {record.stage} {record.key}", len(record.files), "files")
+        try:
+            return verify_result(folder, record, advance=progress.advance)
+        finally:
+            progress.done()
+    if (folder / RECORD_NAME).exists():
+        return [Damage(RECORD_NAME, None, (), "fails its checksum, or is no record")]
+    if place.is_damaged(folder):
+        return [Damage(RECORD_NAME, None, (), "is not there: a repair was begun and not finished")]
+    return None
+
+
+def _mend(place: Workspace, folder: Path, found: list[Damage]) -> bool:
+    from flows.progress import ConsoleProgress
+    from mscl.pipeline import stage_named
+    from mscl.pipeline.repair import repair
+    from storage.verify import take_back
+
+    stage = stage_named(folder.parent.name)
+    if stage.name == "extract":
+        # What decoding found is taken back here: the stage itself only compares digests.
+        with place.claim(stage.name, folder.name):
+            take_back(folder, found)
+    repair(place, stage, folder, progress=ConsoleProgress(console))
+    left = _damage(place, folder)
+    if left:
+        _mark(place, folder, left)
+        _print(f"{stage.name} {folder.name}, after making it again,", left)
+        return False
+    console.print(f"{stage.name} {folder.name} is whole again", highlight=False)
+    return True
+
+
+def _what_again(stage: str, found: list[Damage]) -> str:
+    from storage.verify import damaged_shards
+
+    if stage != "extract":
+        return f"all of this {stage}"
+    shards = damaged_shards(found)
+    if not shards:
+        return "its tables and metadata, and no shard,"
+    return f"{len(shards)} shard{'s' if len(shards) > 1 else ''} ({', '.join(map(str, shards[:20]))}) and no other"
+
+
+def _print(name: str, found: list[Damage]) -> None:
+    console.print(f"{name}: {len(found)} damaged", style="red", highlight=False)
+    table = Table("file", "shard", "segments", "what", box=None)
+    for damage in found[:_SHOWN]:
+        shard = "" if damage.shard is None else str(damage.shard)
+        table.add_row(damage.file, shard, damage.segments_text, escape(damage.what), style="red")
+    console.print(table)
+    if len(found) > _SHOWN:
+        console.print(f"... and {len(found) - _SHOWN} more")

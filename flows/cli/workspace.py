@@ -1,0 +1,130 @@
+"""Commands that look into a workspace and tidy it: ls, show, lineage, gc, rm. `flows.cli.verify` has verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows.cli.options import WorkspaceOption
+
+if TYPE_CHECKING:
+    from storage.workspace import Workspace
+
+console = Console()
+_EXPERIMENTS = ("pretrain", "embed", "finetune", "probe", "retrieve", "report")
+"""What people cite, and what took longest to compute; the rest is what these are made of."""
+KeyArgument = Annotated[str, typer.Argument(help="Key of a result, or its first digits.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    for command in (ls, show, lineage, gc, rm):
+        app.command()(command)
+
+
+def ls(workspace: WorkspaceOption = Path("workspace")) -> None:
+    """Finished results, and what was begun and not finished."""
+    from storage.workspace import Workspace
+
+    place = Workspace(workspace)
+    table = Table("stage", "key", "made", "seconds", "MB", "reads", box=None)
+    for result in place.results():
+        record = result.record
+        table.add_row(
+            record.stage, record.key, f"{record.created_at.astimezone():%Y-%m-%d %H:%M}",
+            f"{record.timings.get('seconds', 0):.1f}", f"{record.size / 1e6:.1f}",
+            " ".join(f"{stage}:{key[:6]}" for stage, key in record.inputs.items()),
+        )  # fmt: skip
+    console.print(table if table.row_count else f"no finished results in {place.root}")
+    for folder in place.unfinished():
+        what = "damaged (`mscl verify` tells)" if place.is_damaged(folder) else "unfinished"
+        console.print(f"{what}: {folder.relative_to(place.root)}", style="yellow", highlight=False)
+
+
+def show(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) -> None:
+    """The whole record of a result: settings, inputs, files, metrics, versions."""
+    from storage.workspace import Workspace
+
+    result = Workspace(workspace).by_key(key)
+    console.print(f"{result.folder}", highlight=False)
+    console.print_json(result.record.model_dump_json(exclude={"files"}))
+    table = Table("file", "bytes", "sha256", box=None)
+    for file in result.record.files[:40]:
+        table.add_row(file.path, str(file.size), file.digest[:16])
+    console.print(table)
+    if len(result.record.files) > 40:
+        console.print(f"... and {len(result.record.files) - 40} more files")
+
+
+def lineage(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) -> None:
+    """What a result was made of, back to the videos."""
+    from storage.workspace import Workspace
+
+    place = Workspace(workspace)
+    for result in place.lineage(place.by_key(key)):
+        record = result.record
+        reads = ", ".join(f"{stage} {key[:6]}" for stage, key in record.inputs.items()) or "videos and annotations"
+        console.print(f"{record.stage:<9} {record.key}  <- {reads}", highlight=False)
+
+
+def gc(
+    workspace: WorkspaceOption = Path("workspace"),
+    keep_latest: Annotated[
+        bool, typer.Option("--keep-latest", help="Keep no older experiments: just the latest result of each stage.")
+    ] = False,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Also what was begun and not finished, and could be resumed.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only say what would go.")] = False,
+) -> None:
+    """Remove results that no experiment needs.
+
+    Kept are every training and every score (stages pretrain, embed, finetune, probe, retrieve, report), the latest
+    result of each stage, work that can be resumed, and all that these were made of.
+    """
+    from storage.garbage import garbage
+    from storage.workspace import Workspace
+
+    place = Workspace(workspace)
+    _remove(place, garbage(place, keep=() if keep_latest else _EXPERIMENTS, unfinished=unfinished), yes=yes)
+
+
+def rm(
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Keys of results, or their first digits.")],
+    workspace: WorkspaceOption = Path("workspace"),
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only say what would go.")] = False,
+) -> None:
+    """Remove results and everything that was made of them; `mscl gc` then finds what only they needed."""
+    from storage.garbage import dependents
+    from storage.workspace import Workspace
+
+    place = Workspace(workspace)
+    folders = [folder for key in keys for folder in dependents(place, place.locate(key))]
+    _remove(place, list(dict.fromkeys(folders)), yes=yes)
+
+
+def _remove(place: Workspace, folders: list[Path], *, yes: bool) -> None:
+    """Show what goes and its size; remove it if that is wanted."""
+    from storage.garbage import remove, size_of
+
+    if not folders:
+        console.print("nothing to remove")
+        return
+    table = Table("stage", "key", "made", "MB", box=None)
+    sizes = [size_of(folder) for folder in folders]
+    for folder, size in zip(folders, sizes, strict=True):
+        result = place.find(folder.parent.name, folder.name)
+        made = f"{result.record.created_at.astimezone():%Y-%m-%d %H:%M}" if result else "not finished"
+        table.add_row(folder.parent.name, folder.name, made, f"{size / 1e6:.1f}")
+    console.print(table)
+    if not yes:
+        console.print(f"{sum(sizes) / 1e6:.1f} MB in {len(folders)} results; nothing removed yet: add --yes to remove")
+        return
+    freed, stay = remove(place, folders)
+    console.print(f"removed {len(folders) - len(stay)} results, freed {freed / 1e6:.1f} MB")
+    for folder in stay:
+        console.print(f"in use, stays: {folder.relative_to(place.root)}", style="yellow", highlight=False)

@@ -1,0 +1,1 @@
+"""The local Prefect server, worker, work pool and deployments: up, down, status."""

@@ -1,0 +1,241 @@
+"""`mscl up`, `mscl down`, `mscl status`: the local Prefect server, work pool, deployments, worker and automation."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+
+from flows import settings
+from flows.server import background_processes as processes
+from flows.server.prefect_server import api_url, ensure_server, home, is_healthy, server_pid, stop_server, ui_url
+from flows.server.worker import POOL
+from mscl.errors import UserError
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.events.schemas.automations import AutomationCore
+
+console = Console()
+AUTOMATION = "mscl: runs whose process died"
+SILENCE_SECONDS = 90
+"""Three heartbeats; a shorter time would mark healthy runs as crashed."""
+_ENDINGS = ("Completed", "Failed", "Cancelled", "Crashed")
+_WORKER_GRACE_SECONDS = 40.0
+_STOPPED = "Stopped by `mscl down`. Run it again; it continues where it ended."
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    for command in (up, down, status):
+        app.command()(command)
+
+
+def up() -> None:
+    """Start what deployments need: server, work pool, worker, deployments. Again: only what is missing.
+
+    Relative paths in a run's parameters are relative to the folder where this was started last.
+    """
+    from flows.progress import ConsoleProgress
+
+    settings.apply()
+    os.environ["PREFECT_API_URL"] = api_url()
+    with open(home() / "up.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two commands at once, one starts the worker
+        # Before the server: it waits for that and for the pool, and is imported meanwhile, as are the flows.
+        worker = _start_worker() if _worker_pid() is None else None
+        try:
+            ensure_server(ConsoleProgress(console), meanwhile=lambda: import_module("flows.server.deployments"))
+            from prefect.client.orchestration import get_client
+
+            from flows.server.deployments import deploy
+
+            with get_client(sync_client=True) as client:
+                _make_pool(client)
+                names = deploy(client, folder=Path.cwd())
+                _automate(client)
+            if worker is not None and worker.poll() is not None:
+                raise UserError(f"the worker ended at once with code {worker.returncode}; see {_worker_log()}")
+        except BaseException:
+            if worker is not None:
+                processes.end(worker.pid, grace_seconds=_WORKER_GRACE_SECONDS)
+            raise
+    console.print(f"worker       process {_worker_pid()}, log {_worker_log()}", highlight=False, soft_wrap=True)
+    console.print(f"deployments  {', '.join(names)}", highlight=False, soft_wrap=True)
+    console.print(f"Prefect UI   {ui_url()}", highlight=False)
+    console.print("Run          prefect deployment run full/full -p preset=demo -p workspace=...", highlight=False)
+
+
+def down() -> None:
+    """Stop the worker, the runs it works on, and the server that `mscl up` or `mscl run` started."""
+    settings.apply()
+    pid = _worker_pid()
+    if pid is not None:
+        # The worker first, while the server can be told how its runs ended.
+        processes.end(pid, grace_seconds=_WORKER_GRACE_SECONDS)
+    _tell_the_end(of_worker=pid is not None)
+    console.print("worker stopped" if pid is not None else "no worker was running")
+    _pid_file().unlink(missing_ok=True)
+    stopped = stop_server()
+    if is_healthy(api_url()):
+        console.print(f"the server at {api_url()} is not ours and goes on", highlight=False)
+    else:
+        console.print("server stopped" if stopped else "no server was running")
+
+
+def status() -> None:
+    """Whether server, worker and deployments are there. Exit code 1 if one is not."""
+    settings.apply()
+    url = api_url()
+    healthy = is_healthy(url)
+    pid, worker = server_pid(), _worker_pid(end_strangers=False)
+    whose = f"process {pid}" if pid is not None else "not started by us"
+    answer = f"answers at {url} ({whose})" if healthy else f"no answer at {url}"
+    console.print(f"server       {answer}", highlight=False)
+    console.print(f"worker       {f'process {worker}' if worker is not None else 'not running'}", highlight=False)
+    names: list[str] = []
+    if healthy:
+        os.environ["PREFECT_API_URL"] = url
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            names = [deployment["name"] for deployment in _deployments(client)]
+        shown = ", ".join(names) or "none; `mscl up` makes them"
+        console.print(f"deployments  {shown}", highlight=False, soft_wrap=True)
+        console.print(f"Prefect UI   {ui_url()}", highlight=False)
+    if not (healthy and worker is not None and names):
+        raise typer.Exit(1)
+
+
+def _make_pool(client: SyncPrefectClient) -> None:
+    """The work pool; one that is there stays as it is, for somebody may have changed its job template."""
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectNotFound
+    from prefect.workers.process import ProcessWorker
+
+    try:
+        kind = client.read_work_pool(POOL).type
+    except ObjectNotFound:
+        template = ProcessWorker.get_default_base_job_template()
+        client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template))
+        return
+    if kind != ProcessWorker.type:
+        raise UserError(
+            f"work pool {POOL!r} at {api_url()} is of type {kind!r}, and `mscl up` starts a process worker; "
+            f"start a worker of that type (`prefect worker start --pool {POOL}`) and deploy with `prefect deploy --all`"
+        )
+
+
+def _deployments(client: SyncPrefectClient) -> list[dict[str, Any]]:
+    """Deployments of our work pool, as the API tells them."""
+    answer = client.request("POST", "/deployments/filter", json={"work_pools": {"name": {"any_": [POOL]}}})
+    answer.raise_for_status()
+    found: list[dict[str, Any]] = answer.json()
+    return found
+
+
+def _tell_the_end(*, of_worker: bool) -> None:
+    """Mark as crashed the runs that ended with the worker, for Prefect's ends without a word; name those that go on."""
+    if not is_healthy(api_url()):
+        return
+    os.environ["PREFECT_API_URL"] = api_url()
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
+    from prefect.states import Crashed
+
+    def running(**which: Any) -> FlowRunFilter:
+        return FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING"]}}, **which})
+
+    with get_client(sync_client=True) as client:
+        if of_worker:
+            pool = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
+            for run in client.read_flow_runs(flow_run_filter=running(), work_pool_filter=pool):
+                stages = client.read_flow_runs(flow_run_filter=running(parent_flow_run_id={"any_": [run.id]}))
+                for ended in [*stages, run]:
+                    client.set_flow_run_state(ended.id, Crashed(message=_STOPPED), force=True)
+        others = client.read_flow_runs(flow_run_filter=running(parent_task_run_id={"is_null_": True}))
+    if others and server_pid() is not None:
+        console.print(
+            "without their server these end within minutes, and `mscl run` continues them: "
+            + ", ".join(run.name for run in others),
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def _automate(client: SyncPrefectClient) -> None:
+    """Runs that have gone silent are marked Crashed; what an earlier version made is brought up to date.
+
+    Only where it differs: an update makes the trigger a new one, which forgets the silences that the old one measured.
+    """
+    wanted = _automation()
+    found = client.read_automations_by_name(AUTOMATION)
+    if not found:
+        client.create_automation(wanted)
+    elif _told(found[0]) != _told(wanted):
+        client.update_automation(found[0].id, wanted)
+
+
+def _told(automation: AutomationCore) -> dict[str, Any]:
+    """What an automation does, in a form that can be compared."""
+    content = automation.model_dump(mode="json", include={"description", "trigger", "actions"})
+    trigger = content["trigger"]
+    trigger.pop("id", None)
+    return content | {"trigger": {name: sorted(v) if isinstance(v, list) else v for name, v in trigger.items()}}
+
+
+def _automation() -> AutomationCore:
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+    from prefect.events.schemas.events import ResourceSpecification
+
+    heartbeat = "prefect.flow-run.heartbeat"
+    trigger = EventTrigger(
+        posture=Posture.Proactive,
+        match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+        match_related=ResourceSpecification(
+            {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{settings.TAG}"}
+        ),
+        after={heartbeat},
+        expect={heartbeat, *(f"prefect.flow-run.{state}" for state in _ENDINGS)},
+        for_each={"prefect.resource.id"},
+        threshold=1,
+        within=timedelta(seconds=SILENCE_SECONDS),
+    )
+    message = f"No heartbeat for {SILENCE_SECONDS} s: the process is gone. Run it again; it continues where it ended."
+    return AutomationCore(
+        name=AUTOMATION,
+        description="Marks runs as crashed whose process was killed, so that they do not look alive for ever.",
+        trigger=trigger,
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=message)],
+    )
+
+
+def _start_worker() -> subprocess.Popen[bytes]:
+    return processes.start([sys.executable, "-m", "flows.server.worker"], pid_file=_pid_file(), log=_worker_log())
+
+
+def _worker_pid(*, end_strangers: bool = True) -> int | None:
+    """Process id of our worker. One that works for another server than ours is ended: nobody else would."""
+    pid = processes.running(_pid_file(), "flows.server.worker")
+    if pid is not None and processes.variable(pid, "PREFECT_API_URL") not in (None, api_url()):
+        if end_strangers:
+            processes.end(pid, grace_seconds=_WORKER_GRACE_SECONDS)
+        return None
+    return pid
+
+
+def _pid_file() -> Path:
+    return home() / "mscl-worker.pid"
+
+
+def _worker_log() -> Path:
+    return home() / "mscl-worker.log"

@@ -1,0 +1,1 @@
+"""What reports are made of: blocks, pictures of frames and flow, one style."""

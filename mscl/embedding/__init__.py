@@ -1,0 +1,1 @@
+"""Room embed: frames and an encoder -> features of every video, and search in them."""

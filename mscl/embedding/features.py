@@ -1,0 +1,289 @@
+"""Features of every video: the trained encoder, and the controls that a result needs.
+
+The controls answer two questions. Does training matter: the same network before its first step. Is it
+motion: the same encoders on frozen-frame clips, which hold the appearance of a clip and none of its motion.
+
+Work is cut into parts of whole batches, the same ones however many processes share them: the features do not depend
+on that number, and what a killed run has finished is not computed again.
+"""
+
+import io
+import time
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mscl.config import ClipConfig, EmbedConfig, RuntimeConfig
+from mscl.errors import DataError
+from mscl.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    import torch
+
+    from mscl.models.encoders import VideoEncoder
+    from mscl.video.clips import EvalClips
+    from storage.features import Features
+    from storage.manifest import Manifest
+
+VARIANTS = ("trained", "trained_frozen", "untrained", "untrained_frozen")
+PARTS = ".parts"
+"""Hidden: work to resume from, not part of the result."""
+_MAX_PARTS = 256
+
+Floats = npt.NDArray[np.float32]
+
+
+def embed_variants(
+    *,
+    encoders: Mapping[str, "VideoEncoder"],
+    manifest: "Manifest",
+    frame_store: Path,
+    output: Path,
+    clip: ClipConfig,
+    config: EmbedConfig,
+    runtime: RuntimeConfig,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Embed every row of `manifest` with every encoder in this process, and write `output/<variant>.zarr`.
+
+    Args:
+        encoders: name ("trained", "untrained") -> encoder.
+        manifest: usable rows; row i is segment i of the frame store.
+        frame_store: folder of the frame store.
+        output: folder of the results; variants that are there already are kept.
+        clip: length and stride of a clip, as in training.
+        config: clips per video, crop, batch, controls (adds the frozen variants).
+        runtime: device and loader processes; changes no result.
+        progress: told of every batch.
+
+    Returns:
+        Metrics: videos, feature size, videos per second of each variant that was computed.
+
+    Raises:
+        DataError: no usable video, or an encoder that gives values that are not finite.
+    """
+    seconds = embed_share(
+        encoders=encoders, manifest=manifest, frame_store=frame_store, output=output, clip=clip, config=config,
+        runtime=runtime, device=evaluation_device(runtime), progress=progress,
+    )  # fmt: skip
+    return write_variants(manifest, output, config=config, seconds=seconds)
+
+
+def embed_share(
+    *,
+    encoders: Mapping[str, "VideoEncoder"],
+    manifest: "Manifest",
+    frame_store: Path,
+    output: Path,
+    clip: ClipConfig,
+    config: EmbedConfig,
+    runtime: RuntimeConfig,
+    device: "torch.device",
+    progress: Progress | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+) -> dict[str, float]:
+    """Every `world_size`-th part of every variant, as files in `output/.parts`; parts that are there are kept.
+
+    Returns:
+        Seconds of each variant of which anything had to be computed.
+
+    Raises:
+        DataError: as `embed_variants`.
+    """
+    if len(manifest) == 0:
+        raise DataError("there is no usable video to embed; the manifest says why each was left out")
+    from storage.zarr_files import is_complete_group
+
+    progress, seconds = progress or Silent(), {}
+    views = config.clips * config.crops
+    at_once = max(1, config.batch_size // views)
+    for name, encoder in encoders.items():
+        for frozen in (False, True) if config.controls else (False,):
+            variant = f"{name}_frozen" if frozen else name
+            own = part_files(output, variant, len(manifest), at_once=at_once)[rank::world_size]
+            todo = [(path, rows) for path, rows in own if not path.is_file()]
+            if is_complete_group(output / f"{variant}.zarr") or not todo:
+                continue
+            started = time.monotonic()
+            clips = evaluation_clips(
+                frame_store, manifest, clip=clip, clips=config.clips, crop_px=config.crop_px, frozen=frozen,
+                crops=config.crops, rows=np.concatenate([np.arange(rows.start, rows.stop) for _, rows in todo]),
+            )  # fmt: skip
+            progress.start(f"Embedding: {variant.replace('_', ', ')}", len(clips), "video")
+            batches = embedded_batches(
+                encoder, clips, videos_per_batch=at_once, workers=runtime.loader_workers, device=device
+            )
+            for path, rows in todo:
+                found: list[Floats] = []
+                while sum(map(len, found)) < len(rows):
+                    found.append(next(batches))
+                    progress.advance(len(found[-1]))
+                _write_part(path, np.concatenate(found))
+            batches.close()
+            progress.done()
+            seconds[variant] = time.monotonic() - started
+    return seconds
+
+
+def part_files(output: Path, variant: str, videos: int, *, at_once: int) -> list[tuple[Path, range]]:
+    """File and rows of every part of a variant: whole batches of `at_once` videos, but for the last one."""
+    length = at_once * -(-videos // (at_once * _MAX_PARTS))
+    starts = range(0, videos, length)
+    return [(output / PARTS / variant / f"{start}.npy", range(start, min(start + length, videos))) for start in starts]
+
+
+def write_variants(
+    manifest: "Manifest", output: Path, *, config: EmbedConfig, seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """Put the parts together to `output/<variant>.zarr`, remove them, and return the metrics."""
+    import shutil
+
+    from storage.features import read_features, write_features
+    from storage.zarr_files import is_complete_group
+
+    metrics: dict[str, Any] = {"videos": len(manifest)}
+    at_once = max(1, config.batch_size // (config.clips * config.crops))
+    for variant in VARIANTS:
+        folder = output / f"{variant}.zarr"
+        if not is_complete_group(folder):
+            if not (output / PARTS / variant).is_dir():
+                continue
+            shutil.rmtree(folder, ignore_errors=True)  # half of one, of a run that was killed while it wrote
+            parts = [np.load(path) for path, _ in part_files(output, variant, len(manifest), at_once=at_once)]
+            write_features(
+                folder,
+                ids=[str(name) for name in manifest.column("segment_id")],
+                labels=np.asarray(manifest.column("label"), dtype=np.int64),
+                split=[str(split) for split in manifest.column("split")],
+                features_ND=np.concatenate(parts),
+                attributes={"variant": variant, "clips": config.clips, "classes": list(manifest.classes)},
+            )
+        metrics["feature_dim"] = read_features(folder).features_ND.shape[1]
+        if seconds.get(variant):
+            metrics[f"{variant}_videos_per_second"] = round(len(manifest) / seconds[variant], 2)
+    shutil.rmtree(output / PARTS, ignore_errors=True)
+    return metrics
+
+
+def evaluation_clips(
+    frame_store: Path,
+    manifest: "Manifest",
+    *,
+    clip: ClipConfig,
+    clips: int,
+    crop_px: int,
+    frozen: bool,
+    crops: int = 1,
+    rows: npt.NDArray[np.integer[Any]] | None = None,
+) -> "EvalClips":
+    """Evenly spaced clips of rows of the manifest, all of them by default: centre crops, or three along the longer
+    side."""
+    from mscl.video.clips import EvalClips
+
+    rows = np.arange(len(manifest)) if rows is None else rows
+    return EvalClips(
+        frame_store,
+        rows=rows,
+        labels=np.asarray(manifest.column("label"), dtype=np.int64)[rows],
+        clips=clips,
+        length=clip.length,
+        stride=clip.stride,
+        crop_px=crop_px,
+        frozen=frozen,
+        crops=crops,
+        names=[str(name) for name in manifest.column("segment_id")],
+    )
+
+
+def embed(
+    encoder: "VideoEncoder", clips: "EvalClips", *, videos_per_batch: int, runtime: RuntimeConfig, progress: Progress
+) -> Floats:
+    """Features (N, C) of the dataset's N videos: L4 global average, mean over the clips of a video.
+
+    The encoder's parameters and running statistics stay as they are, and so does its mode.
+
+    Raises:
+        DataError: features that are not finite, naming the first video.
+    """
+    found = []
+    for features_BD in embedded_batches(
+        encoder, clips, videos_per_batch=videos_per_batch, workers=runtime.loader_workers,
+        device=evaluation_device(runtime),
+    ):  # fmt: skip
+        found.append(features_BD)
+        progress.advance(len(features_BD))
+    return np.concatenate(found)
+
+
+def embedded_batches(
+    encoder: "VideoEncoder", clips: "EvalClips", *, videos_per_batch: int, workers: int, device: "torch.device"
+) -> Generator[Floats, None, None]:
+    """`embed`, a batch (B, C) at a time, while `workers` processes load the next ones."""
+    import torch
+
+    from mscl.training.loader import make_eval_loader
+    from mscl.video.normalise import normalise_rgb
+
+    loader = make_eval_loader(
+        clips, batch_size=videos_per_batch, workers=workers, pin_memory=device.type == "cuda"
+    )  # fmt: skip
+    was_training = encoder.training
+    encoder = encoder.to(device).to(memory_format=torch.channels_last_3d).eval()
+    try:
+        for batch in loader:
+            # Not around the loop: it would stay in force while the caller has the batch.
+            with torch.inference_mode():
+                batch = batch.to(device, non_blocking=True)
+                rgb_N3THW = normalise_rgb(batch.rgb_BKTHW3.flatten(0, 1)).to(memory_format=torch.channels_last_3d)
+                features_BKD = encoder(rgb_N3THW).unflatten(0, batch.rgb_BKTHW3.shape[:2])
+                features_BD: Floats = features_BKD.mean(dim=1).float().cpu().numpy()
+            _refuse_infinite(features_BD, batch.segment_B.cpu().numpy())
+            yield features_BD
+    finally:
+        loader.close()
+        encoder.train(was_training)
+
+
+def evaluation_device(runtime: RuntimeConfig) -> "torch.device":
+    """The device that the configuration asks for; `auto` takes a GPU where there is one."""
+    import torch
+
+    if runtime.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(runtime.device)
+
+
+def read_variants(folder: Path) -> dict[str, "Features"]:
+    """Variant -> features, of those that the embed stage left, in the order of `VARIANTS`.
+
+    Raises:
+        DataError: none is there.
+    """
+    from storage.features import read_features
+
+    found = {name: read_features(folder / f"{name}.zarr") for name in VARIANTS if (folder / f"{name}.zarr").exists()}
+    if not found:
+        raise DataError(f"no features in {folder}; run the embed stage first")
+    return found
+
+
+def _write_part(path: Path, features_ND: Floats) -> None:
+    from storage.atomic import write_atomic
+
+    buffer = io.BytesIO()
+    np.save(buffer, features_ND, allow_pickle=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, buffer.getbuffer())
+
+
+def _refuse_infinite(features_BD: np.ndarray[Any, Any], segments_B: np.ndarray[Any, Any]) -> None:
+    bad = np.flatnonzero(~np.isfinite(features_BD).all(axis=1))
+    if len(bad):
+        raise DataError(
+            f"the features of segment {segments_B[bad[0]]} are not finite; the checkpoint comes from a training "
+            "that diverged: train again with a lower learning rate"
+        )

@@ -1,0 +1,43 @@
+"""Stage embed: frames and checkpoint -> features of every video, of the trained encoder and its controls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mscl.config import ExperimentConfig
+from mscl.stage.base import Stage, StageRun
+
+
+def _settings(config: ExperimentConfig) -> dict[str, Any]:
+    return {"embed": config.embed.model_dump(mode="json"), "clip": config.clip.model_dump(mode="json")}
+
+
+def _run(run: StageRun) -> dict[str, Any]:
+    from mscl.config import PretrainConfig
+    from mscl.embedding.job import EmbedJob, run_embedding
+
+    pretrained = run.inputs["pretrain"]
+    # The settings that made the checkpoint, not those of this run: a stage run alone may have been given others.
+    trained_with = PretrainConfig.model_validate(pretrained.record.config["pretrain"])
+    job = EmbedJob(
+        checkpoint=str(pretrained.folder / pretrained.record.metrics["checkpoint"]),
+        model=trained_with.model,
+        seed=trained_with.seed,
+        manifest_path=str(run.input("ingest") / "manifest.parquet"),
+        frame_store=str(run.input("extract") / "frames"),
+        output_folder=str(run.folder),
+        clip=run.config.clip,
+        embed=run.config.embed,
+        runtime=run.config.runtime,
+    )
+    return run_embedding(job, progress=run.progress)
+
+
+EMBED = Stage(
+    name="embed",
+    version=1,
+    needs=("ingest", "extract", "pretrain"),
+    settings=_settings,
+    run=_run,
+    summary="Features of every video: trained and untrained encoder, moving and frozen-frame clips.",
+)

@@ -1,0 +1,236 @@
+"""The work on one shard of segments: decode, optical flow, frames; runs in a worker process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mscl.config import DecodeLimits, FlowConfig
+from mscl.errors import DataError
+from mscl.extract.denseflow import FlowPictures, find_flow_pictures
+from mscl.video.decoding import decode, shrunk, stored_size
+from mscl.video.opening import VideoError
+from storage.flow_store import FlowShardWriter
+from storage.frame_store import FrameShardWriter, encode_jpeg
+
+Frame = NDArray[np.uint8]
+_PAIRS = 8  # per call of the flow kernel: enough to fill a GPU with larger frames, little memory
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of one video, as the manifest has it; sizes are those of the displayed picture."""
+
+    path: Path
+    first_frame: int
+    num_frames: int
+    height: int
+    width: int
+    size_bytes: int
+    video: str = ""
+    """Path relative to the dataset's root."""
+    video_frames: int = 0
+    """Of the whole video."""
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Everything a worker needs to compute and publish one shard."""
+
+    shard: int
+    segments: tuple[Segment, ...]
+    flow: FlowConfig
+    limits: DecodeLimits
+    device: str
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"shard {self.shard}, {self.segments[0].path} to {self.segments[-1].path}"
+
+
+@dataclass(frozen=True)
+class ShardDone:
+    """A published shard, ready for the commit log."""
+
+    shard: int
+    files: dict[str, str]
+    """Path relative to the result's folder -> sha256."""
+    info: dict[str, int | float]
+
+
+def num_fields(num_frames: int, flow: FlowConfig) -> int:
+    """M, the fields of a segment of N frames (METHOD 1.1)."""
+    # Not at the top of the file: it brings PyTorch, and who only starts or deploys a flow need not wait for that.
+    from kernels.flow import num_fields as fields_of_frames
+
+    return fields_of_frames(num_frames, gap_frames=flow.gap_frames, span_frames=flow.span_frames)
+
+
+def extract_shard(task: ShardTask, tick: Callable[[int], None]) -> ShardDone:
+    """Compute and publish the flow and the frames of one shard; `tick` counts fields.
+
+    Raises:
+        DataError: a video is no longer what ingest saw.
+    """
+    flow_writer = FlowShardWriter(task.folder / "flow.zarr", task.shard)
+    frame_writer = FrameShardWriter(task.folder / "frames", task.shard)
+    video: _Video | None = None
+    for segment in task.segments:
+        if video is None or not video.continues_with(segment):
+            video = _Video(segment, task)
+        jpegs: list[bytes] = []
+        fields = _imported if task.flow.method == "denseflow" else _computed
+        flow_writer.add(fields(video.frames_of(segment), segment, task, jpegs, tick))
+        frame_writer.add(jpegs)
+    flow_shard, frame_shard = flow_writer.commit(), frame_writer.commit()
+    return ShardDone(task.shard, {**flow_shard.files, **frame_shard.files}, dict(flow_shard.info))
+
+
+def _computed(
+    frames: Iterator[Frame], segment: Segment, task: ShardTask, jpegs: list[bytes], tick: Callable[[int], None]
+) -> Iterator[NDArray[np.float32]]:
+    """Fields F_j (h, w, 2) in px of the stored grid, in order; frame[gap * j] goes to `jpegs` beside each.
+
+    Only the frames between the start and the end of a field are held.
+    """
+    from kernels.flow import compute_flow, resize_flow
+
+    flow = task.flow
+    height, width = stored_size(segment.height, segment.width, flow.store_short_side)
+    count = num_fields(segment.num_frames, flow)
+    starts: dict[int, Frame] = {}
+    firsts: list[Frame] = []
+    seconds: list[Frame] = []
+
+    def flush() -> Iterator[NDArray[np.float32]]:
+        flow_BHW2 = compute_flow(
+            np.stack(firsts), np.stack(seconds), method=flow.method, preset=flow.preset, backend=flow.backend or "auto",
+            raft_weights=flow.raft_weights or None, raft_updates=flow.raft_updates,
+            device=task.device,
+        )  # fmt: skip
+        yield from resize_flow(flow_BHW2, height, width)
+        tick(len(firsts))
+        firsts.clear()
+        seconds.clear()
+
+    for number, frame in enumerate(frames):
+        first = number - flow.span_frames
+        begins = number % flow.gap_frames == 0 and number // flow.gap_frames < count
+        if not begins and first not in starts:
+            continue
+        seen = frame if flow.method.startswith("raft") else _grey(frame)
+        if begins:
+            starts[number] = seen
+            jpegs.append(_jpeg(frame, height, width, flow))
+        if first in starts:
+            firsts.append(starts.pop(first))
+            seconds.append(seen)
+        if len(firsts) == _PAIRS:
+            yield from flush()
+    if firsts:
+        yield from flush()
+
+
+def _imported(
+    frames: Iterator[Frame], segment: Segment, task: ShardTask, jpegs: list[bytes], tick: Callable[[int], None]
+) -> Iterator[NDArray[np.float32]]:
+    """As `_computed`, the fields read from flow pictures: the one of frame i is field i of the folder.
+
+    Raises:
+        DataError: pictures of another step, of another video, or of none of this segment's frames.
+    """
+    from kernels.flow import resize_flow
+
+    flow = task.flow
+    height, width = stored_size(segment.height, segment.width, flow.store_short_side)
+    pictures = find_flow_pictures(Path(flow.pictures), segment.video, bound_px=flow.pictures_bound_px)
+    check_flow_pictures(pictures, segment, flow)
+    # A tool may have seen a few frames less than we do: then the last fields are not there.
+    count = min(
+        num_fields(segment.num_frames, flow), -(-max(0, len(pictures) - segment.first_frame) // flow.gap_frames)
+    )
+    if not count:
+        raise DataError(
+            f"{pictures.folder} holds {len(pictures)} fields, none of which belongs to frames {segment.first_frame} to "
+            f"{segment.first_frame + segment.num_frames - 1} of {segment.path}; compute the flow of the whole video"
+        )
+    for number, frame in enumerate(frames):
+        if number % flow.gap_frames == 0 and number // flow.gap_frames < count:
+            jpegs.append(_jpeg(frame, height, width, flow))
+            field_HW2 = pictures.field(segment.first_frame + number)
+            tick(1)
+            yield resize_flow(field_HW2[None], height, width)[0]
+
+
+def check_flow_pictures(pictures: FlowPictures, segment: Segment, flow: FlowConfig) -> None:
+    """Refuse pictures that cannot be the flow of this video over `flow.span_frames` frames.
+
+    N frames have N - step fields. Tools differ by a few frames in N, so the count tells steps apart only roughly.
+
+    Raises:
+        DataError: both numbers, and what to set.
+    """
+    step = pictures.step_frames or segment.video_frames - len(pictures)
+    slack = 0 if pictures.step_frames else 3 if flow.span_frames == 1 else min(3, (flow.span_frames - 1) // 2)
+    if abs(step - flow.span_frames) > slack:
+        raise DataError(
+            f"{pictures.folder} holds {len(pictures)} fields of {segment.video_frames} frames, so each spans "
+            f"{max(step, 1)}, and flow.span_frames is {flow.span_frames}; set flow.span_frames={max(step, 1)}"
+        )
+    height, width, _ = pictures.field(0).shape
+    if (height - width) * (segment.height - segment.width) < 0 and max(height, width) > 1.2 * min(height, width):
+        raise DataError(
+            f"{pictures.folder} has pictures of {width}x{height} px, and {segment.path} is upright at "
+            f"{segment.width}x{segment.height}: its flow was computed without turning it; compute it again"
+        )
+
+
+def _jpeg(frame: Frame, height: int, width: int, flow: FlowConfig) -> bytes:
+    return encode_jpeg(shrunk(frame, height, width), quality=flow.jpeg_quality)
+
+
+def _grey(frame: Frame) -> Frame:
+    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+class _Video:
+    """One pass through a video, handed out segment by segment."""
+
+    def __init__(self, segment: Segment, task: ShardTask) -> None:
+        self._path = segment.path
+        size = segment.path.stat().st_size if segment.path.exists() else 0
+        if size != segment.size_bytes:
+            raise DataError(
+                f"{segment.path} has {size} bytes, and had {segment.size_bytes} when it was ingested; "
+                "run ingest again (`mscl stage ingest`), or bring the old file back"
+            )
+        try:
+            self._decoding = decode(segment.path, limits=task.limits, short_side=task.flow.compute_short_side)
+        except VideoError as error:
+            raise DataError(f"{segment.path} cannot be opened any more: {error}; run ingest again") from error
+        self._frames = iter(self._decoding)
+        self._position = 0
+
+    def continues_with(self, segment: Segment) -> bool:
+        """Whether the segment lies ahead in this pass."""
+        return segment.path == self._path and segment.first_frame >= self._position
+
+    def frames_of(self, segment: Segment) -> Iterator[Frame]:
+        """The frames of the segment."""
+        end = segment.first_frame + segment.num_frames
+        while self._position < end:
+            frame = next(self._frames, None)
+            if frame is None:
+                why = f" ({self._decoding.reason})" if self._decoding.reason else ""
+                raise DataError(
+                    f"{self._path} gives {self._position} frames{why}, and gave {end} when it was ingested; "
+                    "run ingest again"
+                )
+            self._position += 1
+            if self._position > segment.first_frame:
+                yield frame

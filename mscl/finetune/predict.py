@@ -1,0 +1,182 @@
+"""Use of a fine-tuned classifier on video files: probabilities, and where it looked (Grad-CAM)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mscl.config import DecodeLimits
+from mscl.video.file_clips import Clips, each_file, file_clips
+
+if TYPE_CHECKING:
+    import torch
+
+    from mscl.finetune.classifier import Classifier, Trained
+
+_MAPS = {"L2": 0, "L3": 1, "L4": 2}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the classifier says of one video, or why it cannot say anything."""
+
+    video: Path
+    classes: tuple[str, ...] = ()
+    """Best first."""
+    probabilities: tuple[float, ...] = ()
+    """Of `classes`; the mean over the video's clips."""
+    failed: str = ""
+    """Why the video could not be used; empty when it could."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A clip, and what can be shown of it."""
+
+    clip_THW3: Clips
+    heat_THW: npt.NDArray[np.float32] | None
+    """Grad-CAM, 0..1."""
+    flow_THW2: npt.NDArray[np.float32] | None
+    """px of the clip's own grid."""
+
+
+def predict_videos(
+    trained: "Trained",
+    videos: Sequence[Path],
+    *,
+    gap_frames: int | None = None,
+    best: int = 5,
+    limits: DecodeLimits | None = None,
+    device: str = "cpu",
+) -> Iterator[Prediction]:
+    """Class probabilities of video files, as in the test of fine-tuning; one result per video, in order.
+
+    A video that does not decode gives a result with its reason, and the others go on.
+
+    Args:
+        trained: from `load_classifier`.
+        gap_frames: source frames per index; None: as the classifier was trained.
+        best: classes per video.
+    """
+    classifier = trained.classifier.to(device)
+    for video, clips in each_file(videos, lambda path: clips_of(trained, path, gap_frames=gap_frames, limits=limits)):
+        if isinstance(clips, Exception):
+            yield Prediction(video, failed=str(clips))
+            continue
+        probabilities_C = classifier.probabilities(_tensor(clips, device))[0].cpu()
+        values, order = probabilities_C.topk(min(best, len(trained.classes)))
+        names = tuple(trained.classes[i] for i in order.tolist())
+        yield Prediction(video, names, tuple(values.tolist()))
+
+
+def clips_of(
+    trained: "Trained", video: Path, *, gap_frames: int | None = None, limits: DecodeLimits | None = None
+) -> Clips:
+    """Clips (K, T, H, H, 3) of a file as the test of fine-tuning cuts them.
+
+    Raises:
+        VideoError: the file does not decode.
+    """
+    return _cut(trained, video, gap_frames=gap_frames, crops=trained.finetune.test_crops, limits=limits)
+
+
+def explain(
+    trained: "Trained",
+    video: Path,
+    *,
+    label: int | None = None,
+    heat: bool = True,
+    flow: bool = True,
+    method: str = "dis",
+    gap_frames: int | None = None,
+    limits: DecodeLimits | None = None,
+) -> Explained:
+    """The middle test clip of a file, its centre crop, with where the classifier looked and what moved.
+
+    Args:
+        label: class whose evidence is mapped; None: the most probable one of this clip.
+        heat: Grad-CAM.
+        flow: from each frame of the clip to the next index of the video, `gap_frames` later.
+        method: of `kernels.flow.compute_flow`.
+
+    Raises:
+        VideoError: the file does not decode.
+    """
+    from kernels.flow import compute_flow
+
+    clip = partial(_cut, trained, video, gap_frames=gap_frames, crops=1, limits=limits)
+    middle = trained.finetune.test_clips // 2
+    clip_THW3 = clip()[middle]
+    return Explained(
+        clip_THW3,
+        grad_cam(trained.classifier, clip_THW3, label=label) if heat else None,
+        compute_flow(clip_THW3, clip(later=1)[middle], method=method) if flow else None,
+    )
+
+
+def _cut(
+    trained: "Trained", video: Path, *, gap_frames: int | None, crops: int, limits: DecodeLimits | None, later: int = 0
+) -> Clips:
+    config, source = trained.finetune, trained.source
+    stored_px = int(source.get("stored_px", 128))
+    return file_clips(
+        video, clips=config.test_clips, length=config.frames, stride=config.stride,
+        gap_frames=gap_frames or int(source.get("gap_frames", 1)), span_frames=int(source.get("span_frames", 0)),
+        crop_px=config.test_crop_px, short_side_px=config.test_crop_px, stored_px=stored_px,
+        computed_px=int(source.get("computed_px", stored_px)), jpeg_quality=int(source.get("jpeg_quality", 90)),
+        sampling=config.sampling, crops=crops, later=later, limits=limits,
+    )  # fmt: skip
+
+
+def grad_cam(
+    classifier: "Classifier", clip_THW3: Clips, *, label: int | None = None, level: str = "L3"
+) -> npt.NDArray[np.float32]:
+    """Where in a clip the evidence for a class lies (Selvaraju et al., ICCV 2017): (T, H, W) in 0..1.
+
+    The maps of `level` are summed, weighted by the mean gradient of the class's logit, and what speaks against
+    the class is cut off. L3 is the default: at 112 px L4 has one moment and 7x7 places.
+
+    Args:
+        label: the class; None: the most probable one.
+        level: L2, L3 or L4 of the encoder.
+
+    Raises:
+        ValueError: an unknown level.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    from mscl.models.heads import global_average
+    from mscl.video.normalise import normalise_rgb
+
+    if level not in _MAPS:
+        raise ValueError(f"level {level!r} is not one of {', '.join(_MAPS)}")
+    device = next(classifier.parameters()).device
+    was_training = classifier.training
+    classifier.eval()
+    try:
+        with torch.enable_grad():
+            rgb_13THW = normalise_rgb(_tensor(clip_THW3, device))
+            maps = classifier.encoder.pyramid(rgb_13THW)
+            logits_C = classifier.head(global_average(maps[-1]))[0]
+            chosen = int(logits_C.argmax()) if label is None else label
+            seen_1CTHW = maps[_MAPS[level]]
+            (slope_1CTHW,) = torch.autograd.grad(logits_C[chosen], seen_1CTHW)
+    finally:
+        classifier.train(was_training)
+    weight_1C111 = slope_1CTHW.mean(dim=(2, 3, 4), keepdim=True)
+    heat_11THW = (weight_1C111 * seen_1CTHW.detach()).sum(dim=1, keepdim=True).relu()
+    heat_11THW = F.interpolate(heat_11THW, size=clip_THW3.shape[:3], mode="trilinear", align_corners=False)
+    heat_THW: npt.NDArray[np.float32] = (heat_11THW / heat_11THW.max().clamp_min(1e-12))[0, 0].cpu().numpy()
+    return heat_THW
+
+
+def _tensor(clips: Clips, device: "torch.device | str") -> "torch.Tensor":
+    """(1, ..., T, H, W, 3) on the device."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(clips))[None].to(device)

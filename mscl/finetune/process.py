@@ -1,0 +1,162 @@
+"""One process of fine-tuning: `torchrun -m mscl.finetune.process JOB.json` (METHOD 1.8)."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mscl.config import FinetuneConfig
+from mscl.errors import DataError, UserError
+from mscl.finetune.classifier import Classifier, save_classifier
+from mscl.finetune.job import CLASSIFIER, METRICS, FinetuneJob
+from mscl.finetune.loop import Probabilities, predict_all, train
+from mscl.json_files import write_json
+from mscl.models import load_rgb_encoder, untrained_encoder
+from mscl.score.classification import classification, classification_report
+from mscl.score.labels import train_and_test, unfit
+from mscl.score.predictions import PREDICTIONS, write_predictions
+from mscl.score.videos import Videos, mean_by
+from mscl.training.distributed import World, joined_world
+from mscl.video.clips import EvalClips, TrainClips
+from storage.flow_store import FlowReader
+from storage.manifest import read_manifest
+
+if TYPE_CHECKING:
+    from storage.manifest import Manifest
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def finetune(job: FinetuneJob, world: World) -> dict[str, Any]:
+    """Train on the train split, test on the test split; the first process writes the results and returns them all.
+
+    Training sees segments; scores count videos, whose probabilities are the mean over their segments.
+    A batch larger than the train split is lowered to it, and the metrics say so.
+
+    Raises:
+        DataError: a dataset without labels, train or test split.
+        CheckpointError: a checkpoint that does not fit.
+    """
+    manifest = read_manifest(Path(job.manifest_path)).ok()
+    videos = Videos.of(manifest)
+    if reason := unfit(videos.split_V, videos.labels_V):
+        raise DataError(f"fine-tuning: {reason}; check the dataset's lists")
+    train_videos, test_videos = train_and_test(videos.split_V, videos.labels_V)
+    val_videos = np.flatnonzero((videos.split_V == "val") & (videos.labels_V >= 0))
+    batch_size, notes = _batch_size(job.finetune.batch_size, len(videos.segments(train_videos)), world)
+    config, said = _scaled(job.finetune, batch_size)
+
+    def tested(chosen: Ints) -> Probabilities:
+        """(V, C) of some videos, in their order."""
+        clips = _test_clips(job, manifest, videos.segments(chosen))
+        at_once = max(1, batch_size // (config.test_clips * config.test_crops))
+        workers = job.runtime.loader_workers
+        probabilities, rows = predict_all(classifier, clips, videos_per_batch=at_once, world=world, workers=workers)
+        return mean_by(np.searchsorted(chosen, videos.video_S[rows]), probabilities, len(chosen))
+
+    def accuracy() -> float:
+        return float((tested(val_videos).argmax(axis=1) == videos.labels_V[val_videos]).mean())
+
+    folder = Path(job.output_folder)
+    # With `val` standing in for an unlabelled test split, scoring every epoch on it would invite choosing by it.
+    validates = len(val_videos) > 0 and not np.array_equal(val_videos, test_videos)
+    classifier = _initial(job, len(manifest.classes))
+    curve = train(
+        classifier, _train_clips(job, manifest, videos.segments(train_videos)), config=config, batch_size=batch_size,
+        folder=folder, world=world, workers=job.runtime.loader_workers, validate=accuracy if validates else None,
+    )  # fmt: skip
+    probabilities, labels = tested(test_videos), videos.labels_V[test_videos]
+    scores = classification(probabilities, labels, seed=config.seed)
+    extra = {"epochs": len(curve), "train_loss": curve[-1]["loss"], "warnings": notes + said}
+    report = classification_report(scores, manifest.classes, extra=extra)
+    if world.is_main:
+        write_predictions(
+            folder / PREDICTIONS,
+            videos=[videos.names[video] for video in test_videos],
+            labels_V=labels,
+            probabilities_VC=probabilities,
+        )
+        # What another video must go through to look like the ones that were trained on.
+        flow = FlowReader(Path(job.extract_folder) / "flow.zarr").attributes.get("flow", {})
+        save_classifier(
+            folder / CLASSIFIER, classifier, classes=tuple(manifest.classes), model=job.model, finetune=job.finetune,
+            source={
+                "gap_frames": int(flow.get("gap_frames", 1)), "span_frames": int(flow.get("span_frames", 0)),
+                "stored_px": int(flow.get("store_short_side", 128)),
+                "computed_px": int(flow.get("compute_short_side", 256)),
+                "jpeg_quality": int(flow.get("jpeg_quality", 90)),
+            },
+        )  # fmt: skip
+        write_json(folder / METRICS, report)
+    return report
+
+
+def _initial(job: FinetuneJob, num_classes: int) -> Classifier:
+    encoder = (
+        load_rgb_encoder(Path(job.checkpoint)).train()
+        if job.checkpoint
+        else untrained_encoder(job.model, seed=job.finetune.seed).train()
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(job.finetune.seed)
+        return Classifier(encoder, num_classes, dropout=job.finetune.dropout)
+
+
+def _train_clips(job: FinetuneJob, manifest: "Manifest", rows: Ints) -> TrainClips:
+    config: FinetuneConfig = job.finetune
+    labels = np.asarray(manifest.column("label"), dtype=np.int64)
+    return TrainClips(
+        Path(job.extract_folder) / "frames", rows=rows, labels=labels[rows], length=config.frames,
+        stride=config.stride, crop_px=config.crop_px, area=config.area, aspect=config.aspect, flip=config.flip,
+        sampling=config.sampling, seed=config.seed, names=[str(name) for name in manifest.column("segment_id")],
+    )  # fmt: skip
+
+
+def _test_clips(job: FinetuneJob, manifest: "Manifest", rows: Ints) -> EvalClips:
+    config: FinetuneConfig = job.finetune
+    labels = np.asarray(manifest.column("label"), dtype=np.int64)
+    return EvalClips(
+        Path(job.extract_folder) / "frames", rows=rows, labels=labels[rows], clips=config.test_clips,
+        length=config.frames, stride=config.stride, crop_px=config.test_crop_px, short_side_px=config.test_crop_px,
+        sampling=config.sampling, crops=config.test_crops, names=[str(n) for n in manifest.column("segment_id")],
+    )  # fmt: skip
+
+
+def _batch_size(asked: int, videos: int, world: World) -> tuple[int, list[str]]:
+    """The largest batch that the train split and the processes allow, and what to say about it."""
+    batch_size = min(asked, videos) // world.size * world.size
+    if batch_size == 0:
+        raise DataError(f"fine-tuning: {videos} train segments for {world.size} processes; use fewer processes")
+    if batch_size == asked:
+        return asked, []
+    return batch_size, [f"batch {batch_size} instead of {asked}: {videos} train segments, {world.size} processes"]
+
+
+def _scaled(config: FinetuneConfig, batch_size: int) -> tuple[FinetuneConfig, list[str]]:
+    """The rate in proportion to the batch (Goyal et al., 2017), where the settings ask for that, and what to say."""
+    meant_for = config.lr_batch_size or batch_size
+    if batch_size == meant_for:
+        return config, []
+    rate = config.optim.lr * batch_size / meant_for
+    scaled = config.model_copy(update={"optim": config.optim.model_copy(update={"lr": rate})})
+    return scaled, [f"learning rate {rate:.3g} for batch {batch_size}: {config.optim.lr:g} is meant for {meant_for}"]
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job named on the command line; 0 when it is done, 2 when the user can mend what stopped it."""
+    try:
+        job = FinetuneJob.load(Path(arguments[0]))
+        if job.runtime.threads:
+            torch.set_num_threads(job.runtime.threads)
+        with joined_world(job.runtime.device) as world:
+            finetune(job, world)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

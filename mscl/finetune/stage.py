@@ -1,0 +1,59 @@
+"""Stage finetune: frames and checkpoint -> a classifier trained end to end, and its predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mscl.config import ExperimentConfig
+from mscl.score.scored_splits import Scored, split_settings
+from mscl.stage.base import Stage, StageRun
+
+
+def _settings(config: ExperimentConfig) -> dict[str, Any]:
+    if not config.finetune.enabled:
+        return {"finetune": {"enabled": False}}
+    settings = {"finetune": config.finetune.model_dump(mode="json")}
+    return settings | split_settings(config, config.finetune.splits)
+
+
+def _run(run: StageRun) -> dict[str, Any]:
+    from mscl.config import PretrainConfig
+    from mscl.finetune.job import FinetuneJob, run_finetuning
+    from storage.splits import write_split
+
+    config = run.config.finetune
+    if not config.enabled:
+        return {"skipped": "finetune.enabled is false"}
+    scored = Scored.of(run, config.splits)
+    if scored.reason:
+        return scored.skipped(run, "finetune")
+    pretrained = run.inputs["pretrain"]
+    trained_with = PretrainConfig.model_validate(pretrained.record.config["pretrain"])
+    start = config.initial == "pretrained"
+    notes = scored.told(run, pretrained=start)
+    ingest = run.input("ingest")
+    manifests = {split: write_split(ingest, split, run.folder / f".split{split}.parquet") for split in scored.manifests}
+    job = FinetuneJob(
+        extract_folder=str(run.input("extract")),
+        manifest_path=str(next(iter(manifests.values()))),
+        checkpoint=str(pretrained.folder / pretrained.record.metrics["checkpoint"]) if start else "",
+        output_folder=str(run.folder),
+        finetune=config,
+        model=trained_with.model,
+        runtime=run.config.runtime,
+    )
+    metrics = run_finetuning(job, manifests=manifests, notes=notes, progress=run.progress)
+    for path in manifests.values():
+        if path.parent == run.folder:
+            path.unlink()
+    return metrics
+
+
+FINETUNE = Stage(
+    name="finetune",
+    version=2,
+    needs=("ingest", "extract", "pretrain"),
+    settings=_settings,
+    run=_run,
+    summary="Supervised training of the pre-trained encoder and a classifier, under torchrun.",
+)

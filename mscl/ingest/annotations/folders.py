@@ -1,0 +1,104 @@
+"""Class folders, with or without train and test folders above them; and videos without labels."""
+
+import hashlib
+import re
+from collections import defaultdict
+
+from mscl.errors import DataError
+from mscl.ingest.annotations.index import VideoIndex
+from mscl.ingest.annotations.samples import Listing, Row, Split
+
+_SPLIT_FOLDERS: dict[str, Split] = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+_UCF_GROUP = re.compile(r"v_\w+_g\d+_c\d+\.")
+
+
+def read_unlabelled(index: VideoIndex) -> Listing:
+    """Every video under the root, without a class."""
+    index.refuse_links_outside()
+    return Listing([Row((video,), None, "unlabelled") for video in index.videos], [])
+
+
+def read_folders(index: VideoIndex, *, test_pattern: str, test_fraction: float) -> Listing:
+    """`class/video`, or `train/class/video` and so on where every top folder is named after a split.
+
+    Without split folders the test split is what `test_pattern` matches, else `test_fraction` of every class by the
+    digest of the relative path; at least one video of a class stays in either split.
+    """
+    index.refuse_links_outside()
+    by_top: dict[str, list[str]] = defaultdict(list)
+    loose = 0
+    for video in index.videos:
+        top, slash, _ = video.partition("/")
+        if slash:
+            by_top[top].append(video)
+        else:
+            loose += 1
+    notes = [f"{loose} videos that are in no class folder are left out"] if loose else []
+    splits = {top: _SPLIT_FOLDERS.get(top.lower()) for top in by_top}
+    if by_top and all(splits.values()) and "train" in splits.values():
+        rows, loose = [], 0
+        for top, videos in by_top.items():
+            for video in videos:
+                parts = video.split("/")
+                loose += len(parts) < 3
+                if len(parts) >= 3:
+                    rows.append(Row((video,), parts[1], splits[top] or "train"))
+        if loose:
+            notes.append(f"{loose} videos directly in {', '.join(sorted(by_top))} are in no class folder and left out")
+        return Listing(rows, sorted({row.class_name or "" for row in rows}), notes)
+    if test_pattern:
+        return Listing(_by_pattern(by_top, test_pattern), sorted(by_top), notes)
+    return _by_fraction(by_top, test_fraction, notes)
+
+
+def _by_pattern(by_class: dict[str, list[str]], pattern: str) -> list[Row]:
+    try:
+        matches = re.compile(pattern).search
+    except re.error as error:
+        raise DataError(f"data.test_pattern {pattern!r} is no regular expression: {error}") from error
+    rows = [
+        Row((video,), name, "test" if matches(video) else "train")
+        for name, videos in by_class.items() for video in videos
+    ]  # fmt: skip
+    matched = sum(row.split == "test" for row in rows)
+    if rows and matched in (0, len(rows)):
+        example = rows[0].paths[0]
+        raise DataError(
+            f"data.test_pattern {pattern!r} matches {matched} of {len(rows)} videos (paths are like {example!r}); "
+            "it must match some and not all"
+        )
+    return rows
+
+
+def _by_fraction(by_class: dict[str, list[str]], fraction: float, notes: list[str]) -> Listing:
+    rows: list[Row] = []
+    alone: list[str] = []
+    for name, videos in by_class.items():
+        number = round(fraction * len(videos))
+        if fraction > 0:
+            number = min(max(number, 1), len(videos) - 1)
+        if len(videos) == 1:
+            alone.append(name)
+        test = set(sorted(videos, key=_digest)[:number])
+        rows += [Row((video,), name, "test" if video in test else "train") for video in videos]
+    if alone:
+        notes.append(f"{_named(alone)} with one video: it stays in the train split")
+    if rows and all(_UCF_GROUP.search(row.paths[0]) for row in rows):
+        notes.append(
+            "the names are UCF101's: clips of one group (gNN) show the same scene and may be in both splits here; "
+            "data.annotations with the official lists, or a data.test_pattern on the group, keeps them apart"
+        )
+    return Listing(rows, sorted(by_class), notes)
+
+
+def _digest(video: str) -> bytes:
+    return hashlib.sha256(video.encode("utf-8", "surrogateescape")).digest()
+
+
+def _named(names: list[str]) -> str:
+    shown = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
+    return f"{len(names)} class{'es' if len(names) > 1 else ''} ({shown})"

@@ -1,0 +1,153 @@
+"""From the configuration to the samples of the dataset."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from mscl.config import DataConfig
+from mscl.errors import DataError
+from mscl.ingest.annotations.folders import read_folders, read_unlabelled
+from mscl.ingest.annotations.index import VideoIndex
+from mscl.ingest.annotations.recognise import Found, expected_files, find_lists, read_lists
+from mscl.ingest.annotations.samples import Annotations, Listing, Sample
+
+
+def read_annotations(config: DataConfig) -> Annotations:
+    """Videos, classes and splits of the dataset that `config` describes.
+
+    Videos that the lists name and the root lacks are counted and listed, and only fatal if all are missing.
+    Classes of which nothing is there, or that `config.classes` does not name, are left out; the labels of the
+    others keep their order, without gaps.
+
+    Raises:
+        DataError: no root, no videos, no lists of the format asked for, lists that are not of their form, paths that
+            leave the root, an unknown class, all videos missing.
+    """
+    if not config.root:
+        raise DataError("data.root is not set; give the folder that holds the videos: data.root=DIR")
+    root = Path(config.root)
+    index = VideoIndex(root)
+    if config.annotations and not Path(config.annotations).exists():
+        raise DataError(f"data.annotations {config.annotations} does not exist; check the path")
+    if config.format in ("folders", "unlabelled"):
+        return _from_folders(config, index, config.format)
+    found = find_lists(config, root)
+    if found is None and config.format != "auto":
+        where = config.annotations or f"{root}, the folders in it, or beside it"
+        raise DataError(
+            f"no lists of the format {config.format} in {where}: looked for {expected_files(config.format)}; "
+            "give their folder as data.annotations"
+        )
+    if found is None and config.annotations:
+        raise DataError(
+            f"data.annotations {config.annotations} holds no lists that are known by their names; "
+            "set data.format, or give the file itself"
+        )
+    if found is None:
+        return _from_folders(config, index, _folder_format(index))
+    listing = read_lists(found, config.split)
+    annotations = _resolve(config, index, listing, found)
+    if not annotations.samples and not found.inside and config.format == "auto" and index.videos:
+        # Lists beside the root of which nothing is in the root belong to another dataset.
+        folders = _from_folders(config, index, _folder_format(index))
+        note = f"{found.kind} lists in {found.where} name none of the videos in {root}: not used"
+        return Annotations(folders.samples, folders.classes, folders.format, notes=(note, *folders.notes))
+    if not annotations.samples:
+        raise DataError(_all_missing(root, found, annotations))
+    return annotations
+
+
+def _from_folders(config: DataConfig, index: VideoIndex, format: str) -> Annotations:
+    if not index.videos:
+        index.refuse_links_outside()
+        raise DataError(f"data.root {index.root} holds no video files; give the folder that holds them")
+    if format == "unlabelled":
+        listing = read_unlabelled(index)
+    else:
+        listing = read_folders(index, test_pattern=config.test_pattern, test_fraction=config.test_fraction)
+    annotations = _resolve(config, index, listing, Found(format, index.root, True))
+    if not annotations.samples:
+        raise DataError(
+            f"data.root {index.root} holds {len(index.videos)} videos, none in a class folder; put them into "
+            "folders named after their classes, or set data.format=unlabelled"
+        )
+    return annotations
+
+
+def _folder_format(index: VideoIndex) -> str:
+    return "folders" if any("/" in video for video in index.videos) else "unlabelled"
+
+
+def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Found) -> Annotations:
+    kept = _kept_classes(config, listing, found)
+    samples: dict[str, Sample] = {}
+    missing: list[str] = []
+    elsewhere = repeated = 0
+    for row in listing.rows:
+        if row.class_name is not None and row.class_name not in kept:
+            continue
+        video = next((video for video in map(index.find, row.paths) if video is not None), None)
+        if video is None:
+            missing.append(row.paths[0])
+            continue
+        sample = Sample(video, row.class_name, row.split, row.splits)
+        if samples.setdefault(video, sample) != sample:
+            first = samples[video]
+            raise DataError(
+                f"{video} is listed twice in the {found.kind} lists of {found.where}: as {first.class_name!r} in "
+                f"{_where(first)} and as {row.class_name!r} in {_where(sample)}; keep one line"
+            )
+        repeated += samples[video] is not sample
+        elsewhere += video not in row.paths
+    notes = list(listing.notes)
+    classes = tuple(name for name in listing.classes if name in kept)
+    present = {sample.class_name for sample in samples.values()}
+    absent = [name for name in classes if name not in present]
+    if absent and samples:
+        notes.append(
+            f"{len(absent)} of {len(classes)} classes have no video here; the labels of the others are renumbered"
+        )
+        classes = tuple(name for name in classes if name in present)
+    if repeated:
+        notes.append(f"{repeated} videos are listed more than once: counted once")
+    if elsewhere and found.format not in ("kinetics", "ssv2", "diving48", "jester"):
+        notes.append(f"{elsewhere} videos lie under another folder or file type than listed: found by their names")
+    if index.ambiguous:
+        notes.append(
+            f"{len(index.ambiguous)} listed videos are not where the lists say, and several files have their name: "
+            f"{index.ambiguous[0]} and others count as missing"
+        )
+    if missing:
+        notes.append(
+            f"{len(missing)} of {len(samples) + len(missing)} listed videos are missing, the first: {missing[0]}"
+        )
+    return Annotations(
+        tuple(samples.values()), classes, found.format, tuple(missing), tuple(notes), listing.split_numbers
+    )
+
+
+def _where(sample: Sample) -> str:
+    return " / ".join(sample.splits) or sample.split
+
+
+def _kept_classes(config: DataConfig, listing: Listing, found: Found) -> set[str]:
+    unknown = [name for name in config.classes if name not in listing.classes]
+    if unknown:
+        near = get_close_matches(unknown[0], listing.classes, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        shown = ", ".join(listing.classes[:10]) + (", ..." if len(listing.classes) > 10 else "")
+        raise DataError(
+            f"data.classes names {unknown[0]!r}: {hint}the {len(listing.classes)} classes of the {found.kind} "
+            f"dataset in {found.where} are: {shown}"
+        )
+    return set(config.classes or listing.classes)
+
+
+def _all_missing(root: Path, found: Found, annotations: Annotations) -> str:
+    if not annotations.missing:
+        return f"the {found.kind} lists in {found.where} name no video to use; check data.split and data.classes"
+    several = next((note for note in annotations.notes if "several files" in note), "")
+    return (
+        f"none of the {len(annotations.missing)} videos that the {found.kind} lists in {found.where} name is in "
+        f"data.root {root}: the first is {annotations.missing[0]}; check data.root, or data.annotations"
+        + (f" ({several})" if several else "")
+    )

@@ -1,0 +1,150 @@
+"""Finding a dataset's lists: which format, and which files, by their names."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mscl.config import DataConfig
+from mscl.errors import DataError
+from mscl.ingest.annotations import official, tables
+from mscl.ingest.annotations.samples import Listing
+
+_EXPECTED = {
+    "ucf101": "classInd.txt with trainlist0N.txt and testlist0N.txt",
+    "hmdb51": "*_test_splitN.txt",
+    "kinetics": "a csv with the columns label, youtube_id, time_start, time_end",
+    "ssv2": "*labels*.json with *train*.json or *validation*.json",
+    "diving48": "Diving48*_train.json or Diving48*_test.json",
+    "jester": "jester*labels.csv or categories.txt, with *train*, *val* lists",
+    "list": "train.txt, val.txt or test.txt with lines 'path label'",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Lists of one dataset on disk."""
+
+    format: str
+    where: Path
+    inside: bool
+    """In the root, or in the place that the user named; else beside the root, which may be another dataset's."""
+    files: tuple[Path, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The format, for messages."""
+        return "plain" if self.format == "list" else self.format
+
+
+def expected_files(format: str) -> str:
+    """What the lists of a format are called, for messages."""
+    return _EXPECTED[format]
+
+
+def find_lists(config: DataConfig, root: Path) -> Found | None:
+    """The lists that the configuration names or, if it names none, those in or beside the root."""
+    wanted = None if config.format == "auto" else config.format
+    if config.annotations:
+        place = Path(config.annotations)
+        if place.is_file():
+            return _of_file(place, wanted)
+        places = [(folder, True) for folder in (place, *_folders_in(place))]
+    else:
+        places = [(folder, True) for folder in (root, *_folders_in(root))]
+        places += [(folder, False) for folder in (root.parent, *_folders_in(root.parent)) if folder != root]
+    for folder, inside in places:
+        for name, files in _formats_in(folder):
+            if wanted in (None, name):
+                return Found(name, folder, inside, tuple(files))
+    return None
+
+
+def read_lists(found: Found, split: int) -> Listing:
+    """What the lists say; all official splits where there are several, `split` alone where only its lists are there."""
+    folder, files = found.where, list(found.files)
+    if found.format in ("ucf101", "hmdb51"):
+        read = official.read_ucf101 if found.format == "ucf101" else official.read_hmdb51
+        there = official.splits_there(folder, found.format)
+        if split not in there or len(there) == 1:
+            return read(folder, split)
+        return official.merged({number: read(folder, number) for number in there})
+    if found.format == "kinetics":
+        return tables.read_kinetics(files)
+    if found.format == "ssv2":
+        labels = next(file for file in files if "label" in file.name)
+        return tables.read_ssv2(labels, [file for file in files if file != labels], _first(folder, "*answers*.csv"))
+    if found.format == "diving48":
+        return tables.read_diving48(files, _first(folder, "*[Vv]ocab*.json"))
+    if found.format == "jester":
+        return tables.read_jester(files[1:], files[0])
+    return tables.read_list(files, _names_of_classes(folder))
+
+
+def _formats_in(folder: Path) -> Iterator[tuple[str, list[Path]]]:
+    """Formats whose lists lie directly in `folder`, the most telling names first."""
+    if official.is_ucf101(folder):
+        yield "ucf101", []
+    if official.is_hmdb51(folder):
+        yield "hmdb51", []
+    json_files, csv_files, txt_files = (_files(folder, f"*.{suffix}") for suffix in ("json", "csv", "txt"))
+    dives = [file for file in json_files if re.fullmatch(r"(?i)diving48.*(train|test).*", file.name)]
+    if dives:
+        yield "diving48", dives
+    labels = [file for file in json_files if "label" in file.name.lower()]
+    records = [file for file in json_files if file not in [*labels, *dives] and tables.split_of_name(file.name)]
+    if labels and records:
+        # The shortest name is the dataset's own; others are variants of it.
+        yield "ssv2", [min(labels, key=lambda file: len(file.name)), *records]
+    kinetics = [file for file in csv_files if tables.is_kinetics(file)]
+    if kinetics:
+        yield "kinetics", kinetics
+    names = [file for file in csv_files if re.fullmatch(r"(?i)jester.*labels\.csv", file.name)]
+    names += [file for file in txt_files if file.name == "categories.txt"]
+    if names:
+        lists = [f for f in [*csv_files, *txt_files] if f not in names and tables.split_of_name(f.name)]
+        if lists:
+            yield "jester", [names[0], *lists]
+    lists = [file for file in txt_files if re.fullmatch(r"(train|val|test)(_?list|_?videofolder)?\.txt", file.name)]
+    if lists:
+        yield "list", lists
+
+
+def _of_file(file: Path, wanted: str | None) -> Found:
+    """One file given: its folder's format if it belongs to it, else a table or a plain list."""
+    for name, files in _formats_in(file.parent):
+        belongs = name in ("ucf101", "hmdb51") and re.fullmatch(
+            r"classInd\.txt|(train|test)list0\d\.txt|.+_test_split\d\.txt", file.name
+        )
+        if name in (wanted, None if wanted else name) and (belongs or (file in files and name != "list")):
+            only = (file,) if name in ("kinetics", "diving48") else tuple(files)
+            return Found(name, file.parent, True, only)
+    if wanted in (None, "kinetics") and file.suffix == ".csv" and tables.is_kinetics(file):
+        return Found("kinetics", file.parent, True, (file,))
+    if wanted == "diving48":
+        return Found("diving48", file.parent, True, (file,))
+    if file.suffix == ".json" or wanted not in (None, "list"):
+        fitting = [name for name in _EXPECTED if name == wanted or (wanted is None and ".json" in _EXPECTED[name])]
+        expected = "; ".join(f"{name} has {_EXPECTED[name]}" for name in fitting)
+        raise DataError(f"{file} is not known by its name: {expected}. Rename it, or write lines 'path label' instead")
+    return Found("list", file.parent, True, (file,))
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return sorted(file for file in folder.glob(pattern) if file.is_file() and not file.name.startswith("."))
+
+
+def _names_of_classes(folder: Path) -> Path | None:
+    """The file of class names beside plain lists. Of several label maps nobody can say which one is meant."""
+    maps = _files(folder, "label_map*.txt")
+    return _first(folder, "classInd.txt", "classes.txt") or (maps[0] if len(maps) == 1 else None)
+
+
+def _first(folder: Path, *patterns: str) -> Path | None:
+    return next((file for pattern in patterns for file in _files(folder, pattern)), None)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))

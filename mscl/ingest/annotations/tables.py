@@ -1,0 +1,189 @@
+"""Kinetics, Something-Something v2, Diving48, Jester, and plain lists of `path label`."""
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mscl.errors import DataError
+from mscl.ingest.annotations.samples import Listing, Row, Split, listed_path, read_lines
+
+_SPLIT_WORDS: tuple[tuple[str, Split], ...] = (("train", "train"), ("val", "val"), ("test", "test"))
+
+
+def split_of_name(name: str) -> Split | None:
+    """The split that a file's name speaks of (`kinetics-400_val.csv`, `jester-v1-train.csv`), or None."""
+    words = [split for word, split in _SPLIT_WORDS if re.search(rf"(?<![a-z]){word}", name.lower())]
+    return words[-1] if words else None
+
+
+def read_kinetics(files: list[Path]) -> Listing:
+    """csv with label, youtube_id, time_start, time_end, split; videos `ID_SSSSSS_EEEEEE` or `ID`, in any folder."""
+    rows: list[Row] = []
+    notes: list[str] = []
+    for file in files:
+        unlabelled = 0
+        for record in _csv_records(file):
+            label = (record.get("label") or "").strip()
+            if not label:
+                unlabelled += 1
+                continue
+            split = split_of_name(record.get("split") or "") or split_of_name(file.name) or "train"
+            rows.append(Row(_kinetics_paths(record, label, file), label, split))
+        if unlabelled:
+            notes.append(f"{unlabelled} lines of {file.name} have no label and are left out")
+    return Listing(rows, sorted({row.class_name or "" for row in rows}), notes)
+
+
+def is_kinetics(file: Path) -> bool:
+    """Whether a csv has Kinetics' columns."""
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
+        header = lines.readline(1000)
+    return {"youtube_id", "time_start", "time_end"} <= {name.strip() for name in header.split(",")}
+
+
+def _kinetics_paths(record: dict[str, str], label: str, file: Path) -> tuple[str, ...]:
+    try:
+        start, end = (int(float(record[name])) for name in ("time_start", "time_end"))
+        video = record["youtube_id"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{file}: line {record} lacks youtube_id, time_start or time_end") from error
+    folder = listed_path(label, file)
+    return tuple(listed_path(f"{folder}/{name}", file) for name in (f"{video}_{start:06d}_{end:06d}", video))
+
+
+def _csv_records(file: Path) -> Iterator[dict[str, str]]:
+    yield from csv.DictReader(read_lines(file))
+
+
+def read_ssv2(labels: Path, lists: list[Path], answers: Path | None) -> Listing:
+    """`labels.json` (template -> number, as text or integer), records with `id` and `template`, test answers as csv."""
+    numbers = {str(name): _number(value, labels) for name, value in _json(labels, dict).items()}
+    notes: list[str] = []
+    rows: list[Row] = []
+    for file in lists:
+        split = split_of_name(file.name)
+        records = _json(file, list)
+        if split == "test" and not any("template" in record for record in records):
+            if answers is None:
+                notes.append(f"{len(records)} test videos of {file.name} have no label and are left out")
+            continue
+        for record in records:
+            name = re.sub(r"[\[\]]", "", str(record.get("template", "")))
+            rows.append(_by_id(record.get("id"), name, split or "train", numbers, file))
+    for line in read_lines(answers) if answers else ():
+        video, _, name = line.partition(";")
+        rows.append(_by_id(video.strip('" '), name.strip('" '), "test", numbers, answers or labels))
+    return Listing(rows, sorted(numbers, key=lambda name: numbers[name]), notes)
+
+
+def _by_id(video: Any, name: str, split: Split, numbers: dict[str, int], file: Path) -> Row:
+    if name not in numbers:
+        raise DataError(f"{file}: video {video!r} has class {name!r}, which the labels file does not know")
+    return Row((listed_path(str(video), file),), name, split)
+
+
+def read_diving48(lists: list[Path], vocabulary: Path | None) -> Listing:
+    """Records with `vid_name` and `label`; names of the labels from the vocabulary, else the numbers."""
+    names = [_dive(entry) for entry in _json(vocabulary, list)] if vocabulary else []
+    rows: list[Row] = []
+    numbers: set[int] = set()
+    for file in lists:
+        for record in _json(file, list):
+            number = _number(record.get("label"), file)
+            if names and not 0 <= number < len(names):
+                raise DataError(f"{file}: label {number} of {record.get('vid_name')!r}, {len(names)} names are known")
+            numbers.add(number)
+            path = listed_path(str(record.get("vid_name")), file)
+            rows.append(Row((path,), names[number] if names else str(number), split_of_name(file.name) or "train"))
+    return Listing(rows, names or [str(number) for number in sorted(numbers)])
+
+
+def _dive(entry: Any) -> str:
+    return "+".join(map(str, entry)) if isinstance(entry, list) else str(entry)
+
+
+def read_jester(lists: list[Path], categories: Path) -> Listing:
+    """`id;name` csv with a file of names, or `id number` lists with `number name` categories."""
+    classes: list[str] = []
+    for line in read_lines(categories):
+        number, _, name = line.partition(" ")
+        classes.append(name.strip() if number.isdigit() and name else line)
+    rows: list[Row] = []
+    unlabelled = 0
+    for file in lists:
+        for line in read_lines(file):
+            video, _, label = line.partition(";") if ";" in line else line.partition(" ")
+            name = label.strip()
+            if not name:
+                unlabelled += 1
+                continue
+            if name.isdigit() and name not in classes:
+                name = classes[int(name) - 1] if 1 <= int(name) <= len(classes) else name
+            if name not in classes:
+                raise DataError(f"{file}: {line!r} has a class that {categories.name} does not know")
+            rows.append(Row((listed_path(video.strip(), file),), name, split_of_name(file.name) or "train"))
+    notes = [f"{unlabelled} videos have no label and are left out"] if unlabelled else []
+    return Listing(rows, classes, notes)
+
+
+def read_list(files: list[Path], names: Path | None) -> Listing:
+    """`path label` or `path,label` lines; a label is a name, or a 0-based number into `names` where that is there.
+
+    Every line of one dataset has a label, or none has: then the videos are unlabelled.
+    """
+    pairs = [(file, *_path_and_label(line)) for file in files for line in read_lines(file) if line[0] != "#"]
+    labels = {label for _, _, label in pairs}
+    if labels == {""}:
+        return Listing([Row((listed_path(path, file),), None, "unlabelled") for file, path, _ in pairs], [])
+    if "" in labels:
+        file, path, _ = next(pair for pair in pairs if not pair[2])
+        raise DataError(f"{file}: {path!r} has no label and other lines have one; write 'path label' in each line")
+    order = sorted(labels)
+    shown = {label: label for label in labels}
+    if all(label.isdigit() for label in labels):
+        known = (
+            [line.partition(" ")[2] if re.match(r"\d+ ", line) else line for line in read_lines(names)] if names else []
+        )
+        highest = max(map(int, labels))
+        if known and highest >= len(known):
+            raise DataError(
+                f"{files[0]}: label {highest} is beyond the {len(known)} names of {names}; labels start at 0"
+            )
+        shown = {label: known[int(label)] if known else label for label in labels}
+        order = known or sorted(labels, key=int)
+    rows = [
+        Row((listed_path(path, file),), shown[label], split_of_name(file.name) or "train")
+        for file, path, label in pairs
+    ]  # fmt: skip
+    return Listing(rows, order)
+
+
+def _path_and_label(line: str) -> tuple[str, str]:
+    """The label is what follows the last comma, tab or blank; a line that ends in a file type has none."""
+    for separator in (",", "\t", " "):
+        path, found, label = line.rpartition(separator)
+        if found and "." not in label:
+            return path.strip(), label.strip()
+    return line, ""
+
+
+def _json(file: Path, kind: type) -> Any:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {file} as JSON: {error}") from error
+    if not isinstance(value, kind):
+        raise DataError(f"{file} must hold a JSON {kind.__name__}, found {type(value).__name__}")
+    if isinstance(value, list) and kind is list and any(not isinstance(v, dict | list | str) for v in value):
+        raise DataError(f"{file} must hold a list of records")
+    return value
+
+
+def _number(value: Any, file: Path) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{file}: label {value!r} is not a number") from error

@@ -1,0 +1,1 @@
+"""Room motion: flow store -> motion statistics (stage motion), then the clips worth training on (stage screen)."""

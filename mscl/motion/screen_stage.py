@@ -1,0 +1,89 @@
+"""Stage screen: motion differences -> clip starts worth training on, and why the rest was dropped (METHOD 1.2)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mscl.config import ClipConfig, ExperimentConfig, ScreenConfig
+from mscl.screening import chosen_starts, clip_scores
+from mscl.stage.base import Stage, StageRun
+from storage.motion_store import MotionReader
+from storage.screen_table import ScreenRow, write_screen
+
+_RELEASED_STRIDE = 4  # D17: the released code scores with this stride, whatever the training's
+
+
+def _settings(config: ExperimentConfig) -> dict[str, Any]:
+    return {"screen": config.screen.model_dump(mode="json"), "clip": config.clip.model_dump(mode="json")}
+
+
+def _run(run: StageRun) -> dict[str, Any]:
+    store = MotionReader(run.input("motion") / "motion.zarr")
+    rows = []
+    run.progress.start("Choosing clips", len(store), "segments")
+    for segment in range(len(store)):
+        rows.append(
+            screen_segment(
+                segment, store.differences(segment), store.magnitude_p99(segment), clip=run.config.clip,
+                config=run.config.screen,
+            )
+        )  # fmt: skip
+        run.progress.advance()
+    run.progress.done()
+    run.digests["screen.parquet"] = write_screen(run.folder / "screen.parquet", rows)
+    candidates, chosen = sum(row.num_candidates for row in rows), sum(len(row.chosen) for row in rows)
+    return {
+        "segments": len(rows), "candidates": candidates, "chosen": chosen,
+        "verdicts": dict(Counter(row.verdict for row in rows)),
+    }  # fmt: skip
+
+
+def screen_segment(
+    segment: int,
+    differences_M: NDArray[np.float32],
+    magnitude_p99_M: NDArray[np.float32],
+    *,
+    clip: ClipConfig,
+    config: ScreenConfig,
+) -> ScreenRow:
+    """Verdict, reason, scores and chosen starts of one segment.
+
+    Verdicts: `chosen`; `too_short` for a clip; `no_motion` above `min_motion_px` (D18); `uniform` where no start scores
+    above the median, as in a video that moves alike throughout, which then keeps every start.
+    """
+    stride = _RELEASED_STRIDE if config.released else clip.stride
+    scores = clip_scores(differences_M, length=clip.length, stride=stride, released=config.released)
+    everything = np.arange(len(scores))
+    strongest = float(magnitude_p99_M.max(initial=0.0))
+    chosen = everything[:0]
+    verdict, reason = "chosen", ""
+    if not len(scores):
+        verdict = "too_short"
+        reason = f"{len(differences_M)} fields, a clip of {clip.length} with stride {clip.stride} spans {clip.span}"
+    elif strongest < config.min_motion_px:
+        verdict = "no_motion"
+        reason = f"99th percentile of flow stays at {strongest:.3f} px, under {config.min_motion_px}"
+    elif config.select == "all":
+        chosen = everything
+    else:
+        chosen = chosen_starts(scores)
+        if not len(chosen):
+            verdict, reason, chosen = "uniform", "no start scores above the median: all are kept", everything
+    return ScreenRow(
+        segment=segment, verdict=verdict, reason=reason, num_candidates=len(scores),
+        chosen=tuple(chosen.tolist()), scores=tuple(scores.tolist()),
+    )  # fmt: skip
+
+
+SCREEN = Stage(
+    name="screen",
+    version=1,
+    needs=("motion",),
+    settings=_settings,
+    run=_run,
+    summary="Motion differential sampling: the clip starts worth training on, and why the others were dropped.",
+)

@@ -1,0 +1,60 @@
+"""Making a damaged result again from what the records say: no preset or setting needs to be remembered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mscl.config import ExperimentConfig, build_config
+from mscl.errors import UserError
+from mscl.progress import Progress
+from mscl.stage.base import Outcome, Stage, execute
+from storage.errors import StorageError
+from storage.record import result_key
+from storage.workspace import Result, Workspace, made_with
+
+
+def repair(workspace: Workspace, stage: Stage, folder: Path, *, progress: Progress) -> Outcome:
+    """Make the damaged result in `folder` again: the damaged shards of extraction, else all of it.
+
+    Raises:
+        UserError: what is noted of its settings does not give its key again (other code, videos, hardware).
+        StorageError: an input is not there or damaged itself.
+    """
+    settings, keys = made_with(folder)
+    inputs = {name: _whole_input(workspace, name, key) for name, key in keys.items()}
+    config = config_of(workspace, settings, inputs, source=f"record of {stage.name} {folder.name}")
+    key = result_key(stage.name, stage.version, stage.settings(config), keys)
+    if key != folder.name:
+        raise UserError(
+            f"{stage.name} {folder.name} cannot be made again from its record: code, videos or hardware are not those "
+            f"that made it (its key would be {key}); run the command that made it, which makes a result of its own"
+        )
+    # What is to come after it is not in its record, so what that would need is not asked again.
+    return execute(replace(stage, check=None), workspace, config, inputs, progress=progress)
+
+
+def config_of(
+    workspace: Workspace, settings: dict[str, Any], inputs: dict[str, Result], *, source: str
+) -> ExperimentConfig:
+    """The configuration that a result was made with, as far as its settings and its ancestors' records tell."""
+    lineage = [ancestor.record for result in inputs.values() for ancestor in workspace.lineage(result)]
+    sections: dict[str, Any] = {}
+    for each in (settings, *(record.config for record in lineage)):
+        for name, values in each.items():
+            if name in ExperimentConfig.model_fields:
+                sections.setdefault(name, dict(values))
+        if "min_frames" in each:  # ingest knows no more of flow than that
+            sections.setdefault("flow", {"span_frames": each["min_frames"] - 1})
+    if isinstance(sections.get("data", {}).get("split"), list):  # ingest names all official splits
+        told = [each["split"] for each in (settings, *(record.config for record in lineage)) if "split" in each]
+        sections["data"]["split"] = told[0] if told else 1
+    return build_config(sections, source=source)
+
+
+def _whole_input(workspace: Workspace, name: str, key: str) -> Result:
+    result = workspace.find(name, key)
+    if result is None:
+        raise StorageError(f"its input {name} {key} is not there or damaged; `mscl verify {key} --repair` first")
+    return result

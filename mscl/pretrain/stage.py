@@ -1,0 +1,87 @@
+"""Stage pretrain: manifest, stores and chosen clips -> checkpoints and loss curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mscl.config import ExperimentConfig
+from mscl.stage.base import Stage, StageRun
+
+
+def _settings(config: ExperimentConfig) -> dict[str, Any]:
+    if config.pretrain.encoder:
+        from mscl.models.external_encoder import RANDOM, identity_of
+
+        given = config.pretrain.encoder
+        name = given if given == RANDOM else Path(given).name
+        kept = config.pretrain.model_dump(mode="json", include={"model", *({"seed"} if given == RANDOM else ())})
+        return {"pretrain": {"encoder": name, **kept}, "encoder_sha256": identity_of(given)}
+    # Results of before these settings came keep their names.
+    left_out = {"checkpoint_minutes", "keep_checkpoints", "encoder"}
+    settings = {
+        "pretrain": config.pretrain.model_dump(mode="json", exclude=left_out),
+        "clip": config.clip.model_dump(mode="json"),
+    }
+    return settings | ({"split": config.data.split} if config.data.split != 1 else {})
+
+
+def _run(run: StageRun) -> dict[str, Any]:
+    from mscl.pretrain.job import PretrainJob, run_pretraining
+    from mscl.pretrain.process import segments_to_train_on
+    from storage.manifest import read_manifest
+    from storage.screen_table import read_screen
+    from storage.splits import write_split
+
+    config = run.config.pretrain
+    if config.encoder:
+        return _given(run)
+    manifest_path = write_split(run.input("ingest"), run.config.data.split, run.folder / ".manifest.parquet")
+    screen_path = run.input("screen") / "screen.parquet"
+    segments, _ = segments_to_train_on(read_manifest(manifest_path).ok(), read_screen(screen_path))
+    fitted = config.fitted_to(len(segments))
+    if fitted != config:
+        run.progress.say(
+            f"{len(segments)} segments to train on are fewer than pretrain.batch_size {config.batch_size}: "
+            f"batches of {fitted.batch_size}; the learning rate stays {config.optim.lr}"
+        )
+    job = PretrainJob(
+        extract_folder=str(run.input("extract")),
+        manifest_path=str(manifest_path),
+        screen_path=str(screen_path),
+        output_folder=str(run.folder),
+        clip=run.config.clip,
+        pretrain=fitted,
+        runtime=run.config.runtime,
+    )
+    result = run_pretraining(job, progress=run.progress)
+    return {
+        **result.metrics,
+        "steps": result.steps,
+        "batch_size": fitted.batch_size,
+        "checkpoint": result.checkpoint.relative_to(run.folder).as_posix(),
+    }
+
+
+def _given(run: StageRun) -> dict[str, Any]:
+    """No training: the encoder that the user gives, in the form in which one is exported."""
+    from mscl.models.external_encoder import given_encoder
+    from mscl.models.files import write_encoder
+
+    config = run.config.pretrain
+    encoder = given_encoder(config.encoder, model=config.model, seed=config.seed)
+    settings = _settings(run.config)
+    card = {"given": settings["pretrain"]["encoder"], "sha256": settings["encoder_sha256"]}
+    path = write_encoder(encoder, config.model, run.folder, card=card)
+    run.progress.say(f"encoder taken from {config.encoder}: nothing is trained")
+    return {"given": settings["pretrain"]["encoder"], "checkpoint": path.name}
+
+
+PRETRAIN = Stage(
+    name="pretrain",
+    version=1,
+    needs=("ingest", "extract", "screen"),
+    settings=_settings,
+    run=_run,
+    summary="Motion sensitive contrastive learning on the chosen clips, under torchrun.",
+)

@@ -1,0 +1,124 @@
+"""Where the two clips of a video begin (METHOD 1.3)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mscl.errors import DataError
+from mscl.video.clip_indices import IntArray
+
+_DRAWS_O1 = 11
+"""METHOD 1.3: at most this many draws for a chosen o1."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenStarts:
+    """Chosen clip starts of every segment (METHOD 1.2), ragged in two flat arrays.
+
+    Flat, because a list of 100,000 arrays would be copied page by page into every forked worker.
+    Starts of one segment are ascending and not negative.
+
+    Raises:
+        DataError: the arrays do not fit each other.
+    """
+
+    offsets: IntArray
+    """(S + 1,): starts of segment i are `values[offsets[i] : offsets[i + 1]]`."""
+    values: IntArray
+
+    def __post_init__(self) -> None:
+        offsets, values = self.offsets, self.values
+        if offsets.ndim != 1 or values.ndim != 1 or len(offsets) == 0 or offsets[0] != 0:
+            raise DataError(
+                f"chosen starts need 1-D offsets from 0, got offsets {offsets.shape}, values {values.shape}"
+            )
+        if (np.diff(offsets) < 0).any() or offsets[-1] != len(values):
+            raise DataError(f"chosen starts: offsets end at {offsets[-1]}, there are {len(values)} values")
+        inside = np.ones(len(values), dtype=bool)
+        first = offsets[:-1]
+        inside[first[first < len(values)]] = False
+        if (values < 0).any() or (np.diff(values)[inside[1:]] <= 0).any():
+            raise DataError("chosen starts of a segment must be ascending and not negative")
+
+    @classmethod
+    def from_lists(cls, starts: Sequence[Sequence[int] | NDArray[np.integer]]) -> Self:
+        """One sequence per row of the usable manifest; empty where the segment was screened out."""
+        lengths = np.array([len(s) for s in starts], dtype=np.int64)
+        offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+        filled = [np.asarray(s, dtype=np.int64) for s in starts if len(s)]
+        return cls(offsets, np.concatenate(filled) if filled else np.zeros(0, dtype=np.int64))
+
+    @classmethod
+    def from_arrow(cls, starts: "pa.ChunkedArray[Any]") -> Self:
+        """From a list column of the screen table, without a Python object per segment."""
+        lengths = pc.fill_null(pc.list_value_length(starts), 0).to_numpy()
+        offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
+        return cls(offsets, pc.list_flatten(starts).to_numpy().astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def of(self, segment: int) -> IntArray:
+        """Ascending chosen starts of one segment; empty if it was screened out."""
+        return self.values[self.offsets[segment] : self.offsets[segment + 1]]
+
+    def segments(self) -> IntArray:
+        """Rows with at least one chosen start, ascending."""
+        return np.flatnonzero(np.diff(self.offsets))
+
+
+def nearest_start(chosen: IntArray, target: int) -> int:
+    """Chosen start nearest to `target`, the smaller of two equally near (D4: a true nearest search).
+
+    `chosen` is ascending and not empty.
+    """
+    right = int(np.searchsorted(chosen, target))
+    if right == 0:
+        return int(chosen[0])
+    if right == len(chosen):
+        return int(chosen[-1])
+    below, above = int(chosen[right - 1]), int(chosen[right])
+    return below if target - below <= above - target else above
+
+
+def two_starts(
+    chosen: IntArray, num_fields: int, *, length: int, stride: int, rng: np.random.Generator
+) -> tuple[int, int]:
+    """Starts (o1, o2) of the query and the key clip (METHOD 1.3).
+
+    o1 ~ U{0 .. max(M - L * s, 0)}, redrawn up to 11 times until it is chosen, else the first chosen start.
+    o2 is the chosen start nearest to o1 + delta, delta ~ U{-L * s .. L * s}.
+    Without any chosen start both are 0. The generator advances by the same amount on every path.
+    """
+    reach = length * stride
+    draws = rng.integers(0, max(num_fields - reach, 0), size=_DRAWS_O1, endpoint=True)
+    delta = int(rng.integers(-reach, reach, endpoint=True))
+    if len(chosen) == 0:
+        return 0, 0
+    hits = np.flatnonzero(np.isin(draws, chosen))
+    first = int(draws[hits[0]]) if len(hits) else int(chosen[0])
+    return first, nearest_start(chosen, first + delta)
+
+
+def training_segments(chosen: ChosenStarts, split: NDArray[np.str_], label: NDArray[np.integer[Any]]) -> IntArray:
+    """Rows to pre-train on: with chosen starts, of the train split; of every split where nothing is labelled (-1).
+
+    `split` and `label` are columns of the usable manifest.
+
+    Raises:
+        DataError: the tables have different lengths.
+    """
+    if not len(chosen) == len(split) == len(label):
+        raise DataError(
+            f"the screen has {len(chosen)} rows, the usable manifest {len(split)}; they belong to different runs"
+        )
+    rows = chosen.segments()
+    if (label < 0).all():
+        return rows
+    trained: IntArray = rows[split[rows] == "train"]
+    return trained

@@ -1,0 +1,118 @@
+"""Scores of a classifier from its probabilities: top-1, top-5, mean class accuracy, confusion."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mscl.errors import DataError
+from mscl.score.intervals import Interval, bootstrap_mean, bootstrap_statistic
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Scores on one test set; fractions in 0..1."""
+
+    top1: float
+    top1_interval: Interval
+    top5: float | None
+    """None with five classes or fewer, where it says nothing."""
+    mean_class: float
+    """Mean of the accuracies of the classes that the test set has."""
+    mean_class_interval: Interval
+    confusion_CC: npt.NDArray[np.int64]
+    """Rows: true class, columns: predicted class."""
+    chance_largest: float
+    """Accuracy of always naming the test set's largest class."""
+    chance_uniform: float
+    """Accuracy of guessing at random: 1 / classes."""
+    num_test: int
+    right_N: npt.NDArray[np.bool_]
+    """Whether the most probable class of each item is its own."""
+    labels_N: npt.NDArray[np.int64]
+
+    def as_metrics(self) -> dict[str, Any]:
+        """Plain values for a record; the confusion matrix is left to its file."""
+        metrics: dict[str, Any] = {"top1": self.top1, "top1_interval": list(self.top1_interval)}
+        if self.top5 is not None:
+            metrics["top5"] = self.top5
+        metrics |= {"mean_class": self.mean_class, "mean_class_interval": list(self.mean_class_interval)}
+        return metrics | {"num_test": self.num_test}
+
+    def chance(self) -> dict[str, float]:
+        """What a classifier that has not looked would score."""
+        return {"top1": self.chance_largest, "uniform": self.chance_uniform, "mean_class": self.chance_uniform}
+
+
+def classification(
+    probabilities_NC: npt.NDArray[np.floating], labels_N: npt.NDArray[np.int64], *, seed: int = 0
+) -> Classification:
+    """Score class probabilities (N, C) against labels (N,) in 0..C-1.
+
+    Raises:
+        DataError: no items, sizes that do not fit, labels outside the classes, or values that are not finite.
+    """
+    import torch
+    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
+
+    _check(probabilities_NC, labels_N)
+    num, classes = probabilities_NC.shape
+    scores = torch.from_numpy(np.ascontiguousarray(probabilities_NC, dtype=np.float32))
+    labels = torch.from_numpy(np.ascontiguousarray(labels_N, dtype=np.int64))
+    predicted = scores.argmax(dim=1)
+
+    def accuracy(top_k: int) -> float:
+        return float(multiclass_accuracy(scores, labels, num_classes=classes, average="micro", top_k=top_k))
+
+    confusion = multiclass_confusion_matrix(predicted, labels, num_classes=classes).numpy().astype(np.int64)
+    right = (predicted == labels).numpy()
+    counts = np.bincount(labels_N, minlength=classes)
+    # torchmetrics' own mean would count a class that the test lacks as 0 as soon as one item is taken for it.
+    of_class = multiclass_accuracy(predicted, labels, num_classes=classes, average="none").numpy()
+    return Classification(
+        top1=accuracy(1),
+        top1_interval=bootstrap_mean(right, seed=seed),
+        top5=accuracy(5) if classes > 5 else None,
+        mean_class=float(of_class[counts > 0].mean()),
+        mean_class_interval=bootstrap_statistic(
+            lambda drawn: mean_class_accuracy(right[drawn], labels_N[drawn]), num, seed=seed, resamples=1000
+        ),
+        confusion_CC=confusion,
+        chance_largest=float(counts.max() / num),
+        chance_uniform=1 / classes,
+        num_test=num,
+        right_N=right,
+        labels_N=np.asarray(labels_N, dtype=np.int64),
+    )
+
+
+def classification_report(
+    result: Classification, classes: Sequence[str], *, extra: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Everything about one classifier as plain values, for metrics.json."""
+    return result.as_metrics() | (extra or {}) | {
+        "chance": result.chance(), "classes": list(classes), "confusion": result.confusion_CC.tolist(),
+    }  # fmt: skip
+
+
+def mean_class_accuracy(right_N: npt.NDArray[np.generic], labels_N: npt.NDArray[np.int64]) -> float:
+    """Mean of the accuracies of the classes that are in `labels_N`; `right_N` in 0..1."""
+    total = np.bincount(labels_N)
+    hits = np.bincount(labels_N, weights=right_N)
+    return float((hits[total > 0] / total[total > 0]).mean())
+
+
+def _check(probabilities_NC: npt.NDArray[np.floating], labels_N: npt.NDArray[np.int64]) -> None:
+    if probabilities_NC.ndim != 2 or len(probabilities_NC) == 0 or len(probabilities_NC) != len(labels_N):
+        raise DataError(
+            f"scores need (N, C) probabilities and N labels, got {probabilities_NC.shape} and {labels_N.shape}"
+        )
+    if labels_N.min() < 0 or labels_N.max() >= probabilities_NC.shape[1]:
+        raise DataError(
+            f"labels run from {labels_N.min()} to {labels_N.max()}, but there are {probabilities_NC.shape[1]} classes; "
+            "every test item needs the label of a class that was trained"
+        )
+    if not np.isfinite(probabilities_NC).all():
+        raise DataError("some class probabilities are not finite; the training diverged, lower its learning rate")

@@ -1,0 +1,131 @@
+"""Classifiers on frozen features: logistic regression on standardised ones, or a vote of the nearest."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mscl.config import ProbeConfig
+from mscl.embedding.search import nearest
+from mscl.errors import DataError
+from mscl.score.classification import Classification, classification
+
+_MAX_ITERATIONS = 2000
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Scores of the classifier, and how it was chosen."""
+
+    scores: Classification
+    details: dict[str, Any]
+    """Of `linear`: `l2`, the regularisation strength 1/C that cross-validation on the train split chose, `folds` used
+    (0 where the classes were too small for any), `train_accuracy`. Of `knn`: `k`."""
+    warnings: tuple[str, ...] = ()
+    """What the solver and the cross-validation complained about; empty when all is well."""
+
+
+def knn_probe(
+    train_ND: npt.NDArray[np.float32],
+    train_labels: npt.NDArray[np.int64],
+    test_ND: npt.NDArray[np.float32],
+    test_labels: npt.NDArray[np.int64],
+    *,
+    num_classes: int,
+    config: ProbeConfig,
+) -> Probe:
+    """Vote of the `k` train items nearest by cosine, each with weight exp(cosine / temperature) (Wu et al., CVPR 2018).
+
+    Features are L2-normalised and otherwise as they are; nothing is learnt or chosen.
+
+    Raises:
+        DataError: as `linear_probe`.
+    """
+    _check(train_ND, train_labels, test_ND)
+    k = min(config.k, len(train_ND))
+    similarity_QK, index_QK = nearest(_unit(test_ND), _unit(train_ND), k)
+    # Relative to the nearest: exp(1 / temperature) alone may leave float32.
+    weight_QK = np.exp((similarity_QK - similarity_QK[:, :1]).astype(np.float64) / config.temperature)
+    votes_QC = np.zeros((len(test_ND), num_classes))
+    np.add.at(votes_QC, (np.arange(len(test_ND))[:, None], train_labels[index_QK]), weight_QK)
+    probabilities = (votes_QC / votes_QC.sum(axis=1, keepdims=True)).astype(np.float32)
+    notes = () if k == config.k else (f"{k} neighbours vote instead of {config.k}: that many train videos there are",)
+    return Probe(classification(probabilities, test_labels, seed=config.seed), {"k": k}, notes)
+
+
+def _unit(features_ND: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    length = np.linalg.norm(features_ND, axis=1, keepdims=True)
+    unit: npt.NDArray[np.float32] = features_ND / np.maximum(length, np.finfo(np.float32).tiny)
+    return unit
+
+
+def linear_probe(
+    train_ND: npt.NDArray[np.float32],
+    train_labels: npt.NDArray[np.int64],
+    test_ND: npt.NDArray[np.float32],
+    test_labels: npt.NDArray[np.int64],
+    *,
+    num_classes: int,
+    config: ProbeConfig,
+) -> Probe:
+    """Fit on train, score on test. The test split takes no part in any choice: features are standardised
+    by the train split's mean and deviation, the regularisation is chosen by cross-validation on it.
+
+    Raises:
+        DataError: an empty split, fewer than two train classes, or features that are not finite.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    _check(train_ND, train_labels, test_ND)
+    notes: list[str] = []
+    smallest = int(np.bincount(train_labels)[np.unique(train_labels)].min())
+    folds = min(config.folds, smallest)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_MAX_ITERATIONS))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if folds < 2 or len(config.l2) == 1:
+            l2 = sorted(config.l2)[len(config.l2) // 2]
+            if len(config.l2) > 1:
+                folds = 0
+                notes.append(f"the smallest train class has {smallest} item: no cross-validation, l2 {l2} was taken")
+            model.set_params(logisticregression__C=1 / l2).fit(train_ND, train_labels)
+        else:
+            if folds < config.folds:
+                notes.append(f"the smallest train class has {smallest} items: {folds} folds instead of {config.folds}")
+            splitter = StratifiedKFold(folds, shuffle=True, random_state=config.seed)
+            # Strongest first: of equal candidates the search keeps the first, the simplest model.
+            grid = {"logisticregression__C": [1 / l2 for l2 in sorted(config.l2, reverse=True)]}
+            search = GridSearchCV(model, grid, cv=splitter).fit(train_ND, train_labels)
+            model, l2 = search.best_estimator_, 1 / search.best_params_["logisticregression__C"]
+    unfinished = sum(issubclass(w.category, ConvergenceWarning) for w in caught)
+    if unfinished:
+        notes.append(f"{unfinished} of the fits did not converge within {_MAX_ITERATIONS} iterations")
+    notes += sorted({str(w.message) for w in caught if not issubclass(w.category, ConvergenceWarning)})
+    probabilities = np.zeros((len(test_ND), num_classes), np.float32)
+    # A class that the train split lacks has no column in the model: its probability is 0.
+    probabilities[:, model.classes_] = model.predict_proba(test_ND)
+    return Probe(
+        classification(probabilities, test_labels, seed=config.seed),
+        {"l2": float(l2), "folds": folds, "train_accuracy": float(model.score(train_ND, train_labels))},
+        tuple(notes),
+    )
+
+
+def _check(
+    train_ND: npt.NDArray[np.float32], train_labels: npt.NDArray[np.int64], test_ND: npt.NDArray[np.float32]
+) -> None:
+    for name, features in (("train", train_ND), ("test", test_ND)):
+        if len(features) == 0:
+            raise DataError(f"probe: the {name} split is empty; check the split of the dataset")
+        if not np.isfinite(features).all():
+            raise DataError(f"probe: features of the {name} split are not finite; the encoder diverged")
+    if (train_labels < 0).any():
+        raise DataError(f"probe: {int((train_labels < 0).sum())} train items have no label")
+    if len(np.unique(train_labels)) < 2:
+        raise DataError("probe: the train split has one class; a classifier needs at least two")

@@ -1,0 +1,59 @@
+"""What the stages that score an encoder share: which official splits, and what is to be said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mscl.config import ExperimentConfig
+from mscl.stage.base import StageRun
+
+if TYPE_CHECKING:
+    from storage.manifest import Manifest
+
+
+def split_settings(config: ExperimentConfig, splits: Sequence[int]) -> dict[str, Any]:
+    """The part of a result's key that says which split is scored, where its own settings do not."""
+    return {} if splits or config.data.split == 1 else {"split": config.data.split}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The splits that a stage scores."""
+
+    manifests: Mapping[int, Manifest]
+    """Official split -> usable rows."""
+    reason: str
+    """Why they cannot be scored; empty when they can."""
+
+    @classmethod
+    def of(cls, run: StageRun, splits: Sequence[int]) -> Scored:
+        """Of this run; `splits` empty: `data.split` alone."""
+        from mscl.score.labels import evaluable_splits, manifests_of_splits
+
+        manifests = manifests_of_splits(run.input("ingest"), splits, chosen=run.config.data.split)
+        return cls(manifests, evaluable_splits(manifests))
+
+    def skipped(self, run: StageRun, stage: str) -> dict[str, Any]:
+        """Metrics of a stage that could not score; says why."""
+        run.progress.say(f"{stage} skipped: {self.reason}")
+        return {"skipped": self.reason}
+
+    def told(self, run: StageRun, *, pretrained: bool = True) -> list[str]:
+        """What a reader of the scores must know, said once and returned for the record.
+
+        `pretrained`: whether the encoder comes from the pretrain stage.
+        """
+        from mscl.score.labels import notes_on
+        from storage.splits import read_split
+
+        learnt_from = None
+        record = run.inputs["pretrain"].record
+        same_videos = record.inputs.get("ingest") == run.inputs["ingest"].key
+        if pretrained and same_videos and "given" not in record.metrics:
+            learnt_from = read_split(run.input("ingest"), int(record.config.get("split", 1))).ok()
+        notes = notes_on(self.manifests, pretrained=learnt_from)
+        for note in notes:
+            run.progress.say(note)
+        return notes

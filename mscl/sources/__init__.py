@@ -1,1 +1,0 @@
-"""Annotations (every format to samples) and video (inspect, decode)."""

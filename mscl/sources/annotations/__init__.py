@@ -1,6 +1,0 @@
-"""Annotations: every dataset's lists to samples with a class and a split."""
-
-from mscl.sources.annotations.read import read_annotations
-from mscl.sources.annotations.samples import Annotations, Sample, Split
-
-__all__ = ["Annotations", "Sample", "Split", "read_annotations"]

@@ -1,0 +1,254 @@
+"""Loaders: which samples each step takes on each rank, loaded ahead by worker processes.
+
+The order is a value, not a state: epoch e is the permutation drawn from (seed, e); step s takes the s-th global
+batch of it; rank r takes the r-th contiguous part of that batch. Resuming is starting at another step.
+"""
+
+import signal
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
+
+import cv2
+import numpy as np
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mscl.errors import DataError
+from mscl.video.clip_indices import IntArray, epoch_rng
+
+BatchT = TypeVar("BatchT", covariant=True)
+Request = tuple[int, IntArray]
+"""Epoch, and positions in the dataset, of one rank's share of a batch."""
+
+
+class Source(Protocol[BatchT]):
+    """What a loader needs of a dataset."""
+
+    def __len__(self) -> int: ...
+
+    def load(self, epoch: int, positions: IntArray) -> BatchT:
+        """The batch of these samples, the same in every process."""
+
+
+class SeededSource(Source[BatchT], Protocol[BatchT]):
+    """A dataset whose samples differ by epoch."""
+
+    seed: int
+
+
+def steps_per_epoch(num_samples: int, batch_size: int) -> int:
+    """Whole global batches in an epoch; the incomplete last one is dropped.
+
+    Raises:
+        DataError: not even one.
+    """
+    if batch_size < 1 or num_samples < batch_size:
+        raise DataError(
+            f"batch_size {batch_size} is larger than the {num_samples} segments to train on; "
+            "lower batch_size or screen less strictly"
+        )
+    return num_samples // batch_size
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """Requests of one rank for the global steps start_step .. total_steps - 1, over all their epochs.
+
+    Raises:
+        DataError: a batch that does not fit the dataset or the ranks, or steps out of order.
+    """
+
+    num_samples: int
+    batch_size: int
+    """Global: over all ranks."""
+    seed: int
+    start_step: int
+    total_steps: int
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        steps_per_epoch(self.num_samples, self.batch_size)
+        if self.batch_size % self.world_size:
+            raise DataError(
+                f"batch_size {self.batch_size} is not divisible by {self.world_size} processes; change one of them"
+            )
+        if not 0 <= self.rank < self.world_size:
+            raise DataError(f"rank {self.rank} is not one of {self.world_size} processes")
+        if not 0 <= self.start_step <= self.total_steps:
+            raise DataError(f"start_step {self.start_step} is not within 0 .. total_steps {self.total_steps}")
+
+    def __len__(self) -> int:
+        return self.total_steps - self.start_step
+
+    def __iter__(self) -> Iterator[Request]:
+        per_epoch = steps_per_epoch(self.num_samples, self.batch_size)
+        share = self.batch_size // self.world_size
+        epoch, order = -1, np.zeros(0, dtype=np.int64)
+        for step in range(self.start_step, self.total_steps):
+            if step // per_epoch != epoch:
+                epoch = step // per_epoch
+                order = epoch_rng(self.seed, epoch).permutation(self.num_samples)
+            first = step % per_epoch * self.batch_size + self.rank * share
+            yield epoch, order[first : first + share]
+
+
+@dataclass(frozen=True)
+class OncePlan:
+    """Requests that together see every sample once, in order; ranks' shares are contiguous, last batches short."""
+
+    num_samples: int
+    batch_size: int
+    """Samples of this rank per batch."""
+    rank: int = 0
+    world_size: int = 1
+
+    def __len__(self) -> int:
+        first, last = self._share()
+        return -(-(last - first) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Request]:
+        first, last = self._share()
+        for start in range(first, last, self.batch_size):
+            yield 0, np.arange(start, min(start + self.batch_size, last))
+
+    def _share(self) -> tuple[int, int]:
+        return (
+            self.num_samples * self.rank // self.world_size,
+            self.num_samples * (self.rank + 1) // self.world_size,
+        )
+
+
+class Loader(Generic[BatchT]):
+    """Batches of a plan, in order, from worker processes that live as long as the loader.
+
+    Use it as a context manager, or call `close`, to end the workers before the plan is through.
+    """
+
+    def __init__(
+        self,
+        source: Source[BatchT],
+        plan: StepPlan | OncePlan,
+        *,
+        workers: int,
+        pin_memory: bool,
+        start_method: str | None,
+    ) -> None:
+        self._plan = plan
+        self._running: Generator[BatchT, None, None] | None = None
+        self._loader: DataLoader[Any] = DataLoader(
+            _Requests(source),
+            sampler=cast(Sampler[int], plan),
+            batch_size=None,
+            collate_fn=_unchanged,
+            num_workers=workers,
+            pin_memory=pin_memory,
+            worker_init_fn=_start_worker,
+            prefetch_factor=2 if workers else None,
+            # forkserver, not fork: this process may hold threads (Prefect, an open server connection), and what
+            # fork copies of them makes workers fail as they end.
+            multiprocessing_context=(start_method or "forkserver") if workers else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def __iter__(self) -> Iterator[BatchT]:
+        self.close()
+        self._running = self._batches()
+        return self._running
+
+    def _batches(self) -> Generator[BatchT, None, None]:
+        batches = iter(self._loader)
+        try:
+            for batch in batches:
+                if isinstance(batch, _Failure):
+                    raise DataError(batch.message)
+                yield batch
+        finally:
+            del batches  # ends the workers now, not when a traceback that holds this frame is forgotten
+
+    def close(self) -> None:
+        """End the workers, and with them the iteration."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def make_loader(
+    source: SeededSource[BatchT],
+    *,
+    batch_size: int,
+    start_step: int,
+    total_steps: int,
+    rank: int = 0,
+    world_size: int = 1,
+    workers: int = 1,
+    pin_memory: bool = False,
+    start_method: str | None = None,
+) -> Loader[BatchT]:
+    """Training batches of this rank for the global steps start_step .. total_steps - 1, across epochs.
+
+    `batch_size` is global; a batch holds batch_size / world_size samples. `workers=0` loads in this process.
+
+    Raises:
+        DataError: see `StepPlan`. While iterating: a segment cannot be read; names it, and the file.
+    """
+    plan = StepPlan(len(source), batch_size, source.seed, start_step, total_steps, rank, world_size)
+    return Loader(source, plan, workers=workers, pin_memory=pin_memory, start_method=start_method)
+
+
+def make_eval_loader(
+    source: Source[BatchT],
+    *,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+    workers: int = 1,
+    pin_memory: bool = False,
+    start_method: str | None = None,
+) -> Loader[BatchT]:
+    """Every sample exactly once over all ranks, in order; `batch_size` samples of this rank at a time."""
+    plan = OncePlan(len(source), batch_size, rank, world_size)
+    return Loader(source, plan, workers=workers, pin_memory=pin_memory, start_method=start_method)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A user error on its way from a worker; as a value, so that the parent raises it without a worker's traceback."""
+
+    message: str
+
+
+class _Requests(Dataset[Any]):
+    """Serves requests inside a worker."""
+
+    def __init__(self, source: Source[Any]) -> None:
+        self._source = source
+
+    def __getitem__(self, request: Request) -> Any:
+        epoch, positions = request
+        try:
+            return self._source.load(epoch, positions)
+        except DataError as error:
+            return _Failure(str(error))
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
+def _start_worker(_worker: int) -> None:
+    # One thread per worker: OpenCV would start one per core in each.
+    cv2.setNumThreads(0)
+    # Ctrl-C reaches the whole process group. The parent decides; workers end with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,217 @@
+"""Work in child processes that may die: a job that crashes, hangs or eats memory costs that job and no other.
+
+Children are plain subprocesses that speak JSON lines, so they can be had from anywhere (scripts without a main
+guard, daemonic processes, threads), and nothing is unpickled. A child is killed with its parent.
+"""
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from mscl.config import DecodeLimits
+from mscl.video.decoding import VideoInfo
+
+_START_SECONDS = 120.0
+_GRACE_SECONDS = 5.0
+"""How much later than a job's own deadline the child that does not keep it is killed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one job ended. `failed`: it raised, and `reason` is the exception; `crashed`: its process died."""
+
+    status: Literal["done", "failed", "crashed", "timeout"]
+    value: Any = None
+    """What the function returned, through JSON."""
+    reason: str = ""
+
+
+def inspect_many(
+    paths: Sequence[Path | str],
+    *,
+    limits: DecodeLimits,
+    workers: int = 1,
+    min_frames: int = 2,
+    min_side_px: int = 1,
+    on_result: Callable[[int, VideoInfo], None] | None = None,
+) -> list[VideoInfo]:
+    """`inspect_video` of every path, in `workers` guarded processes; the results in the order of `paths`.
+
+    Args:
+        on_result: called in this thread with the index and the finding as soon as each video is done.
+    """
+
+    def found(index: int, outcome: Outcome) -> None:
+        results[index] = info = _as_info(Path(paths[index]), outcome, limits)
+        if on_result:
+            on_result(index, info)
+
+    results: list[VideoInfo | None] = [None] * len(paths)
+    settings = {"limits": limits.model_dump(mode="json"), "min_frames": min_frames, "min_side_px": min_side_px}
+    run_guarded(
+        "mscl.video.decode_worker:inspect_job", [{"path": str(path), **settings} for path in paths], workers=workers,
+        timeout_seconds=limits.timeout_seconds + _GRACE_SECONDS, memory_bytes=memory_limit(limits), on_result=found,
+    )  # fmt: skip
+    return [info for info in results if info is not None]
+
+
+def memory_limit(limits: DecodeLimits) -> int:
+    """Address space in bytes that decoding within `limits` may need: the libraries and about 20 pictures."""
+    return (3 << 30) + 32 * limits.max_pixels
+
+
+def run_guarded(
+    function: str,
+    jobs: Sequence[dict[str, Any]],
+    *,
+    workers: int,
+    timeout_seconds: float,
+    memory_bytes: int | None = None,
+    on_result: Callable[[int, Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Call `function` once per job in child processes; the outcomes in the order of `jobs`.
+
+    Args:
+        function: `package.module:name`, called with the job's items as keyword arguments; both the items and what
+            it returns are JSON values.
+        timeout_seconds: wall-clock limit of one job, after which its process is killed.
+        memory_bytes: address space of a child (RLIMIT_AS); None: no limit.
+        on_result: called in this thread with a job's index and outcome as soon as it ended. If it raises, the
+            children are killed and the exception goes on.
+
+    Raises:
+        RuntimeError: children cannot start; the message holds what they said.
+    """
+    outcomes: dict[int, Outcome] = {}
+    waiting = list(range(len(jobs)))[::-1]
+    children: list[_Child] = []
+    with selectors.DefaultSelector() as selector:
+
+        def start() -> None:
+            child = _Child(function, memory_bytes)
+            children.append(child)
+            selector.register(child.answers, selectors.EVENT_READ, child)
+
+        def end(child: _Child) -> None:
+            selector.unregister(child.answers)
+            children.remove(child)
+            child.kill()
+
+        def finish(child: _Child, outcome: Outcome) -> None:
+            index, child.job = child.job, None
+            assert index is not None
+            outcomes[index] = outcome
+            if on_result:
+                on_result(index, outcome)
+
+        try:
+            while len(outcomes) < len(jobs):
+                while len(children) < min(max(1, workers), len(jobs) - len(outcomes)):
+                    start()
+                nearest_s = min(child.deadline_s for child in children)
+                for key, _ in selector.select(max(0.0, nearest_s - time.monotonic())):
+                    child = key.data
+                    line = child.read()
+                    if line is None:
+                        continue
+                    if line == "":
+                        reason = child.obituary()
+                        if not child.ready:
+                            raise RuntimeError(f"child process for {function} does not start: {reason}")
+                        if child.job is not None:
+                            finish(child, Outcome("crashed", reason=reason))
+                        end(child)
+                        continue
+                    answer = json.loads(line)
+                    if child.job is not None:
+                        finish(child, Outcome(answer["status"], answer["value"], answer["reason"]))
+                    child.ready = True
+                    if waiting:
+                        child.give(waiting[-1], jobs[waiting.pop()], timeout_seconds)
+                    else:
+                        child.deadline_s = float("inf")
+                for child in [child for child in children if child.deadline_s < time.monotonic()]:
+                    if not child.ready:
+                        raise RuntimeError(f"child process for {function} does not start within {_START_SECONDS:g} s")
+                    finish(child, Outcome("timeout", reason=f"killed after {timeout_seconds:g} s"))
+                    end(child)
+        finally:
+            for child in list(children):
+                child.kill()
+    return [outcomes[index] for index in range(len(jobs))]
+
+
+class _Child:
+    """One subprocess, idle or at one job."""
+
+    def __init__(self, function: str, memory_bytes: int | None) -> None:
+        self.job: int | None = None
+        self.ready = False
+        self.deadline_s = time.monotonic() + _START_SECONDS
+        self._said_fd, name = tempfile.mkstemp()
+        os.unlink(name)
+        self._buffer = b""
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "mscl.video.decode_worker", function, str(memory_bytes or 0), str(os.getpid())],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said_fd, env=environment, bufsize=0,
+        )  # fmt: skip
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._orders: IO[bytes] = self._process.stdin
+        self.answers: IO[bytes] = self._process.stdout
+
+    def give(self, index: int, job: dict[str, Any], timeout_seconds: float) -> None:
+        self.job = index
+        self.deadline_s = time.monotonic() + timeout_seconds
+        try:
+            self._orders.write(json.dumps({"job": job, "seconds": timeout_seconds}).encode() + b"\n")
+        except BrokenPipeError:
+            return  # it died while idle; reading from it finds that out next
+
+    def read(self) -> str | None:
+        """A line; "" when the child is gone; None while the line is not whole."""
+        chunk = os.read(self.answers.fileno(), 1 << 16)
+        if not chunk:
+            return ""
+        self._buffer += chunk
+        line, newline, rest = self._buffer.partition(b"\n")
+        if not newline:
+            return None
+        self._buffer = rest
+        return line.decode()
+
+    def obituary(self) -> str:
+        """How the process died, and the last line that it wrote to stderr."""
+        code = self._process.wait()
+        how = f"the decoder process ended with code {code}"
+        if code < 0:
+            known = {s.value: s.name for s in signal.Signals}
+            how = f"the decoder process was killed by {known.get(-code, f'signal {-code}')}"
+        size = os.fstat(self._said_fd).st_size
+        last = os.pread(self._said_fd, 4096, max(0, size - 4096)).decode(errors="replace").strip().splitlines()[-1:]
+        return f"{how}: {last[0][:300]}" if last else how
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._orders.close()
+        self.answers.close()
+        os.close(self._said_fd)
+
+
+def _as_info(path: Path, outcome: Outcome, limits: DecodeLimits) -> VideoInfo:
+    if outcome.status == "done":
+        return VideoInfo(**outcome.value)
+    size_bytes = path.stat().st_size if path.is_file() else 0
+    if outcome.status == "timeout":
+        return VideoInfo("timeout", f"not decoded within {limits.timeout_seconds:g} s", size_bytes=size_bytes)
+    return VideoInfo("crashed", outcome.reason, size_bytes=size_bytes)

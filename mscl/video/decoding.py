@@ -1,0 +1,283 @@
+"""Reading videos: frames in decode order, upright, within limits; how a decoding ended is a verdict, not an accident.
+
+Frames are indexed by the order in which the decoder gives them: presentation times are not monotonic in many
+real AVIs, and frame counts of containers are often too high. Nothing here guards against a decoder that crashes:
+`mscl.video.decode_pool` runs these functions in child processes.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+from mscl.config import DecodeLimits
+from mscl.video.opening import (
+    DEFAULT_FPS,
+    Verdict,
+    VideoError,
+    check_pixels,
+    first_picture_stream,
+    frame_rate,
+    open_video,
+    plain_message,
+    size_of,
+)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What decoding the whole video found. Sizes are those of the upright picture, 0 where unknown."""
+
+    verdict: Verdict
+    reason: str = ""
+    num_frames: int = 0
+    """Frames that decode, not what the container promises."""
+    fps: float = 0.0
+    height: int = 0
+    width: int = 0
+    rotation: int = 0
+    """Degrees (0, 90, 180, 270) that the coded picture is turned counter-clockwise to stand upright."""
+    size_bytes: int = 0
+    digest: str = ""
+    """sha256 of the file; empty where it was not read."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Frames of one video and how their decoding ended."""
+
+    frames_NHW3: NDArray[np.uint8]
+    fps: float
+    rotation: int
+    complete: bool
+    """Every frame that the file promises was decoded; else `reason` says what stopped it."""
+    verdict: Verdict
+    reason: str
+
+
+class Decoding:
+    """One pass over a video: iterate to get its frames, then ask how it ended.
+
+    Yields uint8 RGB (H, W, 3), all of the size of the first frame (a stream that changes its size is resized to
+    it), upright, C-contiguous. Iterating never raises for what is wrong with the file: it stops, and `verdict` and
+    `reason` say why. `verdict` is `ok` or `truncated`, or `unreadable`, `too_large`, `timeout`: the limit is on the
+    time spent in here, not on what the caller does between two frames.
+    """
+
+    def __init__(self, path: Path, *, limits: DecodeLimits, short_side: int | None) -> None:
+        self.limits = limits
+        self.short_side = short_side
+        self.fps = DEFAULT_FPS
+        self.rotation = 0
+        self.height = self.width = 0
+        self.source_height = self.source_width = 0
+        """Upright size of the first frame as coded, before any resizing."""
+        self.num_frames = 0
+        self.verdict: Verdict = "ok"
+        self.reason = ""
+        started_s = time.monotonic()
+        self._path = path
+        self._num_packets = 0
+        self._end_s = 0.0
+        self._container = open_video(path, limits)
+        try:
+            self._stream = first_picture_stream(self._container, path)
+            self.fps = frame_rate(self._stream)
+            self._promised_s = (self._container.duration or 0) / av.time_base
+            context: VideoCodecContext | None = self._stream.codec_context
+            if context is None:
+                raise VideoError("unreadable", "no decoder is known for its codec")
+            check_pixels(context.width, context.height, limits)
+            # One thread: the frames that come before an error do not depend on the machine, and workers are many.
+            context.thread_count = 1
+            # FFmpeg refuses pictures that grow beyond the limit in mid-stream before it allocates them.
+            context.options = {"max_pixels": str(limits.max_pixels)}
+            self._left_s = limits.timeout_seconds - (time.monotonic() - started_s)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        for picture in self._run(every_picture=True):
+            if picture is not None:
+                yield picture
+
+    def count(self) -> int:
+        """Decode to the end, making a picture of the first frame only; the number of frames."""
+        for _ in self._run(every_picture=False):
+            pass
+        return self.num_frames
+
+    def _run(self, *, every_picture: bool) -> Iterator[NDArray[np.uint8] | None]:
+        with self._container:
+            try:
+                resumed_s = time.monotonic()
+                for frame in self._decode():
+                    if self.num_frames >= self.limits.max_frames:
+                        return self._stop("too_large", f"more than {self.limits.max_frames} frames")
+                    if time.monotonic() - resumed_s > self._left_s:
+                        return self._stop("timeout", f"not decoded within {self.limits.timeout_seconds:g} s")
+                    check_pixels(frame.width, frame.height, self.limits)
+                    picture = self._upright(frame) if every_picture or self.num_frames == 0 else None
+                    self.num_frames += 1
+                    self._left_s -= time.monotonic() - resumed_s
+                    yield picture
+                    resumed_s = time.monotonic()
+            except VideoError as error:
+                return self._stop(error.verdict, error.reason)
+            except MemoryError as error:
+                return self._stop("too_large", f"not enough memory to decode it: {plain_message(error, self._path)}")
+            except (av.FFmpegError, ValueError, OverflowError) as error:
+                return self._stop("unreadable", plain_message(error, self._path))
+        if self.num_frames == 0:
+            self._stop("unreadable", "no frame decodes")
+        elif shortfall := self._shortfall():
+            self._stop("truncated", shortfall)
+        return None
+
+    def _shortfall(self) -> str:
+        """What the container promises and does not hold; "" for a little, which is the habit of many muxers."""
+        promised = self._stream.frames
+        if promised:
+            few = self._num_packets < 0.9 * promised - 3
+            return f"the container promises {promised} frames and holds {self._num_packets}" if few else ""
+        if self._end_s < 0.9 * self._promised_s - 3 / self.fps:
+            return f"the container promises {self._promised_s:.2f} s and holds {self._end_s:.2f} s"
+        return ""
+
+    def _decode(self) -> Iterator[VideoFrame]:
+        # Without a count of frames the end of every stream says whether the file is whole: sound may last longer.
+        streams = [self._stream] if self._stream.frames else self._container.streams.get()
+        begin_s = (self._container.start_time or 0) / av.time_base
+        for packet in self._container.demux(*streams):
+            if packet.pts is not None and packet.time_base:
+                end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base) - begin_s
+                self._end_s = max(self._end_s, end_s)
+            if packet.stream_index != self._stream.index:
+                continue
+            self._num_packets += packet.size > 0
+            for frame in packet.decode():
+                if isinstance(frame, VideoFrame):
+                    yield frame
+
+    def _stop(self, verdict: Verdict, reason: str) -> None:
+        """End here; a file that gave frames before it broke is truncated, not unreadable."""
+        partly = verdict == "unreadable" and self.num_frames > 0
+        self.verdict = "truncated" if partly else verdict
+        self.reason = f"stops after {self.num_frames} frames: {reason}" if partly else reason
+
+    def _upright(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        picture = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+        if self.num_frames == 0:
+            self.rotation = _quarter_turns(frame.rotation) * 90
+            sideways = self.rotation in (90, 270)
+            self.source_height, self.source_width = picture.shape[1::-1] if sideways else picture.shape[:2]
+            self.height, self.width = self.source_height, self.source_width
+            if self.short_side is not None:
+                self.height, self.width = stored_size(self.height, self.width, self.short_side)
+        coded = (self.height, self.width) if self.rotation in (0, 180) else (self.width, self.height)
+        if picture.shape[:2] != coded:
+            # Shrink before turning: fewer pixels to turn. Area averaging does not alias.
+            shrinks = picture.shape[0] >= coded[0] and picture.shape[1] >= coded[1]
+            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            picture = np.asarray(cv2.resize(picture, (coded[1], coded[0]), interpolation=how), dtype=np.uint8)
+        return np.ascontiguousarray(np.rot90(picture, self.rotation // 90))
+
+
+def decode(path: Path | str, *, limits: DecodeLimits, short_side: int | None = None) -> Decoding:
+    """Open a video for one pass over its frames, shrunk to `short_side` (aspect kept, never enlarged).
+
+    Raises:
+        VideoError: the file is missing, too large, no video, or cannot be opened; with the verdict.
+    """
+    return Decoding(Path(path), limits=limits, short_side=short_side)
+
+
+def read_frames(path: Path | str, *, limits: DecodeLimits, short_side: int | None = None) -> Decoded:
+    """All frames of a video in one array (N, H, W, 3). For videos that fit into memory at that size.
+
+    Raises:
+        VideoError: not one frame can be had.
+    """
+    decoding = decode(path, limits=limits, short_side=short_side)
+    frames = list(decoding)
+    if not frames:
+        raise VideoError(decoding.verdict, decoding.reason)
+    return Decoded(
+        np.stack(frames), decoding.fps, decoding.rotation, decoding.verdict == "ok", decoding.verdict, decoding.reason
+    )
+
+
+def inspect_video(
+    path: Path | str, *, limits: DecodeLimits, min_frames: int = 2, min_side_px: int = 1
+) -> VideoInfo:  # fmt: skip
+    """Decode a whole video, in this process, and say what it is. Never raises for what is wrong with the file.
+
+    Args:
+        min_frames: fewer make the verdict `too_short`.
+        min_side_px: a shorter side makes the verdict `too_small`.
+    """
+    path = Path(path)
+    size_bytes, digest = 0, ""
+    try:
+        size_bytes = size_of(path, limits)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        decoding = decode(path, limits=limits)
+        decoding.count()
+    except VideoError as error:
+        return VideoInfo(error.verdict, error.reason, size_bytes=size_bytes, digest=digest)
+    except OSError as error:
+        return VideoInfo("unreadable", plain_message(error, path), size_bytes=size_bytes, digest=digest)
+    verdict, reason = decoding.verdict, decoding.reason
+    height, width = decoding.source_height, decoding.source_width
+    if verdict in ("ok", "truncated") and decoding.num_frames < min_frames:
+        reason = f"{decoding.num_frames} frames, {min_frames} are needed" + (f"; {reason}" if reason else "")
+        verdict = "too_short"
+    elif verdict in ("ok", "truncated") and min(height, width) < min_side_px:
+        verdict, reason = "too_small", f"{width}x{height} px, the shorter side must be at least {min_side_px}"
+    return VideoInfo(
+        verdict, reason, decoding.num_frames, decoding.fps, height, width, decoding.rotation, size_bytes, digest
+    )
+
+
+def _quarter_turns(rotation_deg: float) -> int:
+    """Counter-clockwise quarter turns; a matrix that is not a number or no quarter turn counts as none."""
+    turns = rotation_deg / 90
+    return round(turns) % 4 if abs(rotation_deg) <= 360 and abs(turns - round(turns)) < 0.02 else 0
+
+
+def stored_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """(height, width) with that short side, aspect kept; never larger than given."""
+    shorter = min(height, width)
+    if shorter <= short_side:
+        return height, width
+    return max(1, round(height * short_side / shorter)), max(1, round(width * short_side / shorter))
+
+
+def shrunk(frame_HW3: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """The frame at a size that is not larger, without aliasing: what stores keep of a video.
+
+    Area averaging where both sides shrink by a whole number, else antialiased bilinear resizing, which is then five
+    times as fast.
+    """
+    old_height, old_width, _ = frame_HW3.shape
+    if (old_height, old_width) == (height, width):
+        return frame_HW3
+    if old_height % height == 0 and old_width % width == 0:
+        return np.asarray(cv2.resize(frame_HW3, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    # Not at the top of the file: ingest's child processes look at videos without PyTorch.
+    import torch
+    import torch.nn.functional as F
+
+    frame_13HW = torch.from_numpy(frame_HW3)[None].permute(0, 3, 1, 2)  # in this order it stays channels-last
+    small_13hw = F.interpolate(frame_13HW, size=(height, width), mode="bilinear", antialias=True)
+    return np.ascontiguousarray(small_13hw[0].permute(1, 2, 0).numpy())

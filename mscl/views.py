@@ -1,0 +1,158 @@
+"""What a training sample is: the raw batch that workers load, and the two views that the networks see.
+
+Shape letters: B batch, T RGB frames of a clip, F flow fields that the flow encoder reads (METHOD D19), H W crop
+side, D draws.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from mscl.errors import DataError
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "None" if tensor is None else f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def _optional(tensor: Tensor | None, device: torch.device | str, non_blocking: bool) -> Tensor | None:
+    return None if tensor is None else tensor.to(device, non_blocking=non_blocking)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One augmented clip as the networks read it.
+
+    `rotated_B3FHW` is the *same* clip as `flow_B3FHW`, its vectors turned by the sample's angle (FRA, METHOD 1.4.2).
+
+    Raises:
+        DataError: a shape or dtype does not fit.
+    """
+
+    rgb_B3THW: Tensor
+    """Float, ImageNet mean and standard deviation."""
+    flow_B3FHW: Tensor | None = None
+    """Float, colour-coded flow in [0, 1]; None without a flow stream (MoCo)."""
+    rotated_B3FHW: Tensor | None = None
+    """As `flow_B3FHW`; None without a flow stream or without rotation."""
+
+    def __post_init__(self) -> None:
+        rgb, flow, rotated = self.rgb_B3THW, self.flow_B3FHW, self.rotated_B3FHW
+        if rgb.ndim != 5 or rgb.shape[1] != 3 or not rgb.is_floating_point():
+            raise DataError(f"rgb of a view must be float (B, 3, T, H, W), got {_shape(rgb)}")
+        if flow is None:
+            if rotated is not None:
+                raise DataError(f"a view has rotated flow {_shape(rotated)} but no flow; give both or neither")
+            return
+        if flow.ndim != 5 or flow.shape[1] != 3 or flow.dtype != rgb.dtype or flow.device != rgb.device:
+            raise DataError(f"flow of a view must be (B, 3, F, H, W) in rgb's dtype, got {_shape(flow)}, {_shape(rgb)}")
+        if flow.shape[0] != rgb.shape[0] or flow.shape[3:] != rgb.shape[3:]:
+            raise DataError(f"rgb and flow of a view must share B, H and W, got {_shape(rgb)} and {_shape(flow)}")
+        if rotated is not None and (rotated.shape != flow.shape or rotated.dtype != flow.dtype):
+            raise DataError(f"flow and rotated flow of a view differ: {_shape(flow)} and {_shape(rotated)}")
+
+
+@dataclass(frozen=True, eq=False)
+class TwoViews:
+    """Query and key view of every video of the batch: clips at o1 and at o2 (METHOD 1.3)."""
+
+    q: View
+    k: View
+
+    def __post_init__(self) -> None:
+        for field in fields(View):
+            q: Tensor | None = getattr(self.q, field.name)
+            k: Tensor | None = getattr(self.k, field.name)
+            if _shape(q) != _shape(k):
+                raise DataError(f"{field.name} differs between the views: q {_shape(q)}, k {_shape(k)}")
+
+
+@dataclass(frozen=True, eq=False)
+class RawBatch:
+    """Cropped clips as workers load them; colour work is still to be done, on the training device.
+
+    Raises:
+        DataError: a shape or dtype does not fit.
+    """
+
+    rgb_q_BTHW3: Tensor
+    """uint8, cropped and resized."""
+    rgb_k_BTHW3: Tensor
+    flow_q_BFHW2: Tensor | None
+    """float32, fields divided by their scale (METHOD 1.4.1), cropped and resized; None without a flow stream."""
+    flow_k_BFHW2: Tensor | None
+    draws_BD: Tensor
+    """float32 U[0, 1) from which augmentation takes its decisions; drawn per sample from (seed, epoch,
+    segment), so that no result depends on ranks or workers. Stays on the CPU: see `mscl.pretrain.augment`."""
+    segment_B: Tensor
+    """int64, on the CPU: row of the segment in the usable manifest."""
+
+    def __post_init__(self) -> None:
+        rgb = self.rgb_q_BTHW3
+        if rgb.ndim != 5 or rgb.shape[-1] != 3 or rgb.dtype != torch.uint8:
+            raise DataError(f"rgb of a batch must be uint8 (B, T, H, W, 3), got {_shape(rgb)}")
+        if _shape(rgb) != _shape(self.rgb_k_BTHW3):
+            raise DataError(f"rgb differs between the views: q {_shape(rgb)}, k {_shape(self.rgb_k_BTHW3)}")
+        flow, flow_k = self.flow_q_BFHW2, self.flow_k_BFHW2
+        if _shape(flow) != _shape(flow_k):
+            raise DataError(f"flow differs between the views: q {_shape(flow)}, k {_shape(flow_k)}")
+        if flow is not None and (
+            flow.ndim != 5
+            or flow.shape[-1] != 2
+            or flow.shape[0] != rgb.shape[0]
+            or flow.shape[2:4] != rgb.shape[2:4]
+            or not flow.is_floating_point()
+        ):
+            raise DataError(
+                f"flow of a batch must be float (B, F, H, W, 2) beside rgb {_shape(rgb)}, got {_shape(flow)}"
+            )
+        for name in ("draws_BD", "segment_B"):
+            tensor: Tensor = getattr(self, name)
+            if tensor.shape[0] != rgb.shape[0]:
+                raise DataError(f"{name} must have one row per clip of rgb {_shape(rgb)}, got {_shape(tensor)}")
+
+    def __len__(self) -> int:
+        return self.rgb_q_BTHW3.shape[0]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The clips on `device`; draws and segment rows stay on the CPU, where reading them waits for nothing."""
+        return type(self)(
+            self.rgb_q_BTHW3.to(device, non_blocking=non_blocking),
+            self.rgb_k_BTHW3.to(device, non_blocking=non_blocking),
+            _optional(self.flow_q_BFHW2, device, non_blocking),
+            _optional(self.flow_k_BFHW2, device, non_blocking),
+            self.draws_BD,
+            self.segment_B,
+        )
+
+    def pin_memory(self) -> Self:
+        """A copy in page-locked memory; the DataLoader's pinning thread calls this by name."""
+        flow_q, flow_k = self.flow_q_BFHW2, self.flow_k_BFHW2
+        return type(self)(
+            self.rgb_q_BTHW3.pin_memory(),
+            self.rgb_k_BTHW3.pin_memory(),
+            None if flow_q is None else flow_q.pin_memory(),
+            None if flow_k is None else flow_k.pin_memory(),
+            self.draws_BD,
+            self.segment_B,
+        )
+
+    def split(self, parts: int) -> Iterator[Self]:
+        """Equal contiguous micro-batches, without copying.
+
+        Raises:
+            DataError: the batch is not divisible by `parts`.
+        """
+        if parts < 1 or len(self) % parts:
+            raise DataError(f"a batch of {len(self)} clips does not split into {parts} equal parts; change accumulate")
+        size = len(self) // parts
+        for start in range(0, len(self), size):
+            tensors: list[Tensor | None] = [getattr(self, field.name) for field in fields(self)]
+            rgb_q, rgb_k, flow_q, flow_k, draws, segment = (
+                None if tensor is None else tensor[start : start + size] for tensor in tensors
+            )
+            assert rgb_q is not None and rgb_k is not None and draws is not None and segment is not None
+            yield type(self)(rgb_q, rgb_k, flow_q, flow_k, draws, segment)

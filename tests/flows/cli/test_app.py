@@ -1,0 +1,116 @@
+"""The `mscl` command: what users get wrong, and what the tables say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app as console
+
+USER_ERROR = 2
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def mscl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Runs the command in this process: (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["mscl", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            console.main()
+        out, err = capsys.readouterr()
+        return int(left.value.code or 0), out, err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["demo", "data.root=nowhere"], "nowhere"),
+        (["demo"], "data.root"),
+        (["demo", "data.root=empty"], "empty"),
+        (["dem", "data.root=empty"], "unknown preset 'dem'; did you mean 'demo'"),
+        (["my.yaml"], "my.yaml does not exist"),
+        (["demo", "data.rot=x"], "unknown setting 'data.rot': did you mean 'root'"),
+        (["demo", "dat.root=x"], "unknown setting 'dat.root'"),
+        (["demo", "data.root"], "'data.root' is not of the form section.name=value"),
+        (["demo", "pretrain.epochs=many"], "pretrain.epochs"),
+        (["demo", "pretrain.epochs=0"], "greater than or equal to 1"),
+        (["demo", "pretrain=3"], "'pretrain' is a section"),
+        (["demo", "data.root=empty", "--force", "extrct"], "unknown stage 'extrct'"),
+        (["demo", "data.root=empty", "--workspace", "full"], "holds other files"),
+    ],
+)
+def test_a_mistake_is_one_line_and_code_2(mscl: Command, tmp_path: Path, arguments: list[str], expected: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("keep me")
+    code, out, err = mscl("run", *arguments, "--no-prefect")
+    assert code == USER_ERROR
+    assert err.startswith("mscl: ")
+    assert expected in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in out + err
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
+
+
+def test_a_stage_without_its_inputs(mscl: Command) -> None:
+    code, _, err = mscl("stage", "pretrain", "demo")
+    assert code == USER_ERROR
+    assert "reads ingest, extract, screen" in err
+
+
+def test_the_version_is_the_package_s(mscl: Command) -> None:
+    assert mscl("--version") == (0, f"mscl {version('mscl-pipeline')}\n", "")
+
+
+def test_an_unknown_option(mscl: Command) -> None:
+    code, _, err = mscl("run", "demo", "--wrkspace", "x")
+    assert code == USER_ERROR
+    assert "No such option" in err
+
+
+def test_a_server_elsewhere_that_does_not_answer(mscl: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://192.0.2.1:4200/api")  # an address for documentation: nobody is there
+    code, _, err = mscl("run", "demo", "data.root=.")
+    assert code == USER_ERROR
+    assert "no Prefect API answers at http://192.0.2.1:4200/api" in err
+    assert "--no-prefect" in err
+
+
+def test_a_server_that_went_away_in_the_middle_is_one_line(mscl: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx
+
+    def gone(**_options: object) -> None:
+        raise httpx.ConnectError("refused")
+
+    monkeypatch.setattr(console, "app", gone)
+    code, _, err = mscl("run", "demo")
+    assert code == 1
+    assert "does not answer any more (refused)" in err and "Traceback" not in err
+
+
+def test_commands_are_listed_without_heavy_imports() -> None:
+    result = CliRunner().invoke(console.app, ["--help"])
+    assert result.exit_code == 0
+    for name in ("run", "stage", "ls", "show", "lineage", "gc", "up", "down", "status", "demo-data", "presets"):
+        assert name in result.output
+
+
+def test_status_of_nothing(mscl: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    code, out, _ = mscl("status")
+    assert code == 1
+    assert "no answer at http://127.0.0.1:9/api" in out
+    assert "not running" in out
+    code, out, _ = mscl("down")
+    assert code == 0
+    assert "no server was running" in out

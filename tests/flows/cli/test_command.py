@@ -1,0 +1,47 @@
+"""The process of `mscl` ends at once, and yet with everything said, written and cleaned up."""
+
+import subprocess
+import sys
+
+import pytest
+
+WORK = """
+import atexit, sys, threading, time
+import flows.cli.app
+
+def work():
+    def late():
+        time.sleep(0.2)
+        print("thread ended")
+    threading.Thread(target=late).start()
+    atexit.register(print, "cleaned up")
+    print("worked")
+    {ending}
+
+flows.cli.app.main = work
+from flows.cli.command import main
+main()
+"""
+
+
+def run(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [("sys.exit(0)", 0), ("sys.exit(7)", 7), ("sys.exit()", 0), ("sys.exit('why')", 1), ("1 / 0", 1)],
+)
+def test_threads_end_and_clean_up_comes_before_the_end(ending: str, code: int) -> None:
+    ended = run(WORK.format(ending=ending))
+    assert ended.returncode == code
+    assert ended.stdout.split("\n") == ["worked", "thread ended", "cleaned up", ""]
+    assert ("ZeroDivisionError" in ended.stderr) == (ending == "1 / 0")
+    assert ("why" in ended.stderr) == ("why" in ending)
+
+
+def test_the_command_has_its_codes() -> None:
+    command = "from flows.cli.command import main; main()"
+    assert run(command, "--version").stdout.startswith("mscl ")
+    wrong = run(command, "nosuch")
+    assert wrong.returncode == 2 and "No such command 'nosuch'" in wrong.stderr

@@ -1,0 +1,196 @@
+"""`mscl search` and `mscl predict`: on a small set that the real stages made, with an untrained network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copy, copytree
+
+import pytest
+import torch
+
+from flows.cli import app as console
+from mscl.config import ExperimentConfig, load_config
+from mscl.finetune.classifier import Classifier, save_classifier
+from mscl.models import untrained_encoder
+from mscl.models.files import write_encoder
+from mscl.pipeline import BY_NAME, execute
+from storage.features import read_features, write_features
+from storage.workspace import Result, Workspace
+from tests.flows.tiny import write_tiny
+
+SOME_FAILED, USER_ERROR = 1, 2
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def mscl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Runs the command in this process: (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str | Path | int) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["mscl", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            console.main()
+        out, err = capsys.readouterr()
+        return int(left.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve videos of two classes, ingested, extracted and embedded, and a classifier of them."""
+    folder = tmp_path_factory.mktemp("look")
+    config = load_config(str(write_tiny(folder)))
+    place = Workspace(folder / "workspace")
+    done: dict[str, Result] = {}
+    for name in ("ingest", "extract"):
+        done[name] = execute(BY_NAME[name], place, config, done).result
+    done["pretrain"] = _encoder(place, config, done)
+    embedded = execute(BY_NAME["embed"], place, config, done).result
+    assert len(read_features(embedded.folder / "trained.zarr").ids) == 12
+    _classifier(place, config, done)
+    return place.root
+
+
+def _encoder(place: Workspace, config: ExperimentConfig, inputs: dict[str, Result]) -> Result:
+    keys = {name: result.key for name, result in inputs.items()}
+    settings = {"pretrain": config.pretrain.model_dump(mode="json")}
+    with place.claim("pretrain", "e" * 16) as folder:
+        write_encoder(untrained_encoder(config.pretrain.model, seed=0), config.pretrain.model, folder, card={})
+        return place.commit(
+            "pretrain", "e" * 16, version=1, config=settings, inputs=keys, timings={},
+            metrics={"checkpoint": "encoder.safetensors"},
+        )  # fmt: skip
+
+
+def _classifier(place: Workspace, config: ExperimentConfig, inputs: dict[str, Result]) -> Result:
+    keys = {name: result.key for name, result in inputs.items()}
+    torch.manual_seed(0)
+    classifier = Classifier(untrained_encoder(config.pretrain.model, seed=0), 2, dropout=0.0)
+    with place.claim("finetune", "f" * 16) as folder:
+        save_classifier(
+            folder / "classifier.safetensors", classifier, classes=("MoveLeft", "MoveRight"),
+            model=config.pretrain.model, finetune=config.finetune, source={"gap_frames": 1, "span_frames": 1},
+        )  # fmt: skip
+        return place.commit("finetune", "f" * 16, version=1, config={}, inputs=keys, timings={}, metrics={})
+
+
+@pytest.fixture
+def videos(workspace: Path, tmp_path: Path) -> list[Path]:
+    """A copy of a video of the set under another name, a file that is none, and one that is not there."""
+    copy(next((workspace.parent / "data").rglob("v_MoveLeft_g01_c01.mp4")), tmp_path / "mine.mp4")
+    (tmp_path / "notes.mp4").write_text("no video")
+    return [Path("mine.mp4"), Path("notes.mp4"), Path("gone.mp4")]
+
+
+def test_a_copy_of_an_indexed_video_finds_it_first_and_bad_files_are_named(
+    mscl: Command, workspace: Path, videos: list[Path]
+) -> None:
+    code, out, err = mscl("search", *videos, "--k", 3, "-w", workspace)
+    assert code == SOME_FAILED
+    assert "v_MoveLeft_g01_c01.mp4" in next(line for line in out.splitlines() if line.split()[:1] == ["1"])
+    assert len([line for line in out.splitlines() if line.split()[:1] in (["1"], ["2"], ["3"], ["4"])]) == 3
+    assert [line.split(":")[1].strip() for line in err.splitlines()] == ["notes.mp4", "gone.mp4"]
+    assert err.count("could not be read: ") == 2
+    page = Path("search.html").read_text()
+    assert page.count("data:image/jpeg") == 4
+    assert "gone.mp4 could not be read: no such file" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_search_for_nothing_leaves_an_earlier_page(mscl: Command, workspace: Path, videos: list[Path]) -> None:
+    Path("search.html").write_text("earlier")
+    code, out, _ = mscl("search", videos[1], "-w", workspace)
+    assert code == SOME_FAILED and "Page" not in out
+    assert Path("search.html").read_text() == "earlier"
+
+
+def test_search_for_machines(mscl: Command, workspace: Path, videos: list[Path]) -> None:
+    code, out, _ = mscl("search", *videos[:2], "-k", 50, "-w", workspace, "--json")
+    assert code == SOME_FAILED
+    found, failed = json.loads(out)
+    assert len(found["neighbours"]) == 12
+    assert found["neighbours"][0]["cosine"] > 0.97
+    assert found["neighbours"][0]["class"] == "MoveLeft"
+    assert Path(found["neighbours"][0]["path"]).is_file()
+    assert failed["video"] == "notes.mp4" and failed["error"]
+
+
+def test_predict_says_classes_and_shows_where_it_looked(mscl: Command, workspace: Path, videos: list[Path]) -> None:
+    Path("other").mkdir()
+    twin = Path(copy(videos[0], "other"))
+    code, out, err = mscl("predict", *videos, twin, "-w", workspace, "--grad-cam", "--flow")
+    assert code == SOME_FAILED
+    assert "MoveLeft" in out and "MoveRight" in out
+    assert err.count("\n") == 2
+    pictures = sorted(path.name for path in Path("predictions").glob("*.png"))
+    assert pictures == ["mine-2.png", "mine.png"]
+    assert Path("predictions/mine.png").read_bytes() == Path("predictions/mine-2.png").read_bytes()
+    page = Path("predictions/index.html").read_text()
+    assert page.count("data:image/jpeg") == 2 and "Grad-CAM" in page
+
+
+def test_predict_for_machines_without_pictures(mscl: Command, workspace: Path, videos: list[Path]) -> None:
+    code, out, err = mscl("predict", videos[0], "-w", workspace, "--json")
+    assert code == 0 and not err
+    (found,) = json.loads(out)
+    assert sum(one["probability"] for one in found["classes"]) == pytest.approx(1, abs=1e-4)
+    assert not Path("predictions").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["predict", "-w", "empty"], "no finished result of finetune"),
+        (["search", "-w", "empty"], "no finished result of embed"),
+        (["predict", "--key", "eeee"], "was not made from a result of finetune"),
+        (["predict", "--device", "tpu"], "--device is 'tpu'; give one of auto, cpu, cuda"),
+        (["search", "--key", "0123"], "'0123'"),
+    ],
+)
+def test_what_is_missing_is_one_line(
+    mscl: Command, workspace: Path, videos: list[Path], arguments: list[str], expected: str
+) -> None:
+    command, *options = arguments
+    place = [] if "-w" in options else ["-w", workspace]
+    code, _, err = mscl(command, videos[0], *options, *place)
+    assert code == USER_ERROR
+    assert err.startswith("mscl: ") and err.count("\n") == 1
+    assert expected in err
+
+
+def test_an_index_of_another_encoder_or_of_nothing(workspace: Path, tmp_path: Path, mscl: Command) -> None:
+    changed = tmp_path / "changed"
+    copytree(workspace, changed)
+    place = Workspace(changed)
+    video = next((workspace.parent / "data").rglob("*.mp4"))
+    (embedded,) = place.results("embed")
+    good = read_features(embedded.folder / "trained.zarr")
+    for key, features_ND, ids, expected in (
+        ("a" * 16, good.features_ND[:, :7], good.ids, "another encoder made it"),
+        ("b" * 16, good.features_ND[:0], [], "holds no video"),
+    ):
+        with place.claim("embed", key) as folder:
+            write_features(
+                folder / "trained.zarr", ids=ids, labels=good.labels_N[: len(ids)], split=good.split[: len(ids)],
+                features_ND=features_ND,
+            )  # fmt: skip
+            record = embedded.record
+            place.commit("embed", key, version=1, config=record.config, inputs=record.inputs, metrics={}, timings={})
+        code, _, err = mscl("search", video, "-w", changed)
+        assert code == USER_ERROR
+        assert expected in err and err.count("\n") == 1
+
+
+def test_a_skipped_finetuning_says_why(mscl: Command, tmp_path: Path) -> None:
+    place = Workspace(tmp_path / "skipped")
+    with place.claim("finetune", "d" * 16):
+        place.commit("finetune", "d" * 16, version=1, config={}, inputs={}, timings={},
+                     metrics={"skipped": "finetune.enabled is false"})  # fmt: skip
+    code, _, err = mscl("predict", "x.mp4", "-w", place.root)
+    assert code == USER_ERROR
+    assert "finetune.enabled is false" in err

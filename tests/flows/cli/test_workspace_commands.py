@@ -1,0 +1,110 @@
+"""gc, rm, ls and verify on a workspace with two experiments, through the console command."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.cli import app as console
+from storage.record import result_key
+from storage.workspace import Result, Workspace
+
+Command = Callable[..., tuple[int, str]]
+
+
+def make(workspace: Workspace, stage: str, parent: Result | None = None, *, text: str) -> Result:
+    inputs = {parent.record.stage: parent.key} if parent else {}
+    key = result_key(stage, 1, {"text": text}, inputs)
+    with workspace.claim(stage, key) as folder:
+        workspace.begin(stage, key, config={"text": text}, inputs=inputs)
+        (folder / "data.bin").write_bytes(text.encode() * 1000)
+        return workspace.commit(
+            stage, key, version=1, config={"text": text}, inputs=inputs, metrics={}, timings={"seconds": 1.0}
+        )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """Two experiments on one set of videos, and flow by a third method that nobody trained on."""
+    place = Workspace(tmp_path / "workspace")
+    ingest = make(place, "ingest", text="videos")
+    for text in ("stray", "first", "second"):
+        extract = make(place, "extract", ingest, text=text)
+        if text != "stray":
+            make(place, "pretrain", extract, text=text)
+    return place
+
+
+@pytest.fixture
+def mscl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], workspace: Workspace) -> Command:
+    """Runs the command in this process: (exit code, output)."""
+    monkeypatch.chdir(workspace.root.parent)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["mscl", *arguments])
+        with pytest.raises(SystemExit) as left:
+            console.main()
+        out, err = capsys.readouterr()
+        return int(left.value.code or 0), out + err
+
+    return run
+
+
+def keys(workspace: Workspace) -> dict[str, str]:
+    return {f"{r.record.stage} {r.record.config['text']}": r.key for r in workspace.results()}
+
+
+def test_gc_keeps_every_experiment_and_removes_only_when_told(mscl: Command, workspace: Workspace) -> None:
+    before = keys(workspace)
+    code, output = mscl("gc")
+    assert code == 0 and "nothing removed yet: add --yes" in output
+    assert before["extract stray"] in output and "0.0 MB in 1 results" in output
+    assert keys(workspace) == before
+    code, output = mscl("gc", "--yes")
+    assert code == 0 and "removed 1 results, freed" in output
+    assert before.keys() - keys(workspace).keys() == {"extract stray"}
+    assert "nothing to remove" in mscl("gc", "--yes")[1]
+
+
+def test_gc_can_keep_just_the_latest(mscl: Command, workspace: Workspace) -> None:
+    code, _ = mscl("gc", "--keep-latest", "--yes")
+    assert code == 0
+    assert keys(workspace).keys() == {"ingest videos", "extract second", "pretrain second"}
+
+
+def test_rm_takes_what_was_made_of_it_along(mscl: Command, workspace: Workspace) -> None:
+    before = keys(workspace)
+    code, output = mscl("rm", before["extract first"][:8])
+    assert code == 0 and before["pretrain first"] in output and "nothing removed yet" in output
+    assert mscl("rm", before["extract first"], "--yes")[0] == 0
+    assert before.keys() - keys(workspace).keys() == {"extract first", "pretrain first"}
+    code, output = mscl("rm", "ffffffff", "--yes")
+    assert code == 2 and "'ffffffff' is unknown" in output
+
+
+def test_damage_of_any_result_is_named_and_shown_by_ls(mscl: Command, workspace: Workspace) -> None:
+    for result in workspace.results("extract"):  # theirs have stores; tests/faults is about those
+        workspace.discard("extract", result.key)
+    code, output = mscl("verify")
+    assert code == 0 and "3 results are whole" in output
+    pretrain = keys(workspace)["pretrain second"]
+    (workspace.folder("pretrain", pretrain) / "data.bin").write_bytes(b"X" * 6000)
+    code, output = mscl("verify")
+    assert code == 1
+    assert "data.bin" in output and "was" in output and "when written" in output
+    assert f"mscl verify {pretrain} --repair" in output and "all of this pretrain" in output
+    assert f"damaged (`mscl verify` tells): pretrain/{pretrain}" in mscl("ls")[1]
+    code, output = mscl("show", pretrain)
+    assert code == 2 and "is damaged" in output
+    (workspace.folder("pretrain", pretrain) / "data.bin").write_bytes(b"second" * 1000)  # from a backup
+    assert mscl("verify", pretrain)[0] == 0
+    assert mscl("show", pretrain)[0] == 0
+
+
+def test_a_result_that_cannot_be_made_again_says_why(mscl: Command, workspace: Workspace) -> None:
+    ingest = keys(workspace)["ingest videos"]
+    (workspace.folder("ingest", ingest) / "data.bin").unlink()
+    code, output = mscl("verify", ingest, "--repair")
+    assert code == 2 and "Traceback" not in output
+    assert "mscl: " in output

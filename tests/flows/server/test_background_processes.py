@@ -1,0 +1,63 @@
+"""Background processes end with all that they started."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from flows.server import background_processes as processes
+
+# A child in a session of its own that ignores SIGTERM, as a flow run may for a while.
+PARENT = """
+import subprocess, sys, time
+child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+process = subprocess.Popen([sys.executable, "-c", child], start_new_session=True)
+time.sleep(60)
+"""
+
+
+def test_all_descendants_end(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    process = processes.start([sys.executable, "-c", PARENT], pid_file=tmp_path / "pid", log=log)
+    deadline = time.monotonic() + 20
+    while "up" not in log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    members = processes.family(process.pid)
+    assert len(members) == 1
+    processes.end(process.pid, grace_seconds=5)
+    assert process.wait(5) != 0
+    assert not any(processes.alive(pid) for pid, _ in members)
+
+
+def test_a_pid_file_is_believed_only_where_the_process_fits(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    assert processes.running(pid_file, "python") is None
+    pid_file.write_text("not a number")
+    assert processes.running(pid_file, "python") is None
+    process = processes.start(
+        [sys.executable, "-c", "import time; time.sleep(60)"], pid_file=pid_file, log=tmp_path / "l"
+    )
+    try:
+        deadline = time.monotonic() + 10  # between fork and exec the command line is still the parent's
+        while processes.running(pid_file, "time.sleep") is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert processes.running(pid_file, "time.sleep") == process.pid
+        assert processes.running(pid_file, "time.sleep", "prefect") is None
+    finally:
+        process.kill()
+        process.wait()
+    assert processes.running(pid_file, "time.sleep") is None
+
+
+def test_the_environment_of_a_process(tmp_path: Path) -> None:
+    process = subprocess.Popen(["sleep", "60"], env={"PREFECT_API_URL": "http://x/api?a=b"})
+    try:
+        deadline = time.monotonic() + 5
+        while processes.variable(process.pid, "PREFECT_API_URL") is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert processes.variable(process.pid, "PREFECT_API_URL") == "http://x/api?a=b"
+        assert processes.variable(process.pid, "OTHER") is None
+    finally:
+        process.kill()
+        process.wait()
+    assert processes.variable(process.pid, "PREFECT_API_URL") is None

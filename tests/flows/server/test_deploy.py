@@ -1,0 +1,113 @@
+"""What stands in deploy/: two nodes for real, on this machine's loopback; the rest as far as it can be read."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows.server.background_processes import family
+from tests.flows.running import finished, no_survivors, only
+
+DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
+
+
+def test_the_pool_s_template_uses_just_the_variables_it_declares() -> None:
+    template = json.loads((DEPLOY / "kubernetes-pool.json").read_text())
+    used = set(re.findall(r"{{ (\w+) }}", json.dumps(template["job_configuration"])))
+    assert used == set(template["variables"]["properties"])
+
+
+def test_every_path_that_the_image_copies_is_there() -> None:
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    sources = [source for line in lines if line.startswith("COPY ") for source in line.split()[1:-1]]
+    assert {"flows", "mscl", "kernels", "storage", "pyproject.toml"} <= set(sources)
+    for source in sources:
+        assert (DEPLOY.parent / source).exists(), source
+
+
+def test_manifests_and_scripts_can_be_read() -> None:
+    kinds = [part["kind"] for part in yaml.safe_load_all((DEPLOY / "kubernetes-train.yaml").read_text())]
+    assert kinds == ["Service", "Job"]
+    for script in DEPLOY.glob("*.sh"):
+        subprocess.run(["bash", "-n", script], check=True)
+        assert os.access(script, os.X_OK)
+
+
+def _linter(name: str) -> str:
+    """Path of a linter that a package of the extra `dev` brings, beside this interpreter."""
+    found = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if found is None:
+        pytest.skip(f"{name} is not installed: its package has no build for this machine")
+    return found
+
+
+@pytest.mark.parametrize(("linter", "pattern"), [("shellcheck", "*.sh"), ("hadolint", "Dockerfile")])
+def test_the_linters_have_nothing_to_say(linter: str, pattern: str) -> None:
+    files = sorted(DEPLOY.glob(pattern))
+    assert files
+    done = subprocess.run([_linter(linter), *files], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_kubernetes_knows_every_field_of_the_manifests() -> None:
+    validate = pytest.importorskip("kubernetes_validate", reason="of the extra deploy, 100 MB of schemas")
+    for part in yaml.safe_load_all((DEPLOY / "kubernetes-train.yaml").read_text()):
+        validate.validate(part, desired_version="1.37", strict=True)
+    job = _rendered_job()
+    assert validate.validate(job, desired_version="1.37", strict=True) is not None
+
+
+def test_the_pool_s_container_runs_prefect_s_command_and_not_ours() -> None:
+    """The image's entry point is `mscl`, which would take `prefect flow-run execute` for arguments of its own."""
+    container = _rendered_job()["spec"]["template"]["spec"]["containers"][0]
+    assert 'ENTRYPOINT ["mscl"]' in (DEPLOY / "Dockerfile").read_text()
+    done = subprocess.run([*container["command"], "echo", *container["args"]], capture_output=True, text=True)
+    assert container["command"] == ["env"]
+    assert done.stdout.split() == container["args"] == ["python", "-m", "prefect.engine"]
+
+
+def _rendered_job() -> dict[str, Any]:
+    """The job of the work pool with its defaults, made as a worker makes it."""
+    from prefect.utilities.templating import apply_values
+
+    template = json.loads((DEPLOY / "kubernetes-pool.json").read_text())
+    values = {name: one["default"] for name, one in template["variables"]["properties"].items() if "default" in one}
+    values |= {"command": ["python", "-m", "prefect.engine"], "env": [{"name": "A", "value": "b"}]}
+    job = apply_values(template["job_configuration"]["job_manifest"], values)
+    return dict(job)
+
+
+@pytest.mark.storm
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_a_second_node_joins_the_training(tiny: Path, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        meeting = f"127.0.0.1:{probe.getsockname()[1]}"
+    workspace = tmp_path / "workspace"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    follower = subprocess.Popen(
+        [DEPLOY / "join.sh", workspace, "2", meeting, "1"], env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    code, output = finished(
+        "run", tiny, "--no-prefect", "--workspace", workspace, "runtime.nodes=2", f"runtime.rendezvous={meeting}",
+        timeout=400,
+    )  # fmt: skip
+    members = family(follower.pid)
+    follower.send_signal(signal.SIGTERM)
+    said, _ = follower.communicate(timeout=60)
+    assert code == 0, output + said
+    assert "joining" in said
+    no_survivors(members, seconds=60)
+    assert only(workspace, "pretrain").record.metrics["steps"] == 4

@@ -1,0 +1,95 @@
+"""What `mscl up` makes on a server, and that starting is not slowed down by what only a stage needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.server.deployments import declared, deploy
+from mscl.pipeline import PIPELINE
+
+
+@pytest.fixture(scope="module")
+def deployed(api: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The deployments, made twice, as the API tells them; by name."""
+    from prefect.client.orchestration import get_client
+
+    from flows.server.service import _make_pool
+
+    folder = tmp_path_factory.mktemp("deployed")
+    with get_client(sync_client=True) as client:
+        _make_pool(client)
+        _make_pool(client)
+        names = deploy(client, folder=folder)
+        assert deploy(client, folder=folder) == names == [entry["name"] for entry in declared()]
+        assert {"full", *(stage.name for stage in PIPELINE)} <= set(names)
+        found = client.request("POST", "/deployments/filter", json={}).json()
+    assert sorted(one["name"] for one in found) == sorted(names)
+    assert {one["job_variables"]["working_dir"] for one in found} == {str(folder)}
+    return {one["name"]: one for one in found}
+
+
+def test_a_deployment_says_what_it_does_and_where_it_belongs(deployed: dict[str, dict[str, Any]]) -> None:
+    for entry in declared():
+        one = deployed[entry["name"]]
+        assert one["description"]
+        assert one["entrypoint"] == entry["entrypoint"]
+        assert one["work_pool_name"] == "mscl"
+        assert "mscl" in one["tags"]
+        assert one["enforce_parameter_schema"] is True
+    (schedule,) = deployed["full"]["schedules"]
+    assert schedule["active"] is False
+    assert schedule["schedule"]["cron"] == "0 3 * * *"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        ({"presett": "demo"}, "presett"),
+        ({"data": {"rot": "x"}}, "rot"),
+        ({"pretrain": {"loss": {"temprature": 1}}}, "temprature"),
+        ({"pretrain": {"epochs": 0}}, "pretrain.epochs"),
+        ({"finetune": {"enabled": "maybe"}}, "maybe"),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_refused_by_name_before_a_run_is_made(
+    deployed: dict[str, dict[str, Any]], parameters: dict[str, object], named: str
+) -> None:
+    from httpx import HTTPStatusError
+    from prefect.client.orchestration import get_client
+
+    path = f"/deployments/{deployed['full']['id']}/create_flow_run"
+    with get_client(sync_client=True) as client, pytest.raises(HTTPStatusError) as refused:
+        client.request("POST", path, json={"parameters": parameters})
+    assert refused.value.response.status_code == 409
+    assert named in refused.value.response.text
+
+
+def test_the_form_sends_only_what_was_filled_in(deployed: dict[str, dict[str, Any]]) -> None:
+    """The UI's form sends every default that it shows, and a class's default would go over the preset's value."""
+    from prefect.client.orchestration import get_client
+
+    sections = deployed["full"]["parameter_openapi_schema"]["definitions"]
+    assert len(sections) > 12
+    for name, section in sections.items():
+        for setting, entry in section.get("properties", {}).items():
+            assert "default" not in entry, f"{name}.{setting}"
+            assert entry.get("type") != "boolean", f"{name}.{setting}: a switch is never empty"
+    path = f"/deployments/{deployed['full']['id']}/create_flow_run"
+    with get_client(sync_client=True) as client:
+        made = client.request("POST", path, json={"parameters": {"finetune": {"enabled": False}}})
+    assert made.json()["parameters"]["finetune"] == {"enabled": False}
+
+
+def test_the_flows_load_without_pytorch() -> None:
+    """It takes longer to import than all the rest, and who deploys or starts a run waits for it."""
+    code = "import sys, flows.server.deployments\n"
+    code += "print(*({'torch', 'ray', 'dask', 'sklearn', 'prefect'} & {*sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["prefect"]

@@ -1,0 +1,134 @@
+"""Embedding of variants, and the tables made of them, on a tiny dataset."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mscl.config import ClipConfig, EmbedConfig, ModelConfig, ProbeConfig, RetrieveConfig, RuntimeConfig
+from mscl.embedding.features import VARIANTS, embed, embed_variants, evaluation_clips, read_variants
+from mscl.errors import DataError
+from mscl.models import untrained_encoder
+from mscl.progress import Silent
+from mscl.score.labels import train_and_test, unfit
+from mscl.score.variants import probe_variants, retrieve_variants
+
+RUNTIME = RuntimeConfig(device="cpu", loader_workers=0)
+CLIP = ClipConfig(length=4, stride=1)
+TINY = ModelConfig(rgb_width=0.0625)
+
+
+def _manifest(run: Any) -> Any:
+    from storage.manifest import read_manifest
+
+    return read_manifest(run.manifest).ok()
+
+
+@pytest.fixture(scope="module")
+def embedded(patch_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("embed")
+    encoder = untrained_encoder(TINY, seed=0)
+    metrics = embed_variants(
+        encoders={"trained": encoder, "untrained": untrained_encoder(TINY, seed=1)},
+        manifest=_manifest(patch_run), frame_store=patch_run.extract / "frames", output=output,
+        clip=CLIP, config=EmbedConfig(clips=2, crop_px=16, batch_size=8), runtime=RUNTIME, progress=Silent(),
+    )  # fmt: skip
+    assert metrics["videos"] == 18
+    assert metrics["feature_dim"] == encoder.feature_dim
+    return output
+
+
+def test_every_variant_is_written_with_ids_labels_and_splits(embedded: Path, patch_run: Any) -> None:
+    variants = read_variants(embedded)
+    assert tuple(variants) == VARIANTS
+    manifest = _manifest(patch_run)
+    for features in variants.values():
+        assert features.ids == [str(name) for name in manifest.column("segment_id")]
+        np.testing.assert_array_equal(features.labels_N, manifest.column("label"))
+        assert features.features_ND.shape[0] == 18
+
+
+def test_feature_is_the_mean_over_the_clips_of_the_encoder_output(embedded: Path, patch_run: Any) -> None:
+    from mscl.video.normalise import normalise_rgb
+
+    clips = evaluation_clips(
+        patch_run.extract / "frames", _manifest(patch_run), clip=CLIP, clips=2, crop_px=16, frozen=False
+    )
+    batch = clips.load(0, np.array([7]))
+    with torch.no_grad():
+        expected = untrained_encoder(TINY, seed=0)(normalise_rgb(batch.rgb_BKTHW3[0])).mean(dim=0).numpy()
+    np.testing.assert_allclose(read_variants(embedded)["trained"].features_ND[7], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_embedding_leaves_the_encoder_as_it_was(patch_run: Any) -> None:
+    encoder = untrained_encoder(TINY, seed=0).train()
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    clips = evaluation_clips(
+        patch_run.extract / "frames", _manifest(patch_run), clip=CLIP, clips=1, crop_px=16, frozen=True
+    )
+    embed(encoder, clips, videos_per_batch=4, runtime=RUNTIME, progress=Silent())
+    assert encoder.training
+    for name, tensor in encoder.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+
+
+def test_damaged_weights_are_named_before_features_are_written(patch_run: Any, tmp_path: Path) -> None:
+    encoder = untrained_encoder(TINY, seed=0)
+    with torch.no_grad():
+        next(encoder.parameters()).fill_(float("nan"))
+    with pytest.raises(DataError, match="not finite.*lower learning rate"):
+        embed_variants(
+            encoders={"trained": encoder}, manifest=_manifest(patch_run), frame_store=patch_run.extract / "frames",
+            output=tmp_path, clip=CLIP, config=EmbedConfig(clips=1, crop_px=16), runtime=RUNTIME, progress=Silent(),
+        )  # fmt: skip
+    assert not list(tmp_path.iterdir())
+
+
+def test_probe_and_retrieval_score_every_variant_beside_chance(patch_run: Any, embedded: Path, tmp_path: Path) -> None:
+    manifests = {1: _manifest(patch_run)}
+    probe = probe_variants(embedded, tmp_path, manifests=manifests, config=ProbeConfig(), notes=["a note"])
+    assert set(probe) == {*VARIANTS, "chance", "head", "protocol", "notes"}
+    assert probe["notes"] == ["a note"]
+    assert probe["chance"]["top1"] == 0.5
+    full = json.loads((tmp_path / "metrics.json").read_text())
+    assert np.sum(full["trained"]["confusion"]) == 6
+    metrics = retrieve_variants(
+        embedded, tmp_path, manifests=manifests, config=RetrieveConfig(ks=(1, 5, 50), neighbours=3)
+    )
+    assert metrics["chance"]["R@1"] == pytest.approx(0.5)
+    assert metrics["sizes"] == {"query": 6, "gallery": 12}
+    assert "R@50" not in metrics["trained"]
+    found = json.loads((tmp_path / "neighbours.json").read_text())["trained"]
+    assert found["query_rows"] == list(range(12, 18))
+    assert np.shape(found["gallery_rows"]) == (6, 3)
+    assert np.max(found["gallery_rows"]) < 12
+
+
+def test_no_features_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="run the embed stage"):
+        read_variants(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("split", "labels", "reason"),
+    [
+        (["train", "test"], [-1, -1], "no video has a label"),
+        (["test", "test"], [0, 1], "train split"),
+        (["train", "train", "test"], [0, 1, -1], "test split"),
+        (["train", "test"], [0, 0], "one class"),
+        (["train", "train", "test"], [0, 1, 2], "no class in common"),
+        (["train", "train", "test"], [0, 1, 1], ""),
+    ],
+)
+def test_why_a_dataset_cannot_score(split: list[str], labels: list[int], reason: str) -> None:
+    found = unfit(split, np.array(labels))
+    assert (reason in found) if reason else (found == "")
+
+
+def test_validation_stands_in_for_a_test_split_without_labels() -> None:
+    train, test = train_and_test(["train", "val", "test", "train"], np.array([0, 1, -1, 1]))
+    assert train.tolist() == [0, 3]
+    assert test.tolist() == [1]

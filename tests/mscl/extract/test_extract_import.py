@@ -1,0 +1,126 @@
+"""Flow pictures of others through the real extract stage: the fields of the store are those of the pictures."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mscl.config import ExperimentConfig, load_config
+from mscl.demo.dataset import write_demo_dataset
+from mscl.errors import DataError
+from mscl.pipeline import EXTRACT, INGEST, execute
+from mscl.stage.base import Outcome
+from storage.errors import StorageError
+from storage.flow_store import FlowReader
+from storage.frame_store import FrameReader
+from storage.manifest import read_manifest
+from storage.workspace import Workspace
+
+BOUND = 20
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = write_demo_dataset(tmp_path_factory.mktemp("demo"), train_per_class=1, test_per_class=1).videos
+    for folder in sorted(made.iterdir())[2:]:
+        for video in folder.iterdir():
+            video.unlink()
+        folder.rmdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all, so that videos are looked at once."""
+    return tmp_path_factory.mktemp("workspace")
+
+
+def grey_of(video: str, frame: int) -> np.ndarray:
+    """(2, 64, 64): x and y as a tool would have written them; every video and frame has its own."""
+    rng = np.random.default_rng([len(video), *video.encode(), frame])
+    return np.repeat(np.repeat(rng.integers(0, 256, (2, 4, 4), dtype=np.uint8), 16, axis=1), 16, axis=2)
+
+
+def write_pictures(root: Path, videos: Path, *, name: str, first: int, count: int, by_class: bool = True) -> None:
+    for path in sorted(videos.rglob("*.mp4")):
+        video = path.relative_to(videos).as_posix()
+        for index in range(count):
+            for axis, grey in zip("xy", grey_of(video, index), strict=True):
+                folder = root / (Path(video).with_suffix("") if by_class else path.stem)
+                target = folder / name.format(axis=axis, uv={"x": "u", "y": "v"}[axis], number=first + index)
+                if name.startswith("../"):
+                    target = root / {"x": "u", "y": "v"}[axis] / path.stem / f"frame{first + index:06d}.png"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                assert cv2.imwrite(str(target), grey)
+
+
+def extract(workspace: Path, videos: Path, *overrides: str) -> tuple[Outcome, Outcome]:
+    config: ExperimentConfig = load_config(
+        "demo",
+        [f"data.root={videos}", "runtime.workers=1", "flow.method=denseflow", "clip.stride=1", *overrides],
+    )
+    place = Workspace(workspace)
+    ingest = execute(INGEST, place, config, {})
+    return ingest, execute(EXTRACT, place, config, {"ingest": ingest.result})
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "span", "by_class"),
+    [
+        ("flow_{axis}_{number:05d}.png", 1, 1, True),  # MMAction's raw frames
+        ("flow_{axis}_p8_{number:05d}.png", 0, 8, False),  # denseflow -s=8, without class folders
+        ("../{uv}", 1, 1, True),  # u/<video>/frame000001, as the public UCF101 archives
+    ],
+)
+def test_the_fields_of_the_store_are_those_of_the_pictures(
+    videos: Path, workspace: Path, tmp_path: Path, name: str, first: int, span: int, by_class: bool
+) -> None:
+    frames = _frames(videos)
+    write_pictures(tmp_path / "flow", videos, name=name, first=first, count=frames - span, by_class=by_class)
+    ingest, outcome = extract(
+        workspace, videos, f"flow.pictures={tmp_path / 'flow'}", f"flow.span_frames={span}", "flow.gap_frames=2"
+    )
+    manifest = read_manifest(ingest.result.folder / "manifest.parquet").ok()
+    reader = FlowReader(outcome.result.folder / "flow.zarr")
+    frame_reader = FrameReader(outcome.result.folder / "frames")
+    assert len(manifest) == 4
+    for segment, row in enumerate(manifest.rows()):
+        count, height, width = reader.valid(segment)
+        assert (count, height, width) == (-(-(frames - span) // 2), 64, 64)
+        expected = np.stack([grey_of(row.video, 2 * j).transpose(1, 2, 0) for j in range(count)]) * (40 / 255) - BOUND
+        assert np.abs(reader.clip(segment, range(count)) - expected).max() <= 0.5 / 16 + 1e-4
+        assert frame_reader.num_frames(segment) == count
+    assert outcome.result.record.config["flow"]["pictures"] == str(tmp_path / "flow")
+
+
+def test_pictures_of_another_step_say_what_to_set(videos: Path, workspace: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "f", videos, name="flow_{axis}_{number:05d}.png", first=1, count=_frames(videos) - 1)
+    with pytest.raises(DataError, match=r"each spans 1, and flow.span_frames is 8; set flow.span_frames=1"):
+        extract(workspace, videos, f"flow.pictures={tmp_path / 'f'}", "flow.span_frames=8")
+
+
+def test_a_video_without_pictures_and_a_folder_that_is_none_are_named(
+    videos: Path, workspace: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "f").mkdir()
+    with pytest.raises(StorageError, match=r"no flow pictures of .*mp4 in .*looked for the folders"):
+        extract(workspace, videos, f"flow.pictures={tmp_path / 'f'}", "flow.span_frames=1")
+    with pytest.raises(DataError, match=r"flow.pictures .*gone is no folder"):
+        extract(workspace, videos, f"flow.pictures={tmp_path / 'gone'}")
+    with pytest.raises(DataError, match=r"flow.pictures is not set"):
+        extract(workspace, videos)
+    with pytest.raises(DataError, match=r"set flow.method=denseflow"):
+        extract(workspace, videos, "flow.method=dis", f"flow.pictures={tmp_path / 'f'}")
+
+
+def test_other_methods_keep_their_keys() -> None:
+    settings = EXTRACT.settings(load_config("demo", ["flow.method=dis"]))["flow"]
+    assert "pictures" not in settings and settings["method"] == "dis"
+
+
+def _frames(videos: Path) -> int:
+    import av
+
+    with av.open(str(next(videos.rglob("*.mp4")))) as container:
+        return sum(1 for _ in container.decode(video=0))

@@ -1,0 +1,223 @@
+"""Fine-tuning: learns what is there, resumes to the same numbers, keeps its files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mscl.config import FinetuneConfig, ModelConfig, OptimConfig, RuntimeConfig
+from mscl.errors import CheckpointError, DataError
+from mscl.finetune import loop as finetune_loop
+from mscl.finetune.classifier import Classifier, load_classifier
+from mscl.finetune.job import FinetuneJob, run_finetuning
+from mscl.finetune.loop import rate_at
+from mscl.finetune.process import finetune
+from mscl.models import untrained_encoder
+from mscl.progress import Silent
+from mscl.training.distributed import World
+
+TINY = ModelConfig(rgb_width=0.0625)
+ALONE = World(0, 1, torch.device("cpu"))
+CONFIG = FinetuneConfig(
+    initial="random", frames=4, crop_px=16, area=(0.8, 1.0), dropout=0.1, epochs=3, milestones=(2,), batch_size=6,
+    optim=OptimConfig(name="adamw", lr=3e-3, weight_decay=0, schedule="constant"), test_crop_px=16, test_clips=2,
+)  # fmt: skip
+
+
+def _job(run: Any, output: Path, config: FinetuneConfig = CONFIG) -> FinetuneJob:
+    output.mkdir(exist_ok=True)
+    return FinetuneJob(
+        extract_folder=str(run.extract), manifest_path=str(run.manifest), checkpoint="", output_folder=str(output),
+        finetune=config, model=TINY, runtime=RuntimeConfig(device="cpu", loader_workers=0, processes=1),
+    )  # fmt: skip
+
+
+def test_learns_which_way_a_patch_moves(patch_run: Any, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"epochs": 25, "milestones": ()})
+    report = finetune(_job(patch_run, tmp_path, config), ALONE)
+    curve = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
+    assert curve[-1]["loss"] < 0.5 * curve[0]["loss"]
+    assert report["top1"] >= 5 / 6
+    assert np.sum(report["confusion"]) == 6
+
+
+def test_predictions_are_kept_with_their_probabilities(patch_run: Any, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    report = finetune(_job(patch_run, tmp_path), ALONE)
+    table = pq.read_table(tmp_path / "predictions.parquet").to_pydict()
+    probabilities = np.array(table["probabilities"])
+    assert table["video"] == [f"{('left', 'right')[i % 2]}/v{i:02d}.mp4" for i in range(12, 18)]
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(probabilities.argmax(axis=1), table["predicted"])
+    assert np.mean(np.equal(table["predicted"], table["label"])) == pytest.approx(report["top1"])
+
+
+def test_resumed_training_gives_the_losses_of_an_unbroken_one(
+    patch_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finetune(_job(patch_run, tmp_path / "whole"), ALONE)
+
+    class StoppedError(Exception):
+        pass
+
+    save = finetune_loop._save
+
+    def save_and_stop(*arguments: Any) -> None:
+        save(*arguments)
+        raise StoppedError
+
+    monkeypatch.setattr(finetune_loop, "_save", save_and_stop)
+    for _ in range(2):
+        with pytest.raises(StoppedError):
+            finetune(_job(patch_run, tmp_path / "broken"), ALONE)
+    monkeypatch.undo()
+    finetune(_job(patch_run, tmp_path / "broken"), ALONE)
+    whole, broken = ((tmp_path / name / "curve.jsonl").read_text() for name in ("whole", "broken"))
+    assert whole == broken
+
+
+def test_classifier_file_gives_the_same_probabilities(patch_run: Any, tmp_path: Path) -> None:
+    finetune(_job(patch_run, tmp_path), ALONE)
+    trained = load_classifier(tmp_path / "classifier.safetensors")
+    assert trained.classes == ("left", "right")
+    clip = torch.randint(0, 255, (1, 2, 4, 16, 16, 3), dtype=torch.uint8)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)["classifier"]
+    again = Classifier(untrained_encoder(TINY, seed=5), 2, dropout=0.5).eval()
+    again.load_state_dict(state)
+    torch.testing.assert_close(trained.classifier.probabilities(clip), again.probabilities(clip))
+
+
+def test_other_files_are_no_classifier(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    with pytest.raises(CheckpointError, match="finetune stage"):
+        load_classifier(tmp_path / "absent.safetensors")
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match="no format"):
+        load_classifier(tmp_path / "other.safetensors")
+
+
+def test_probabilities_of_clips_are_averaged() -> None:
+    classifier = Classifier(untrained_encoder(TINY, seed=0), 3, dropout=0.5).eval()
+    clips = torch.randint(0, 255, (2, 4, 4, 16, 16, 3), dtype=torch.uint8)
+    single = torch.stack([classifier.probabilities(clips[:, k : k + 1]) for k in range(4)]).mean(dim=0)
+    torch.testing.assert_close(classifier.probabilities(clips), single)
+
+
+def test_learning_rate_falls_to_a_tenth_at_each_milestone() -> None:
+    config = FinetuneConfig(epochs=22, milestones=(14, 18))
+    rates = [rate_at(epoch * 10, config=config, total=220, per_epoch=10) for epoch in (0, 13, 14, 17, 18, 21)]
+    np.testing.assert_allclose(rates, [0.12, 0.12, 0.012, 0.012, 0.0012, 0.0012])
+
+
+def test_batch_larger_than_the_train_split_is_lowered_and_said(patch_run: Any, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"batch_size": 32, "epochs": 1, "milestones": ()})
+    report = finetune(_job(patch_run, tmp_path, config), ALONE)
+    assert report["warnings"] == ["batch 12 instead of 32: 12 train segments, 1 processes"]
+
+
+def test_the_learning_rate_follows_the_batch_where_it_is_meant_for_one(patch_run: Any, tmp_path: Path) -> None:
+    optim = OptimConfig(lr=0.12, schedule="constant")
+    changes = {"batch_size": 6, "lr_batch_size": 32, "optim": optim, "epochs": 1, "milestones": ()}
+    report = finetune(_job(patch_run, tmp_path, CONFIG.model_copy(update=changes)), ALONE)
+    assert report["warnings"] == ["learning rate 0.0225 for batch 6: 0.12 is meant for 32"]
+    curve = json.loads((tmp_path / "curve.jsonl").read_text())
+    assert curve["lr"] == pytest.approx(0.12 * 6 / 32)
+
+
+def test_divergence_is_one_clear_line(patch_run: Any, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"optim": OptimConfig(name="sgd", lr=1e30, schedule="constant", clip_norm=1e30)})
+    with pytest.raises(DataError, match="not finite; lower finetune.optim.lr"):
+        finetune(_job(patch_run, tmp_path, config), ALONE)
+
+
+def test_two_ranks_under_torchrun(patch_run: Any, tmp_path: Path) -> None:
+    job = _job(patch_run, tmp_path)
+    job = job.model_copy(update={"runtime": job.runtime.model_copy(update={"processes": 2, "threads": 1})})
+    metrics = run_finetuning(job, manifests={1: patch_run.manifest}, notes=["a note"], progress=Silent())
+    assert metrics["epochs"] == 3
+    assert metrics["num_test"] == 6
+    assert metrics["notes"] == ["a note"]
+    assert "confusion" not in metrics
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"metrics.json", "predictions.parquet", "curve.jsonl", "classifier.safetensors", "train.log"}
+
+
+def test_splits_and_seeds_are_averaged_and_a_stopped_one_goes_on(
+    patch_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two splits and two seeds; the processes of each run are this one, as torchrun's start is tested above."""
+    import pyarrow.parquet as pq
+
+    from mscl.training import launch
+    from storage.manifest import read_manifest, write_table
+
+    manifest = read_manifest(patch_run.manifest)
+    other = ["test" if row.video < "left/v06" or row.video > "right/v12" else "train" for row in manifest.rows()]
+    place = manifest.table.column_names.index("split")
+    table = manifest.table.set_column(place, "split", [other])
+    write_table(tmp_path / "two.parquet", table.replace_schema_metadata(manifest.table.schema.metadata))
+    begun: list[str] = []
+
+    def in_this_process(module: str, arguments: list[str], **_: Any) -> None:
+        begun.append(Path(arguments[0]).parent.name)
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        finetune(FinetuneJob.load(Path(arguments[0])), ALONE)
+
+    monkeypatch.setattr(launch, "run_torchrun", in_this_process)
+    config = CONFIG.model_copy(update={"epochs": 1, "milestones": (), "seeds": (0, 5), "splits": (1, 2)})
+    job = _job(patch_run, tmp_path / "out", config)
+    manifests = {1: patch_run.manifest, 2: tmp_path / "two.parquet"}
+    with pytest.raises(KeyboardInterrupt):
+        run_finetuning(job, manifests=manifests, progress=Silent())
+    metrics = run_finetuning(job, manifests=manifests, progress=Silent())
+    # The first two runs were done: only the one that was stopped and the last are begun again.
+    runs = [f"split{split}-seed{seed}" for split in (1, 2) for seed in (0, 5)]
+    assert begun == [*runs[:3], *runs[2:]]
+    assert [(run["split"], run["seed"]) for run in metrics["runs"]] == [(1, 0), (1, 5), (2, 0), (2, 5)]
+    top1 = np.array([run["top1"] for run in metrics["runs"]]).reshape(2, 2)
+    assert metrics["top1"] == pytest.approx(top1.mean())
+    assert metrics["top1_std_seeds"] == pytest.approx(top1.mean(axis=0).std(ddof=1))
+    assert metrics["top1_std_splits"] == pytest.approx(top1.mean(axis=1).std(ddof=1))
+    rows = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pydict()
+    assert sorted(set(zip(rows["split"], rows["seed"], strict=True))) == [(1, 0), (1, 5), (2, 0), (2, 5)]
+    weights = {path.name for path in (tmp_path / "out").glob("*.safetensors")}
+    assert weights == {"classifier.safetensors", *(f"classifier-{run}.safetensors" for run in runs[1:])}
+    assert not (tmp_path / "out" / ".runs").exists()
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["runs"] == metrics["runs"]
+
+
+def test_a_long_video_counts_once_with_the_mean_of_its_segments(patch_run: Any, tmp_path: Path) -> None:
+    """The six test videos seen as three of two segments each."""
+    from mscl.score.predictions import read_predictions
+    from mscl.video.clips import EvalClips
+    from mscl.video.normalise import normalise_rgb
+    from storage.manifest import read_manifest, write_table
+
+    manifest = read_manifest(patch_run.manifest)
+    videos = manifest.column("video").astype(str)
+    long = {f"{side}/v{i:02d}.mp4": f"{side}/long{i // 4}.mp4" for i in range(12, 16) for side in ("left", "right")}
+    table = manifest.table.set_column(
+        manifest.table.column_names.index("video"), "video", [[long.get(name, name) for name in videos]]
+    )
+    path = tmp_path / "manifest.parquet"
+    write_table(path, table.replace_schema_metadata(manifest.table.schema.metadata))
+    job = _job(patch_run, tmp_path / "out", CONFIG.model_copy(update={"epochs": 1, "milestones": ()}))
+    report = finetune(job.model_copy(update={"manifest_path": str(path)}), ALONE)
+    assert report["num_test"] == 4  # left/long3, right/long3 and two single ones
+    _, found = read_predictions(tmp_path / "out" / "predictions.parquet")
+    classifier = load_classifier(tmp_path / "out" / "classifier.safetensors").classifier
+    clips = EvalClips(
+        patch_run.extract / "frames", rows=np.arange(12, 18), labels=np.arange(12, 18) % 2, clips=2, length=4, stride=8,
+        crop_px=16, short_side_px=16, sampling="segments",
+    )  # fmt: skip
+    rgb = clips.load(0, np.arange(6)).rgb_BKTHW3
+    with torch.no_grad():
+        each = classifier(normalise_rgb(rgb.flatten(0, 1))).softmax(1).unflatten(0, (6, 2)).mean(1).numpy()
+    expected = np.stack([(each[0] + each[2]) / 2, (each[1] + each[3]) / 2, each[4], each[5]])
+    np.testing.assert_allclose(found, expected, atol=1e-5)

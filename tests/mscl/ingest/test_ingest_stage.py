@@ -1,0 +1,90 @@
+"""The real ingest stage over good, bad and missing videos: a verdict for each, a list of what is missing, no drama."""
+
+from pathlib import Path
+
+import pytest
+
+from mscl.config import load_config
+from mscl.errors import DataError, UserError
+from mscl.pipeline import INGEST, Outcome, execute
+from mscl.pipeline.repair import repair
+from mscl.progress import Silent
+from storage.manifest import read_manifest
+from storage.verify import verify_result
+from storage.workspace import Workspace
+from tests.mscl.written_videos import WriteVideo
+
+
+def ingest(tmp_path: Path, *overrides: str) -> Outcome:
+    settings = [
+        f"data.root={tmp_path}",
+        f"data.annotations={tmp_path / 'list.txt'}",
+        "runtime.workers=1",
+        "flow.span_frames=8",
+    ]
+    return execute(INGEST, Workspace(tmp_path / "w"), load_config("demo", [*settings, *overrides]), {})
+
+
+def write_list(tmp_path: Path, *names: str) -> None:
+    (tmp_path / "list.txt").write_text("".join(f"{name} punch\n" for name in names))
+
+
+def test_every_video_has_its_verdict_and_missing_ones_are_listed(tmp_path: Path, write_video: WriteVideo) -> None:
+    good = write_video("good.mp4", 30)
+    write_video("long.mp4", 60)
+    write_video("short.mp4", 8)
+    (tmp_path / "twin.mp4").write_bytes(good.read_bytes())
+    (tmp_path / "empty.mp4").touch()
+    cut = write_video("cut.mkv", 40, codec="mpeg4")
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    missing = ["gone (1).mp4", "sub/gone+.mp4"]
+    write_list(tmp_path, "good.mp4", "long.mp4", "short.mp4", "twin.mp4", "empty.mp4", "cut.mkv", *missing)
+    outcome = ingest(tmp_path, "data.max_segment_seconds=1.5", "data.max_bad_fraction=0.6")
+    folder, metrics = outcome.result.folder, outcome.result.record.metrics
+    rows = list(read_manifest(folder / "manifest.parquet").rows())
+    assert {row.video: row.verdict for row in rows} == {
+        "good.mp4": "ok", "long.mp4": "ok", "short.mp4": "too_short", "twin.mp4": "duplicate",
+        "empty.mp4": "unreadable", "cut.mkv": "truncated",
+    }  # fmt: skip
+    assert all(row.reason for row in rows if row.verdict != "ok")
+    parts = [(row.first_frame, row.num_frames) for row in rows if row.video == "long.mp4"]
+    assert parts == [(0, 30), (30, 30)]  # 2.4 s at 25 frames a second, 1.5 s at most
+    assert (folder / "missing.txt").read_text().splitlines() == missing
+    assert metrics["missing"] == 2
+    assert metrics["verdicts"] == {"ok": 2, "too_short": 1, "duplicate": 1, "unreadable": 1, "truncated": 1}
+    assert "missing.txt" in {file.path for file in outcome.result.record.files}
+
+    # A video that turns up makes another result, and so does another policy.
+    write_video("gone (1).mp4", 20)
+    again = ingest(tmp_path, "data.max_segment_seconds=1.5", "data.max_bad_fraction=0.6")
+    assert not again.reused and again.result.record.metrics["missing"] == 1
+    dropped = ingest(tmp_path, "data.partial=drop", "data.max_bad_fraction=0.6").result.record.metrics["verdicts"]
+    assert dropped["dropped"] == 1 and "truncated" not in dropped
+
+
+def test_too_many_bad_videos_stop_before_the_expensive_stages(tmp_path: Path, write_video: WriteVideo) -> None:
+    write_video("good.mp4", 30)
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(b"no video at all")
+    write_list(tmp_path, "good.mp4", "a.mp4", "b.mp4")
+    with pytest.raises(DataError, match=r"2 of 3 videos cannot be used.*2 unreadable \(e.g. a.mp4.*raise the fraction"):
+        ingest(tmp_path)
+    assert ingest(tmp_path, "data.max_bad_fraction=0.7").result.record.metrics["segments"] == 1
+
+
+def test_a_damaged_manifest_is_made_again_to_the_same_bytes(tmp_path: Path, write_video: WriteVideo) -> None:
+    write_video("good.mp4", 30)
+    write_list(tmp_path, "good.mp4")
+    workspace, result = Workspace(tmp_path / "w"), ingest(tmp_path).result
+    path = result.folder / "manifest.parquet"
+    sound = path.read_bytes()
+    path.write_bytes(sound[:100] + bytes([sound[100] ^ 4]) + sound[101:])
+    (found,) = verify_result(result.folder, result.record)
+    assert found.file == "manifest.parquet"
+    workspace.mark_damaged(result.folder, [str(found)])
+    assert not repair(workspace, INGEST, result.folder, progress=Silent()).reused
+    assert path.read_bytes() == sound and verify_result(result.folder, result.record) == []
+    write_video("good.mp4", 40)
+    workspace.mark_damaged(result.folder, [str(found)])
+    with pytest.raises(UserError, match="cannot be made again from its record: code, videos or hardware"):
+        repair(workspace, INGEST, result.folder, progress=Silent())

@@ -1,0 +1,213 @@
+"""The whole pipeline on real H.264 videos, without Prefect: what is there in the end, and what a second run does."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import zarr
+from markdown_it import MarkdownIt
+
+from mscl.config import ExperimentConfig, load_config
+from mscl.demo.dataset import write_demo_dataset
+from mscl.embedding.features import evaluation_clips
+from mscl.embedding.index import open_index
+from mscl.errors import DataError
+from mscl.finetune.classifier import load_classifier
+from mscl.finetune.predict import predict_videos
+from mscl.pipeline import BY_NAME, Outcome, execute, latest_inputs, run_pipeline
+from mscl.pipeline.repair import config_of
+from mscl.progress import Silent
+from storage.manifest import read_manifest
+from storage.record import result_key
+from storage.workspace import Workspace, made_with
+
+TINY = [
+    "flow.segments_per_shard=8", "pretrain.epochs=2", "pretrain.batch_size=8", "pretrain.loss.queue_size=16",
+    "pretrain.model.rgb_width=0.0625", "pretrain.model.flow_width=0.25", "pretrain.model.embed_dim=16",
+    "pretrain.model.neck_channels=8", "pretrain.augment.crop_px=32", "pretrain.min_steps=0", "embed.crop_px=32",
+    "embed.clips=1", "finetune.epochs=1", "finetune.crop_px=32", "finetune.test_crop_px=32", "finetune.batch_size=8",
+    "finetune.optim.warmup_epochs=0", "runtime.workers=2", "runtime.threads=1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_demo_dataset(tmp_path_factory.mktemp("demo"), train_per_class=4, test_per_class=2).videos
+
+
+@pytest.fixture(scope="module")
+def config(videos: Path) -> ExperimentConfig:
+    # One bad video among the good ones: it gets a verdict and stops nothing.
+    (videos / "MoveLeft" / "v_MoveLeft_g01_c01.mp4").write_bytes(b"")
+    return load_config("demo", [*TINY, f"data.root={videos}"])
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("workspace"))
+
+
+@pytest.fixture(scope="module")
+def outcomes(workspace: Workspace, config: ExperimentConfig) -> dict[str, Outcome]:
+    return run_pipeline(workspace, config, progress=Silent())
+
+
+def test_every_stage_left_a_record(outcomes: dict[str, Outcome], workspace: Workspace) -> None:
+    assert list(outcomes) == list(BY_NAME)
+    assert not any(outcome.reused for outcome in outcomes.values())
+    assert all(workspace.damage(outcome.result) == [] for outcome in outcomes.values())
+    lineage = [result.record.stage for result in workspace.lineage(outcomes["retrieve"].result)]
+    assert lineage.index("ingest") < lineage.index("extract") < lineage.index("pretrain") < lineage.index("retrieve")
+
+
+def test_the_bad_video_has_a_verdict_and_is_nowhere_else(outcomes: dict[str, Outcome]) -> None:
+    record = outcomes["ingest"].result.record
+    assert record.metrics["verdicts"] == {"ok": 47, "unreadable": 1}
+    manifest = read_manifest(outcomes["ingest"].result.folder / "manifest.parquet")
+    [bad] = [row for row in manifest.rows() if row.verdict != "ok"]
+    assert "MoveLeft" in bad.video and bad.reason
+    assert outcomes["extract"].result.record.metrics["segments"] == 47
+
+
+def test_the_flow_store_opens_with_plain_zarr_and_holds_motion(outcomes: dict[str, Outcome]) -> None:
+    group = zarr.open_group(outcomes["extract"].result.folder / "flow.zarr", mode="r")
+    flow = group["flow"]
+    assert flow.dtype == np.int16 and flow.shape[0] == 47
+    manifest = read_manifest(outcomes["ingest"].result.folder / "manifest.parquet").ok()
+    directions = {"MoveRight": (0, 1), "MoveLeft": (0, -1), "MoveDown": (1, 1), "MoveUp": (1, -1)}
+    agree = []
+    for segment in range(47):
+        if name := directions.get(str(manifest.row(segment).class_name)):
+            component, sign = name
+            values = np.asarray(flow[segment], dtype=np.float64)[:, component]
+            agree.append(sign * values[np.abs(values) > 8].sum() > 0)  # more than half a pixel of motion
+    assert np.mean(agree) > 0.8
+
+
+def test_every_loss_term_was_logged(outcomes: dict[str, Outcome]) -> None:
+    rows = (outcomes["pretrain"].result.folder / "metrics.jsonl").read_text().splitlines()
+    terms = {
+        "rgb", "flow", "rotated", "rgb_to_flow", "flow_to_rgb", "rgb_to_rotated", "rotated_to_rgb", "local_motion",
+    }  # fmt: skip
+    assert terms <= set(json.loads(rows[-1]))
+
+
+def test_scores_stand_beside_their_controls(outcomes: dict[str, Outcome]) -> None:
+    for stage in ("probe", "retrieve"):
+        metrics = outcomes[stage].result.record.metrics
+        assert {"trained", "untrained", "trained_frozen", "untrained_frozen", "chance"} <= set(metrics)
+    assert outcomes["probe"].result.record.metrics["chance"]["uniform"] == pytest.approx(1 / 8)
+
+
+def test_the_report_is_one_page(outcomes: dict[str, Outcome]) -> None:
+    page = (outcomes["report"].result.folder / "report.html").read_text()
+    assert "<html" in page and "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_again_does_nothing(outcomes: dict[str, Outcome], workspace: Workspace, config: ExperimentConfig) -> None:
+    again = run_pipeline(workspace, config, progress=Silent())
+    assert all(outcome.reused for outcome in again.values())
+    assert {n: o.result.key for n, o in again.items()} == {n: o.result.key for n, o in outcomes.items()}
+
+
+def test_any_result_can_be_made_again_from_what_the_records_say(
+    outcomes: dict[str, Outcome], workspace: Workspace
+) -> None:
+    for name, outcome in outcomes.items():
+        settings, keys = made_with(outcome.result.folder)
+        inputs = {parent: outcomes[parent].result for parent in keys}
+        again = config_of(workspace, settings, inputs, source=name)
+        stage = BY_NAME[name]
+        assert result_key(name, stage.version, stage.settings(again), keys) == outcome.result.key, name
+
+
+def test_a_changed_setting_redoes_what_depends_on_it(
+    outcomes: dict[str, Outcome], workspace: Workspace, videos: Path
+) -> None:
+    changed = load_config("demo", [*TINY, f"data.root={videos}", "probe.folds=2"])
+    redone = {name for name, o in run_pipeline(workspace, changed, progress=Silent()).items() if not o.reused}
+    assert redone == {"probe", "report"}
+
+
+def test_one_stage_alone_finds_its_inputs(outcomes: dict[str, Outcome], workspace: Workspace, videos: Path) -> None:
+    changed = load_config("demo", [*TINY, f"data.root={videos}", "screen.select=all"])
+    stage = BY_NAME["screen"]
+    outcome = execute(stage, workspace, changed, latest_inputs(workspace, stage, given={}))
+    assert not outcome.reused
+    assert outcome.result.record.inputs == {"motion": outcomes["motion"].result.key}
+    assert outcome.result.record.metrics["chosen"] == outcome.result.record.metrics["candidates"]
+
+
+def test_extraction_does_not_depend_on_the_number_of_workers(
+    outcomes: dict[str, Outcome], tmp_path: Path, config: ExperimentConfig
+) -> None:
+    one = config.model_copy(update={"runtime": config.runtime.model_copy(update={"workers": 1})})
+    inputs = {"ingest": outcomes["ingest"].result}
+    again = execute(BY_NAME["extract"], Workspace(tmp_path), one, inputs)
+    assert again.result.record.files == outcomes["extract"].result.record.files
+
+
+def test_a_file_gives_the_clips_and_the_prediction_of_its_stored_frames(
+    outcomes: dict[str, Outcome], workspace: Workspace, config: ExperimentConfig
+) -> None:
+    index = open_index(workspace)
+    stored = evaluation_clips(
+        outcomes["extract"].result.folder / "frames", index.manifest, clip=config.clip, clips=1,
+        crop_px=config.embed.crop_px, frozen=False,
+    )  # fmt: skip
+    for row in (0, 30):
+        expected = stored.load(0, np.array([row])).rgb_BKTHW3[0, 0].numpy()
+        np.testing.assert_array_equal(index.clip_of(index.path(row)), expected)
+    table = pq.read_table(outcomes["finetune"].result.folder / "predictions.parquet", partitioning=None).to_pylist()
+    trained = load_classifier(outcomes["finetune"].result.folder / "classifier.safetensors")
+    tested = [Path(config.data.root) / row["video"] for row in table[:3]]
+    for said, row in zip(predict_videos(trained, tested, best=8), table, strict=False):
+        by_class = dict(zip(said.classes, said.probabilities, strict=True))
+        assert [by_class[name] for name in trained.classes] == pytest.approx(row["probabilities"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["data.root=/no/such/folder"], "/no/such/folder"),
+        (["data.root="], "data.root"),
+    ],
+)
+def test_a_wrong_root_is_one_clear_line(tmp_path: Path, overrides: list[str], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        run_pipeline(Workspace(tmp_path), load_config("demo", overrides), progress=Silent())
+
+
+def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    with pytest.raises(DataError, match="videos"):
+        run_pipeline(
+            Workspace(tmp_path / "w"), load_config("demo", [f"data.root={tmp_path}/videos"]), progress=Silent()
+        )
+
+
+def test_the_examples_of_the_documentation_run(
+    outcomes: dict[str, Outcome], workspace: Workspace, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "python.md"
+    examples = [part.content for part in MarkdownIt().parse(page.read_text()) if part.info == "python"]
+    assert len(examples) >= 5
+    (tmp_path / "workspace").symlink_to(workspace.root)
+    (tmp_path / "videos").mkdir()
+    first, second = sorted((videos / "MoveRight").iterdir())[:2]
+    shutil.copy(first, tmp_path / "videos" / "a.mp4")
+    shutil.copy(second, tmp_path / "videos" / "b.mp4")
+    (tmp_path / "videos" / "broken.mp4").write_bytes(b"no video")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for example in examples:
+        exec(compile(example, str(page), "exec"), names)
+    assert names["embedded"].features_ND.shape[0] == 2 and list(names["embedded"].failed) == [Path("videos/broken.mp4")]
+    # The video itself is in the set, so it is its own nearest neighbour.
+    nearest = names["neighbours"].found[0][0]
+    assert names["index"].path(nearest.row).name == first.name and nearest.similarity > 0.9999
+    assert names["differences"].shape == (4,) and names["differences"][-1] == 0

@@ -1,0 +1,64 @@
+"""What would stop training is said before videos are decoded and before flow is computed, with both values."""
+
+from pathlib import Path
+
+import pytest
+
+from mscl.config import ModelConfig, load_config
+from mscl.demo.dataset import write_demo_dataset
+from mscl.errors import UserError
+from mscl.models import untrained_encoder
+from mscl.models.files import write_encoder
+from mscl.pipeline import BY_NAME, execute
+from mscl.pipeline.repair import repair
+from mscl.progress import Silent
+from storage.workspace import Workspace
+
+WIDE = ModelConfig(rgb_width=0.25)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_demo_dataset(tmp_path_factory.mktemp("demo"), train_per_class=1, test_per_class=1).videos
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["runtime.processes=3"], "batch_size 32 does not divide into 3 processes x 1 micro-batches"),
+        (["runtime.processes=8", "pretrain.accumulate=4"], "a micro-batch of 1 clips"),
+        (["runtime.nodes=2", "runtime.processes=1"], "runtime.nodes is 2 and runtime.rendezvous is empty"),
+        (["runtime.device=cpu", "runtime.processes=2", "pretrain.bn=sync"], "sync needs CUDA"),
+    ],
+)
+def test_settings_that_do_not_fit_stop_the_first_stage(
+    videos: Path, tmp_path: Path, overrides: list[str], says: str
+) -> None:
+    config = load_config("demo", [f"data.root={videos}", *overrides])
+    with pytest.raises(UserError, match=says):
+        execute(BY_NAME["ingest"], Workspace(tmp_path), config, {})
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_an_encoder_of_another_architecture_stops_the_first_stage(videos: Path, tmp_path: Path) -> None:
+    given = write_encoder(untrained_encoder(WIDE, seed=0), WIDE, tmp_path, card={})
+    config = load_config("demo", [f"data.root={videos}", f"pretrain.encoder={given}"])
+    with pytest.raises(UserError, match=r"backbone r18 at width 0\.25, and the settings ask for .* at width 0\.125"):
+        execute(BY_NAME["ingest"], Workspace(tmp_path / "w"), config, {})
+
+
+def test_videos_shorter_than_a_clip_stop_extraction_and_no_repair(videos: Path, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    config = load_config("demo", [f"data.root={videos}", "runtime.workers=1"])
+    ingested = {"ingest": execute(BY_NAME["ingest"], workspace, config, {}).result}
+    long = load_config("demo", [f"data.root={videos}", "clip.stride=9"])
+    with pytest.raises(UserError, match=r"the longest of 16 has \d+ frames and so \d+ fields, .*stride 9 spans 64"):
+        execute(BY_NAME["extract"], workspace, long, ingested)
+    assert not list(tmp_path.rglob("flow.zarr"))
+    for frees in ("pretrain.encoder=random", "screen.released=true"):
+        given = load_config("demo", [f"data.root={videos}", "clip.stride=9", "runtime.workers=1", frees])
+        extracted = execute(BY_NAME["extract"], workspace, given, ingested, force=True).result
+    # Its record names no clip; the default one, of 57 fields, is longer than these videos.
+    next((extracted.folder / "frames").rglob("*")).unlink()
+    assert workspace.damage(extracted)
+    assert not repair(workspace, BY_NAME["extract"], extracted.folder, progress=Silent()).reused

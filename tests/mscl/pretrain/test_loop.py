@@ -1,0 +1,250 @@
+"""The loop in one process: it learns, resumes bit by bit, stops when asked, and refuses what does not fit."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mscl.config.pretrain import PretrainConfig
+from mscl.errors import CheckpointError, ConfigError
+from mscl.models import load_rgb_encoder, untrained_encoder
+from mscl.models.files import read_checkpoint
+from mscl.pretrain.checkpoint import checkpoints
+from mscl.pretrain.loop import Finished, StopRequest, train
+from mscl.pretrain.metrics import NonFiniteError, read_metrics
+from mscl.training.distributed import World
+from mscl.views import RawBatch, TwoViews
+from tests.mscl.synthetic import SyntheticBatches, plain_views, tiny_config
+
+ALONE = World(0, 1, torch.device("cpu"))
+STEPS_PER_EPOCH = 4
+
+
+def run(
+    config: PretrainConfig,
+    output: Path,
+    *,
+    stop_after: int | None = None,
+    augment: Any = plain_views,
+    world: World = ALONE,
+) -> Finished:
+    stop = StopRequest()
+    calls = 0
+
+    def counted(raw: RawBatch) -> TwoViews:
+        nonlocal calls
+        calls += 1
+        stop.asked = stop_after is not None and calls >= stop_after * config.accumulate
+        views: TwoViews = augment(raw)
+        return views
+
+    return train(
+        config,
+        SyntheticBatches(batch_size=config.batch_size, total_steps=config.epochs * STEPS_PER_EPOCH),
+        counted,
+        steps_per_epoch=STEPS_PER_EPOCH,
+        output=output,
+        world=world,
+        stop=stop,
+        log_every=1,
+    )
+
+
+def same(a: object, b: object) -> bool:
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def losses(output: Path) -> list[float]:
+    return [row["loss"] for row in read_metrics(output / "metrics.jsonl")]
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_resuming_equals_not_stopping_bit_by_bit(tmp_path: Path, optimiser: str) -> None:
+    config = tiny_config(optim={"name": optimiser, "lr": 0.01, "warmup_epochs": 0.5})
+    assert run(config, tmp_path / "whole") == Finished(8, stopped=False)
+    assert run(config, tmp_path / "parts", stop_after=3) == Finished(3, stopped=True)
+    assert run(config, tmp_path / "parts", stop_after=2) == Finished(5, stopped=True)
+    assert run(config, tmp_path / "parts") == Finished(8, stopped=False)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    states = [read_checkpoint(checkpoints(tmp_path / name / "checkpoints")[-1]) for name in ("whole", "parts")]
+    for state in states:  # other threads of this process, such as Prefect's, draw from Python's generator, too
+        del state["random"][0]["python"]
+    assert same(*states)
+    assert states[0]["model"]["queues.pointer"] == 8 * 8 % 32
+
+
+def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
+    run(tiny_config(), tmp_path)
+    before = losses(tmp_path)
+    assert run(tiny_config(), tmp_path) == Finished(8, stopped=False)
+    assert losses(tmp_path) == before
+
+
+def test_rows_past_the_checkpoint_are_dropped(tmp_path: Path) -> None:
+    run(tiny_config(), tmp_path, stop_after=3)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 4, "loss": -1.0}) + '\n{"step": 5, "lo')
+    run(tiny_config(), tmp_path)
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == list(range(1, 9))
+    assert -1.0 not in losses(tmp_path)
+
+
+def test_every_loss_is_logged_with_its_accuracy(tmp_path: Path) -> None:
+    run(tiny_config(), tmp_path)
+    row = read_metrics(tmp_path / "metrics.jsonl")[-1]
+    names = ["rgb", "flow", "rotated", "rgb_to_flow", "flow_to_rgb", "rgb_to_rotated", "rotated_to_rgb", "local_motion"]
+    assert row["loss"] == pytest.approx(sum(row[name] for name in names), rel=1e-5)
+    assert all(0 <= row[f"{name}_top1"] <= 1 for name in names)
+    assert row["epoch"] == 2 and row["total_steps"] == 8 and row["key_momentum"] > 0.99
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_the_trained_encoder_can_be_loaded(tmp_path: Path) -> None:
+    config = tiny_config()
+    run(config, tmp_path)
+    encoder = load_rgb_encoder(checkpoints(tmp_path / "checkpoints")[-1])
+    assert encoder(torch.rand(2, 3, 8, 16, 16)).shape == (2, 32)
+    untrained = untrained_encoder(config.model, seed=config.seed)
+    assert not torch.equal(encoder.stem[0].weight, untrained.stem[0].weight)
+
+
+def test_only_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
+    config = tiny_config(keep_checkpoints=2, checkpoint_minutes=1e-9)
+    run(config, tmp_path)
+    assert [path.name for path in checkpoints(tmp_path / "checkpoints")] == ["step-00000007.pt", "step-00000008.pt"]
+
+
+def test_accumulation_reads_and_writes_the_queues_once_a_step(tmp_path: Path) -> None:
+    """Same pointer and ages as without; batch norm sees smaller batches, so the keys themselves differ."""
+    states = []
+    for parts in (1, 2):
+        run(tiny_config(accumulate=parts), tmp_path / str(parts))
+        states.append(read_checkpoint(checkpoints(tmp_path / str(parts) / "checkpoints")[-1])["model"])
+    assert states[0]["queues.pointer"] == states[1]["queues.pointer"]
+    assert torch.equal(states[0]["queues.age_K"], states[1]["queues.age_K"])
+
+
+def test_sigterm_writes_a_checkpoint_and_leaves(tmp_path: Path) -> None:
+    config = tiny_config()
+
+    def killed(raw: RawBatch) -> TwoViews:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return plain_views(raw)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest() as stop:
+        finished = train(
+            config,
+            SyntheticBatches(batch_size=8, total_steps=8),
+            killed,
+            steps_per_epoch=4,
+            output=tmp_path,
+            world=ALONE,
+            stop=stop,
+        )
+    assert finished == Finished(1, stopped=True)
+    assert len(checkpoints(tmp_path / "checkpoints")) == 1
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_loss_that_is_no_number_stops_and_names_the_segments(tmp_path: Path) -> None:
+    def poisoned(raw: RawBatch) -> TwoViews:
+        views = plain_views(raw)
+        if raw.segment_B[0] >= 16:
+            views.q.rgb_B3THW[0] = float("nan")
+        return views
+
+    with pytest.raises(NonFiniteError, match=r"step 3: loss nan.*\[16, 17"):
+        run(tiny_config(), tmp_path, augment=poisoned)
+    saved = json.loads((tmp_path / "nonfinite-rank0.json").read_text())
+    assert saved["step"] == 3 and saved["segments"] == list(range(16, 24))
+    assert checkpoints(tmp_path / "checkpoints") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"rgb_width": 0.125}}, "another architecture.*key_rgb.encoder.layer1"),
+        ({"loss": {"local_motion": False}}, "another architecture"),
+        ({"optim": {"lr": 0.07}}, r"optim.lr was 0.05, is 0.07"),
+        ({"epochs": 3}, "epochs was 2, is 3"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    run(tiny_config(), tmp_path, stop_after=1)
+    with pytest.raises(CheckpointError, match=message):
+        run(tiny_config(**changes), tmp_path)
+
+
+def test_a_changed_world_size_is_refused(tmp_path: Path) -> None:
+    run(tiny_config(), tmp_path, stop_after=1)
+    path = checkpoints(tmp_path / "checkpoints")[-1]
+    torch.save(read_checkpoint(path) | {"world_size": 4}, path)
+    with pytest.raises(CheckpointError, match=r"written by 4 processes and this run has 1"):
+        run(tiny_config(), tmp_path)
+
+
+def test_a_damaged_checkpoint_is_said_and_can_be_deleted(tmp_path: Path) -> None:
+    often = tiny_config(checkpoint_minutes=1e-9)
+    run(often, tmp_path, stop_after=3)
+    kept = checkpoints(tmp_path / "checkpoints")
+    assert [path.name for path in kept] == ["step-00000002.pt", "step-00000003.pt"]
+    kept[-1].write_bytes(kept[-1].read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"(?s)cannot be read.*delete it, and the run goes on from step-00000002"):
+        run(often, tmp_path)
+    kept[-1].unlink()
+    assert run(often, tmp_path) == Finished(8, stopped=False)
+    run(often, tmp_path / "whole")
+    assert losses(tmp_path) == losses(tmp_path / "whole")
+
+
+def test_a_damaged_only_checkpoint_is_said(tmp_path: Path) -> None:
+    run(tiny_config(), tmp_path, stop_after=1)
+    path = checkpoints(tmp_path / "checkpoints")[-1]
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="delete it, and the run goes on from its beginning"):
+        run(tiny_config(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "world", "message"),
+    [
+        ({"batch_size": 8}, World(0, 3, torch.device("cpu")), "batch_size 8 does not divide into 3 processes"),
+        ({"bn_splits": 3}, ALONE, "8 clips does not divide into pretrain.bn_splits 3"),
+        ({"bn": "sync"}, World(0, 2, torch.device("cpu")), "sync needs CUDA"),
+    ],
+)
+def test_batches_that_do_not_divide_are_refused(
+    tmp_path: Path, changes: dict[str, Any], world: World, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(tiny_config(**changes), tmp_path, world=world)
+
+
+def test_queue_and_batch_must_divide() -> None:
+    with pytest.raises(ValueError, match="queue_size 30 is not divisible by batch_size 8"):
+        tiny_config(loss={"queue_size": 30})
+
+
+def test_moco_is_a_configuration(tmp_path: Path) -> None:
+    config = tiny_config(loss={"flow": False}, key_momentum_schedule="constant")
+
+    def rgb_only(raw: RawBatch) -> TwoViews:
+        from mscl.views import View
+
+        views = plain_views(raw)
+        return TwoViews(View(views.q.rgb_B3THW), View(views.k.rgb_B3THW))
+
+    run(config, tmp_path, augment=rgb_only)
+    row = read_metrics(tmp_path / "metrics.jsonl")[-1]
+    assert row["loss"] == row["rgb"] and "flow" not in row and row["key_momentum"] == 0.9

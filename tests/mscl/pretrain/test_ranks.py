@@ -1,0 +1,149 @@
+"""Several gloo ranks: the truth of distributed training, and what happens when a rank or the parent dies."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from mscl.config.runtime import RuntimeConfig
+from mscl.errors import ConfigError
+from mscl.models.files import read_checkpoint
+from mscl.pretrain.checkpoint import checkpoints
+from mscl.pretrain.metrics import read_metrics
+from mscl.training.distributed import World
+from mscl.training.launch import TrainingError, run_torchrun
+from tests.mscl import ranks
+
+ROOT = Path(__file__).parents[3]
+LOSSES = ["rgb", "flow", "rotated", "rgb_to_flow", "flow_to_rgb", "rgb_to_rotated", "rotated_to_rgb", "local_motion"]
+
+
+@pytest.fixture(autouse=True)
+def _ranks_can_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def launch(output: Path, *, processes: int, deed: str = "train", changes: dict[str, Any] | None = None) -> set[str]:
+    """Addresses on which the processes of the training listened."""
+    listening: set[str] = set()
+
+    def look() -> None:
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):  # it ended
+                sockets = process.net_connections(kind="tcp")
+                listening.update(one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN)
+
+    run_torchrun(
+        "tests.mscl.ranks",
+        [str(output), deed, json.dumps(changes or {})],
+        runtime=RuntimeConfig(device="cpu", processes=processes, threads=1),
+        log=output / "train.log",
+        watch=look,
+    )
+    return listening
+
+
+def final_state(output: Path) -> dict[str, Any]:
+    return read_checkpoint(checkpoints(output / "checkpoints")[-1])
+
+
+def test_two_ranks_equal_one(tmp_path: Path) -> None:
+    """Same global batch and seed: same pointer and ages, queues and losses within float32 rounding.
+
+    In this variant batch norm uses fixed statistics (`ranks.without_batch_statistics`): with batch statistics one
+    process normalises over eight query clips and each of two ranks over four, so equal numbers are not even meant.
+    Shuffling clips over the ranks must then change nothing, which shows that keys come home to their clips.
+    Two micro-batches on each side show that accumulation keeps the order of the queue.
+    """
+    one = tmp_path / "one"
+    ranks.train_tiny(one, World(0, 1, torch.device("cpu")), deed="fixed_bn", changes={"accumulate": 2})
+    listening = launch(tmp_path, processes=2, deed="shuffle_and_local", changes={"accumulate": 2})
+    assert listening == {"127.0.0.1"}  # nobody outside this machine can reach a training on one node
+    alone = final_state(one)["model"]
+    for bn in ("shuffle", "local"):
+        together = final_state(tmp_path / bn)["model"]
+        assert torch.equal(alone["queues.pointer"], together["queues.pointer"])
+        assert torch.equal(alone["queues.age_K"], together["queues.age_K"])
+        for name in ("queues.rgb_DK", "queues.flow_DK"):
+            torch.testing.assert_close(alone[name], together[name], rtol=0, atol=1e-4)
+        rows = [read_metrics(folder / "metrics.jsonl") for folder in (one, tmp_path / bn)]
+        assert [len(each) for each in rows] == [8, 8]
+        for first, second in zip(*rows, strict=True):
+            for name in LOSSES:
+                assert first[name] == pytest.approx(second[name], abs=1e-3), (bn, first["step"], name)
+
+
+def test_a_rank_that_raises_ends_the_job_with_its_traceback(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"(?s)rank 1.*RuntimeError: rank 1 has had enough"):
+        launch(tmp_path, processes=2, deed="raise")
+
+
+def test_a_rank_that_is_killed_ends_the_job_and_a_restart_resumes(tmp_path: Path) -> None:
+    often = {"checkpoint_minutes": 1e-9}
+    with pytest.raises(TrainingError, match="rank 1, exit code -9"):
+        launch(tmp_path, processes=2, deed="die", changes=often)
+    assert [path.name for path in checkpoints(tmp_path / "checkpoints")][-1] == "step-00000002.pt"
+    launch(tmp_path, processes=2, changes=often)
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == list(range(1, 9))
+
+
+def started(tmp_path: Path) -> tuple["subprocess.Popen[bytes]", list[int]]:
+    """A parent process that trains with two slow ranks, and the ranks' process ids."""
+    code = (
+        "import sys, pathlib\n"
+        "from mscl.config.runtime import RuntimeConfig\n"
+        "from mscl.training.launch import run_torchrun\n"
+        "out = pathlib.Path(sys.argv[1])\n"
+        "run_torchrun('tests.mscl.ranks', [str(out), 'slow', '{\"epochs\": 500}'],\n"
+        "             runtime=RuntimeConfig(device='cpu', processes=2, threads=1), log=out / 'train.log')\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.DEVNULL)
+    pids = [tmp_path / f"pid-{rank}" for rank in range(2)]
+    wait_until(lambda: all(path.is_file() and path.read_text() for path in pids))
+    return parent, [int(path.read_text()) for path in pids]
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 150.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.1)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
+def test_killing_the_parent_leaves_no_orphans_and_a_checkpoint(tmp_path: Path) -> None:
+    parent, ranks = started(tmp_path)
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(map(alive, ranks)))
+    assert checkpoints(tmp_path / "checkpoints"), "the ranks were told to stop, not cut off"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_interrupting_the_parent_stops_the_ranks_with_a_checkpoint(tmp_path: Path) -> None:
+    parent, ranks = started(tmp_path)
+    parent.send_signal(signal.SIGINT)
+    assert parent.wait(150) != 0
+    assert not any(map(alive, ranks))
+    assert checkpoints(tmp_path / "checkpoints")
+
+
+def test_several_nodes_need_a_rendezvous(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"runtime.nodes is 2 and runtime.rendezvous is empty"):
+        run_torchrun("tests.mscl.ranks", [], runtime=RuntimeConfig(nodes=2), log=tmp_path / "train.log")

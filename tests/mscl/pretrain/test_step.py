@@ -1,0 +1,232 @@
+"""One step: schedules of the key networks, what each setting changes, accumulation, and the parent's view."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mscl.config.pretrain import PretrainConfig
+from mscl.config.runtime import RuntimeConfig
+from mscl.models.files import read_checkpoint
+from mscl.models.mscl import MSCL
+from mscl.pretrain.checkpoint import checkpoints
+from mscl.pretrain.loop import make_optimiser
+from mscl.pretrain.metrics import read_metrics
+from mscl.pretrain.step import KeyMomenta, StepResult, momenta_of, train_step
+from mscl.schedules import key_momentum
+from mscl.training.distributed import KeyExchange, World, joined_world
+from mscl.training.launch import (
+    AGENT_STOPPED_CODE,
+    FAILURE_MARK,
+    STOPPED_CODE,
+    _command,
+    _failure,
+    _Follower,
+    processes_of,
+)  # fmt: skip
+from tests.mscl.ranks import train_tiny, without_batch_statistics
+from tests.mscl.synthetic import SyntheticBatches, plain_views, tiny_config
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+def made(config: PretrainConfig) -> MSCL:
+    return MSCL(config.model, config.loss, seed=config.seed, bn_splits=config.bn_splits).train()
+
+
+SAME = KeyMomenta(0.9, (0.9,))
+
+
+def one_step(model: MSCL, config: PretrainConfig, momenta: KeyMomenta = SAME) -> StepResult:
+    raw = SyntheticBatches(batch_size=config.batch_size, total_steps=1).at(0)
+    return train_step(
+        model,
+        model,
+        make_optimiser(model, config.optim),
+        (plain_views(part) for part in raw.split(config.accumulate)),
+        step=0,
+        accumulate=config.accumulate,
+        momenta=momenta,
+        exchange=KeyExchange(ALONE, shuffle=True, seed=0),
+        clip_norm=40.0,
+    )
+
+
+def test_d7_one_update_a_step_or_two_at_double_speed() -> None:
+    ours, released = tiny_config(key_momentum=0.994), tiny_config(key_momentum=0.994, key_updates="released")
+    assert momenta_of(25, 100, ours) == KeyMomenta(key_momentum(0.25), (key_momentum(0.25),))
+    flow = momenta_of(25, 100, released)
+    assert flow.rgb == key_momentum(0.25)
+    assert flow.flow == (key_momentum(0.5), key_momentum(0.51))
+    assert momenta_of(60, 100, released).flow == (1.0, 1.0), "over at half of the run"
+
+
+def test_d8_momentum_needs_nothing_but_the_step() -> None:
+    config = tiny_config()
+    assert momenta_of(7, 10, config) == momenta_of(7, 10, config)
+    constant = tiny_config(key_momentum=0.999, key_momentum_schedule="constant")
+    assert momenta_of(7, 10, constant) == KeyMomenta(0.999, (0.999,))
+
+
+def test_d6_the_released_order_shows_the_rotated_pass_its_own_keys() -> None:
+    """The terms of the rotated pass rise, all others are the same to the bit."""
+    results = {}
+    for order in ("after", "released"):
+        config = tiny_config(loss={"enqueue": order, "queue_size": 8})
+        results[order] = one_step(made(config), config).terms[0].value
+    rises = {"rotated", "rgb_to_rotated", "rotated_to_rgb"}
+    for name, value in results["after"].items():
+        if name in rises:
+            assert not torch.equal(results["released"][name], value), name
+        else:
+            assert torch.equal(results["released"][name], value), name
+    # Both of loss 7's sides know the key of the same clip, which is now positive and negative at once.
+    assert results["released"]["rotated_to_rgb"] > 0.69
+
+
+def test_only_rgb_and_plain_flow_keys_enter_the_queues() -> None:
+    config = tiny_config()
+    model = without_batch_statistics(made(config))
+    reference = without_batch_statistics(made(config))
+    keys = reference.encode_keys(plain_views(SyntheticBatches(batch_size=8, total_steps=1).at(0)).k)
+    one_step(model, config)
+    assert model.queues.flow_DK is not None and keys.flow is not None
+    torch.testing.assert_close(model.queues.rgb_DK[:, :8], keys.rgb.T)
+    torch.testing.assert_close(model.queues.flow_DK[:, :8], keys.flow.T)
+    assert torch.equal(model.queues.rgb_DK[:, 8:], reference.queues.rgb_DK[:, 8:])
+    assert model.queues.pointer == 8 and model.queues.age_K.tolist() == [1] * 8 + [1] * 24
+
+
+def test_a_step_trains_the_query_and_not_the_keys() -> None:
+    config = tiny_config(optim={"lr": 0.1})
+    model = made(config)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    one_step(model, config, KeyMomenta(1.0, (1.0,)))
+    for name, p in model.named_parameters():
+        assert torch.equal(p, before[name]) == (name.startswith("key_") or not p.requires_grad), name
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_gradient_is_clipped_and_its_norm_told() -> None:
+    config = tiny_config(optim={"lr": 1.0, "momentum": 0.0, "weight_decay": 0.0})
+    model = made(config)
+    before = [p.detach().clone() for p in model.parameters()]
+    raw = SyntheticBatches(batch_size=8, total_steps=1).at(0)
+    result = train_step(
+        model,
+        model,
+        make_optimiser(model, config.optim),
+        [plain_views(raw)],
+        step=0,
+        accumulate=1,
+        momenta=KeyMomenta(1.0, (1.0,)),
+        exchange=KeyExchange(ALONE, shuffle=True, seed=0),
+        clip_norm=0.01,
+    )
+    moved = torch.cat([(p - old).flatten() for p, old in zip(model.parameters(), before, strict=True)]).norm()
+    assert result.grad_norm > 0.01
+    assert moved.item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_accumulating_equals_one_batch_without_batch_statistics(tmp_path: Path) -> None:
+    states = []
+    for parts in (1, 4):
+        changes = {"accumulate": parts}
+        train_tiny(tmp_path / str(parts), ALONE, deed="fixed_bn", changes=changes)
+        states.append(read_checkpoint(checkpoints(tmp_path / str(parts) / "checkpoints")[-1])["model"])
+    for name, value in states[0].items():
+        torch.testing.assert_close(value, states[1][name], rtol=0, atol=1e-4, msg=name)
+    rows = [read_metrics(tmp_path / str(parts) / "metrics.jsonl") for parts in (1, 4)]
+    assert [r["loss"] for r in rows[0]] == pytest.approx([r["loss"] for r in rows[1]], abs=1e-3)
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_r50_trains(parts: int) -> None:
+    """Neck of stride (1, 2, 2), and flow features through the 1x1 convolution."""
+    config = tiny_config(
+        model={"backbone": "r50", "rgb_width": 0.0625, "flow_width": 0.5, "neck_channels": 6}, accumulate=parts
+    )
+    model = made(config)
+    assert model.query_flow is not None and isinstance(model.query_flow.local, torch.nn.Conv1d)
+    result = one_step(model, config)
+    assert len(result.terms) == parts and bool(torch.isfinite(result.grad_norm))
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def start(self, description: str, total: int | None, unit: str) -> None:
+        self.calls.append((description, total, unit))
+
+    def advance(self, n: int = 1, **info: float | str) -> None:
+        self.calls.append((n, info))
+
+    def say(self, message: str) -> None:
+        self.calls.append(message)
+
+    def done(self) -> None:
+        self.calls.append("done")
+
+
+def test_rows_become_progress(tmp_path: Path) -> None:
+    path, recorder = tmp_path / "metrics.jsonl", Recorder()
+    follower = _Follower(path, recorder)
+    follower.look()
+    rows = [json.dumps({"step": step, "total_steps": 30, "loss": 2.5}) for step in (1, 10)]
+    path.write_text(rows[0] + "\n" + rows[1][:9])
+    follower.look()
+    with path.open("a") as file:
+        file.write(rows[1][9:] + "\n")
+    follower.look()
+    follower.close()
+    assert recorder.calls == [("Pre-training", 30, "step"), (1, {"loss": 2.5}), (9, {"loss": 2.5}), "done"]
+
+
+def test_a_resumed_run_replaces_the_file_and_progress_goes_on(tmp_path: Path) -> None:
+    path, recorder = tmp_path / "metrics.jsonl", Recorder()
+    follower = _Follower(path, recorder)
+    rows = {step: json.dumps({"step": step, "total_steps": 30, "loss": 2.5}) + "\n" for step in (10, 20, 25, 30)}
+    path.write_text(rows[10] + rows[20])
+    follower.look()
+    (tmp_path / "new").write_text(rows[10])
+    (tmp_path / "new").replace(path)
+    follower.look()
+    with path.open("a") as file:
+        file.write(rows[20] + rows[25] + rows[30])
+    follower.look()
+    follower.close()
+    assert [call[0] for call in recorder.calls[1:-1]] == [10, 10, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "told"),
+    [
+        (1, f"noise\n{FAILURE_MARK}rank 0, exit code {STOPPED_CODE}\n", "stopped from outside"),
+        (AGENT_STOPPED_CODE, "noise", "stopped from outside"),
+        (1, f"error: lower it\nwarning\n{FAILURE_MARK}rank 0, exit code 2\n", "lower it"),
+        (1, f"a\nCUDA went away\n{FAILURE_MARK}rank 1, exit code -6\n", r"(?s)rank 1, exit code -6.*CUDA went away"),
+        (1, f"a\n{FAILURE_MARK}rank 1, exit code 1\nTraceback\n  x\nKeyError: 3\n", r"(?s)rank 1.*KeyError: 3"),
+        (-9, "last words", "(?s)code -9.*last words"),
+    ],
+)
+def test_what_the_user_is_told(code: int, text: str, told: str) -> None:
+    assert re.search(told, _failure(code, text, Path("train.log")))
+
+
+def test_d24_one_process_on_cpu_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    with joined_world("cpu") as world:
+        assert world == ALONE and not torch.distributed.is_initialized()
+
+
+def test_command_of_several_nodes() -> None:
+    runtime = RuntimeConfig(device="cpu", processes=4, nodes=2, rendezvous="head:29500")
+    command = _command("mscl.pretrain.process", ["job.json"], runtime)
+    assert {"--nnodes=2", "--rdzv-endpoint=head:29500", "--nproc-per-node=4"} <= set(command)
+    assert "--standalone" not in command
+    assert processes_of(RuntimeConfig(device="cpu")) == 1

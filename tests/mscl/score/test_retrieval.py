@@ -1,0 +1,199 @@
+"""Retrieval against brute force, closed forms and hand-made rankings."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mscl.embedding.search import nearest
+from mscl.errors import DataError
+from mscl.score.retrieval import (
+    average_precision,
+    average_precision_chance,
+    prepare,
+    recall_chance,
+    retrieve,
+)
+
+
+def _circle(degrees: list[float]) -> np.ndarray:
+    """Unit vectors at these angles."""
+    angle_rad = np.deg2rad(degrees)
+    return np.stack([np.cos(angle_rad), np.sin(angle_rad)], axis=1).astype(np.float32)
+
+
+def test_prepare_centres_by_the_own_mean_and_normalises() -> None:
+    features = np.array([[1, 0], [3, 0], [2, 5]], np.float32)
+    prepared = prepare(features)
+    expected = features - [2, 5 / 3]
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(prepared, expected, rtol=1e-6)
+
+
+def test_prepare_leaves_equal_features_at_zero() -> None:
+    assert not prepare(np.full((7, 3), 0.1, np.float32)).any()
+
+
+def test_splits_are_centred_apart_so_an_offset_between_them_does_not_matter() -> None:
+    gallery = _circle([0, 90, 180, 270])
+    query = gallery + np.float32([100, -50])
+    labels = np.arange(4)
+    result = retrieve(query, labels, gallery, labels, ks=(1,))
+    assert result.recall == {1: 1.0}
+    np.testing.assert_array_equal(result.neighbours_QK[:, 0], labels)
+
+
+def test_recall_and_average_precision_of_a_known_ranking() -> None:
+    # Symmetric about the origin, so centring changes nothing. Seen from 0 degrees the gallery ranks 10, -60, 130, 180.
+    gallery = _circle([10, -60, 130, 180])
+    order = np.argsort(-(_circle([0]) @ gallery.T)[0])
+    np.testing.assert_array_equal(order, [0, 1, 2, 3])
+    labels = np.array([7, 3, 3, 7])
+    precision = average_precision(_circle([0]), np.array([3]), gallery, labels)
+    # Relevant at ranks 2 and 3: (1/2 + 2/3) / 2.
+    assert precision[0] == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 5), st.booleans(), st.integers(0, 1000))
+def test_average_precision_is_that_of_a_full_stable_sort(size: int, classes: int, ties: bool, seed: int) -> None:
+    draws = np.random.default_rng(seed)
+    gallery = draws.normal(size=(size, 3)).astype(np.float32)
+    if ties:
+        gallery = np.round(gallery)
+    query, labels = np.round(draws.normal(size=(4, 3)).astype(np.float32)), draws.integers(0, classes, size)
+    query_labels = draws.integers(0, classes, 4)
+    found = average_precision(query, query_labels, gallery, labels)
+    for row, (scores, label) in enumerate(zip(query @ gallery.T, query_labels, strict=True)):
+        right = labels[np.argsort(-scores, kind="stable")] == label
+        expected = (np.cumsum(right) / np.arange(1, size + 1))[right].mean() if right.any() else np.nan
+        np.testing.assert_allclose(found[row], expected)
+
+
+def test_recall_counts_any_of_the_first_k() -> None:
+    draws = np.random.default_rng(0)
+    query, gallery = draws.normal(size=(40, 5)).astype(np.float32), draws.normal(size=(60, 5)).astype(np.float32)
+    query_labels, gallery_labels = draws.integers(0, 6, 40), draws.integers(0, 6, 60)
+    result = retrieve(query, query_labels, gallery, gallery_labels, ks=(1, 5, 20), neighbours=3)
+    scores = prepare(query) @ prepare(gallery).T
+    order = np.argsort(-scores, axis=1)
+    for k in (1, 5, 20):
+        expected = (gallery_labels[order[:, :k]] == query_labels[:, None]).any(axis=1).mean()
+        assert result.recall[k] == pytest.approx(expected)
+        low, high = result.recall_interval[k]
+        assert low <= result.recall[k] <= high
+    np.testing.assert_array_equal(result.neighbours_QK, order[:, :3])
+
+
+def test_k_above_the_gallery_is_left_out_and_said() -> None:
+    features, labels = _circle([0, 120, 240]), np.array([0, 1, 2])
+    result = retrieve(features, labels, features, labels, ks=(1, 3, 50), neighbours=10)
+    assert sorted(result.recall) == [1, 3]
+    assert result.recall[3] == 1.0
+    assert result.neighbours_QK.shape == (3, 3)
+    assert any("R@50" in note and "3 items" in note for note in result.notes)
+
+
+def test_label_absent_from_the_gallery_is_a_miss_and_no_part_of_map() -> None:
+    features = _circle([0, 90, 180, 270])
+    result = retrieve(features, np.array([0, 1, 2, 9]), features, np.array([0, 1, 2, 3]), ks=(1,))
+    assert result.recall[1] == 0.75
+    assert result.mean_ap == pytest.approx(1.0)
+    assert any("not in the gallery" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gallery_ND": np.zeros((0, 2), np.float32), "gallery_labels": np.zeros(0, int)}, "gallery.*empty"),
+        ({"query_labels": np.array([-1, 0, 1])}, "1 of 3 query items have no label"),
+        ({"query_labels": np.array([7, 8, 9])}, "no class in common"),
+        ({"query_ND": np.zeros((3, 4), np.float32)}, "4 channels, gallery features 2"),
+        ({"query_ND": np.full((3, 2), np.nan, np.float32)}, "not finite"),
+    ],
+)
+def test_unfit_input_is_one_clear_line(change: dict[str, np.ndarray], message: str) -> None:
+    features, labels = _circle([0, 120, 240]), np.array([0, 1, 2])
+    given = {"query_ND": features, "query_labels": labels, "gallery_ND": features, "gallery_labels": labels}
+    with pytest.raises(DataError, match=message):
+        retrieve(**(given | change))
+
+
+@pytest.mark.parametrize(("size", "relevant"), [(5, 1), (5, 2), (6, 4), (4, 4)])
+def test_chance_is_the_mean_over_every_order(size: int, relevant: int) -> None:
+    items = [1] * relevant + [0] * (size - relevant)
+    orders = np.array(list(permutations(items)))
+    for k in range(1, size + 1):
+        expected = orders[:, :k].any(axis=1).mean()
+        assert recall_chance(np.array([relevant]), size, k) == pytest.approx(expected)
+    precision = np.cumsum(orders, axis=1) / np.arange(1, size + 1)
+    expected_ap = ((precision * orders).sum(axis=1) / relevant).mean()
+    assert average_precision_chance(np.array([relevant]), size) == pytest.approx(expected_ap)
+
+
+def test_chance_averages_over_queries_of_unequal_classes() -> None:
+    both = recall_chance(np.array([1, 3, 3]), 10, 2)
+    single = [recall_chance(np.array([n]), 10, 2) for n in (1, 3, 3)]
+    assert both == pytest.approx(np.mean(single))
+    assert recall_chance(np.array([0]), 10, 10) == 0.0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 90), st.integers(1, 6), st.integers(0, 1000))
+def test_blockwise_search_is_a_full_sort(queries: int, gallery: int, k: int, seed: int) -> None:
+    from mscl.embedding import search
+
+    draws = np.random.default_rng(seed)
+    query_QD = draws.normal(size=(queries, 4)).astype(np.float32)
+    gallery_GD = draws.normal(size=(gallery, 4)).astype(np.float32)
+    k = min(k, gallery)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "_BLOCK_QUERIES", 16)
+        patch.setattr(search, "_BLOCK_GALLERY", 7)
+        patch.setattr(search, "_BUFFER", 3)
+        similarity, index = nearest(query_QD, gallery_GD, k, threads=2)
+    scores = query_QD @ gallery_GD.T
+    np.testing.assert_allclose(similarity, -np.sort(-scores, axis=1)[:, :k], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.take_along_axis(scores, index, 1), similarity, rtol=1e-5, atol=1e-6)
+
+
+def test_equal_products_fill_the_places_once_each() -> None:
+    # Every product is a tie: buffers overflow at once, and no gallery row may come twice.
+    similarity, index = nearest(np.zeros((300, 4), np.float32), np.ones((1500, 4), np.float32), 9)
+    assert not similarity.any()
+    assert all(len(set(rows)) == 9 for rows in index.tolist())
+    similarity, _ = nearest(_circle([0] * 5), _circle([180] * 2000), 3)
+    np.testing.assert_allclose(similarity, -1, rtol=1e-6)
+
+
+def test_many_threads_find_what_one_finds() -> None:
+    draws = np.random.default_rng(3)
+    query = draws.normal(size=(700, 16)).astype(np.float32)
+    gallery = np.sort(draws.normal(size=(5000, 16)).astype(np.float32), axis=0)  # the best come last
+    alone, together = (nearest(query, gallery, 20, threads=threads) for threads in (1, 3))
+    np.testing.assert_array_equal(alone[1], together[1])
+    np.testing.assert_array_equal(alone[1], np.argsort(-(query @ gallery.T), axis=1)[:, :20])
+
+
+def test_either_blas_finds_the_same_and_leaves_torch_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from mscl.embedding import search
+
+    draws = np.random.default_rng(5)
+    query, gallery = (draws.normal(size=(count, 32)).astype(np.float32) for count in (600, 3000))
+    before, found = torch.get_num_threads(), []
+    for intel in (False, True):
+        monkeypatch.setattr(search, "_LARGE", 0)
+        monkeypatch.setattr(search, "_is_intel", lambda intel=intel: intel)
+        found.append(nearest(query, gallery, 12, threads=2))
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
+    assert torch.get_num_threads() == before
+
+
+def test_search_refuses_k_above_the_gallery() -> None:
+    with pytest.raises(ValueError, match="k = 4.*size 3"):
+        nearest(_circle([0]), _circle([0, 1, 2]), 4)

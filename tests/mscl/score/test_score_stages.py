@@ -1,0 +1,129 @@
+"""Stages that score: any encoder, official splits, one set of features for all of them."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+
+from mscl.config import ExperimentConfig, load_config
+from mscl.errors import CheckpointError
+from mscl.models import untrained_encoder
+from mscl.models.files import write_encoder
+from mscl.pipeline import BY_NAME, Outcome, execute
+from mscl.pretrain.stage import PRETRAIN
+from mscl.progress import Silent
+from storage.errors import StorageError
+from storage.manifest import read_manifest
+from storage.splits import write_splits
+from storage.workspace import Result, Workspace
+
+SMALL = [
+    "clip.length=4", "clip.stride=1", "embed.clips=2", "embed.crops=3", "embed.crop_px=16", "embed.controls=false",
+    "pretrain.model.rgb_width=0.0625", "probe.l2=1", "retrieve.ks=1,5", "runtime.loader_workers=0",
+    "runtime.device=cpu",
+]  # fmt: skip
+
+
+class _Told(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def inputs(patch_run: Any, workspace: Workspace) -> dict[str, Result]:
+    """Results of ingest, extract and screen, on which pre-training and scores stand; split 2 swaps train and test."""
+    results: dict[str, Result] = {}
+    for name in ("ingest", "extract", "screen"):
+        with workspace.claim(name, name) as folder:
+            shutil.copytree(getattr(patch_run, name), folder, dirs_exist_ok=True)
+            if name == "ingest":
+                split = [str(value) for value in read_manifest(folder / "manifest.parquet").column("split")]
+                swapped = ["test" if value == "train" else "train" for value in split]
+                write_splits(folder, {1: split, 2: swapped})
+            results[name] = workspace.commit(
+                name, name, version=1, config={}, inputs={} if name == "ingest" else {"ingest": "ingest"},
+                metrics={}, timings={},
+            )  # fmt: skip
+    return results
+
+
+def _scored(
+    workspace: Workspace, inputs: dict[str, Result], config: ExperimentConfig, *stages: str
+) -> tuple[dict[str, Outcome], list[str]]:
+    told, results, outcomes = _Told(), dict(inputs), {}
+    for name in ("pretrain", "embed", *stages):
+        outcomes[name] = execute(BY_NAME[name], workspace, config, results, progress=told)
+        results[name] = outcomes[name].result
+    return outcomes, told.lines
+
+
+def test_a_given_encoder_is_scored_on_every_split_with_one_set_of_features(
+    workspace: Workspace, inputs: dict[str, Result]
+) -> None:
+    overrides = [*SMALL, "pretrain.encoder=random"]
+    config = load_config("demo", [*overrides, "probe.splits=1,2", "retrieve.splits=1,2"])
+    outcomes, told = _scored(workspace, inputs, config, "probe", "retrieve")
+    assert any("nothing is trained" in line for line in told)
+    probe, retrieve = (outcomes[name].result.record.metrics["trained"] for name in ("probe", "retrieve"))
+    assert [(run["split"], run["num_test"]) for run in probe["runs"]] == [(1, 6), (2, 12)]
+    assert [(run["split"], run["query"]) for run in retrieve["runs"]] == [(1, 6), (2, 12)]
+    # Another split alone: the same encoder and the same features.
+    second = load_config("demo", [*overrides, "data.split=2"])
+    again, _ = _scored(workspace, inputs, second, "probe")
+    assert again["pretrain"].reused and again["embed"].reused and not again["probe"].reused
+    assert again["probe"].result.record.metrics["trained"]["top1"] == probe["runs"][1]["top1"]
+    with pytest.raises(StorageError, match="no split 3"):
+        _scored(workspace, inputs, load_config("demo", [*overrides, "probe.splits=1,3"]), "probe")
+
+
+def test_test_videos_that_the_encoder_was_trained_on_are_told(workspace: Workspace, inputs: dict[str, Result]) -> None:
+    config = load_config("demo", [*SMALL, "probe.splits=1,2"])
+    settings = PRETRAIN.settings(config)
+    with workspace.claim("pretrain", "trained") as folder:  # as a training on split 1 leaves it
+        encoder = untrained_encoder(config.pretrain.model, seed=0)
+        path = write_encoder(encoder, config.pretrain.model, folder, card={})
+        pretrained = workspace.commit(
+            "pretrain", "trained", version=1, config=settings, inputs={"ingest": "ingest"},
+            metrics={"checkpoint": path.name}, timings={},
+        )  # fmt: skip
+    results, told = {**inputs, "pretrain": pretrained}, _Told()
+    results["embed"] = execute(BY_NAME["embed"], workspace, config, results).result
+    record = execute(BY_NAME["probe"], workspace, config, results, progress=told).result.record
+    assert record.metrics["notes"] == ["split 2: pre-training saw 12 of the 12 test videos, without their labels"]
+    assert told.lines == record.metrics["notes"]
+
+
+def test_a_file_is_named_by_its_contents(tmp_path: Path) -> None:
+    def settings(path: Path) -> dict[str, Any]:
+        return PRETRAIN.settings(load_config("demo", [*SMALL, f"pretrain.encoder={path}"]))
+
+    config = load_config("demo", SMALL).pretrain.model
+    first = write_encoder(untrained_encoder(config, seed=0), config, tmp_path / "a", card={})
+    other = write_encoder(untrained_encoder(config, seed=1), config, tmp_path / "b", card={})
+    (tmp_path / "c").mkdir()
+    copy = Path(shutil.copy(first, tmp_path / "c"))
+    assert settings(first) == settings(copy) != settings(other)
+    assert "encoder" not in PRETRAIN.settings(load_config("demo"))["pretrain"]
+    with pytest.raises(CheckpointError, match="absent.pth is no file"):
+        settings(tmp_path / "absent.pth")
+
+
+def test_torchvisions_file_with_another_width_asked_for_names_both(
+    workspace: Workspace, inputs: dict[str, Result], tmp_path: Path
+) -> None:
+    path = tmp_path / "r3d_18.pth"
+    torch.save(torchvision.models.video.r3d_18(weights=None).state_dict(), path)
+    config = load_config("demo", [*SMALL, f"pretrain.encoder={path}"])
+    with pytest.raises(CheckpointError, match=r"holds backbone r18 at width 1, .* width 0.0625; set .*rgb_width=1,"):
+        _scored(workspace, inputs, config)

@@ -1,0 +1,127 @@
+"""Running, reusing, forcing and resuming a stage."""
+
+import errno
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mscl.config import ExperimentConfig, load_config
+from mscl.errors import UserError
+from mscl.stage.base import Stage, StageRun, execute
+from storage.errors import StorageError
+from storage.workspace import Workspace
+
+
+def counting_stage(calls: list[str], *, fail_after: int | None = None, needs: tuple[str, ...] = ()) -> Stage:
+    """A stage of three units of work that notes which units it did, and resumes."""
+
+    def run(run: StageRun) -> dict[str, Any]:
+        for unit in range(3):
+            path = run.folder / f"{unit}.txt"
+            if path.exists():
+                continue
+            if fail_after is not None and unit >= fail_after:
+                raise KeyboardInterrupt
+            calls.append(f"unit {unit}")
+            path.write_text(f"{run.config.pretrain.epochs}")
+        return {"units": 3}
+
+    return Stage("count", 1, needs, lambda config: {"epochs": config.pretrain.epochs}, run, "Counts.")
+
+
+@pytest.fixture
+def config() -> ExperimentConfig:
+    return load_config("demo")
+
+
+def test_done_is_done(tmp_path: Path, config: ExperimentConfig) -> None:
+    calls: list[str] = []
+    stage, workspace = counting_stage(calls), Workspace(tmp_path)
+    first = execute(stage, workspace, config, {})
+    again = execute(stage, workspace, config, {})
+    assert len(calls) == 3
+    assert (first.reused, again.reused) == (False, True)
+    assert again.result == first.result
+
+
+def test_a_changed_setting_computes_anew_and_an_unrelated_one_does_not(tmp_path: Path) -> None:
+    calls: list[str] = []
+    stage, workspace = counting_stage(calls), Workspace(tmp_path)
+    first = execute(stage, workspace, load_config("demo"), {})
+    other = execute(stage, workspace, load_config("demo", ["pretrain.epochs=9"]), {})
+    unrelated = execute(stage, workspace, load_config("demo", ["retrieve.neighbours=3", "runtime.workers=1"]), {})
+    assert not other.reused and other.result.key != first.result.key
+    assert unrelated.reused and unrelated.result.key == first.result.key
+
+
+def test_force_computes_again_under_the_same_key(tmp_path: Path, config: ExperimentConfig) -> None:
+    calls: list[str] = []
+    stage, workspace = counting_stage(calls), Workspace(tmp_path)
+    first = execute(stage, workspace, config, {})
+    forced = execute(stage, workspace, config, {}, force=True)
+    assert len(calls) == 6 and forced.result.key == first.result.key
+
+
+def test_ctrl_c_then_the_same_again_goes_on(tmp_path: Path, config: ExperimentConfig) -> None:
+    calls: list[str] = []
+    workspace = Workspace(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        execute(counting_stage(calls, fail_after=2), workspace, config, {})
+    assert workspace.results() == []
+    outcome = execute(counting_stage(calls), workspace, config, {})
+    assert calls == ["unit 0", "unit 1", "unit 2"]
+    assert {file.path for file in outcome.result.record.files} == {"0.txt", "1.txt", "2.txt"}
+
+
+def test_a_missing_input_is_named(tmp_path: Path, config: ExperimentConfig) -> None:
+    with pytest.raises(UserError, match=r"no finished result of ingest"):
+        execute(counting_stage([], needs=("ingest",)), Workspace(tmp_path), config, {})
+
+
+def test_what_is_known_to_be_damaged_is_made_from_nothing_unless_the_stage_mends(
+    tmp_path: Path, config: ExperimentConfig
+) -> None:
+    calls: list[str] = []
+    workspace, stage = Workspace(tmp_path), counting_stage(calls)
+    folder = execute(stage, workspace, config, {}).result.folder
+    workspace.mark_damaged(folder, ["1.txt: a bit has flipped"])
+    assert not execute(stage, workspace, config, {}).reused
+    assert calls == ["unit 0", "unit 1", "unit 2"] * 2
+    workspace.mark_damaged(folder, ["1.txt: a bit has flipped"])
+    seen: list[bool] = []
+
+    def mend(run: StageRun) -> dict[str, Any]:
+        seen.append(run.is_damaged)
+        return {}
+
+    mending = replace(stage, mends=True, run=mend)
+    assert not execute(mending, workspace, config, {}).reused
+    assert seen == [True] and len(calls) == 6 and (folder / "0.txt").exists()
+    assert execute(mending, workspace, config, {}).reused
+
+
+def test_a_lost_file_is_told_to_the_stage(tmp_path: Path, config: ExperimentConfig) -> None:
+    calls: list[str] = []
+    workspace, stage = Workspace(tmp_path), counting_stage(calls)
+    folder = execute(stage, workspace, config, {}).result.folder
+    (folder / "1.txt").unlink()
+    assert not execute(stage, workspace, config, {}).reused
+    assert calls[3:] == ["unit 1"]  # nobody said that the others are damaged: long trainings go on where they can
+
+
+def test_what_the_disk_refuses_is_one_line_that_names_the_place(tmp_path: Path, config: ExperimentConfig) -> None:
+    def fill(run: StageRun) -> dict[str, Any]:
+        raise OSError(errno.ENOSPC, "No space left on device", str(run.folder / "big.npy"))
+
+    stage = replace(counting_stage([]), run=fill)
+    with pytest.raises(StorageError, match=r"cannot write .*big.npy: No space left.*free space.*run the same command"):
+        execute(stage, Workspace(tmp_path), config, {})
+
+    def lose(run: StageRun) -> dict[str, Any]:
+        (run.folder / "absent").read_bytes()
+        return {}
+
+    with pytest.raises(FileNotFoundError):  # a fault of ours stays one
+        execute(replace(stage, run=lose), Workspace(tmp_path), config, {})
