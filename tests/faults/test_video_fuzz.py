@@ -1,11 +1,8 @@
 """A short seeded part of the fuzz storm (`video_fuzz.py --count N` is the whole)."""
 
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "faults"))
-
-from video_fuzz import fuzz, write_mutants, write_sample_videos
+from tests.faults.video_fuzz import fuzz, write_mutants, write_sample_videos
 
 
 def test_mutants_each_get_a_verdict(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from mscl.config.runtime import RuntimeConfig
 from mscl.models.files import read_checkpoint
 from mscl.models.mscl import MSCL
 from mscl.pretrain.checkpoint import checkpoints
+from mscl.pretrain.job import _Follower
 from mscl.pretrain.loop import make_optimiser
 from mscl.pretrain.metrics import read_metrics
 from mscl.pretrain.step import KeyMomenta, StepResult, momenta_of, train_step
@@ -24,7 +25,6 @@ from mscl.training.launch import (
     STOPPED_CODE,
     _command,
     _failure,
-    _Follower,
     processes_of,
 )  # fmt: skip
 from tests.mscl.ranks import train_tiny, without_batch_statistics
