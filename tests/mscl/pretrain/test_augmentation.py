@@ -96,6 +96,17 @@ def test_flip_mirrors_the_picture_and_the_motion() -> None:
     assert torch.equal(flipped.k.flow_B3FHW, expected)
 
 
+def test_the_flip_is_one_draw_for_both_views() -> None:
+    raw = raw_batch(32)
+    plain, drawn = augment(raw, **STILL), augment(raw, **(STILL | {"flip": 0.5}))
+    flipped = [
+        [not torch.equal(a, b) for a, b in zip(plain_view.rgb_B3THW, view.rgb_B3THW, strict=True)]
+        for plain_view, view in ((plain.q, drawn.q), (plain.k, drawn.k))
+    ]
+    assert flipped[0] == flipped[1]
+    assert 8 < sum(flipped[0]) < 24
+
+
 def test_flip_comes_after_rotation() -> None:
     # To the right, turned by a quarter: down. Mirrored: still down. Mirrored first, it would be up.
     flow = torch.zeros(1, 1, 2, 2, 2)
