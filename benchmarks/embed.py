@@ -55,7 +55,7 @@ def main() -> None:
 
     import mscl
     from mscl.config import ModelConfig
-    from mscl.models import untrained_encoder
+    from mscl.models.encoders import untrained_encoder
     from mscl.video.normalise import normalise_rgb
 
     torch.set_num_threads(1)

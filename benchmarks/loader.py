@@ -33,13 +33,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mscl.config import load_config
-from mscl.config.flow import ClipConfig, FlowConfig
-from mscl.config.pretrain import AugmentConfig
+from mscl.extract.config import FlowConfig
 from mscl.pretrain.augment import Augment
+from mscl.pretrain.config import AugmentConfig
 from mscl.pretrain.dataset import FLOW_STEP, ClipDataset
 from mscl.pretrain.two_starts import ChosenStarts, two_starts
 from mscl.training.loader import make_loader
 from mscl.video.clip_indices import clip_indices, sample_rng
+from mscl.video.config import ClipConfig
 from mscl.video.geometry import random_box, resize_into
 from mscl.views import RawBatch
 from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store, write_flow_shard

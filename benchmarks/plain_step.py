@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mscl.config.pretrain import PretrainConfig
 from mscl.models.conv import Conv3x3x3, Conv3x3x3NoBias
 from mscl.models.heads import global_average, local_average, normalised
 from mscl.models.mscl import MSCL, FlowStream, RGBStream
+from mscl.pretrain.config import PretrainConfig
 from mscl.views import TwoViews
 
 

@@ -34,14 +34,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.plain_step import PlainStep
 from benchmarks.step_costs import ByteCounter, without_padding
-from mscl.config.model import ModelConfig
-from mscl.config.pretrain import AugmentConfig, LossConfig, OptimConfig, PretrainConfig
 from mscl.models import conv
+from mscl.models.config import LossConfig, ModelConfig
 from mscl.models.mscl import MSCL
 from mscl.pretrain.augment import Augment
+from mscl.pretrain.config import AugmentConfig, PretrainConfig
 from mscl.pretrain.draws import num_draws
 from mscl.pretrain.loop import autocast_of, build_model, make_optimiser
 from mscl.pretrain.step import KeyMomenta, train_step
+from mscl.training.config import OptimConfig
 from mscl.training.distributed import KeyExchange, World
 from mscl.views import RawBatch, TwoViews
 

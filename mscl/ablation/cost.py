@@ -5,7 +5,8 @@ import time
 import torch
 from torch import Tensor
 
-from mscl.config import ExperimentConfig, PretrainConfig
+from mscl.config import ExperimentConfig
+from mscl.pretrain.config import PretrainConfig
 from mscl.pretrain.loop import build_model, make_optimiser
 from mscl.pretrain.step import momenta_of, train_step
 from mscl.training.distributed import KeyExchange, World

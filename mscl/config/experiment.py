@@ -10,12 +10,25 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from mscl.config.base import Section
-from mscl.config.data import DataConfig
-from mscl.config.downstream import EmbedConfig, FinetuneConfig, ProbeConfig, RetrieveConfig
-from mscl.config.flow import ClipConfig, FlowConfig, MotionConfig, ScreenConfig
-from mscl.config.pretrain import PretrainConfig
-from mscl.config.runtime import RuntimeConfig
+from mscl.embedding.config import EmbedConfig
 from mscl.errors import ConfigError
+from mscl.extract.config import FlowConfig
+from mscl.finetune.config import FinetuneConfig
+from mscl.ingest.config import DataConfig
+from mscl.models.config import LossConfig, ModelConfig
+from mscl.motion.config import MotionConfig, ScreenConfig
+from mscl.pretrain.config import AugmentConfig, PretrainConfig
+from mscl.score.config import ProbeConfig, RetrieveConfig
+from mscl.stage.config import RuntimeConfig
+from mscl.training.config import OptimConfig
+from mscl.video.config import ClipConfig, DecodeLimits
+
+__all__ = [
+    "AugmentConfig", "ClipConfig", "DataConfig", "DecodeLimits", "EmbedConfig", "ExperimentConfig",
+    "FinetuneConfig", "FlowConfig", "LossConfig", "ModelConfig", "MotionConfig", "OptimConfig",
+    "PretrainConfig", "ProbeConfig", "RetrieveConfig", "RuntimeConfig", "ScreenConfig",
+    "build_config", "load_config", "merge_section", "preset_names", "preset_tree",
+]  # fmt: skip
 
 
 class ExperimentConfig(Section):

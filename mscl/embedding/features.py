@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mscl.config import ClipConfig, EmbedConfig, RuntimeConfig
+from mscl.embedding.config import EmbedConfig
 from mscl.errors import DataError
 from mscl.progress import Progress, Silent
+from mscl.stage.config import RuntimeConfig
+from mscl.video.config import ClipConfig
 
 if TYPE_CHECKING:
     import torch

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mscl.config import ClipConfig, EmbedConfig, FlowConfig
+from mscl.embedding.config import EmbedConfig
 from mscl.errors import CheckpointError, UserError
+from mscl.extract.config import FlowConfig
+from mscl.video.config import ClipConfig
 
 if TYPE_CHECKING:
     from mscl.embedding.neighbours import Found

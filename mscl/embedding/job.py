@@ -7,10 +7,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mscl.config import ClipConfig, EmbedConfig, ModelConfig, RuntimeConfig
+from mscl.embedding.config import EmbedConfig
 from mscl.embedding.features import PARTS, VARIANTS, embed_variants, part_files, write_variants
+from mscl.models.config import ModelConfig
 from mscl.progress import Progress
+from mscl.stage.config import RuntimeConfig
 from mscl.training.job import Job
+from mscl.video.config import ClipConfig
 from storage.manifest import read_manifest
 
 if TYPE_CHECKING:
@@ -43,7 +46,8 @@ class EmbedJob(Job):
         Raises:
             CheckpointError: the checkpoint is missing, unreadable, or holds no encoder.
         """
-        from mscl.models import load_rgb_encoder, untrained_encoder
+        from mscl.models.encoders import untrained_encoder
+        from mscl.models.files import load_rgb_encoder
 
         found = {"trained": load_rgb_encoder(Path(self.checkpoint))}
         if self.embed.controls:

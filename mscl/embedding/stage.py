@@ -13,8 +13,8 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def _run(run: StageRun) -> dict[str, Any]:
-    from mscl.config import PretrainConfig
     from mscl.embedding.job import EmbedJob, run_embedding
+    from mscl.pretrain.config import PretrainConfig
 
     pretrained = run.inputs["pretrain"]
     # The settings that made the checkpoint, not those of this run: a stage run alone may have been given others.

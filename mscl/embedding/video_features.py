@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mscl.config import ClipConfig, DecodeLimits
 from mscl.errors import DataError
+from mscl.video.config import ClipConfig, DecodeLimits
 
 if TYPE_CHECKING:
     from mscl.models.encoders import VideoEncoder

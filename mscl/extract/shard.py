@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mscl.config import DecodeLimits, FlowConfig
 from mscl.errors import DataError
+from mscl.extract.config import FlowConfig
 from mscl.extract.denseflow import FlowPictures, find_flow_pictures
+from mscl.video.config import DecodeLimits
 from mscl.video.decoding import decode, shrunk, stored_size
 from mscl.video.opening import VideoError
 from storage.flow_store import FlowShardWriter

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from kernels.tvl1 import resolve_backend
-from mscl.config import ExperimentConfig, FlowConfig
+from mscl.config import ExperimentConfig
 from mscl.devices import has_gpu
 from mscl.errors import DataError
+from mscl.extract.config import FlowConfig
 from mscl.extract.shard import Segment, ShardTask, extract_shard, num_fields
 from mscl.stage.base import Stage, StageRun
 from mscl.video.decoding import stored_size

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mscl.config import FinetuneConfig, ModelConfig
 from mscl.errors import CheckpointError
+from mscl.finetune.config import FinetuneConfig
+from mscl.models.config import ModelConfig
 from mscl.models.encoders import VideoEncoder, build_rgb_encoder
 from mscl.video.normalise import normalise_rgb
 

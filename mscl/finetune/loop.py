@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from mscl.config import FinetuneConfig
 from mscl.errors import DataError
 from mscl.finetune.classifier import Classifier
+from mscl.finetune.config import FinetuneConfig
 from mscl.finetune.job import RESUME
 from mscl.schedules import learning_rate
 from mscl.training.distributed import World

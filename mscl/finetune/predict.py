@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mscl.config import DecodeLimits
+from mscl.video.config import DecodeLimits
 from mscl.video.file_clips import Clips, each_file, file_clips
 
 if TYPE_CHECKING:

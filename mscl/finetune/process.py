@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mscl.config import FinetuneConfig
 from mscl.errors import DataError, UserError
 from mscl.finetune.classifier import Classifier, save_classifier
+from mscl.finetune.config import FinetuneConfig
 from mscl.finetune.job import CLASSIFIER, METRICS, FinetuneJob
 from mscl.finetune.loop import Probabilities, predict_all, train
 from mscl.json_files import write_json
-from mscl.models import load_rgb_encoder, untrained_encoder
+from mscl.models.encoders import untrained_encoder
+from mscl.models.files import load_rgb_encoder
 from mscl.score.classification import classification, classification_report
 from mscl.score.labels import train_and_test, unfit
 from mscl.score.predictions import PREDICTIONS, write_predictions

@@ -17,8 +17,8 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def _run(run: StageRun) -> dict[str, Any]:
-    from mscl.config import PretrainConfig
     from mscl.finetune.job import FinetuneJob, run_finetuning
+    from mscl.pretrain.config import PretrainConfig
     from storage.splits import write_split
 
     config = run.config.finetune

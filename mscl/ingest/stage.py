@@ -12,9 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from mscl.config import DataConfig, ExperimentConfig
+from mscl.config import ExperimentConfig
 from mscl.errors import DataError
 from mscl.ingest.annotations import Annotations, read_annotations
+from mscl.ingest.config import DataConfig
 from mscl.stage.base import Stage, StageRun
 from mscl.stage.pool import cores
 from mscl.video.decode_pool import inspect_many

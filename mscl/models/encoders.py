@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock, Bottleneck, Conv3DNoTemporal, VideoResNet
 
-from mscl.config.model import ModelConfig
+from mscl.models.config import ModelConfig
 from mscl.models.conv import Conv3x3x3NoBias
 from mscl.models.heads import global_average
 

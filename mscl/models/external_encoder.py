@@ -3,8 +3,8 @@
 from hashlib import file_digest
 from pathlib import Path
 
-from mscl.config.model import ModelConfig
 from mscl.errors import CheckpointError
+from mscl.models.config import ModelConfig
 from mscl.models.encoders import VideoEncoder, untrained_encoder
 from mscl.models.files import read_encoder
 

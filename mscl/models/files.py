@@ -9,8 +9,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from mscl.config.model import ModelConfig
 from mscl.errors import CheckpointError
+from mscl.models.config import ModelConfig
 from mscl.models.encoders import VideoEncoder, untrained_encoder
 from mscl.models.torchvision_files import is_torchvision, load_torchvision
 

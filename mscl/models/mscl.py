@@ -11,9 +11,8 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from mscl.config.model import ModelConfig
-from mscl.config.pretrain import LossConfig
 from mscl.losses import Embeddings, LocalFeatures, LossTerms, mscl_losses
+from mscl.models.config import LossConfig, ModelConfig
 from mscl.models.encoders import VideoEncoder, build_flow_encoder, build_rgb_encoder
 from mscl.models.heads import ClipHead, global_average, local_average, normalised
 from mscl.models.neck import MotionNeck

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torchvision.models import video
 
-from mscl.config.model import ModelConfig
 from mscl.errors import CheckpointError
+from mscl.models.config import ModelConfig
 from mscl.models.encoders import VideoEncoder, untrained_encoder
 
 _OTHERS = ("mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b")

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mscl.config import ExperimentConfig, MotionConfig
+from mscl.config import ExperimentConfig
+from mscl.motion.config import MotionConfig
 from mscl.stage.base import Stage, StageRun
 from storage.commits import CommitLog
 from storage.flow_store import FlowReader

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mscl.config import ClipConfig, ExperimentConfig, ScreenConfig
+from mscl.config import ExperimentConfig
+from mscl.motion.config import ScreenConfig
 from mscl.screening import chosen_starts, clip_scores
 from mscl.stage.base import Stage, StageRun
+from mscl.video.config import ClipConfig
 from storage.motion_store import MotionReader
 from storage.screen_table import ScreenRow, write_screen
 

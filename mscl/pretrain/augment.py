@@ -7,8 +7,8 @@ from torch import Tensor
 
 from kernels.colour import flow_to_rgb_unit
 from kernels.rotation import rotate_flow
-from mscl.config.pretrain import AugmentConfig
 from mscl.pretrain.colour_jitter import chunk_clips, colour_jitter_, gaussian_blur_, on_device, to_grey_
+from mscl.pretrain.config import AugmentConfig
 from mscl.pretrain.draws import ColourDraws, sample_draws
 from mscl.video.normalise import planar, standardise_
 from mscl.views import RawBatch, TwoViews, View

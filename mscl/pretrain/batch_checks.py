@@ -1,7 +1,7 @@
 """Whether batches divide into processes, micro-batches and groups: asked before anything is computed."""
 
-from mscl.config.pretrain import PretrainConfig
 from mscl.errors import ConfigError
+from mscl.pretrain.config import PretrainConfig
 
 
 def check_divisions(config: PretrainConfig, *, processes: int, cuda: bool) -> None:

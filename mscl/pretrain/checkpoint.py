@@ -10,10 +10,10 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from mscl.config.pretrain import PretrainConfig
 from mscl.errors import CheckpointError
 from mscl.models.files import load_matching, read_checkpoint
 from mscl.models.mscl import MSCL
+from mscl.pretrain.config import PretrainConfig
 from mscl.training.distributed import World
 from storage.atomic import publish, staged_path
 

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mscl.config.flow import ClipConfig
-from mscl.config.pretrain import AugmentConfig
 from mscl.errors import DataError
+from mscl.pretrain.config import AugmentConfig
 from mscl.pretrain.draws import num_draws
 from mscl.pretrain.two_starts import ChosenStarts, two_starts
 from mscl.video.batch_memory import batch_tensor
 from mscl.video.clip_indices import IntArray, clip_indices, sample_rng, segment_name
+from mscl.video.config import ClipConfig
 from mscl.video.geometry import Box, random_box, resize_into
 from mscl.views import RawBatch
 from storage.errors import StorageError

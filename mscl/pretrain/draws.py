@@ -11,8 +11,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mscl.config.pretrain import AugmentConfig
 from mscl.errors import DataError
+from mscl.pretrain.config import AugmentConfig
 
 FloatArray = NDArray[np.float64]
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TextIO
 
-from mscl.config.flow import ClipConfig
-from mscl.config.pretrain import PretrainConfig
-from mscl.config.runtime import RuntimeConfig
+from mscl.pretrain.config import PretrainConfig
 from mscl.progress import Progress
+from mscl.stage.config import RuntimeConfig
 from mscl.training.job import Job
 from mscl.training.launch import run_torchrun
+from mscl.video.config import ClipConfig
 
 
 class PretrainJob(Job):

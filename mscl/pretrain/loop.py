@@ -12,13 +12,14 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mscl.config.pretrain import OptimConfig, PretrainConfig
 from mscl.models.mscl import MSCL
 from mscl.pretrain.batch_checks import check_divisions
 from mscl.pretrain.checkpoint import Run, resume, save_checkpoint
+from mscl.pretrain.config import PretrainConfig
 from mscl.pretrain.metrics import Journal
 from mscl.pretrain.step import momenta_of, train_step
 from mscl.schedules import learning_rate
+from mscl.training.config import OptimConfig
 from mscl.training.distributed import KeyExchange, World, any_rank
 from mscl.views import RawBatch, TwoViews
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mscl.config.runtime import RuntimeConfig
 from mscl.errors import DataError, UserError
 from mscl.pretrain.augment import Augment
 from mscl.pretrain.batch_checks import check_divisions
@@ -14,6 +13,7 @@ from mscl.pretrain.dataset import ClipDataset
 from mscl.pretrain.job import PretrainJob
 from mscl.pretrain.loop import Finished, StopRequest, train
 from mscl.pretrain.two_starts import ChosenStarts
+from mscl.stage.config import RuntimeConfig
 from mscl.training.distributed import World, joined_world
 from mscl.training.launch import STOPPED_CODE
 from mscl.training.loader import make_loader, steps_per_epoch

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mscl.config.pretrain import PretrainConfig
 from mscl.losses import Embeddings, LossTerms
 from mscl.models.mscl import MSCL
+from mscl.pretrain.config import PretrainConfig
 from mscl.schedules import key_momentum
 from mscl.training.distributed import KeyExchange
 from mscl.views import TwoViews

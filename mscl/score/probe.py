@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mscl.config import ProbeConfig
 from mscl.embedding.search import nearest
 from mscl.errors import DataError
 from mscl.score.classification import Classification, classification
+from mscl.score.config import ProbeConfig
 
 _MAX_ITERATIONS = 2000
 

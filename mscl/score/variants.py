@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mscl.config import ProbeConfig, RetrieveConfig
 from mscl.embedding.features import read_variants
 from mscl.errors import DataError
 from mscl.json_files import write_json
+from mscl.score.config import ProbeConfig, RetrieveConfig
 from mscl.score.intervals import bootstrap_mean_of_means
 from mscl.score.labels import evaluable_splits, train_and_test
 from mscl.score.probe import knn_probe, linear_probe

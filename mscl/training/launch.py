@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mscl.config.runtime import RuntimeConfig
 from mscl.errors import ConfigError, UserError
+from mscl.stage.config import RuntimeConfig
 
 GRACE_SECONDS = 60.0
 """Time that a child gets between SIGTERM and SIGKILL: a step and a checkpoint fit in."""

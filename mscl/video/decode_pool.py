@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from mscl.config import DecodeLimits
+from mscl.video.config import DecodeLimits
 from mscl.video.decoding import VideoInfo
 
 _START_SECONDS = 120.0

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from mscl.config import DecodeLimits
 from mscl.orphans import die_with_parent
+from mscl.video.config import DecodeLimits
 from mscl.video.decoding import inspect_video
 
 

@@ -18,7 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from mscl.config import DecodeLimits
+from mscl.video.config import DecodeLimits
 from mscl.video.opening import (
     DEFAULT_FPS,
     Verdict,

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from mscl.config import DecodeLimits
 from mscl.video.clip_indices import clip_indices, even_starts, part_indices
 from mscl.video.clips import Sampling
+from mscl.video.config import DecodeLimits
 from mscl.video.decoding import Decoding, decode, shrunk, stored_size
 from mscl.video.geometry import crops_into
 from mscl.video.opening import VideoError

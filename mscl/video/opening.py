@@ -10,8 +10,8 @@ import av.stream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from mscl.config import DecodeLimits
 from mscl.errors import DataError
+from mscl.video.config import DecodeLimits
 
 Verdict = Literal[
     "ok", "truncated", "unreadable", "no_video", "too_short", "too_small", "too_large",

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mscl.config.flow import ClipConfig
-from mscl.config.pretrain import AugmentConfig
+from mscl.pretrain.config import AugmentConfig
 from mscl.pretrain.dataset import ClipDataset
 from mscl.pretrain.two_starts import ChosenStarts
+from mscl.video.config import ClipConfig
 from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store, write_flow_shard
 from storage.frame_store import FrameSpec, create_frame_store, encode_jpeg, write_frame_shard
 

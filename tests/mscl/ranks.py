@@ -12,10 +12,10 @@ from unittest import mock
 import torch
 from torch import nn
 
-from mscl.config.pretrain import PretrainConfig
 from mscl.errors import UserError
 from mscl.models.mscl import MSCL
 from mscl.pretrain import loop
+from mscl.pretrain.config import PretrainConfig
 from mscl.pretrain.loop import build_model
 from mscl.training.distributed import World, joined_world
 from mscl.views import RawBatch, TwoViews

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mscl.config.pretrain import PretrainConfig
+from mscl.pretrain.config import PretrainConfig
 from mscl.views import RawBatch, TwoViews, View
 
 

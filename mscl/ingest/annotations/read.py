@@ -3,12 +3,12 @@
 from difflib import get_close_matches
 from pathlib import Path
 
-from mscl.config import DataConfig
 from mscl.errors import DataError
 from mscl.ingest.annotations.folders import read_folders, read_unlabelled
 from mscl.ingest.annotations.index import VideoIndex
 from mscl.ingest.annotations.recognise import Found, expected_files, find_lists, read_lists
 from mscl.ingest.annotations.samples import Annotations, Listing, Sample
+from mscl.ingest.config import DataConfig
 
 
 def read_annotations(config: DataConfig) -> Annotations:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mscl.config import DataConfig
 from mscl.errors import DataError
 from mscl.ingest.annotations import official, tables
 from mscl.ingest.annotations.samples import Listing
+from mscl.ingest.config import DataConfig
 
 _EXPECTED = {
     "ucf101": "classInd.txt with trainlist0N.txt and testlist0N.txt",

@@ -13,7 +13,7 @@ import torch
 from flows.cli import app as console
 from mscl.config import ExperimentConfig, load_config
 from mscl.finetune.classifier import Classifier, save_classifier
-from mscl.models import untrained_encoder
+from mscl.models.encoders import untrained_encoder
 from mscl.models.files import write_encoder
 from mscl.pipeline import BY_NAME, execute
 from storage.features import read_features, write_features

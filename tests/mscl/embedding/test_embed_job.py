@@ -12,7 +12,7 @@ from mscl.embedding import features
 from mscl.embedding import process as embed_main
 from mscl.embedding.features import embed_share, read_variants
 from mscl.embedding.job import EmbedJob, run_embedding
-from mscl.models import untrained_encoder
+from mscl.models.encoders import untrained_encoder
 from mscl.models.files import write_encoder
 from mscl.progress import Silent
 from storage.manifest import read_manifest

@@ -11,7 +11,7 @@ import torch
 from mscl.config import ClipConfig, EmbedConfig, ModelConfig, ProbeConfig, RetrieveConfig, RuntimeConfig
 from mscl.embedding.features import VARIANTS, embed, embed_variants, evaluation_clips, read_variants
 from mscl.errors import DataError
-from mscl.models import untrained_encoder
+from mscl.models.encoders import untrained_encoder
 from mscl.progress import Silent
 from mscl.score.labels import train_and_test, unfit
 from mscl.score.variants import probe_variants, retrieve_variants

@@ -15,7 +15,7 @@ from mscl.finetune.classifier import Classifier, load_classifier
 from mscl.finetune.job import FinetuneJob, run_finetuning
 from mscl.finetune.loop import rate_at
 from mscl.finetune.process import finetune
-from mscl.models import untrained_encoder
+from mscl.models.encoders import untrained_encoder
 from mscl.progress import Silent
 from mscl.training.distributed import World
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mscl.config.model import ModelConfig
 from mscl.models import conv
+from mscl.models.config import ModelConfig
 from mscl.models.conv import WIDE_CHANNELS, Conv3x3x3, convolved
 from mscl.models.encoders import build_rgb_encoder
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mscl.config.model import ModelConfig
+from mscl.models.config import ModelConfig
 from mscl.models.encoders import FIELD_STEP, build_flow_encoder, build_rgb_encoder, untrained_encoder
 from mscl.models.heads import ClipHead
 from mscl.models.neck import MotionNeck

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torchvision
 
-from mscl.config.model import ModelConfig
 from mscl.errors import CheckpointError
-from mscl.models import load_rgb_encoder, untrained_encoder
+from mscl.models.config import ModelConfig
+from mscl.models.encoders import untrained_encoder
 from mscl.models.external_encoder import given_encoder, identity_of
-from mscl.models.files import write_encoder
+from mscl.models.files import load_rgb_encoder, write_encoder
 
 TINY = ModelConfig(rgb_width=0.0625)
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mscl.config.model import ModelConfig
 from mscl.errors import CheckpointError
-from mscl.models import VideoEncoder, export_encoder, load_rgb_encoder, untrained_encoder
-from mscl.models.files import ENCODER_PREFIX
+from mscl.models.config import ModelConfig
+from mscl.models.encoders import VideoEncoder, untrained_encoder
+from mscl.models.files import ENCODER_PREFIX, export_encoder, load_rgb_encoder
 
 TINY = ModelConfig(rgb_width=0.0625)
 

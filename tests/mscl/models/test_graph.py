@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mscl.config.model import ModelConfig
+from mscl.models.config import ModelConfig
 from mscl.models.encoders import untrained_encoder
 from mscl.models.graph import save_graph
 

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mscl.config.model import ModelConfig
-from mscl.config.pretrain import LossConfig
 from mscl.losses import Embeddings
+from mscl.models.config import LossConfig, ModelConfig
 from mscl.models.encoders import untrained_encoder
 from mscl.models.mscl import MSCL, FlowStream, ema_
 from mscl.models.queue import KeyQueues

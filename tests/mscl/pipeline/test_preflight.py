@@ -7,7 +7,7 @@ import pytest
 from mscl.config import ModelConfig, load_config
 from mscl.demo.dataset import write_demo_dataset
 from mscl.errors import UserError
-from mscl.models import untrained_encoder
+from mscl.models.encoders import untrained_encoder
 from mscl.models.files import write_encoder
 from mscl.pipeline import BY_NAME, execute
 from mscl.pipeline.repair import repair

@@ -10,9 +10,9 @@ import torch
 
 from kernels.colour import flow_to_rgb_unit
 from kernels.rotation import rotate_flow
-from mscl.config.pretrain import AugmentConfig
 from mscl.errors import DataError
 from mscl.pretrain.augment import Augment, flow_pictures
+from mscl.pretrain.config import AugmentConfig
 from mscl.pretrain.draws import JITTER, num_draws, sample_draws
 from mscl.video.normalise import IMAGENET_MEAN, IMAGENET_STD, normalise_rgb
 from mscl.views import RawBatch, TwoViews

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from kernels.colour import flow_to_rgb_unit
-from mscl.config.flow import ClipConfig
-from mscl.config.pretrain import AugmentConfig
 from mscl.errors import DataError
 from mscl.pretrain.augment import flow_pictures
+from mscl.pretrain.config import AugmentConfig
 from mscl.pretrain.dataset import ClipDataset
 from mscl.pretrain.two_starts import ChosenStarts, two_starts
 from mscl.video.clip_indices import sample_rng
+from mscl.video.config import ClipConfig
 from mscl.views import RawBatch
 from tests.mscl.marked_stores import WIDTH, Stores, write_stores
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from mscl.config.pretrain import PretrainConfig
 from mscl.errors import CheckpointError, ConfigError
-from mscl.models import load_rgb_encoder, untrained_encoder
-from mscl.models.files import read_checkpoint
+from mscl.models.encoders import untrained_encoder
+from mscl.models.files import load_rgb_encoder, read_checkpoint
 from mscl.pretrain.checkpoint import checkpoints
+from mscl.pretrain.config import PretrainConfig
 from mscl.pretrain.loop import Finished, StopRequest, train
 from mscl.pretrain.metrics import NonFiniteError, read_metrics
 from mscl.training.distributed import World

@@ -11,9 +11,9 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import _disable_current_modes
 
 from kernels.colour import wheel_ramps
-from mscl.config.pretrain import PretrainConfig
 from mscl.models.mscl import MSCL
 from mscl.pretrain.augment import Augment
+from mscl.pretrain.config import PretrainConfig
 from mscl.pretrain.draws import num_draws
 from mscl.pretrain.loop import make_optimiser
 from mscl.pretrain.metrics import Meter

@@ -14,11 +14,11 @@ import psutil
 import pytest
 import torch
 
-from mscl.config.runtime import RuntimeConfig
 from mscl.errors import ConfigError
 from mscl.models.files import read_checkpoint
 from mscl.pretrain.checkpoint import checkpoints
 from mscl.pretrain.metrics import read_metrics
+from mscl.stage.config import RuntimeConfig
 from mscl.training.distributed import World
 from mscl.training.launch import TrainingError, run_torchrun
 from tests.mscl import ranks
@@ -100,7 +100,7 @@ def started(tmp_path: Path) -> tuple["subprocess.Popen[bytes]", list[int]]:
     """A parent process that trains with two slow ranks, and the ranks' process ids."""
     code = (
         "import sys, pathlib\n"
-        "from mscl.config.runtime import RuntimeConfig\n"
+        "from mscl.stage.config import RuntimeConfig\n"
         "from mscl.training.launch import run_torchrun\n"
         "out = pathlib.Path(sys.argv[1])\n"
         "run_torchrun('tests.mscl.ranks', [str(out), 'slow', '{\"epochs\": 500}'],\n"

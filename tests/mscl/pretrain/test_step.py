@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from mscl.config.pretrain import PretrainConfig
-from mscl.config.runtime import RuntimeConfig
 from mscl.models.files import read_checkpoint
 from mscl.models.mscl import MSCL
 from mscl.pretrain.checkpoint import checkpoints
+from mscl.pretrain.config import PretrainConfig
 from mscl.pretrain.job import _Follower
 from mscl.pretrain.loop import make_optimiser
 from mscl.pretrain.metrics import read_metrics
 from mscl.pretrain.step import KeyMomenta, StepResult, momenta_of, train_step
 from mscl.schedules import key_momentum
+from mscl.stage.config import RuntimeConfig
 from mscl.training.distributed import KeyExchange, World, joined_world
 from mscl.training.launch import (
     AGENT_STOPPED_CODE,

@@ -10,7 +10,7 @@ import torchvision
 
 from mscl.config import ExperimentConfig, load_config
 from mscl.errors import CheckpointError
-from mscl.models import untrained_encoder
+from mscl.models.encoders import untrained_encoder
 from mscl.models.files import write_encoder
 from mscl.pipeline import BY_NAME, Outcome, execute
 from mscl.pretrain.stage import PRETRAIN

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mscl.config.flow import ClipConfig
-from mscl.config.pretrain import AugmentConfig
+from mscl.pretrain.config import AugmentConfig
 from mscl.pretrain.dataset import ClipDataset
 from mscl.pretrain.two_starts import ChosenStarts
 from mscl.training.loader import make_loader
+from mscl.video.config import ClipConfig
 from mscl.views import RawBatch
 from storage.flow_spec import shard_key
 from storage.flow_store import FlowReader, FlowSpec, create_flow_store, finalise_flow_store, write_flow_shard

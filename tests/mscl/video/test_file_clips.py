@@ -17,7 +17,7 @@ from mscl.demo.dataset import encode_h264
 from mscl.errors import DataError
 from mscl.finetune.classifier import Classifier, Trained
 from mscl.finetune.predict import grad_cam, predict_videos
-from mscl.models import untrained_encoder
+from mscl.models.encoders import untrained_encoder
 from mscl.video import file_clips as video_files
 from mscl.video.decoding import decode, shrunk, stored_size
 from mscl.video.file_clips import each_file, file_clips

@@ -1,27 +1,15 @@
-"""Where the videos are, how they are labelled, and what the decoder may cost."""
+"""Where the videos are and how they are labelled."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from mscl.config.base import Fraction, PositiveInt, Section
+from mscl.config.base import Fraction, Section
+from mscl.video.config import DecodeLimits
 
 AnnotationFormat = Literal[
     "auto", "folders", "ucf101", "hmdb51", "kinetics", "ssv2", "diving48", "jester", "list", "unlabelled"
 ]
-
-
-class DecodeLimits(Section):
-    """Limits that turn a hostile or broken file into one verdict instead of a lost run."""
-
-    max_pixels: PositiveInt = 8192 * 8192
-    """Largest frame, width times height."""
-    max_frames: PositiveInt = 100_000
-    """Most frames decoded of one video."""
-    max_bytes: PositiveInt = 8 << 30
-    """Largest file."""
-    timeout_seconds: float = Field(default=600.0, gt=0)
-    """Longest time one video may take in the decoder."""
 
 
 class DataConfig(Section):

@@ -5,26 +5,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mscl.config.base import Fraction, PositiveInt, Section
-from mscl.config.model import ModelConfig
-
-
-class LossConfig(Section):
-    """The eight cross-entropies of METHOD 1.6 and their queues."""
-
-    flow: bool = True
-    """Flow stream: losses 2-8. Off: the MoCo baseline, RGB stream and loss 1 only."""
-    rotation: bool = True
-    """Flow rotation augmentation: losses 3, 6, 7 and the rotated columns of loss 8. Off: `mscl-no-fra`."""
-    local_motion: bool = True
-    """Local motion contrastive learning, loss 8. Off: `mscl-no-lmcl`."""
-    temperature: float = Field(default=0.07, gt=0)
-    queue_size: PositiveInt = 65536
-    """K; divisible by the global batch."""
-    queue_decay: float | None = Field(default=None, gt=0, le=1)
-    """D10: negatives are scaled by decay ** age; the released code uses 0.99999. None: off."""
-    enqueue: Literal["after", "released"] = "after"
-    """`after`: all losses see the queues as they stood before the step. `released` (D6): the rotated
-    pass sees the keys of its own batch among the negatives."""
+from mscl.models.config import LossConfig, ModelConfig
+from mscl.training.config import OptimConfig
 
 
 class AugmentConfig(Section):
@@ -46,20 +28,6 @@ class AugmentConfig(Section):
     """D16: normalise flow by the largest radius of each field, or by one robust scale per clip."""
     routing: Literal["ours", "released"] = "ours"
     """D5: `released` mixes up plain and rotated flow as the released code does. Ablation only."""
-
-
-class OptimConfig(Section):
-    """Optimiser and schedule."""
-
-    name: Literal["sgd", "adamw"] = "sgd"
-    lr: float = Field(default=0.02, gt=0)
-    momentum: Fraction = 0.9
-    weight_decay: float = Field(default=1e-4, ge=0)
-    warmup_epochs: float = Field(default=0.0, ge=0)
-    """D12: linear warm-up of the learning rate, in epochs."""
-    schedule: Literal["cosine_epoch", "cosine_step", "constant"] = "cosine_epoch"
-    """Cosine to 0, changed once an epoch (the paper's) or every step."""
-    clip_norm: float = Field(default=40.0, gt=0)
 
 
 class PretrainConfig(Section):

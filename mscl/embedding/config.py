@@ -1,0 +1,20 @@
+"""Features of videos (METHOD 1.8)."""
+
+from typing import Literal
+
+from mscl.config.base import PositiveInt, Section
+
+
+class EmbedConfig(Section):
+    """Features of every segment: L4 global average, averaged over the clips of a video."""
+
+    clips: PositiveInt = 10
+    """Clips per video, evenly spaced."""
+    crop_px: PositiveInt = 112
+    """Centre crop; smaller videos are enlarged to it."""
+    crops: Literal[1, 3] = 1
+    """Crops of each clip: the centre, or three along the longer side. Features are averaged over clips and crops."""
+    batch_size: PositiveInt = 32
+    controls: bool = True
+    """Also embed with the untrained encoder, and frozen-frame clips with both: the controls that a
+    result needs."""

@@ -1,0 +1,61 @@
+"""Fine-tuning (METHOD 1.8)."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mscl.config.base import Fraction, PositiveInt, Section
+from mscl.score.config import Seeds, Splits
+from mscl.training.config import OptimConfig
+
+
+class FinetuneConfig(Section):
+    """Supervised training of encoder and classifier; the defaults are the SSv2 setting of METHOD 1.8."""
+
+    protocol: str = ""
+    """Name of the protocol whose settings these are; the report says where they depart from it."""
+    enabled: bool = True
+    """Off: the stage is skipped and its record says so."""
+    initial: Literal["pretrained", "random"] = "pretrained"
+    sampling: Literal["segments", "clip"] = "segments"
+    """`segments`: one frame of each of `frames` equal parts. `clip`: consecutive, `stride` apart."""
+    frames: PositiveInt = 16
+    stride: PositiveInt = 8
+    """Index units; `clip` sampling only."""
+    crop_px: PositiveInt = 112
+    area: tuple[float, float] = (0.2, 1.0)
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: Fraction = 0.0
+    """No flip by default: in SSv2 direction carries the label."""
+    dropout: Fraction = 0.5
+    optim: OptimConfig = OptimConfig(lr=0.12, weight_decay=1e-6, schedule="constant")
+    milestones: tuple[PositiveInt, ...] = (14, 18)
+    """Epochs after which the learning rate falls to a tenth."""
+    epochs: PositiveInt = 22
+    batch_size: PositiveInt = 32
+    lr_batch_size: int = Field(default=0, ge=0)
+    """Batch that `optim.lr` is meant for: another batch takes it in proportion. 0: the rate is taken as it is."""
+    test_crop_px: PositiveInt = 128
+    """Crop in the test, and the short side that videos are resized to for it."""
+    test_clips: PositiveInt = 1
+    """Clips per test video."""
+    test_crops: Literal[1, 3] = 1
+    """Crops of each of them: the centre, or three along the longer side. A video's probabilities are the mean over
+    its clips, crops and segments."""
+    splits: Splits = ()
+    """Official splits to average over; empty: `data.split` alone. A dataset with one split is scored on that."""
+    seed: int = Field(default=0, ge=0)
+    seeds: Seeds = ()
+    """Several: one training each, and the scores are averaged. Empty: `seed` alone."""
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """Seeds to run."""
+        return self.seeds or (self.seed,)
+
+    @model_validator(mode="after")
+    def _milestones_inside(self) -> "FinetuneConfig":
+        late = [m for m in self.milestones if m >= self.epochs]
+        if late:
+            raise ValueError(f"milestones {late} are not below epochs {self.epochs}; lower them or raise epochs")
+        return self

@@ -1,0 +1,57 @@
+"""What is measured on frozen features (METHOD 1.8)."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from mscl.config.base import PositiveInt, Section
+
+
+def _different(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"{', '.join(map(str, numbers))} names one number twice; a mean would count it twice")
+    return numbers
+
+
+Splits = Annotated[tuple[Annotated[int, Field(ge=1, le=3)], ...], AfterValidator(_different)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], AfterValidator(_different)]
+
+
+class ProbeConfig(Section):
+    """Classifier on frozen features, one feature a video."""
+
+    protocol: str = ""
+    """Name of the protocol whose settings these are; the report says where they depart from it."""
+    head: Literal["linear", "knn"] = "linear"
+    """`linear`: logistic regression. `knn`: vote of the nearest train videos."""
+    l2: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0)
+    """Candidates of the regularisation strength 1/C, chosen by cross-validation on the train split."""
+    folds: int = Field(default=3, ge=2)
+    k: PositiveInt = 20
+    """`knn`: neighbours that vote, with weight exp(cosine / temperature) (Wu et al., CVPR 2018)."""
+    temperature: float = Field(default=0.07, gt=0)
+    """`knn` only."""
+    splits: Splits = ()
+    """Official splits to average over; empty: `data.split` alone. A dataset with one split is scored on that."""
+    seed: int = Field(default=0, ge=0)
+    seeds: Seeds = ()
+    """Several: each deals the folds of the cross-validation anew, and the scores are averaged. Empty: `seed` alone."""
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """Seeds to run; one for `knn`, where nothing is random."""
+        return (self.seeds or (self.seed,))[: None if self.head == "linear" else 1]
+
+
+class RetrieveConfig(Section):
+    """Nearest neighbours by cosine: query = test split, gallery = train split."""
+
+    protocol: str = ""
+    """Name of the protocol whose settings these are; the report says where they depart from it."""
+    ks: tuple[PositiveInt, ...] = (1, 5, 10, 20, 50)
+    neighbours: PositiveInt = 10
+    """Neighbours kept per query, for the pictures."""
+    index: Literal["exact", "faiss"] = "exact"
+    """`faiss` (extra of that name): approximate above 100,000 gallery items, for galleries over a million."""
+    splits: Splits = ()
+    """Official splits to average over; empty: `data.split` alone. A dataset with one split is scored on that."""

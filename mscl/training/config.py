@@ -1,0 +1,21 @@
+"""What every training of this program is told: optimiser and schedule."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from mscl.config.base import Fraction, Section
+
+
+class OptimConfig(Section):
+    """Optimiser and schedule."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(default=0.02, gt=0)
+    momentum: Fraction = 0.9
+    weight_decay: float = Field(default=1e-4, ge=0)
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    """D12: linear warm-up of the learning rate, in epochs."""
+    schedule: Literal["cosine_epoch", "cosine_step", "constant"] = "cosine_epoch"
+    """Cosine to 0, changed once an epoch (the paper's) or every step."""
+    clip_norm: float = Field(default=40.0, gt=0)
