@@ -8,13 +8,13 @@ FAISS's threads spin while they wait for one another.
 """
 
 import argparse
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from mscl.devices import cores
 from mscl.embedding.search import Floats, Ints, nearest
 
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--gallery", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--k", type=int, default=50)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--runs", type=int, default=2)
     arguments = parser.parse_args()
     import faiss

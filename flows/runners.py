@@ -22,9 +22,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
 
 from mscl.config import RuntimeConfig
+from mscl.devices import cores
 from mscl.errors import ConfigError
 from mscl.progress import Progress
-from mscl.stage.pool import Spread, Tick, cores
+from mscl.stage.pool import Spread, Tick
 
 if TYPE_CHECKING:
     from prefect.futures import PrefectFuture

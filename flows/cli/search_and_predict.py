@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from flows.cli.options import WorkspaceOption
+from mscl.devices import resolve_device
 
 if TYPE_CHECKING:
     from mscl.embedding.index import Index
@@ -55,7 +56,7 @@ def search(
 
     index = open_index(Workspace(workspace), key)
     good, failed = readable(videos)
-    neighbours = index.search(good, k=k, device=_device(device))
+    neighbours = index.search(good, k=k, device=resolve_device(device, setting="--device"))
     failed |= neighbours.queries.failed
     pairs = list(zip(neighbours.queries.videos, neighbours.found, strict=True))
     page = _search_page(out, index, pairs, failed) if pairs else None  # an earlier one is worth more than an empty one
@@ -118,7 +119,8 @@ def predict(
     result = latest_of(Workspace(workspace), "finetune", key)
     trained = load_classifier(result.folder / "classifier.safetensors")
     good, reasons = readable(videos)
-    said = {one.video: one for one in predict_videos(trained, good, best=k, device=_device(device))}
+    place = resolve_device(device, setting="--device")
+    said = {one.video: one for one in predict_videos(trained, good, best=k, device=place)}
     said |= {video: Prediction(video, failed=reason) for video, reason in reasons.items()}
     looks: list[Look] = []
     pictures: dict[Path, Path] = {}
@@ -199,19 +201,6 @@ def _finish(failed: dict[Path, str], page: Path | None) -> None:
         typer.launch(page.as_uri())
     if failed:
         raise typer.Exit(_SOME_FAILED)
-
-
-def _device(name: str) -> str:
-    from typing import get_args
-
-    from mscl.config import RuntimeConfig
-    from mscl.embedding.features import evaluation_device
-    from mscl.errors import ConfigError
-
-    choices = get_args(RuntimeConfig.model_fields["device"].annotation)
-    if name not in choices:
-        raise ConfigError(f"--device is {name!r}; give one of {', '.join(choices)}")
-    return str(evaluation_device(RuntimeConfig.model_validate({"device": name})))
 
 
 def _part(segment_id: str) -> str:

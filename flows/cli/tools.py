@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from mscl.devices import cores, num_gpus
 from mscl.errors import UserError
 
 console = Console()
@@ -58,7 +59,6 @@ def demo_data(
 
 def doctor() -> None:
     """What this machine has: packages, TV-L1 backends, GPU, codecs, Prefect server."""
-    import os
     from importlib.metadata import version
 
     import av
@@ -70,8 +70,8 @@ def doctor() -> None:
     table = Table("what", "", "", box=None)
     for package in ("torch", "torchvision", "opencv-contrib-python", "av", "zarr", "prefect", "fastapi"):
         table.add_row(package, version(package), "")
-    table.add_row("cores", str(len(os.sched_getaffinity(0))), "")
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    table.add_row("cores", str(cores()), "")
+    gpus = [torch.cuda.get_device_name(i) for i in range(num_gpus())]
     table.add_row("GPU", ", ".join(gpus) or "none", "" if gpus else "everything runs on the CPU, training slowly")
     for backend in backends():
         table.add_row(f"TV-L1 {backend.name}", "yes" if backend.available else "no", backend.reason)

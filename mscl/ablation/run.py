@@ -8,6 +8,7 @@ from typing import Any
 from mscl.ablation.page import write_results
 from mscl.ablation.plan import EQUAL_TIME, RANDOM, REFERENCE, SUPERVISED, AblationPlan, Cell, cells_of
 from mscl.ablation.rows import FROZEN, LINEAR, RETRIEVAL, Row, best_of, renamed
+from mscl.devices import resolve_device
 from mscl.errors import DataError
 from mscl.pipeline import BY_NAME, Outcome, execute, pipeline_inputs
 from mscl.progress import Progress
@@ -132,8 +133,8 @@ def _equal_time(runner: _Runner, winners: Mapping[str, str]) -> dict[str, int]:
     first = runner.plan.seeds[0]
     names = {variant: winners.get(variant, variant) for variant in runner.plan.equal_time}
     configs = {name: runner.cells[name, first].config for name in (REFERENCE, *names.values())}
-    on_gpu = torch.cuda.is_available() and configs[REFERENCE].runtime.device != "cpu"
-    costs = step_costs(configs, device=torch.device("cuda" if on_gpu else "cpu"))
+    device = torch.device(resolve_device(configs[REFERENCE].runtime.device))
+    costs = step_costs(configs, device=device)
     runner.facts["step_seconds"] = {name: round(cost, 4) for name, cost in costs.items()}
     steps = {}
     for variant, name in names.items():

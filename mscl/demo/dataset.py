@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mscl.demo.motion import CLASSES, FPS, NUM_FRAMES, SIDE_PX, draw_motion, render
+from mscl.devices import cores
 from mscl.errors import DataError
 from mscl.progress import Progress, Silent
 
@@ -89,7 +90,7 @@ def write_demo_dataset(
         (result.videos / name).mkdir(parents=True, exist_ok=True)
     _replace(folder / "dataset.json.partial", _as_json(settings))
     progress.start("demo videos", len(videos), "videos")
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(workers or cores()) as pool:
         for _ in pool.map(lambda video: _write_video(result.videos, video, seed), videos):
             progress.advance()
     _write_lists(result.lists, settings)

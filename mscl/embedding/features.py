@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mscl.devices import resolve_device
 from mscl.embedding.config import EmbedConfig
 from mscl.errors import DataError
 from mscl.progress import Progress, Silent
@@ -67,9 +68,11 @@ def embed_variants(
     Raises:
         DataError: no usable video, or an encoder that gives values that are not finite.
     """
+    import torch
+
     seconds = embed_share(
         encoders=encoders, manifest=manifest, frame_store=frame_store, output=output, clip=clip, config=config,
-        runtime=runtime, device=evaluation_device(runtime), progress=progress,
+        runtime=runtime, device=torch.device(resolve_device(runtime.device)), progress=progress,
     )  # fmt: skip
     return write_variants(manifest, output, config=config, seconds=seconds)
 
@@ -201,30 +204,17 @@ def evaluation_clips(
     )
 
 
-def embed(
-    encoder: "VideoEncoder", clips: "EvalClips", *, videos_per_batch: int, runtime: RuntimeConfig, progress: Progress
-) -> Floats:
-    """Features (N, C) of the dataset's N videos: L4 global average, mean over the clips of a video.
+def embedded_batches(
+    encoder: "VideoEncoder", clips: "EvalClips", *, videos_per_batch: int, workers: int, device: "torch.device"
+) -> Generator[Floats, None, None]:
+    """Features (B, C) of the dataset's videos, batch by batch, while `workers` processes load the next ones.
 
-    The encoder's parameters and running statistics stay as they are, and so does its mode.
+    L4 global average, mean over the clips of a video. The encoder's parameters and running statistics stay as they
+    are, and so does its mode.
 
     Raises:
         DataError: features that are not finite, naming the first video.
     """
-    found = []
-    for features_BD in embedded_batches(
-        encoder, clips, videos_per_batch=videos_per_batch, workers=runtime.loader_workers,
-        device=evaluation_device(runtime),
-    ):  # fmt: skip
-        found.append(features_BD)
-        progress.advance(len(features_BD))
-    return np.concatenate(found)
-
-
-def embedded_batches(
-    encoder: "VideoEncoder", clips: "EvalClips", *, videos_per_batch: int, workers: int, device: "torch.device"
-) -> Generator[Floats, None, None]:
-    """`embed`, a batch (B, C) at a time, while `workers` processes load the next ones."""
     import torch
 
     from mscl.training.loader import make_eval_loader
@@ -248,15 +238,6 @@ def embedded_batches(
     finally:
         loader.close()
         encoder.train(was_training)
-
-
-def evaluation_device(runtime: RuntimeConfig) -> "torch.device":
-    """The device that the configuration asks for; `auto` takes a GPU where there is one."""
-    import torch
-
-    if runtime.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(runtime.device)
 
 
 def read_variants(folder: Path) -> dict[str, "Features"]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from kernels.tvl1 import resolve_backend
 from mscl.config import ExperimentConfig
-from mscl.devices import has_gpu
+from mscl.devices import resolve_device
 from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
 from mscl.extract.shard import Segment, ShardTask, extract_shard, num_fields
@@ -34,9 +34,7 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 
 def _device(config: ExperimentConfig) -> str:
     """Where flow is computed: OpenCV's methods know the CPU only, and reading pictures computes none."""
-    if config.flow.method in ("dis", "farneback", "denseflow") or config.runtime.device == "cpu":
-        return "cpu"
-    return "cuda" if has_gpu() else "cpu"
+    return "cpu" if config.flow.method in ("dis", "farneback", "denseflow") else resolve_device(config.runtime.device)
 
 
 def _resolved(config: ExperimentConfig) -> FlowConfig:

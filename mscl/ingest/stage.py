@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from mscl.config import ExperimentConfig
+from mscl.devices import cores
 from mscl.errors import DataError
 from mscl.ingest.annotations import Annotations, read_annotations
 from mscl.ingest.config import DataConfig
 from mscl.stage.base import Stage, StageRun
-from mscl.stage.pool import cores
 from mscl.video.decode_pool import inspect_many
 from mscl.video.decoding import VideoInfo
 from storage.atomic import write_atomic

@@ -5,12 +5,13 @@ from typing import Literal
 from pydantic import Field
 
 from mscl.config.base import PositiveInt, Section
+from mscl.devices import DeviceChoice
 
 
 class RuntimeConfig(Section):
     """The machine's part of the configuration."""
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: DeviceChoice = "auto"
     workers: int = Field(default=0, ge=0)
     """Processes that decode and compute flow; 0: one per core."""
     loader_workers: int = Field(default=1, ge=0)

@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import Synchronized
 from typing import Protocol, TypeVar
 
+from mscl.devices import cores
 from mscl.errors import DataError
 from mscl.orphans import die_with_parent
 from mscl.progress import Progress
@@ -31,11 +32,6 @@ class Spread(Protocol):
 
 
 _counter: Synchronized[int] | None = None
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_in_processes(

@@ -4,13 +4,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mscl.errors import ConfigError
+from mscl.devices import DeviceChoice, resolve_device
 from mscl.losses import Embeddings
 from mscl.views import View
 
@@ -30,7 +29,7 @@ class World:
 
 
 @contextmanager
-def joined_world(device: Literal["auto", "cpu", "cuda"]) -> Iterator[World]:
+def joined_world(device: DeviceChoice) -> Iterator[World]:
     """The world that torchrun's environment describes; one process alone without it (D24).
 
     gloo on CPU, nccl on CUDA, where each process takes the device of its local rank.
@@ -39,11 +38,8 @@ def joined_world(device: Literal["auto", "cpu", "cuda"]) -> Iterator[World]:
         ConfigError: CUDA is asked for and there is none.
     """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("runtime.device is cuda and torch sees no CUDA device; take runtime.device=cpu")
-    if device == "cpu" or not torch.cuda.is_available():
-        place = torch.device("cpu")
-    else:
+    place = torch.device(resolve_device(device))
+    if place.type == "cuda":
         place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(place)
     if size > 1:

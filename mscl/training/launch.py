@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mscl.devices import cores, num_gpus
 from mscl.errors import ConfigError, UserError
 from mscl.stage.config import RuntimeConfig
 
@@ -81,11 +82,7 @@ def processes_of(runtime: RuntimeConfig) -> int:
     """Training processes on this node: as configured, else one per GPU, else one."""
     if runtime.processes:
         return runtime.processes
-    if runtime.device == "cpu":
-        return 1
-    import torch
-
-    return max(1, torch.cuda.device_count())
+    return 1 if runtime.device == "cpu" else max(1, num_gpus())
 
 
 def check_nodes(runtime: RuntimeConfig) -> None:
@@ -117,8 +114,7 @@ def _command(module: str, arguments: Sequence[str], runtime: RuntimeConfig) -> l
 
 
 def _threads(runtime: RuntimeConfig) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return runtime.threads or max(1, cores // processes_of(runtime))
+    return runtime.threads or max(1, cores() // processes_of(runtime))
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from mscl.devices import cores
 from mscl.orphans import die_with_parent
 from mscl.video.config import DecodeLimits
 from mscl.video.decoding import inspect_video
@@ -42,7 +43,7 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         used = resource.getrusage(resource.RUSAGE_SELF)
-        _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + order["seconds"] * (os.cpu_count() or 1)) + 5)
+        _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + order["seconds"] * cores()) + 5)
         try:
             value = work(**order["job"])
         except Exception as error:  # every failure of a job is the parent's to judge, none ends this process

@@ -1,6 +1,5 @@
 """Video files that are in no store: clips cut straight out of them, as the stores would have given them."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
+from mscl.devices import cores
 from mscl.video.clip_indices import clip_indices, even_starts, part_indices
 from mscl.video.clips import Sampling
 from mscl.video.config import DecodeLimits
@@ -105,9 +105,8 @@ def readable(paths: Sequence[Path], *, limits: DecodeLimits | None = None) -> tu
     """Files that decode, and why the others do not: each is decoded once in a child process that may die of it."""
     from mscl.video.decode_pool import inspect_many
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limits = limits or DecodeLimits()
-    found = inspect_many(paths, limits=limits, workers=min(cores, len(paths)), min_frames=1)
+    found = inspect_many(paths, limits=limits, workers=min(cores(), len(paths)), min_frames=1)
     failed = {path: info.reason for path, info in zip(paths, found, strict=True) if info.num_frames == 0}
     return [path for path in paths if path not in failed], failed
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mscl.config import ClipConfig, EmbedConfig, ModelConfig, ProbeConfig, RetrieveConfig, RuntimeConfig
-from mscl.embedding.features import VARIANTS, embed, embed_variants, evaluation_clips, read_variants
+from mscl.embedding.features import VARIANTS, embed_variants, embedded_batches, evaluation_clips, read_variants
 from mscl.errors import DataError
 from mscl.models.encoders import untrained_encoder
 from mscl.progress import Silent
@@ -69,7 +69,8 @@ def test_embedding_leaves_the_encoder_as_it_was(patch_run: Any) -> None:
     clips = evaluation_clips(
         patch_run.extract / "frames", _manifest(patch_run), clip=CLIP, clips=1, crop_px=16, frozen=True
     )
-    embed(encoder, clips, videos_per_batch=4, runtime=RUNTIME, progress=Silent())
+    features_BD = list(embedded_batches(encoder, clips, videos_per_batch=4, workers=0, device=torch.device("cpu")))
+    assert sum(map(len, features_BD)) == 18
     assert encoder.training
     for name, tensor in encoder.state_dict().items():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
