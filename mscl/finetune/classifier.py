@@ -12,6 +12,7 @@ from mscl.errors import CheckpointError
 from mscl.finetune.config import FinetuneConfig
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import VideoEncoder, build_rgb_encoder
+from mscl.models.weight_files import read_safetensors, write_safetensors
 from mscl.video.normalise import normalise_rgb
 
 _FORMAT = "mscl-classifier-1"
@@ -62,43 +63,33 @@ def save_classifier(
     source: dict[str, Any],
 ) -> None:
     """Write weights and settings as one safetensors file: nothing in it is executed when it is read."""
-    from safetensors.torch import save
-
-    from storage.atomic import write_atomic
-
-    metadata = {
+    card = {
         "format": _FORMAT,
         "classes": json.dumps(classes),
         "model": model.model_dump_json(),
         "finetune": finetune.model_dump_json(),
         "source": json.dumps(source),
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
-    write_atomic(path, save(tensors, metadata))
+    write_safetensors(path, classifier.state_dict(), card)
 
 
 def load_classifier(path: Path) -> Trained:
     """Read what `save_classifier` wrote; the classifier comes in eval mode, on the CPU.
 
     Raises:
-        CheckpointError: the file is missing, or is not a classifier of this project.
+        CheckpointError: the file is missing, damaged, or is not a classifier of this project.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"classifier {path} cannot be read: {error}; run the finetune stage first") from error
-    if metadata.get("format") != _FORMAT:
+    if not path.is_file():
+        raise CheckpointError(f"classifier {path} does not exist; run the finetune stage first")
+    tensors, card = read_safetensors(path)
+    if card.get("format") != _FORMAT:
         raise CheckpointError(
-            f"{path} holds {metadata.get('format', 'no format')!r}, not {_FORMAT!r}; "
+            f"{path} holds {card.get('format', 'no format')!r}, not {_FORMAT!r}; "
             "give the classifier.safetensors that the finetune stage wrote"
         )
-    classes = tuple(json.loads(metadata["classes"]))
-    finetune = FinetuneConfig.model_validate_json(metadata["finetune"])
-    encoder = build_rgb_encoder(ModelConfig.model_validate_json(metadata["model"]))
+    classes = tuple(json.loads(card["classes"]))
+    finetune = FinetuneConfig.model_validate_json(card["finetune"])
+    encoder = build_rgb_encoder(ModelConfig.model_validate_json(card["model"]))
     classifier = Classifier(encoder, len(classes), dropout=finetune.dropout)
     classifier.load_state_dict(tensors)
-    return Trained(classifier.eval(), classes, finetune, json.loads(metadata["source"]))
+    return Trained(classifier.eval(), classes, finetune, json.loads(card["source"]))

@@ -4,7 +4,6 @@ One code path for one process and for many. An epoch is the unit of resuming: it
 (seed, epoch, rank) alone, and its end is a checkpoint, so a resumed run gives the losses of an unbroken one.
 """
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from mscl.errors import DataError
 from mscl.finetune.classifier import Classifier
 from mscl.finetune.config import FinetuneConfig
 from mscl.finetune.job import RESUME
+from mscl.models.weight_files import read_checkpoint, write_checkpoint
 from mscl.schedules import learning_rate
 from mscl.training.distributed import World
 from mscl.training.loader import make_eval_loader, make_loader, steps_per_epoch
@@ -54,7 +54,7 @@ def train(
     total = per_epoch * config.epochs
     model: nn.Module = classifier.to(memory_format=torch.channels_last_3d).to(world.device)
     optimiser = _optimiser(classifier, config)
-    curve = _restore(folder / RESUME, classifier, optimiser, world)
+    curve = _restore(folder / RESUME, classifier, optimiser)
     start = len(curve) * per_epoch
     if start == total:
         return curve
@@ -171,12 +171,10 @@ def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-def _restore(
-    path: Path, classifier: Classifier, optimiser: torch.optim.Optimizer, world: World
-) -> list[dict[str, float]]:
+def _restore(path: Path, classifier: Classifier, optimiser: torch.optim.Optimizer) -> list[dict[str, float]]:
     if not path.is_file():
         return []
-    state = torch.load(path, map_location=world.device, weights_only=True)
+    state = read_checkpoint(path)
     classifier.load_state_dict(state["classifier"])
     optimiser.load_state_dict(state["optimiser"])
     return cast(list[dict[str, float]], state["curve"])
@@ -185,8 +183,6 @@ def _restore(
 def _save(
     folder: Path, classifier: Classifier, optimiser: torch.optim.Optimizer, curve: list[dict[str, float]]
 ) -> None:
-    buffer = io.BytesIO()
     state = {"classifier": classifier.state_dict(), "optimiser": optimiser.state_dict(), "curve": curve}
-    torch.save(state, buffer)
-    write_atomic(folder / RESUME, buffer.getbuffer())
+    write_checkpoint(folder / RESUME, state)
     write_atomic(folder / "curve.jsonl", "".join(json.dumps(row) + "\n" for row in curve).encode())

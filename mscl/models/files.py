@@ -5,7 +5,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -13,6 +12,7 @@ from mscl.errors import CheckpointError
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import VideoEncoder, untrained_encoder
 from mscl.models.torchvision_files import is_torchvision, load_torchvision
+from mscl.models.weight_files import read_checkpoint, read_safetensors, write_safetensors
 
 ENCODER_PREFIX = "query_rgb.encoder."
 """Where a training checkpoint's model state keeps the encoder that evaluation reads."""
@@ -55,26 +55,6 @@ def read_encoder(path: Path | str) -> tuple[VideoEncoder, ModelConfig]:
     return _encoder(config, _below(ENCODER_PREFIX, model), path)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's contents on CPU; tensors and plain values only, nothing in the file can execute.
-
-    Raises:
-        CheckpointError: the file is missing or unreadable.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist; check the path")
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"checkpoint {path} cannot be read: {type(error).__name__}: {str(error).splitlines()[0]}; "
-            "it must be whole, and weights a state_dict, not a pickled model"
-        ) from error
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a checkpoint")
-    return state
-
-
 def load_matching(module: nn.Module, weights: dict[str, Tensor], *, source: str) -> None:
     """`load_state_dict` that names the first tensors that differ.
 
@@ -110,8 +90,6 @@ def export_encoder(checkpoint: Path, folder: Path, *, card: dict[str, Any]) -> P
 
 def write_encoder(encoder: VideoEncoder, config: ModelConfig, folder: Path, *, card: dict[str, Any]) -> Path:
     """`export_encoder` of an encoder that is in memory, built from `config`."""
-    from safetensors.torch import save
-
     from storage.atomic import write_atomic
 
     whole = {
@@ -120,11 +98,9 @@ def write_encoder(encoder: VideoEncoder, config: ModelConfig, folder: Path, *, c
         "input": "float (B, 3, T, H, W), RGB 0..1, ImageNet mean and standard deviation",
         **card,
     }
-    tensors = {name: t.contiguous() for name, t in encoder.state_dict().items()}
-    text = json.dumps(whole, indent=2, sort_keys=True)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "encoder.safetensors", save(tensors, metadata={"card": text}))
-    write_atomic(folder / "encoder.json", text.encode())
+    write_safetensors(folder / "encoder.safetensors", encoder.state_dict(), whole)
+    write_atomic(folder / "encoder.json", json.dumps(whole, indent=2, sort_keys=True).encode())
     return folder / "encoder.safetensors"
 
 
@@ -142,15 +118,10 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _load_export(path: Path) -> tuple[VideoEncoder, ModelConfig]:
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
-
+    weights, card = read_safetensors(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            card = json.loads((file.metadata() or {}).get("card", "{}"))
-        weights = load_file(path)
         config = ModelConfig.model_validate(card["model_config"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (KeyError, ValidationError) as error:
         raise CheckpointError(f"{path} is no encoder exported by this program: {error}") from error
     return _encoder(config, weights, path)
 

@@ -11,11 +11,11 @@ import torch
 import torch.distributed as dist
 
 from mscl.errors import CheckpointError
-from mscl.models.files import load_matching, read_checkpoint
+from mscl.models.files import load_matching
 from mscl.models.mscl import MSCL
+from mscl.models.weight_files import read_checkpoint, write_checkpoint
 from mscl.pretrain.config import PretrainConfig
 from mscl.training.distributed import World
-from storage.atomic import publish, staged_path
 
 FORMAT = 1
 _FREE_TO_CHANGE = {"checkpoint_minutes", "keep_checkpoints", "compile"}
@@ -55,13 +55,7 @@ def save_checkpoint(folder: Path, run: Run, *, step: int) -> Path | None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.pt"
-    staged = staged_path(path)
-    try:
-        torch.save(state, staged)
-        publish(staged, path)
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise
+    write_checkpoint(path, state)
     for old in checkpoints(folder)[: -run.config.keep_checkpoints]:
         old.unlink()
     return path

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from mscl.errors import ConfigError
-from mscl.models.files import read_checkpoint
+from mscl.models.weight_files import read_checkpoint
 from mscl.pretrain.checkpoint import checkpoints
 from mscl.pretrain.metrics import read_metrics
 from mscl.stage.config import RuntimeConfig

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from mscl.models.files import read_checkpoint
 from mscl.models.mscl import MSCL
+from mscl.models.weight_files import read_checkpoint
 from mscl.pretrain.checkpoint import checkpoints
 from mscl.pretrain.config import PretrainConfig
 from mscl.pretrain.job import _Follower
