@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mscl.config import ExperimentConfig
+from mscl.pipeline import PIPELINE
 from mscl.report.page import build_report
 from mscl.screening import chosen_starts, clip_scores
 from mscl.stage.view import StageView
@@ -74,8 +76,9 @@ def write_stages(root: Path, segments: int) -> list[StageView]:
     }
     (folders["retrieve"] / "neighbours.json").write_text(json.dumps({"trained": found}))
     metrics = {"trained": {"R@1": 0.5, "mAP": 0.2}, "chance": {"R@1": 0.01, "mAP": 0.01}}
+    config = {name: section.model_dump(mode="json") for name, section in ExperimentConfig()}
     return [
-        StageView(name, "0" * 16, folder, metrics=metrics if name == "retrieve" else {})
+        StageView(name, "0" * 16, folder, config, metrics=metrics if name == "retrieve" else {})
         for name, folder in folders.items()
     ]
 
@@ -87,7 +90,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         views = write_stages(Path(folder), segments)
         started = time.perf_counter()
-        page = build_report(views, Path(folder) / "report.html")
+        page = build_report(views, Path(folder) / "report.html", stages=PIPELINE[:-1])
         seconds = time.perf_counter() - started
         text = page.read_text()
         print(

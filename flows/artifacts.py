@@ -11,7 +11,7 @@ from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
 from flows.background import once_busy
-from mscl.pipeline import Outcome, stage_view
+from mscl.pipeline import Outcome, stage_named, stage_view
 from storage.atomic import write_atomic
 from storage.workspace import Result, Workspace
 
@@ -29,11 +29,11 @@ def publish_stage(workspace: Workspace, outcome: Outcome) -> None:
 
 
 def _publish(workspace: Workspace, outcome: Outcome) -> None:
-    from mscl.report.artifacts import stage_markdown
+    from mscl.report.markdown import stage_markdown
 
     record = outcome.result.record
     inputs = [stage_view(result) for result in workspace.lineage(outcome.result)[:-1]]
-    markdown = stage_markdown(stage_view(outcome.result), inputs, max_bytes=_MAX_BYTES)
+    markdown = stage_markdown(stage_named(record.stage), stage_view(outcome.result), inputs, max_bytes=_MAX_BYTES)
     create_markdown_artifact(
         markdown, key=f"{record.stage}-report", description=f"{record.stage} {record.key}" + _how(outcome)
     )

@@ -15,3 +15,16 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
     return json.loads(path.read_bytes())
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Objects of a file of JSON lines, up to a line that a kill has torn off."""
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mscl.pipeline import Outcome
-from mscl.report.protocol import spread_of
+from mscl.score.protocol import spread_of
 from mscl.stage.view import plain_metrics
 
 _VARIANTS = {

@@ -152,13 +152,13 @@ def predict(
 
 
 def _search_page(out: Path, index: Index, pairs: Sequence[tuple[Path, Any]], failed: dict[Path, str]) -> Path:
-    from mscl.display.segment_pictures import Footage
+    from mscl.extract.segment_pictures import SegmentPictures
     from mscl.report.video_pages import search_page
 
-    footage = Footage(index.ingest.folder / "manifest.parquet", index.extract.folder)
+    pictures = SegmentPictures(index.ingest.folder / "manifest.parquet", index.extract.folder)
     about = f"{len(index.features.ids)} segments of {index.root}"
     queries = [(video, index.clip_of(video), found) for video, found in pairs]
-    return search_page(out, queries, footage, failed=failed, about=about).resolve()
+    return search_page(out, queries, pictures, failed=failed, about=about).resolve()
 
 
 def _print_prediction(said: Prediction, pictures: dict[Path, Path]) -> None:

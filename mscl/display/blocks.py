@@ -1,8 +1,13 @@
 """What a report is made of, before it becomes HTML or Markdown."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+
+from mscl.errors import UserError
+
+_log = logging.getLogger(__name__)
 
 Mark = Literal["", "right", "wrong", "query"]
 
@@ -28,7 +33,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture from `mscl.report.figures`."""
+    """A picture that was drawn as SVG."""
 
     svg: str
     caption: str
@@ -84,8 +89,13 @@ class Section:
 
 
 def attempt(what: str, draw: Callable[[], list[Block]]) -> list[Block]:
-    """Blocks, or a sentence that says why they could not be made: a report never fails for a picture."""
+    """Blocks, or a sentence that says why they could not be made: a report never fails for a picture.
+
+    The traceback is logged: where no file and no user is to blame, the fault is ours.
+    """
     try:
         return draw()
     except (OSError, ValueError, KeyError, IndexError, ImportError) as error:
+        expected = isinstance(error, OSError | UserError)
+        _log.log(logging.DEBUG if expected else logging.WARNING, "no %s", what, exc_info=True)
         return [Note(f"No {what}: {type(error).__name__}: {error}")]

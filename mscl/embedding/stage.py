@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mscl.config import ExperimentConfig
+from mscl.display.blocks import Block
 from mscl.stage.base import Stage, StageRun
+from mscl.stage.view import Stages
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
@@ -33,6 +35,12 @@ def _run(run: StageRun) -> dict[str, Any]:
     return run_embedding(job, progress=run.progress)
 
 
+def _blocks(stages: Stages) -> list[Block]:
+    from mscl.embedding.blocks import embed_blocks
+
+    return embed_blocks(stages)
+
+
 EMBED = Stage(
     name="embed",
     version=1,
@@ -40,4 +48,6 @@ EMBED = Stage(
     settings=_settings,
     run=_run,
     summary="Features of every video: trained and untrained encoder, moving and frozen-frame clips.",
+    title="Features",
+    blocks=_blocks,
 )

@@ -12,10 +12,12 @@ from typing import Any
 from kernels.tvl1 import resolve_backend
 from mscl.config import ExperimentConfig
 from mscl.devices import resolve_device
+from mscl.display.blocks import Block
 from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
 from mscl.extract.shard import Segment, ShardTask, extract_shard, num_fields
 from mscl.stage.base import Stage, StageRun
+from mscl.stage.view import Stages
 from mscl.video.decoding import stored_size
 from storage.atomic import remove_staged
 from storage.commits import FINAL, CommitLog
@@ -136,6 +138,12 @@ def _spec(segments: list[Segment], flow: FlowConfig) -> FlowSpec:
     )
 
 
+def _blocks(stages: Stages) -> list[Block]:
+    from mscl.extract.blocks import extract_blocks
+
+    return extract_blocks(stages)
+
+
 EXTRACT = Stage(
     name="extract",
     version=3,
@@ -144,4 +152,10 @@ EXTRACT = Stage(
     run=_run,
     summary="Optical flow and the frames beside it, every video decoded once, shard by shard over processes.",
     mends=True,
+    title="Optical flow",
+    lead=(
+        "Frames of a video, and under each the flow that starts at it: hue is direction, saturation speed relative "
+        "to the fastest point of the row. White is still."
+    ),
+    blocks=_blocks,
 )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from mscl.config import ExperimentConfig
+from mscl.display.blocks import Block
 from mscl.score.scored_splits import Scored, split_settings
 from mscl.stage.base import Stage, StageRun
+from mscl.stage.view import Stages
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
@@ -49,6 +51,12 @@ def _run(run: StageRun) -> dict[str, Any]:
     return metrics
 
 
+def _blocks(stages: Stages) -> list[Block]:
+    from mscl.finetune.blocks import finetune_blocks
+
+    return finetune_blocks(stages)
+
+
 FINETUNE = Stage(
     name="finetune",
     version=2,
@@ -56,4 +64,7 @@ FINETUNE = Stage(
     settings=_settings,
     run=_run,
     summary="Supervised training of the pre-trained encoder and a classifier, under torchrun.",
+    title="Fine-tuning",
+    lead="Encoder and classifier trained together on the train split.",
+    blocks=_blocks,
 )

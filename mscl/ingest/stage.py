@@ -14,10 +14,12 @@ from typing import Any
 
 from mscl.config import ExperimentConfig
 from mscl.devices import cores
+from mscl.display.blocks import Block
 from mscl.errors import DataError
 from mscl.ingest.annotations import Annotations, read_annotations
 from mscl.ingest.config import DataConfig
 from mscl.stage.base import Stage, StageRun
+from mscl.stage.view import Stages
 from mscl.video.decode_pool import inspect_many
 from mscl.video.decoding import VideoInfo
 from storage.atomic import write_atomic
@@ -171,6 +173,12 @@ def _stop_if_too_bad(verdicts: Counter[str], rows: list[SegmentRow], config: Dat
     )
 
 
+def _blocks(stages: Stages) -> list[Block]:
+    from mscl.ingest.blocks import ingest_blocks
+
+    return ingest_blocks(stages)
+
+
 INGEST = Stage(
     name="ingest",
     version=2,
@@ -178,4 +186,7 @@ INGEST = Stage(
     settings=_settings,
     run=_run,
     summary="Annotations and videos to a manifest: every video decoded once, with a verdict and a reason.",
+    title="Dataset",
+    lead="Every video gets a verdict; what does not decode is left out, and this says why.",
+    blocks=_blocks,
 )

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from mscl.config import ExperimentConfig
+from mscl.display.blocks import Block
 from mscl.motion.config import MotionConfig
 from mscl.stage.base import Stage, StageRun
+from mscl.stage.view import Stages
 from storage.commits import CommitLog
 from storage.flow_store import FlowReader
 from storage.motion_store import MotionStats, MotionWriter
@@ -85,6 +87,12 @@ def _measure(task: _Task, tick: Callable[[int], None]) -> tuple[int, list[Motion
     return task.shard, statistics
 
 
+def _blocks(stages: Stages) -> list[Block]:
+    from mscl.motion.blocks import motion_blocks
+
+    return motion_blocks(stages)
+
+
 MOTION = Stage(
     name="motion",
     version=1,
@@ -92,4 +100,6 @@ MOTION = Stage(
     settings=_settings,
     run=_run,
     summary="Motion differences and flow magnitudes of every field.",
+    title="Motion",
+    blocks=_blocks,
 )

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mscl.config import ExperimentConfig
+from mscl.display.blocks import Block
 from mscl.motion.config import ScreenConfig
 from mscl.screening import chosen_starts, clip_scores
 from mscl.stage.base import Stage, StageRun
+from mscl.stage.view import Stages
 from mscl.video.config import ClipConfig
 from storage.motion_store import MotionReader
 from storage.screen_table import ScreenRow, write_screen
@@ -81,6 +83,12 @@ def screen_segment(
     )  # fmt: skip
 
 
+def _blocks(stages: Stages) -> list[Block]:
+    from mscl.motion.blocks import screen_blocks
+
+    return screen_blocks(stages)
+
+
 SCREEN = Stage(
     name="screen",
     version=1,
@@ -88,4 +96,7 @@ SCREEN = Stage(
     settings=_settings,
     run=_run,
     summary="Motion differential sampling: the clip starts worth training on, and why the others were dropped.",
+    title="Motion differential sampling",
+    lead="Training sees the clips whose motion changes more than in the median clip of their video.",
+    blocks=_blocks,
 )

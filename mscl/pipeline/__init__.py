@@ -16,7 +16,7 @@ from mscl.motion.screen_stage import SCREEN
 from mscl.pipeline.preflight import check_lengths, check_training
 from mscl.pretrain.stage import PRETRAIN
 from mscl.progress import Progress
-from mscl.report.stage import REPORT
+from mscl.report.stage import report_stage
 from mscl.score.probe_stage import PROBE
 from mscl.score.retrieve_stage import RETRIEVE
 from mscl.stage.base import Outcome, Stage, StageRun, execute, stage_view
@@ -28,7 +28,7 @@ __all__ = [
 ]  # fmt: skip
 
 # What would stop a training is said before the expensive stages begin, by those that begin them.
-PIPELINE: tuple[Stage, ...] = (
+_STAGES = (
     replace(INGEST, check=check_training),
     replace(EXTRACT, check=check_lengths),
     MOTION,
@@ -38,8 +38,8 @@ PIPELINE: tuple[Stage, ...] = (
     PROBE,
     RETRIEVE,
     FINETUNE,
-    REPORT,
 )
+PIPELINE: tuple[Stage, ...] = (*_STAGES, report_stage(_STAGES))
 BY_NAME = {stage.name: stage for stage in PIPELINE}
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mscl.config import ExperimentConfig
+from mscl.display.blocks import Block
 from mscl.stage.base import Stage, StageRun
+from mscl.stage.view import Stages
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
@@ -77,6 +79,12 @@ def _given(run: StageRun) -> dict[str, Any]:
     return {"given": settings["pretrain"]["encoder"], "checkpoint": path.name}
 
 
+def _blocks(stages: Stages) -> list[Block]:
+    from mscl.pretrain.blocks import pretrain_blocks
+
+    return pretrain_blocks(stages)
+
+
 PRETRAIN = Stage(
     name="pretrain",
     version=1,
@@ -84,4 +92,7 @@ PRETRAIN = Stage(
     settings=_settings,
     run=_run,
     summary="Motion sensitive contrastive learning on the chosen clips, under torchrun.",
+    title="Pre-training",
+    lead="Eight cross-entropies; dashed is what guessing would give.",
+    blocks=_blocks,
 )

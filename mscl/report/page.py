@@ -9,41 +9,32 @@ from typing import TYPE_CHECKING, Any
 
 from mscl.display.blocks import Block, Chart, Code, Note, Section, Table, attempt
 from mscl.display.style import data_address, for_page
-from mscl.report import figures
-from mscl.report.figures.scores import VARIANT_NAMES
-from mscl.report.protocol import HEADS
-from mscl.report.score_blocks import score_table, variant_names
-from mscl.report.stage_blocks import BLOCKS, sizes_table
-from mscl.stage.view import Stages, StageView, by_stage
+from mscl.embedding.variants import VARIANT_NAMES, variant_names
+from mscl.report.lineage import lineage_graph, sizes_table, time_and_disk
+from mscl.score.blocks import score_table
+from mscl.score.figures import score_bars
+from mscl.score.protocol import HEADS
+from mscl.stage.base import Stage
+from mscl.stage.view import Stages, StageView, by_stage, plain_metrics
 from storage.atomic import write_atomic
 
 if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
 
-_SECTIONS = (
-    ("ingest", "Dataset", "Every video gets a verdict; what does not decode is left out, and this says why."),
-    ("extract", "Optical flow", "Frames of a video, and under each the flow that starts at it: hue is direction, "
-     "saturation speed relative to the fastest point of the row. White is still."),
-    ("screen", "Motion differential sampling", "Training sees the clips whose motion changes more than in the median "
-     "clip of their video."),
-    ("pretrain", "Pre-training", "Eight cross-entropies; dashed is what guessing would give."),
-    ("retrieve", "Retrieval", "Test videos ask, train videos answer; features are centred and compared by cosine."),
-    ("probe", "Probe", "A classifier on frozen features, one feature a video: logistic regression, regularised as "
-     "cross-validation on the train split chose, or a vote of the nearest train videos."),
-    ("finetune", "Fine-tuning", "Encoder and classifier trained together on the train split."),
-)  # fmt: skip
 
+def build_report(views: Sequence[StageView], out: Path, *, stages: Sequence[Stage], title: str = "MSCL") -> Path:
+    """Write the page of these results to `out` in one step, and return `out`.
 
-def build_report(views: Sequence[StageView], out: Path, *, title: str = "MSCL") -> Path:
-    """Write the page of these stages to `out` in one step, and return `out`.
+    Results may be missing; a picture that cannot be drawn becomes a sentence that says why.
 
-    Stages may be missing; a picture that cannot be drawn becomes a sentence that says why.
+    Args:
+        stages: the stages to show, in this order; each says itself what it has to show.
     """
-    stages = by_stage([view for view in views if view.stage != "report"])
-    sections = [_results(stages), *_stage_sections(stages), *_about(stages)]
-    finished = max((view.created_at for view in stages.values()), default="")[:16].replace("T", " ")
-    return write_page(out, sections, title=title, cards=_cards(stages), about=_dataset(stages), finished=finished)
+    found = by_stage(views, [stage.name for stage in stages])
+    sections = [_results(found), *_stage_sections(found, stages), *_about(found)]
+    finished = max((view.created_at for view in found.values()), default="")[:16].replace("T", " ")
+    return write_page(out, sections, title=title, cards=_cards(found), about=_dataset(found), finished=finished)
 
 
 def write_page(
@@ -79,7 +70,7 @@ def _results(stages: Stages) -> Section:
         panels[f"{_head(stages)}, top-1"] = (metrics, "top1", metrics["chance"]["top1"])
     called = variant_names(stages)
     if panels:
-        blocks.append(Chart(figures.score_bars(panels, labels=called), caption=_beside(panels)))
+        blocks.append(Chart(score_bars(panels, labels=called), caption=_beside(panels)))
     if panels or _scored(stages, "finetune"):
         rows: dict[str, dict[str, Any]] = {name: {} for name in [*VARIANT_NAMES, "finetuned", "chance"]}
         columns = (
@@ -123,15 +114,17 @@ def _beside(panels: Mapping[str, tuple[Mapping[str, Any], str, float | None]]) -
     )
 
 
-def _stage_sections(stages: Stages) -> Iterable[Section]:
-    for name, title, lead in _SECTIONS:
-        if name in stages:
-            # How much moves and what was chosen of it are one story.
-            parts = [part for part in (("motion", name) if name == "screen" else (name,)) if part in stages]
-            blocks = [
-                block for part in parts for block in attempt(f"pictures of {part}", partial(BLOCKS[part], stages))
-            ]
-            yield Section(name, title, tuple(blocks), lead)
+def _stage_sections(views: Stages, stages: Sequence[Stage]) -> Iterable[Section]:
+    for stage in stages:
+        if stage.name in views:
+            yield Section(stage.name, stage.title or stage.name, tuple(_blocks(stage, views)), stage.lead)
+
+
+def _blocks(stage: Stage, views: Stages) -> list[Block]:
+    if stage.blocks is not None:
+        return attempt(f"pictures of {stage.name}", partial(stage.blocks, views))
+    plain = plain_metrics(views[stage.name].metrics)
+    return [Table(("metric", "value"), tuple(plain))] if plain else []
 
 
 def _about(stages: Stages) -> Iterable[Section]:
@@ -142,9 +135,9 @@ def _about(stages: Stages) -> Iterable[Section]:
         return
     yield Section(
         "lineage", "Lineage", (
-            Chart(figures.lineage_graph(views), caption="Which result was made of which. Arrows that a longer way says "
+            Chart(lineage_graph(views), caption="Which result was made of which. Arrows that a longer way says "
                   "already are left out"),
-            Chart(figures.time_and_disk(views), caption="What each stage took"),
+            Chart(time_and_disk(views), caption="What each stage took"),
             sizes_table(views),
         ),
     )  # fmt: skip

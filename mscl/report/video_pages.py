@@ -15,8 +15,8 @@ from mscl.errors import UserError
 from mscl.report.page import write_page
 
 if TYPE_CHECKING:
-    from mscl.display.segment_pictures import Footage
     from mscl.embedding.neighbours import Found
+    from mscl.extract.segment_pictures import SegmentPictures
     from mscl.finetune.predict import Explained, Prediction
 
 _SHOWN = 8
@@ -34,7 +34,7 @@ class Look:
 def search_page(
     out: Path,
     queries: Sequence[tuple[Path, Picture, Sequence["Found"]]],
-    footage: "Footage",
+    pictures: "SegmentPictures",
     *,
     failed: Mapping[Path, str],
     about: str,
@@ -43,7 +43,7 @@ def search_page(
 
     Args:
         queries: video, its clip (T, H, W, 3), and what was found, the nearest first.
-        footage: of the indexed set.
+        pictures: of the indexed set.
         failed: videos that could not be read, with the reason.
     """
     blocks: list[Block] = []
@@ -51,8 +51,8 @@ def search_page(
         cells = [Cell(_query_thumbnail(clip_THW3), "the video", "query")]
         cells += [
             Cell(
-                footage.thumb(one.row),
-                f"{rank} · {one.similarity:.3f} · {footage.class_name(one.row)} · {footage.name(one.row)}",
+                pictures.thumb(one.row),
+                f"{rank} · {one.similarity:.3f} · {pictures.class_name(one.row)} · {pictures.name(one.row)}",
             )
             for rank, one in enumerate(found, 1)
         ]

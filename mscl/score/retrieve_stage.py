@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from mscl.config import ExperimentConfig
+from mscl.display.blocks import Block
 from mscl.score.scored_splits import Scored, split_settings
 from mscl.stage.base import Stage, StageRun
+from mscl.stage.view import Stages
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
@@ -24,6 +26,12 @@ def _run(run: StageRun) -> dict[str, Any]:
     return retrieve_variants(run.input("embed"), run.folder, manifests=scored.manifests, config=config, notes=notes)
 
 
+def _blocks(stages: Stages) -> list[Block]:
+    from mscl.score.blocks import retrieve_blocks
+
+    return retrieve_blocks(stages)
+
+
 RETRIEVE = Stage(
     name="retrieve",
     version=2,
@@ -31,4 +39,7 @@ RETRIEVE = Stage(
     settings=_settings,
     run=_run,
     summary="Nearest neighbours of test videos among train videos: R@k, with its controls and chance.",
+    title="Retrieval",
+    lead="Test videos ask, train videos answer; features are centred and compared by cosine.",
+    blocks=_blocks,
 )

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mscl.config import ExperimentConfig
+from mscl.display.blocks import Block
 from mscl.errors import ConfigError, UserError
 from mscl.progress import Progress, Silent
 from mscl.stage.pool import Spread, Tick, run_in_processes
-from mscl.stage.view import StageView
+from mscl.stage.view import Stages, StageView
 from storage.atomic import disk_errors
 from storage.record import result_key
 from storage.workspace import Result, Workspace, clear
@@ -65,6 +66,13 @@ class Stage:
     """Raises before anything is computed where settings and inputs cannot lead to a result worth this stage."""
     mends: bool = False
     """Finds what of a damaged result can stay and makes just the rest again; other stages begin with nothing."""
+    title: str = ""
+    """Heading of what it has to show; empty: its name."""
+    lead: str = ""
+    """One or two sentences under the heading."""
+    blocks: Callable[[Stages], list[Block]] | None = None
+    """What it has to show, from the views of its lineage; None: its plain metrics. Its module is imported when called:
+    listing the stages needs neither PyTorch nor matplotlib."""
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-STAGE_ORDER = (
-    "ingest", "extract", "motion", "screen", "pretrain", "embed", "probe", "retrieve", "finetune", "report",
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class StageView:
@@ -38,13 +34,13 @@ class StageView:
 
 
 Stages = Mapping[str, StageView]
-"""Views of one pipeline by the name of their stage."""
+"""Views of one pipeline by the name of their stage, in the order in which it runs."""
 
 
-def by_stage(views: Sequence[StageView]) -> dict[str, StageView]:
-    """Stage name -> view, in pipeline order; of several results of one stage the last one given."""
+def by_stage(views: Sequence[StageView], order: Sequence[str] = ()) -> dict[str, StageView]:
+    """Stage name -> view, in the order of a pipeline's stages; of several results of one stage the last one given."""
     found = {view.stage: view for view in views}
-    known = [name for name in STAGE_ORDER if name in found]
+    known = [name for name in order if name in found]
     return {name: found[name] for name in known + sorted(set(found) - set(known))}
 
 

@@ -14,10 +14,14 @@ import pytest
 
 from mscl.display.pictures import colour_coded, flow_strip, thumbnail
 from mscl.display.style import INK, for_card, for_page
-from mscl.report import figures
-from mscl.report.artifacts import stage_markdown
-from mscl.report.figures.training import LOSS_NAMES
+from mscl.finetune.figures import finetune_curve
+from mscl.motion.figures import motion_curve, motion_histogram
+from mscl.pipeline import BY_NAME, PIPELINE
+from mscl.pretrain.figures import LOSS_NAMES, loss_curves
+from mscl.report.lineage import lineage_graph, time_and_disk
+from mscl.report.markdown import stage_markdown
 from mscl.report.page import build_report
+from mscl.score.figures import confusion_matrix, recall_curve, score_bars
 from mscl.stage.view import StageView, by_stage
 
 SCORES = {
@@ -69,6 +73,14 @@ def views(patch_run: Any, tmp_path: Path) -> list[StageView]:
     ]  # fmt: skip
 
 
+def _page(views: list[StageView], folder: Path) -> Path:
+    return build_report(views, folder / "report.html", stages=PIPELINE[:-1])
+
+
+def _markdown(view: StageView, inputs: list[StageView], **options: Any) -> str:
+    return stage_markdown(BY_NAME[view.stage], view, inputs, **options)
+
+
 class _Balanced(HTMLParser):
     """Fails on tags that are not closed in order."""
 
@@ -93,13 +105,13 @@ class _Balanced(HTMLParser):
 
 
 def test_page_holds_every_section_and_needs_nothing_else(views: list[StageView], tmp_path: Path) -> None:
-    page = build_report(views, tmp_path / "report.html")
+    page = _page(views, tmp_path)
     text = page.read_text()
     parser = _Balanced()
     parser.feed(text)
     assert parser.open == []
     assert parser.sections == [
-        "results", "ingest", "extract", "screen", "pretrain", "retrieve", "probe", "finetune", "lineage", "settings",
+        "results", *(stage.name for stage in PIPELINE[:-1]), "lineage", "settings",
     ]  # fmt: skip
     assert "No pictures of" not in text
     assert INK not in text
@@ -111,21 +123,21 @@ def test_page_holds_every_section_and_needs_nothing_else(views: list[StageView],
 
 
 def test_names_from_the_dataset_are_text_and_not_markup(views: list[StageView], tmp_path: Path) -> None:
-    text = build_report(views, tmp_path / "report.html").read_text()
+    text = _page(views, tmp_path).read_text()
     assert "&lt;b&gt;bad&lt;/b&gt;" in text
     assert "<b>bad" not in text
-    markdown = stage_markdown(views[0], [])
+    markdown = _markdown(views[0], [])
     assert "<b>bad" not in markdown
     assert "moov atom not found \\| truncated" in markdown
 
 
 def test_missing_and_damaged_files_become_sentences(views: list[StageView], tmp_path: Path) -> None:
     broken = [replace(view, folder=tmp_path / "gone") for view in views]
-    text = build_report(broken, tmp_path / "report.html").read_text()
+    text = _page(broken, tmp_path).read_text()
     assert "No pictures of ingest" in text
     assert "80.0" in text  # what the records say is still there
     for place, view in enumerate(broken):
-        assert stage_markdown(view, broken[:place]).startswith(f"# {view.stage}")
+        assert _markdown(view, broken[:place]).startswith(f"# {view.stage}")
 
 
 def test_skipped_stages_say_so(views: list[StageView], tmp_path: Path) -> None:
@@ -133,7 +145,7 @@ def test_skipped_stages_say_so(views: list[StageView], tmp_path: Path) -> None:
         replace(view, metrics={"skipped": "no video has a label"}) if "chance" in view.metrics else view
         for view in views
     ]
-    text = build_report(skipped, tmp_path / "report.html").read_text()
+    text = _page(skipped, tmp_path).read_text()
     assert "no video has a label" in text
 
 
@@ -144,7 +156,7 @@ def test_a_given_encoder_is_not_called_trained(views: list[StageView], tmp_path:
         else replace(view, metrics={**view.metrics, "missing": 1234})
         for view in views
     ]
-    text = build_report(given, tmp_path / "report.html").read_text()
+    text = _page(given, tmp_path).read_text()
     assert "given: r3d_18_of_somebody_…" in text and "given, frozen" in text
     assert "1,234 more videos are listed and not there" in text
     rows = re.findall(r"<td>(trained|untrained)</td>", text)
@@ -152,51 +164,51 @@ def test_a_given_encoder_is_not_called_trained(views: list[StageView], tmp_path:
 
 
 def test_page_of_nothing_is_still_a_page(tmp_path: Path) -> None:
-    assert build_report([], tmp_path / "report.html").read_text().startswith("<!doctype html>")
+    assert _page([], tmp_path).read_text().startswith("<!doctype html>")
 
 
 def test_every_stage_has_markdown_with_its_pictures(views: list[StageView]) -> None:
     for place, view in enumerate(views):
-        markdown = stage_markdown(view, views[:place])
+        markdown = _markdown(view, views[:place])
         assert len(markdown.encode()) <= 900_000
         assert "No pictures" not in markdown
         assert ("data:image/" in markdown) == (view.stage not in ("ingest", "embed"))
 
 
 def test_markdown_leaves_the_largest_pictures_out_and_says_so(views: list[StageView]) -> None:
-    whole = stage_markdown(views[3], views[:3])
-    small = stage_markdown(views[3], views[:3], max_bytes=len(whole.encode()) // 2)
+    whole = _markdown(views[3], views[:3])
+    small = _markdown(views[3], views[:3], max_bytes=len(whole.encode()) // 2)
     assert len(small.encode()) <= len(whole.encode()) // 2
     assert "only in report.html" in small
     assert "What motion differential sampling decided" in small
 
 
 def test_screened_out_segments_are_told_with_the_reason(views: list[StageView]) -> None:
-    assert "flow stays at 0.000 px" in stage_markdown(views[3], views[:3])
+    assert "flow stays at 0.000 px" in _markdown(views[3], views[:3])
 
 
 def test_views_of_a_stage_are_put_in_order_and_the_last_counts(views: list[StageView]) -> None:
     newer = replace(views[0], key="9" * 16)
-    ordered = by_stage([*reversed(views), newer])
+    ordered = by_stage([*reversed(views), newer], list(BY_NAME))
     assert list(ordered) == [view.stage for view in views]
     assert ordered["ingest"].key == "9" * 16
 
 
 CHARTS = {
-    "motion": lambda: figures.motion_curve(np.ones(20), np.linspace(0, 1, 13), [7, 8], frame_step=2, title="a & b"),
-    "no candidates": lambda: figures.motion_curve(np.ones(3), np.empty(0), []),
-    "histogram": lambda: figures.motion_histogram(np.array([0.0, 0.2, np.nan, 30.0]), threshold_px=0.05),
-    "empty histogram": lambda: figures.motion_histogram(np.empty(0)),
-    "losses": lambda: figures.loss_curves([{"step": s, "rgb": 5, "flow": math.nan} for s in range(999)], queue_size=8),
-    "total loss only": lambda: figures.loss_curves([{"step": 1, "loss": 5.0}]),
-    "curve": lambda: figures.finetune_curve([{"epoch": 1, "loss": 1, "accuracy": 0.5, "val_top1": 0.4}], test_top1=0.4),
-    "bars": lambda: figures.score_bars({"R@1": ({"trained": {"R@1": 0.5}}, "R@1", None)}),
-    "recall": lambda: figures.recall_curve({"trained": {"R@1": 0.5, "R@5": 0.9}}, {"R@1": 0.1, "R@5": 0.4, "mAP": 0.1}),
-    "confusion": lambda: figures.confusion_matrix([[3, 1], [0, 0]], ["a < b", "c"]),
-    "large confusion": lambda: figures.confusion_matrix(np.eye(101, dtype=int).tolist(), [f"c{i}" for i in range(101)]),
-    "lineage": lambda: figures.lineage_graph([StageView("ingest", "k" * 16, Path()),
+    "motion": lambda: motion_curve(np.ones(20), np.linspace(0, 1, 13), [7, 8], frame_step=2, title="a & b"),
+    "no candidates": lambda: motion_curve(np.ones(3), np.empty(0), []),
+    "histogram": lambda: motion_histogram(np.array([0.0, 0.2, np.nan, 30.0]), threshold_px=0.05),
+    "empty histogram": lambda: motion_histogram(np.empty(0)),
+    "losses": lambda: loss_curves([{"step": s, "rgb": 5, "flow": math.nan} for s in range(999)], queue_size=8),
+    "total loss only": lambda: loss_curves([{"step": 1, "loss": 5.0}]),
+    "curve": lambda: finetune_curve([{"epoch": 1, "loss": 1, "accuracy": 0.5, "val_top1": 0.4}], test_top1=0.4),
+    "bars": lambda: score_bars({"R@1": ({"trained": {"R@1": 0.5}}, "R@1", None)}),
+    "recall": lambda: recall_curve({"trained": {"R@1": 0.5, "R@5": 0.9}}, {"R@1": 0.1, "R@5": 0.4, "mAP": 0.1}),
+    "confusion": lambda: confusion_matrix([[3, 1], [0, 0]], ["a < b", "c"]),
+    "large confusion": lambda: confusion_matrix(np.eye(101, dtype=int).tolist(), [f"c{i}" for i in range(101)]),
+    "lineage": lambda: lineage_graph([StageView("ingest", "k" * 16, Path()),
                                               StageView("extract", "l" * 16, Path(), inputs={"ingest": "k" * 16})]),
-    "time": lambda: figures.time_and_disk([StageView("ingest", "k" * 16, Path(), timings={"seconds": 4000.0})]),
+    "time": lambda: time_and_disk([StageView("ingest", "k" * 16, Path(), timings={"seconds": 4000.0})]),
 }  # fmt: skip
 
 

@@ -1,36 +1,22 @@
 """What the stages that score an encoder have to show, as blocks."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from mscl.display.blocks import Block, Chart, Note, Table, attempt
-from mscl.display.segment_pictures import Footage, read_jsonl
-from mscl.report import figures
-from mscl.report.contact_sheets import heat_maps, neighbours
-from mscl.report.figures.scores import VARIANT_NAMES
-from mscl.report.protocol import HEADS, protocol_blocks, run_blocks
+import numpy as np
+
+from mscl.display.blocks import Block, Cell, Chart, Contact, Note, Table, attempt
+from mscl.embedding.variants import VARIANT_NAMES, variant_names
+from mscl.extract.segment_pictures import SegmentPictures
+from mscl.json_files import read_json
+from mscl.score.figures import confusion_matrix, recall_curve, score_bars
+from mscl.score.protocol import HEADS, protocol_blocks, run_blocks
 from mscl.stage.view import Stages
-
-_NAME_LENGTH = 20
-
-
-def embed_blocks(stages: Stages) -> list[Block]:
-    """Sizes and rates."""
-    metrics = stages["embed"].metrics
-    called = variant_names(stages)
-    rates = tuple(
-        (called[name], f"{metrics[f'{name}_videos_per_second']:.1f}")
-        for name in VARIANT_NAMES
-        if f"{name}_videos_per_second" in metrics
-    )
-    note = Note(f"{metrics.get('videos', '?')} videos, {metrics.get('feature_dim', '?')} numbers each.")
-    return [note, Table(("encoder", "videos per second"), rates, caption="Embedding")] if rates else [note]
 
 
 def probe_blocks(stages: Stages) -> list[Block]:
     """Accuracy of the linear classifier with its controls, and whom it takes for whom."""
-    from mscl.json_files import read_json
-
     view = stages["probe"]
     if "skipped" in view.metrics:
         return [Note(f"Skipped: {view.metrics['skipped']}.")]
@@ -40,12 +26,12 @@ def probe_blocks(stages: Stages) -> list[Block]:
     name = "trained" if "trained" in full else next(n for n in VARIANT_NAMES if n in full)
     return [
         Chart(
-            figures.score_bars({f"{head}, top-1": (view.metrics, "top1", chance)}, labels=called),
+            score_bars({f"{head}, top-1": (view.metrics, "top1", chance)}, labels=called),
             caption=f"{head} on the features of each encoder, and on those of frozen-frame clips",
         ),
         score_table(view.metrics, ("top1", "top5", "mean_class"), caption=f"{head}, test videos", called=called),
         *run_blocks(full[name], what=f"{head}, {called[name]} encoder"),
-        *_warnings(view.metrics),
+        *warning_notes(view.metrics),
         confusion_block(full[name], f"{head[0].lower()}{head[1:]}, {called[name]} encoder"),
         *protocol_blocks(stages, "probe"),
     ]
@@ -60,7 +46,7 @@ def retrieve_blocks(stages: Stages, *, queries: int = 6) -> list[Block]:
     scores, called = tuple(chance), variant_names(stages)
     blocks: list[Block] = [
         Chart(
-            figures.recall_curve(metrics, chance, labels=called),
+            recall_curve(metrics, chance, labels=called),
             caption="Share of test videos with their class among the k nearest train videos",
         ),
         score_table(metrics, scores, caption="Retrieval, test videos among train videos", called=called),
@@ -69,49 +55,41 @@ def retrieve_blocks(stages: Stages, *, queries: int = 6) -> list[Block]:
         blocks += run_blocks(metrics["trained"], score="R@1", what=f"Encoder {called['trained']}")
     blocks += [Note(f"{note}.") for note in metrics.get("notes", [])]
     blocks += protocol_blocks(stages, "retrieve")
-    return [*blocks, *attempt("neighbours", lambda: [neighbours(Footage.of(stages), view.folder, count=queries)])]
-
-
-def finetune_blocks(stages: Stages) -> list[Block]:
-    """Curve over the epochs, scores, confusion."""
-    from mscl.json_files import read_json
-
-    view = stages["finetune"]
-    if "skipped" in view.metrics:
-        return [Note(f"Skipped: {view.metrics['skipped']}.")]
-    metrics = view.metrics
-    curve = read_jsonl(view.folder / "curve.jsonl")
-    first = [(row.get("split"), row.get("seed")) for row in curve[:1]]
-    curve = [row for row in curve if (row.get("split"), row.get("seed")) in first]
-    several = len(metrics.get("runs", ())) > 1
-    of_which = " of the first run" if several else ""
-    full = read_json(view.folder / "metrics.json")
-    table = score_table(
-        {"finetuned": metrics, "chance": metrics["chance"]},
-        ("top1", "top5", "mean_class"),
-        caption="Fine-tuned, test videos",
-    )
     return [
-        Chart(
-            figures.finetune_curve(curve, test_top1=metrics["runs"][0]["top1"] if several else metrics["top1"]),
-            caption=f"Fine-tuning{of_which}, epoch by epoch",
-        ),
-        table,
-        *run_blocks(metrics, what="Fine-tuned"),
-        *_warnings({"finetuned": metrics}),
-        *attempt("Grad-CAM", lambda: list(heat_maps(Footage.of(stages), view.folder))),
-        confusion_block(full, "fine-tuned"),
-        *protocol_blocks(stages, "finetune"),
+        *blocks,
+        *attempt("neighbours", lambda: [neighbours(SegmentPictures.of(stages), view.folder, count=queries)]),
     ]
 
 
-def variant_names(stages: Stages) -> dict[str, str]:
-    """How the variants are called on the page: a given encoder was not trained here."""
-    given = str(stages["pretrain"].metrics.get("given", "")) if "pretrain" in stages else ""
-    if not given:
-        return dict(VARIANT_NAMES)
-    name = given if len(given) <= _NAME_LENGTH else f"{given[: _NAME_LENGTH - 1]}…"
-    return {**VARIANT_NAMES, "trained": f"given: {name}", "trained_frozen": "given, frozen"}
+def neighbours(
+    pictures: SegmentPictures, folder: Path, *, count: int, each: int = 5, variant: str = "trained"
+) -> Contact:
+    """Queries with their nearest train videos, framed green where the class is the same, red where not.
+
+    Queries are spread over the classes; nothing is picked by success.
+
+    Raises:
+        KeyError: the result has no such variant.
+    """
+    found = read_json(folder / "neighbours.json")[variant]
+    place = {row: position for position, row in enumerate(found["query_rows"])}
+    labels = np.asarray(pictures.manifest.column("label"))
+    lines = []
+    for query in pictures.sample(count, among=found["query_rows"]):
+        cells = [Cell(pictures.thumb(query, mark="query"), pictures.class_name(query), "query")]
+        rows, similarity = found["gallery_rows"][place[query]], found["similarity"][place[query]]
+        for row, cosine in list(zip(rows, similarity, strict=True))[:each]:
+            right = bool(labels[row] == labels[query])
+            caption = f"{'✓' if right else '✗'} {cosine:.2f} · {pictures.class_name(row)}"
+            cells.append(
+                Cell(pictures.thumb(row, mark="right" if right else "wrong"), caption, "right" if right else "wrong")
+            )
+        lines.append((pictures.name(query), tuple(cells)))
+    return Contact(
+        tuple(lines),
+        caption="Blue: a test video; then its nearest train videos by cosine, green where the class is the same. "
+        "Each picture: middle frame above, its flow below",
+    )
 
 
 def score_table(
@@ -133,7 +111,7 @@ def score_table(
 
 def confusion_block(report: Mapping[str, Any], what: str) -> Chart:
     """Confusion matrix of a classification report."""
-    return Chart(figures.confusion_matrix(report["confusion"], report["classes"]), caption=f"Confusion, {what}")
+    return Chart(confusion_matrix(report["confusion"], report["classes"]), caption=f"Confusion, {what}")
 
 
 def _percent(metrics: Mapping[str, Any], score: str) -> str:
@@ -144,7 +122,8 @@ def _percent(metrics: Mapping[str, Any], score: str) -> str:
     return f"{text} ({100 * interval[0]:.0f}–{100 * interval[1]:.0f})" if interval else text
 
 
-def _warnings(metrics: Mapping[str, Any]) -> list[Block]:
+def warning_notes(metrics: Mapping[str, Any]) -> list[Block]:
+    """What was complained about while variants were scored."""
     return [
         Note(f"{name}: {warning}")
         for name, values in metrics.items()

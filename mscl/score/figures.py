@@ -4,13 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mscl.display.style import BLUE, GREEN, GREY, INK, ORANGE, TEAL, canvas, to_svg
+from mscl.embedding.variants import VARIANT_NAMES
 
-VARIANT_NAMES = {
-    "trained": "trained",
-    "untrained": "untrained",
-    "trained_frozen": "trained, frozen",
-    "untrained_frozen": "untrained, frozen",
-}
 VARIANT_COLOURS = {"trained": BLUE, "untrained": ORANGE, "trained_frozen": TEAL, "untrained_frozen": GREY}
 
 

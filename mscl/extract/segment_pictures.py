@@ -1,17 +1,16 @@
-"""Frames and flow of a dataset's segments, for pictures; and what the tables of the stages hold."""
+"""Frames and flow of a dataset's segments, for pictures."""
 
-import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mscl.display.blocks import Mark
 from mscl.display.pictures import Flow, Picture, thumbnail
+from mscl.extract.config import FlowConfig
 from mscl.stage.view import StageView
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Footage:
+class SegmentPictures:
     """Frames, flow and names of the usable segments, from the folders of ingest and extract."""
 
     manifest_path: Path
@@ -30,15 +29,16 @@ class Footage:
     """Source frames per index of the stores."""
 
     @classmethod
-    def of(cls, stages: Mapping[str, StageView]) -> "Footage":
+    def of(cls, stages: Mapping[str, StageView]) -> "SegmentPictures":
         """From the views of a lineage.
 
         Raises:
             KeyError: ingest or extract is not among them.
+            ValueError: the record of extract holds no settings of flow that this version knows.
         """
         extract = stages["extract"]
-        gap = int(extract.config.get("flow", {}).get("gap_frames", 1))
-        return cls(stages["ingest"].folder / "manifest.parquet", extract.folder, gap)
+        flow = FlowConfig.model_validate(extract.config["flow"])
+        return cls(stages["ingest"].folder / "manifest.parquet", extract.folder, flow.gap_frames)
 
     @cached_property
     def manifest(self) -> "Manifest":
@@ -108,33 +108,3 @@ class Footage:
                 if queue and len(picked) < count:
                     picked.append(int(queue.pop(0)))
         return picked
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Rows of a file of JSON lines; a torn last line is left out."""
-    return list(_rows(path))
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text().splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            return
-        if isinstance(row, dict):
-            yield row
-
-
-def verdicts(manifest: "Manifest") -> Counter[str]:
-    """How many segments have which verdict."""
-    return Counter(str(verdict) for verdict in manifest.column("verdict"))
-
-
-def class_table(manifest: "Manifest") -> list[tuple[str, dict[str, int]]]:
-    """Class -> split -> usable segments, in label order; unlabelled last."""
-    usable = manifest.ok()
-    counts = Counter(zip(map(str, usable.column("class_name")), map(str, usable.column("split")), strict=True))
-    names = [*map(str, manifest.classes), *([""] if any(name == "" for name, _ in counts) else [])]
-    order = {"train": 0, "val": 1, "test": 2}
-    splits = sorted({split for _, split in counts}, key=lambda split: (order.get(split, 9), split))
-    return [(name, {split: counts[name, split] for split in splits}) for name in names]

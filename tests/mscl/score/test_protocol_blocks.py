@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mscl.config import load_config
 from mscl.display.blocks import Note, Table
-from mscl.report.protocol import protocol_blocks, run_blocks, spread_of
+from mscl.score.protocol import protocol_blocks, run_blocks, spread_of
 from mscl.stage.view import StageView
 
 

@@ -5,24 +5,24 @@ from html import escape
 
 from mscl.display.blocks import Block, Chart, Code, Contact, Note, Photo, Table, attempt
 from mscl.display.style import data_address, for_card
-from mscl.report.figures.lineage import byte_size, duration
-from mscl.report.stage_blocks import BLOCKS
+from mscl.report.lineage import byte_size, duration
+from mscl.stage.base import Stage
 from mscl.stage.view import StageView, by_stage, plain_metrics
 
 
-def stage_markdown(view: StageView, inputs: Sequence[StageView], *, max_bytes: int = 900_000) -> str:
+def stage_markdown(stage: Stage, view: StageView, inputs: Sequence[StageView], *, max_bytes: int = 900_000) -> str:
     """One stage as Markdown: what it took, what came out, its tables and pictures.
 
     Pictures that would make the text longer than `max_bytes` are left out, the largest first, and the text says so.
     Nothing that is missing or damaged among the stage's files makes this fail.
 
     Args:
-        view: the stage.
+        stage: says what there is to show.
+        view: its result.
         inputs: everything that it was made of, from ingest on.
     """
-    stages = by_stage([*inputs, view])
-    draw = BLOCKS.get(view.stage)
-    blocks = attempt("pictures", lambda: draw(stages)) if draw else []
+    draw = stage.blocks
+    blocks = attempt("pictures", lambda: draw(by_stage([*inputs, view]))) if draw is not None else []
     facts = [("key", view.key), ("time", duration(view.seconds)), ("disk", byte_size(view.size_bytes))]
     facts += [("host", view.host)] if view.host else []
     facts += plain_metrics(view.metrics)

@@ -1,7 +1,8 @@
-"""Pictures of a run: which result was made of which, and what each took in time and space."""
+"""Of a whole run: which result was made of which, and what each took in time and space."""
 
 from collections.abc import Mapping, Sequence
 
+from mscl.display.blocks import Table
 from mscl.display.style import BLUE, INK, ORANGE, canvas, to_svg
 from mscl.stage.view import StageView
 
@@ -79,6 +80,15 @@ def time_and_disk(views: Sequence[StageView]) -> str:
         left.set_yticks(range(len(names)), names)
         left.set_ylim(len(names) - 0.5, -0.5)
         return to_svg(figure)
+
+
+def sizes_table(views: Sequence[StageView]) -> Table:
+    """Key, time and disk of every stage."""
+    rows = tuple(
+        (v.stage, v.key[:8], duration(v.seconds), byte_size(v.size_bytes), v.created_at[:16].replace("T", " "))
+        for v in views
+    )
+    return Table(("stage", "key", "time", "disk", "made"), rows, caption="Stages")
 
 
 def duration(seconds: float) -> str:

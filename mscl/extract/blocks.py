@@ -1,0 +1,21 @@
+"""What extract has to show: frames with their flow in colour underneath."""
+
+from mscl.display.blocks import Block, Photo
+from mscl.display.pictures import flow_strip
+from mscl.extract.config import FlowConfig
+from mscl.extract.segment_pictures import SegmentPictures
+from mscl.stage.view import Stages
+
+
+def extract_blocks(stages: Stages, *, count: int = 4) -> list[Block]:
+    """Frames with their flow in colour underneath."""
+    flow = FlowConfig.model_validate(stages["extract"].config["flow"])
+    pictures = SegmentPictures.of(stages)
+    what = f"{flow.method} over {flow.span_frames} frame{'' if flow.span_frames == 1 else 's'}"
+    blocks: list[Block] = []
+    for segment in pictures.sample(count):
+        indices = pictures.strip_indices(segment)
+        numbers = ", ".join(str(index * flow.gap_frames) for index in indices)
+        caption = f"{pictures.class_name(segment)} · {pictures.name(segment)} · {what} · from frames {numbers}"
+        blocks.append(Photo(flow_strip(*pictures.strip(segment, indices)), caption))
+    return blocks

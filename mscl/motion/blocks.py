@@ -1,0 +1,126 @@
+"""What motion and screen have to show: how much moves, motion curves, clips kept and dropped."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mscl.display.blocks import Block, Cell, Chart, Contact, Note, Table
+from mscl.extract.segment_pictures import SegmentPictures
+from mscl.motion.config import ScreenConfig
+from mscl.motion.figures import motion_curve, motion_histogram
+from mscl.stage.view import Stages
+from mscl.video.config import ClipConfig
+
+if TYPE_CHECKING:
+    from storage.screen_table import ScreenRow
+
+
+def motion_blocks(stages: Stages) -> list[Block]:
+    """How much moves."""
+    from storage.motion_store import MotionReader
+
+    store = MotionReader(stages["motion"].folder / "motion.zarr")
+    count = len(SegmentPictures.of(stages).manifest)
+    strongest = np.array([np.nanmax(store.magnitude_p99(i), initial=0.0) for i in range(count)])
+    chart = motion_histogram(strongest, threshold_px=_threshold_px(stages))
+    middle = f"half of the {count:,} segments move faster than {np.median(strongest):.2f} px per field somewhere"
+    return [Chart(chart, caption=f"How much moves: {middle}")]
+
+
+def _threshold_px(stages: Stages) -> float | None:
+    """Below it the screen takes a segment for still, where there is a screen."""
+    if "screen" not in stages:
+        return None
+    return ScreenConfig.model_validate(stages["screen"].config["screen"]).min_motion_px
+
+
+def screen_blocks(stages: Stages, *, curves: int = 2, sheet: int = 4) -> list[Block]:
+    """Verdicts of the screen, motion curves with chosen and dropped starts, clips kept and dropped."""
+    from storage.motion_store import MotionReader
+    from storage.screen_table import read_screen
+
+    clip = ClipConfig.model_validate(stages["screen"].config["clip"])
+    pictures = SegmentPictures.of(stages)
+    table = read_screen(stages["screen"].folder / "screen.parquet")
+    rows = list(table.rows())
+    names = [str(row.verdict) for row in rows]
+    reasons = {
+        name: next((row.reason for row in rows if row.verdict == name and row.reason), "") for name in set(names)
+    }
+    blocks: list[Block] = [
+        Table(
+            ("verdict", "segments", "chosen starts", "of candidates"),
+            tuple(
+                (
+                    name,
+                    f"{names.count(name):,}",
+                    f"{sum(len(row.chosen) for row in rows if row.verdict == name):,}",
+                    f"{sum(row.num_candidates for row in rows if row.verdict == name):,}",
+                )
+                for name in sorted(set(names), key=lambda name: -names.count(name))
+            ),
+            caption="What motion differential sampling decided",
+        )
+    ]
+    blocks += [Note(f"{name}, for example: {reason}") for name, reason in sorted(reasons.items()) if reason]
+    store = MotionReader(stages["motion"].folder / "motion.zarr")
+    picked = [row.segment for row in rows if row.verdict == "chosen"]
+    for segment in pictures.sample(curves, among=picked):
+        row = rows[segment]
+        chart = motion_curve(
+            store.differences(segment), np.asarray(row.scores), [int(i) for i in row.chosen],
+            frame_step=pictures.gap_frames, title=f"{pictures.class_name(segment)} · {pictures.name(segment)}",
+        )  # fmt: skip
+        caption = "Motion differences of the fields (above); scores of the clips that start there (below)"
+        blocks.append(Chart(chart, caption=caption))
+    blocks.append(
+        kept_and_dropped(pictures, [rows[i] for i in pictures.sample(sheet, among=picked)], clip_span=clip.span)
+    )
+    return blocks
+
+
+def kept_and_dropped(
+    pictures: SegmentPictures, rows: Sequence["ScreenRow"], *, clip_span: int = 1, each: int = 3
+) -> Contact:
+    """Per segment the clips with the highest scores among the chosen, and with the lowest among the dropped.
+
+    `clip_span`: indices from the first to the last of a clip; its middle is shown.
+    """
+    middle = clip_span // 2
+    lines = []
+    for row in rows:
+        scores = np.asarray(row.scores)
+        chosen = np.asarray(row.chosen, dtype=int)
+        dropped = np.setdiff1d(np.arange(row.num_candidates), chosen)
+        median = float(np.median(scores)) if len(scores) else 0.0
+        best = _apart(chosen[np.argsort(-scores[chosen], kind="stable")], each)
+        worst = _apart(dropped[np.argsort(scores[dropped], kind="stable")], each)
+        cells = [
+            Cell(
+                pictures.thumb(row.segment, start + middle, mark="right"),
+                f"kept · {scores[start]:.3g} > {median:.3g}",
+                "right",
+            )
+            for start in best
+        ]
+        cells += [
+            Cell(pictures.thumb(row.segment, start + middle, mark="wrong"), f"dropped · {scores[start]:.3g}", "wrong")
+            for start in worst
+        ]
+        lines.append((f"{pictures.class_name(row.segment)} · {pictures.name(row.segment)}", tuple(cells)))
+    return Contact(
+        tuple(lines),
+        caption="Middle frame and its flow of clips that training sees (green: they score above the video's median) "
+        "and of clips that it does not see (red)",
+    )
+
+
+def _apart(starts: "np.ndarray[tuple[int], np.dtype[np.int64]]", count: int) -> list[int]:
+    """The first `count` starts that are not neighbours of one already taken, as far as there are such."""
+    gap = max(1, len(starts) // (2 * count))
+    taken: list[int] = []
+    for start in starts.tolist():
+        if len(taken) < count and all(abs(start - other) >= gap for other in taken):
+            taken.append(int(start))
+    return taken

@@ -1,0 +1,48 @@
+"""What pretrain has to show: every loss term over the steps, and where it ended."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mscl.display.blocks import Block, Chart, Note, Table
+from mscl.json_files import read_json_lines
+from mscl.pretrain.config import PretrainConfig
+from mscl.pretrain.figures import LOSS_NAMES, loss_curves
+from mscl.stage.view import Stages
+
+
+def pretrain_blocks(stages: Stages) -> list[Block]:
+    """Every loss term over the steps, and where it ended."""
+    view = stages["pretrain"]
+    if "given" in view.metrics:
+        return [Note(f"Nothing was trained: the encoder was given, {view.metrics['given']}.")]
+    rows = read_json_lines(view.folder / "metrics.jsonl")
+    if not rows:
+        return [Note("The training has logged no step.")]
+    queue = PretrainConfig.model_validate(view.config["pretrain"]).loss.queue_size
+    blocks: list[Block] = [
+        Chart(
+            loss_curves(rows, queue_size=queue),
+            caption="The terms of the loss (METHOD 1.6); faint: each logged step",
+        )
+    ]
+    tail = rows[-max(1, len(rows) // 20) :]
+    ends = [
+        (
+            title,
+            f"{_mean(tail, name):.3f}",
+            f"{100 * _mean(tail, f'{name}_top1'):.1f} %" if f"{name}_top1" in tail[-1] else "",
+        )
+        for name, title in LOSS_NAMES.items()
+        if name in tail[-1]
+    ]
+    if ends:
+        blocks.append(
+            Table(("term", "loss", "top-1"), tuple(ends), caption="Mean over the last twentieth of the training")
+        )
+    return blocks
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
+    return float(np.mean([row[name] for row in rows if name in row]))
