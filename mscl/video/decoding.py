@@ -5,15 +5,19 @@ real AVIs, and frame counts of containers are often too high. Nothing here guard
 `mscl.video.decode_pool` runs these functions in child processes.
 """
 
+from __future__ import annotations
+
 import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
+from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
@@ -24,17 +28,19 @@ from mscl.video.opening import (
     Verdict,
     VideoError,
     check_pixels,
-    first_picture_stream,
+    file_bytes,
     frame_rate,
     open_video,
+    picture_stream,
+    pixel_aspect,
     plain_message,
-    size_of,
 )
+from mscl.video.packet_count import PacketCount
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What decoding the whole video found. Sizes are those of the upright picture, 0 where unknown."""
+    """What decoding the whole video found. Sizes are those of the picture as displayed, 0 where unknown."""
 
     verdict: Verdict
     reason: str = ""
@@ -48,19 +54,6 @@ class VideoInfo:
     size_bytes: int = 0
     digest: str = ""
     """sha256 of the file; empty where it was not read."""
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """Frames of one video and how their decoding ended."""
-
-    frames_NHW3: NDArray[np.uint8]
-    fps: float
-    rotation: int
-    complete: bool
-    """Every frame that the file promises was decoded; else `reason` says what stopped it."""
-    verdict: Verdict
-    reason: str
 
 
 class Decoding:
@@ -79,31 +72,43 @@ class Decoding:
         self.rotation = 0
         self.height = self.width = 0
         self.source_height = self.source_width = 0
-        """Upright size of the first frame as coded, before any resizing."""
+        """Upright size of the first frame as it is displayed, before any resizing."""
         self.num_frames = 0
         self.verdict: Verdict = "ok"
         self.reason = ""
-        started_s = time.monotonic()
+        self._resumed_s = time.monotonic()
         self._path = path
-        self._num_packets = 0
         self._end_s = 0.0
+        self._cut_short = ""
+        """Why the rest of the file cannot be read."""
+        self._num_damaged = 0
+        self._is_interlaced = False
         self._container = open_video(path, limits)
         try:
-            self._stream = first_picture_stream(self._container, path)
+            self._stream = picture_stream(self._container)
             self.fps = frame_rate(self._stream)
-            self._promised_s = (self._container.duration or 0) / av.time_base
+            self._pixel_aspect = pixel_aspect(self._stream)
+            self._begin_s, self._promised_s = self._times()
             context: VideoCodecContext | None = self._stream.codec_context
             if context is None:
                 raise VideoError("unreadable", "no decoder is known for its codec")
             check_pixels(context.width, context.height, limits)
+            self._packets = PacketCount(context.name)
             # One thread: the frames that come before an error do not depend on the machine, and workers are many.
             context.thread_count = 1
             # FFmpeg refuses pictures that grow beyond the limit in mid-stream before it allocates them.
             context.options = {"max_pixels": str(limits.max_pixels)}
-            self._left_s = limits.timeout_seconds - (time.monotonic() - started_s)
+            self._left_s = limits.timeout_seconds - (time.monotonic() - self._resumed_s)
         except BaseException:
             self._container.close()
             raise
+
+    def _times(self) -> tuple[float, float]:
+        """Where the video begins and how long the container says it is, in seconds: of the stream, else of all."""
+        stream = self._stream
+        if stream.frames and stream.duration and stream.time_base:
+            return float((stream.start_time or 0) * stream.time_base), float(stream.duration * stream.time_base)
+        return (self._container.start_time or 0) / av.time_base, (self._container.duration or 0) / av.time_base
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         for picture in self._run(every_picture=True):
@@ -119,18 +124,18 @@ class Decoding:
     def _run(self, *, every_picture: bool) -> Iterator[NDArray[np.uint8] | None]:
         with self._container:
             try:
-                resumed_s = time.monotonic()
+                self._resumed_s = time.monotonic()
                 for frame in self._decode():
                     if self.num_frames >= self.limits.max_frames:
                         return self._stop("too_large", f"more than {self.limits.max_frames} frames")
-                    if time.monotonic() - resumed_s > self._left_s:
-                        return self._stop("timeout", f"not decoded within {self.limits.timeout_seconds:g} s")
                     check_pixels(frame.width, frame.height, self.limits)
                     picture = self._upright(frame) if every_picture or self.num_frames == 0 else None
                     self.num_frames += 1
-                    self._left_s -= time.monotonic() - resumed_s
+                    self._num_damaged += frame.is_corrupt
+                    self._is_interlaced |= frame.interlaced_frame
+                    self._left_s -= time.monotonic() - self._resumed_s
                     yield picture
-                    resumed_s = time.monotonic()
+                    self._resumed_s = time.monotonic()
             except VideoError as error:
                 return self._stop(error.verdict, error.reason)
             except MemoryError as error:
@@ -138,35 +143,63 @@ class Decoding:
             except (av.FFmpegError, ValueError, OverflowError) as error:
                 return self._stop("unreadable", plain_message(error, self._path))
         if self.num_frames == 0:
-            self._stop("unreadable", "no frame decodes")
-        elif shortfall := self._shortfall():
-            self._stop("truncated", shortfall)
+            self._stop("unreadable", self._cut_short or self._packets.first_refusal or "no frame decodes")
+        elif self._cut_short:
+            self._stop("unreadable", self._cut_short)
+        else:
+            lost = self._packets.lost(self.num_frames, interlaced=self._is_interlaced)
+            if losses := [loss for loss in (lost, self._shortfall()) if loss]:
+                self._stop("truncated", "; ".join(losses))
+            elif self._num_damaged:
+                self.reason = f"{self._num_damaged} of {self.num_frames} frames decode with errors"
         return None
 
     def _shortfall(self) -> str:
-        """What the container promises and does not hold; "" for a little, which is the habit of many muxers."""
-        promised = self._stream.frames
-        if promised:
-            few = self._num_packets < 0.9 * promised - 3
-            return f"the container promises {promised} frames and holds {self._num_packets}" if few else ""
-        if self._end_s < 0.9 * self._promised_s - 3 / self.fps:
-            return f"the container promises {self._promised_s:.2f} s and holds {self._end_s:.2f} s"
-        return ""
+        """What the container promises and does not hold; "" for a little, which is the habit of many muxers.
+
+        A count alone says nothing: an AVI counts the frames that a screen recorder skipped, too.
+        """
+        if self._end_s >= 0.9 * self._promised_s - 3 / self.fps:
+            return ""
+        if promised := self._stream.frames:
+            few = self._packets.seen < 0.9 * promised - 3
+            return f"the container promises {promised} frames and holds {self._packets.seen}" if few else ""
+        return f"the container promises {self._promised_s:.2f} s and holds {self._end_s:.2f} s"
 
     def _decode(self) -> Iterator[VideoFrame]:
+        """Frames as the decoder gives them; what it refuses is counted, and it goes on after it."""
+        for packet in self._demux():
+            if time.monotonic() - self._resumed_s > self._left_s:
+                raise VideoError("timeout", f"not decoded within {self.limits.timeout_seconds:g} s")
+            try:
+                frames = self._stream.decode(packet)
+            except MemoryError:
+                raise
+            except av.FFmpegError as error:
+                if packet is not None:
+                    self._packets.refuse(plain_message(error, self._path))
+                continue
+            if packet is not None:
+                self._packets.add(packet, len(frames))
+            yield from frames
+
+    def _demux(self) -> Iterator[Packet[Any] | None]:
+        """Packets of the stream, then None, for the decoder to give what it still holds, also where the file breaks."""
         # Without a count of frames the end of every stream says whether the file is whole: sound may last longer.
         streams = [self._stream] if self._stream.frames else self._container.streams.get()
-        begin_s = (self._container.start_time or 0) / av.time_base
-        for packet in self._container.demux(*streams):
-            if packet.pts is not None and packet.time_base:
-                end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base) - begin_s
-                self._end_s = max(self._end_s, end_s)
-            if packet.stream_index != self._stream.index:
-                continue
-            self._num_packets += packet.size > 0
-            for frame in packet.decode():
-                if isinstance(frame, VideoFrame):
-                    yield frame
+        try:
+            for packet in self._container.demux(*streams):
+                if packet.pts is not None and packet.time_base:
+                    end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base) - self._begin_s
+                    self._end_s = max(self._end_s, end_s)
+                # Not by `stream_index`: the empty packet that ends a stream has 0 there, whichever stream it ends.
+                if packet.stream.index == self._stream.index and packet.size:
+                    yield packet
+        except MemoryError:
+            raise
+        except av.FFmpegError as error:
+            self._cut_short = plain_message(error, self._path)
+        yield None
 
     def _stop(self, verdict: Verdict, reason: str) -> None:
         """End here; a file that gave frames before it broke is truncated, not unreadable."""
@@ -178,8 +211,9 @@ class Decoding:
         picture = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
         if self.num_frames == 0:
             self.rotation = _quarter_turns(frame.rotation) * 90
-            sideways = self.rotation in (90, 270)
-            self.source_height, self.source_width = picture.shape[1::-1] if sideways else picture.shape[:2]
+            height, width = picture.shape[0], max(1, round(picture.shape[1] * self._pixel_aspect))
+            check_pixels(width, height, self.limits)
+            self.source_height, self.source_width = (width, height) if self.rotation in (90, 270) else (height, width)
             self.height, self.width = self.source_height, self.source_width
             if self.short_side is not None:
                 self.height, self.width = stored_size(self.height, self.width, self.short_side)
@@ -201,21 +235,6 @@ def decode(path: Path | str, *, limits: DecodeLimits, short_side: int | None = N
     return Decoding(Path(path), limits=limits, short_side=short_side)
 
 
-def read_frames(path: Path | str, *, limits: DecodeLimits, short_side: int | None = None) -> Decoded:
-    """All frames of a video in one array (N, H, W, 3). For videos that fit into memory at that size.
-
-    Raises:
-        VideoError: not one frame can be had.
-    """
-    decoding = decode(path, limits=limits, short_side=short_side)
-    frames = list(decoding)
-    if not frames:
-        raise VideoError(decoding.verdict, decoding.reason)
-    return Decoded(
-        np.stack(frames), decoding.fps, decoding.rotation, decoding.verdict == "ok", decoding.verdict, decoding.reason
-    )
-
-
 def inspect_video(
     path: Path | str, *, limits: DecodeLimits, min_frames: int = 2, min_side_px: int = 1
 ) -> VideoInfo:  # fmt: skip
@@ -228,7 +247,7 @@ def inspect_video(
     path = Path(path)
     size_bytes, digest = 0, ""
     try:
-        size_bytes = size_of(path, limits)
+        size_bytes = file_bytes(path, limits)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         decoding = decode(path, limits=limits)

@@ -22,6 +22,9 @@ Verdict = Literal[
 DEFAULT_FPS = 25.0
 """Where the container gives no frame rate, or an absurd one."""
 
+_NO_DISPLAY = 5.0
+"""No display's pixels are so many times as wide as high, or as high as wide."""
+
 # Demuxers that read text or other files instead of the one file that was asked for.
 _FORMATS_REFUSED = {"tty", "hls", "concat", "dash", "sdp", "image2", "lavfi"}
 
@@ -35,7 +38,7 @@ class VideoError(DataError):
         self.reason = reason
 
 
-def size_of(path: Path, limits: DecodeLimits) -> int:
+def file_bytes(path: Path, limits: DecodeLimits) -> int:
     """Bytes of the file; VideoError where it is missing, no file, empty or too large."""
     try:
         status = os.stat(path)
@@ -53,7 +56,7 @@ def size_of(path: Path, limits: DecodeLimits) -> int:
 
 def open_video(path: Path, limits: DecodeLimits) -> InputContainer:
     """The file's container; VideoError where it cannot be opened or is a list of other files."""
-    size_of(path, limits)
+    file_bytes(path, limits)
     try:
         # `file:` and the white list keep names like "concat:..." and playlists from reaching other files or hosts.
         # Some real files carry metadata that is not UTF-8; nobody here reads it.
@@ -69,12 +72,36 @@ def open_video(path: Path, limits: DecodeLimits) -> InputContainer:
     return container
 
 
-def first_picture_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The first video stream that is not a cover picture."""
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
+def picture_stream(container: InputContainer) -> VideoStream:
+    """The stream that FFmpeg calls the best, cover pictures left out; VideoError where there is none.
+
+    FFmpeg prefers the one flagged default, then the one with more pictures, then the higher bit rate.
+    """
+    films = [stream for stream in container.streams.video if not _is_cover(stream)]
+    best = container.streams.best("video")
+    for stream in films:
+        if best is not None and stream.index == best.index:
             return stream
-    raise VideoError("no_video", f"no video stream among {len(container.streams)} streams")
+    if not films:
+        raise VideoError("no_video", f"no video stream among {len(container.streams)} streams")
+    return max(films, key=lambda stream: bool(stream.disposition & av.stream.Disposition.default))
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    """A picture beside the film: flagged so, or said to be a single picture where others are more."""
+    if stream.disposition & av.stream.Disposition.attached_pic:
+        return True
+    return stream.frames == 1 and any(other.frames > 1 for other in stream.container.streams.video)
+
+
+def pixel_aspect(stream: VideoStream) -> float:
+    """Width of a pixel over its height. 1 where it is unknown, is no display's, or is square but for rounding.
+
+    Within 2 % a stretched picture would differ by a column or two: some encoders round the aspect of a resized video.
+    """
+    aspect = stream.sample_aspect_ratio
+    value = float(aspect) if aspect else 1.0
+    return value if _NO_DISPLAY > value > 1 / _NO_DISPLAY and abs(value - 1) > 0.02 else 1.0
 
 
 def frame_rate(stream: VideoStream) -> float:

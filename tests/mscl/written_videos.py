@@ -1,11 +1,15 @@
 """Small videos with known frames."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
 from numpy.typing import NDArray
+
+from mscl.config import DecodeLimits
+from mscl.video.decoding import decode
 
 WriteVideo = Callable[..., Path]
 
@@ -34,3 +38,19 @@ def write_frames(
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
     return path
+
+
+@dataclass(frozen=True)
+class ReadVideo:
+    """All frames of a video, and how their decoding ended."""
+
+    frames_NHW3: NDArray[np.uint8]
+    fps: float
+    rotation: int
+    verdict: str
+
+
+def read_frames(path: Path, *, limits: DecodeLimits, short_side: int | None = None) -> ReadVideo:
+    """The whole video, decoded as stages decode it."""
+    decoding = decode(path, limits=limits, short_side=short_side)
+    return ReadVideo(np.stack(list(decoding)), decoding.fps, decoding.rotation, decoding.verdict)

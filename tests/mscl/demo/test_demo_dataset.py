@@ -17,7 +17,7 @@ from mscl.demo.dataset import write_demo_dataset
 from mscl.demo.motion import CLASSES, MIDDLE_FRAME, NUM_FRAMES, SIDE_PX, draw_motion, render
 from mscl.errors import DataError
 from mscl.ingest.annotations import read_annotations
-from mscl.video.decoding import read_frames
+from tests.mscl.written_videos import read_frames
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -13,16 +13,16 @@ import pytest
 
 from mscl.config import DecodeLimits
 from mscl.video.decode_pool import inspect_many
-from mscl.video.decoding import decode, inspect_video, read_frames
+from mscl.video.decoding import decode, inspect_video
 from mscl.video.opening import VideoError
-from tests.mscl.written_videos import WriteVideo, gradient_frames
+from tests.mscl.written_videos import WriteVideo, gradient_frames, read_frames
 
 LIMITS = DecodeLimits(timeout_seconds=60)
 
 
 def test_frames_come_whole_in_order_and_in_colour(write_video: WriteVideo) -> None:
     video = read_frames(write_video("a.mp4", 20, options={"crf": "10"}), limits=LIMITS)
-    assert video.complete and video.verdict == "ok" and video.fps == 25
+    assert video.verdict == "ok" and video.fps == 25
     assert video.frames_NHW3.shape == (20, 48, 64, 3)
     assert np.abs(video.frames_NHW3.astype(int) - gradient_frames(20)).mean() < 6
 
@@ -179,9 +179,10 @@ def test_reading_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3]).returncode == 0
 
 
-# What each file is called, its verdict, its decoded frames. One-frame files are too short for any motion.
+# What each file is called, its verdict, its decoded frames, as many as ffmpeg gives.
+# One-frame files are too short for any motion.
 HARD_VIDEOS = {
-    "decord__corrupted.mp4": ("truncated", 28), "decord__flipping_a_pancake.mkv": ("ok", 310),
+    "decord__corrupted.mp4": ("truncated", 49), "decord__flipping_a_pancake.mkv": ("ok", 310),
     "decord__unordered.mov": ("ok", 4), "decord__video_0.mov": ("ok", 3), "decord__video_90.mov": ("ok", 3),
     "decord__video_180.mov": ("ok", 3), "decord__video_270.mov": ("ok", 3),
     "imageio__newtonscradle.gif": ("ok", 36), "imageio__realshort.mp4": ("ok", 36), "intel__asl_yes.mkv": ("ok", 65),
@@ -196,7 +197,7 @@ HARD_VIDEOS = {
     "mp4parse__chunk_out_of_range.mp4": ("unreadable", 0), "mp4parse__h264_white_frame_sar_16_9.mp4": ("too_short", 1),
     "mp4parse__hevc_white_frame.mp4": ("too_short", 1), "mp4parse__invalid_userdata.mp4": ("unreadable", 0),
     "mp4parse__metadata.mp4": ("too_short", 1), "mp4parse__minimal.mp4": ("too_short", 1),
-    "mp4parse__no_timescale.mp4": ("truncated", 8), "mp4parse__short-cenc.mp4": ("unreadable", 0),
+    "mp4parse__no_timescale.mp4": ("truncated", 170), "mp4parse__short-cenc.mp4": ("unreadable", 0),
     "mp4parse__test_case_1185230.mp4": ("unreadable", 0), "mp4parse__tiny_av1.mp4": ("too_short", 1),
     "mp4parse__video_colr_nclx_hdr10.mp4": ("ok", 3), "mp4parse__video_rotation_90.mp4": ("too_short", 1),
     "mp4parse__white.mp4": ("ok", 300), "mp4parse__zero_empty_stsc.mp4": ("unreadable", 0),
@@ -206,7 +207,7 @@ HARD_VIDEOS = {
     "small__WindowsMediaVideo.wmv": ("unreadable", 0), "small__mp4-with-audio.mp4": ("no_video", 0),
     "torchcodec__av1_video.mkv": ("ok", 125), "torchcodec__bt709_full_range.mp4": ("ok", 30),
     "torchcodec__h264_10bits.mp4": ("ok", 30), "torchcodec__h265_10bits.mp4": ("ok", 30),
-    "torchcodec__h265_video.mp4": ("ok", 10), "torchcodec__nasa_13013.mp4": ("ok", 325),
+    "torchcodec__h265_video.mp4": ("ok", 10), "torchcodec__nasa_13013.mp4": ("ok", 390),
     "torchcodec__nasa_13013.mp4.audio.mp3": ("no_video", 0), "torchcodec__testsrc2.mp4": ("ok", 60),
     "torchcodec__var_fps_video.mp4": ("ok", 300), "ucf11__v_biking_01_01.mpg": ("ok", 151),
     "wlasl_nonutf8_metadata__accident_00634_16.mp4": ("ok", 40),
