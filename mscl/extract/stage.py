@@ -146,7 +146,7 @@ def _blocks(stages: Stages) -> list[Block]:
 
 EXTRACT = Stage(
     name="extract",
-    version=3,
+    version=4,
     needs=("ingest",),
     settings=_settings,
     run=_run,

@@ -181,7 +181,7 @@ def _blocks(stages: Stages) -> list[Block]:
 
 INGEST = Stage(
     name="ingest",
-    version=2,
+    version=3,
     needs=(),
     settings=_settings,
     run=_run,
