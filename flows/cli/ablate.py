@@ -44,8 +44,8 @@ def ablate(
 ) -> None:
     """Train variants on equal budget and seeds, then probe and retrieve: one table, one picture.
 
-    Variants are mscl, mscl-no-fra, mscl-no-lmcl, mscl-no-mds, flow-rgb-only, moco, released-d5, released-d6,
-    released-d7, and supervised (the ceiling). Finished runs are reused: the same command goes on where it stopped.
+    A variant is an overlay that is laid over the base (`mscl presets` lists them), mscl (the base as it is), or
+    supervised (the ceiling). Finished runs are reused: the same command goes on where it stopped.
     """
     from flows.progress import ConsoleProgress
     from mscl.ablation.page import PAGE, merge_results

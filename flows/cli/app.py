@@ -134,9 +134,9 @@ def _say_no_time_out(minutes: float) -> None:
 
 def preset_for_flow(preset: str) -> str:
     """A YAML file is named by its full path, for a run's page shows it and a worker may read it."""
-    if "+" in preset and not Path(preset).is_file():
-        return "+".join(preset_for_flow(layer) for layer in preset.split("+"))
-    return str(Path(preset).resolve()) if preset.endswith((".yaml", ".yml")) else preset
+    from mscl.config.presets import is_file_name, layers_of
+
+    return "+".join(str(Path(name).resolve()) if is_file_name(name) else name for name in layers_of(preset))
 
 
 class _Terminated(BaseException):

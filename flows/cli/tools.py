@@ -24,15 +24,13 @@ def register(app: typer.Typer) -> None:
 
 
 def presets() -> None:
-    """The presets that ship, with what they are for."""
-    from importlib.resources import files
+    """The presets that ship and the overlays that may follow one after a `+`, with what they are for."""
+    from mscl.config import overlay_names, preset_names, summary_of
 
-    from mscl.config import preset_names
-
-    for name in preset_names():
-        text = (files("mscl.config") / "presets" / f"{name}.yaml").read_text()
-        first = text.splitlines()[0].removeprefix("#").strip()
-        console.print(f"{name:<18} {first}", highlight=False, soft_wrap=True)
+    for title, names in (("Presets", preset_names()), ("Overlays: PRESET+OVERLAY", overlay_names())):
+        console.print(title, style="bold")
+        for name in names:
+            console.print(f"  {name:<18} {summary_of(name)}", highlight=False, soft_wrap=True, markup=False)
 
 
 def demo_data(

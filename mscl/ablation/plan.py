@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from mscl.config import ExperimentConfig, load_config
+from mscl.config import ExperimentConfig, load_config, overlay_tree
 from mscl.config.base import Section
-from mscl.config.variants import variant_of
 from mscl.errors import ConfigError
 
 REFERENCE = "mscl"
@@ -53,7 +52,7 @@ class AblationPlan(Section):
     """Preset or YAML file that all variants share."""
     overrides: tuple[str, ...] = ()
     variants: tuple[str, ...] = Field(min_length=1)
-    """Names of `mscl.config.variants`; also `supervised`, trained end to end from random weights."""
+    """`mscl`, the base as it is; names of overlays; `supervised`, trained end to end from random weights."""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     folds: tuple[str, ...] = ()
     """One override per seed, e.g. another `data.test_pattern`; empty: the same data for every seed."""
@@ -120,6 +119,19 @@ def cells_of(plan: AblationPlan) -> list[Cell]:
 
 def _config(plan: AblationPlan, variant: str, seed: int, more: Sequence[str]) -> ExperimentConfig:
     overrides = [*plan.overrides, *more, f"pretrain.seed={seed}", f"finetune.seed={seed}"]
-    config = variant_of(load_config(plan.base, overrides), variant)
+    config = load_config(plan.base if variant == REFERENCE else f"{plan.base}+{variant}", overrides)
+    if variant != REFERENCE:
+        _check_variant_stays(variant, overrides)
     embed = config.embed.model_copy(update={"controls": variant in plan.controls})
     return config.model_copy(update={"embed": embed})
+
+
+def _check_variant_stays(variant: str, overrides: Sequence[str]) -> None:
+    """An override of what makes a variant would train another one under its name."""
+    for override in overrides:
+        name = override.partition("=")[0]
+        found: Any = overlay_tree(variant)
+        for part in name.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if found is not None:
+            raise ConfigError(f"{override} changes what makes variant {variant!r} ({name}={found}); leave one out")

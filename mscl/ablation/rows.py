@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from mscl.ablation.plan import EQUAL_TIME, RANDOM, SUPERVISED
-from mscl.config.variants import variant_names
+from mscl.ablation.plan import EQUAL_TIME, RANDOM, REFERENCE, SUPERVISED
 
 RETRIEVAL, LINEAR = "retrieval_r1", "linear_top1"
 METRICS = {RETRIEVAL: "retrieval R@1", LINEAR: "linear top-1"}
 FROZEN = "_frozen"
 """Ends the name of a metric taken on clips that repeat their middle frame."""
+_ORDER = (
+    REFERENCE, "mscl-no-fra", "mscl-no-lmcl", "mscl-no-mds", "flow-rgb-only", "moco", "released-d5", "released-d6",
+    "released-d7", SUPERVISED, RANDOM,
+)  # fmt: skip
+"""Of the rows on a page; other overlays follow by name."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,11 @@ def from_json(content: Iterable[dict[str, Any]]) -> list[Row]:
 
 
 def presets_of(rows: Sequence[Row]) -> list[str]:
-    """Presets as `mscl.config.variants` lists them, each with its sweep and equal time; then ceiling and floor."""
-    known = [*variant_names(), SUPERVISED, RANDOM]
+    """Method and variants, each with its sweep and equal time; then ceiling and floor; then other overlays."""
 
     def place(preset: str) -> tuple[int, str]:
-        own = [name for name in known if preset == name or preset.startswith((f"{name} ", f"{name}{EQUAL_TIME}"))]
-        return known.index(own[0]) if own else len(known), preset
+        own = [name for name in _ORDER if preset == name or preset.startswith((f"{name} ", f"{name}{EQUAL_TIME}"))]
+        return _ORDER.index(own[0]) if own else len(_ORDER), preset
 
     return sorted({row.preset for row in rows}, key=place)
 

@@ -23,22 +23,25 @@ if TYPE_CHECKING:
         RuntimeConfig,
         ScreenConfig,
         build_config,
-        load_config,
         merge_section,
-        preset_names,
-        preset_tree,
     )
+    from mscl.config.presets import load_config, overlay_names, overlay_tree, preset_names, preset_tree, summary_of
 
 __all__ = [
     "AugmentConfig", "ClipConfig", "DataConfig", "DecodeLimits", "EmbedConfig", "ExperimentConfig",
     "FinetuneConfig", "FlowConfig", "LossConfig", "ModelConfig", "MotionConfig", "OptimConfig",
     "PretrainConfig", "ProbeConfig", "RetrieveConfig", "RuntimeConfig", "ScreenConfig",
-    "build_config", "load_config", "merge_section", "preset_names", "preset_tree",
+    "build_config", "load_config", "merge_section", "overlay_names", "overlay_tree", "preset_names",
+    "preset_tree", "summary_of",
 ]  # fmt: skip
+
+
+_OF_PRESETS = {"load_config", "overlay_names", "overlay_tree", "preset_names", "preset_tree", "summary_of"}
 
 
 def __getattr__(name: str) -> Any:
     # Late, for `experiment` reads the rooms' config modules, and these read `mscl.config.base`.
-    if name in __all__:
-        return getattr(import_module("mscl.config.experiment"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "presets" if name in _OF_PRESETS else "experiment"
+    return getattr(import_module(f"mscl.config.{home}"), name)

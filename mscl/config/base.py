@@ -21,5 +21,5 @@ class Section(BaseModel):
     """A frozen group of settings of one component; unknown names are refused."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, json_schema_extra=_leave_empty
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, json_schema_extra=_leave_empty
     )

@@ -1,12 +1,9 @@
-"""The whole configuration: presets, YAML files and `section.name=value` overrides."""
+"""The whole configuration, joined from the sections that the rooms own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from difflib import get_close_matches
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from mscl.config.base import Section
@@ -27,7 +24,7 @@ __all__ = [
     "AugmentConfig", "ClipConfig", "DataConfig", "DecodeLimits", "EmbedConfig", "ExperimentConfig",
     "FinetuneConfig", "FlowConfig", "LossConfig", "ModelConfig", "MotionConfig", "OptimConfig",
     "PretrainConfig", "ProbeConfig", "RetrieveConfig", "RuntimeConfig", "ScreenConfig",
-    "build_config", "load_config", "merge_section", "preset_names", "preset_tree",
+    "build_config", "merge_section",
 ]  # fmt: skip
 
 
@@ -47,43 +44,33 @@ class ExperimentConfig(Section):
     runtime: RuntimeConfig = RuntimeConfig()
 
 
-def preset_names() -> list[str]:
-    """Names of the presets that ship with the package."""
-    folder = files("mscl.config") / "presets"
-    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
-
-
-def load_config(preset_or_file: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
-    """Configuration from a preset's name or a YAML file, changed by `section.name=value` overrides.
-
-    A file may begin with `base: PRESET` and then says only what differs from it. Several joined by `+` are laid over
-    one another, the last on top: `ucf101+linear` is the preset with a protocol of evaluation.
-
-    Raises:
-        ConfigError: unknown preset, unreadable file, unknown name or unfit value.
-    """
-    tree = _load_tree(preset_or_file)
-    for override in overrides:
-        _apply_override(tree, override)
-    return build_config(tree, source=preset_or_file)
-
-
-def preset_tree(name: str) -> dict[str, Any]:
-    """The settings that a preset and its bases name, as nested plain values.
-
-    Raises:
-        ConfigError: unknown preset.
-    """
-    return _load_tree(name)
-
-
 def build_config(tree: Mapping[str, Any], *, source: str) -> ExperimentConfig:
-    """Validate nested plain values; errors name the setting, its value and what would fit."""
+    """Validate nested plain values.
+
+    Raises:
+        ConfigError: names the setting, its value and what would fit.
+    """
     try:
         return ExperimentConfig.model_validate(tree)
     except ValidationError as error:
         lines = [_explain(dict(e)) for e in error.errors()]
         raise ConfigError(f"configuration {source!r}: " + "; ".join(lines)) from error
+
+
+def merge(into: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Lay `changes` over the nested plain values `into`.
+
+    Who says how many epochs means it: the least number of steps that an earlier layer asked for goes.
+    """
+    if "epochs" in changes and "min_steps" not in changes:
+        into.pop("min_steps", None)
+    for name, value in changes.items():
+        if isinstance(value, Mapping):
+            below = into.get(name)
+            into[name] = below = dict(below) if isinstance(below, Mapping) else {}
+            merge(below, value)
+        else:
+            into[name] = value
 
 
 def merge_section(base: Section, changes: BaseModel | Mapping[str, Any] | None) -> dict[str, Any]:
@@ -92,97 +79,36 @@ def merge_section(base: Section, changes: BaseModel | Mapping[str, Any] | None) 
     if isinstance(changes, BaseModel):
         changes = changes.model_dump(mode="json", exclude_unset=True)
     if changes is not None:
-        _merge(merged, dict(changes))
+        merge(merged, changes)
     return merged
 
 
-def _load_tree(preset_or_file: str) -> dict[str, Any]:
-    if "+" in preset_or_file and not Path(preset_or_file).is_file():
-        layers: dict[str, Any] = {}
-        for layer in preset_or_file.split("+"):
-            _merge(layers, _load_tree(layer))
-        return layers
-    if preset_or_file in preset_names():
-        text = (files("mscl.config") / "presets" / f"{preset_or_file}.yaml").read_text()
-    elif preset_or_file.endswith((".yaml", ".yml")):
-        path = Path(preset_or_file)
-        if not path.is_file():
-            raise ConfigError(f"configuration file {path} does not exist; check the path")
-        text = path.read_text()
-    else:
-        near = get_close_matches(preset_or_file, preset_names(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ConfigError(
-            f"unknown preset {preset_or_file!r}{hint} Presets: {', '.join(preset_names())}; "
-            "or give a .yaml file of your own"
-        )
-    try:
-        tree = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"configuration file {preset_or_file} is not valid YAML: {error}") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"configuration file {preset_or_file} must hold sections, found {type(tree).__name__}")
-    base = tree.pop("base", None)
-    if base is None:
-        return tree
-    merged = _load_tree(str(base))
-    _merge(merged, tree)
-    return merged
+def section_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The section that `name` is in `model`; None where it is a setting or nothing."""
+    annotation = model.model_fields[name].annotation if name in model.model_fields else None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
-def _merge(into: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    for name, value in changes.items():
-        if isinstance(value, Mapping) and isinstance(into.get(name), dict):
-            _merge(into[name], value)
-        else:
-            into[name] = dict(value) if isinstance(value, Mapping) else value
-
-
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    name, equals, text = override.partition("=")
-    if not equals or not name:
-        raise ConfigError(f"override {override!r} is not of the form section.name=value")
-    *sections, last = name.split(".")
-    model: type[BaseModel] = ExperimentConfig
-    node = tree
-    for section in sections:
-        annotation = model.model_fields[section].annotation if section in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            raise ConfigError(_unknown(name, section, model))
-        model = annotation
-        node = node.setdefault(section, {})
-    if last not in model.model_fields:
-        raise ConfigError(_unknown(name, last, model))
-    annotation = model.model_fields[last].annotation
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        raise ConfigError(f"{name!r} is a section; set one of its names: {', '.join(annotation.model_fields)}")
-    if annotation is str:
-        node[last] = text
-        return
-    # Names that look like numbers stay names: classes may be called 1, 2, 3.
-    loader: Any = yaml.BaseLoader if "tuple[str" in str(annotation) else yaml.SafeLoader
-    try:
-        value = yaml.load(text, loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: {text!r} is not a value: {error}") from error
-    # `data.classes=Punch,PushUps` reads better than a YAML list, and shells do not eat it.
-    if value is None and "tuple" in str(annotation):
-        value = []  # `data.classes=`: none chosen, so all
-    elif isinstance(value, str) and "tuple" in str(annotation):
-        value = [yaml.load(item, loader) for item in value.split(",") if item]
-    elif isinstance(value, int | float) and "tuple" in str(annotation):
-        value = [value]
-    node[last] = value
-
-
-def _unknown(path: str, name: str, model: type[BaseModel]) -> str:
+def unknown_setting(path: str, name: str, model: type[BaseModel]) -> str:
+    """What is said of `name`, the part of `path` that `model` does not have."""
     near = get_close_matches(name, list(model.model_fields), n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown setting {path!r}: {hint}{name!r} is not one of: {', '.join(model.model_fields)}"
 
 
 def _explain(error: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "configuration"
+    parts = [str(part) for part in error["loc"]]
+    where = ".".join(parts) or "configuration"
+    if error["type"] == "extra_forbidden":
+        model: type[BaseModel] = ExperimentConfig
+        for part in parts[:-1]:
+            model = section_of(model, part) or model
+        return unknown_setting(where, parts[-1], model)
     given = error.get("input")
-    shown = f" (given {given!r})" if isinstance(given, str | int | float | bool) or given is None else ""
+    shown = f" (given {_short(given)})" if isinstance(given, str | int | float | bool) or given is None else ""
     return f"{where}: {error['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text):,} characters)"

@@ -42,7 +42,8 @@ class PretrainConfig(Section):
     optim: OptimConfig = OptimConfig()
     epochs: PositiveInt = 400
     min_steps: int = Field(default=0, ge=0)
-    """Small datasets: epochs are added until the run has at least this many optimiser steps."""
+    """Small datasets: epochs are added until the run has at least this many optimiser steps. It does not count where
+    `epochs` is set above it, on the command line for example."""
     batch_size: PositiveInt = 128
     """Global batch, over all ranks and accumulated micro-batches."""
     accumulate: PositiveInt = 1
@@ -66,6 +67,17 @@ class PretrainConfig(Section):
     def total_steps(self, steps_per_epoch: int) -> int:
         """Optimiser steps of the whole run: `epochs`, or as many as `min_steps` needs."""
         return max(self.epochs, -(-self.min_steps // steps_per_epoch)) * steps_per_epoch
+
+    def steps_text(self, steps_per_epoch: int) -> str:
+        """How many optimiser steps the run makes, and which setting says so."""
+        asked, total = self.epochs * steps_per_epoch, self.total_steps(steps_per_epoch)
+        if total == asked:
+            return f"pre-training: {self.epochs} epochs (pretrain.epochs) x {steps_per_epoch} steps = {total} steps"
+        return (
+            f"pre-training: {total // steps_per_epoch} epochs x {steps_per_epoch} steps = {total} steps, for "
+            f"pretrain.min_steps={self.min_steps} asks for more than the {asked} of pretrain.epochs={self.epochs}; "
+            "with epochs of your own it does not count"
+        )
 
     def fitted_to(self, num_segments: int) -> "PretrainConfig":
         """For fewer segments than a batch: the largest batch they fill that divides the queue and splits alike."""

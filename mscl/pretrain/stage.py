@@ -31,6 +31,7 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 def _run(run: StageRun) -> dict[str, Any]:
     from mscl.pretrain.job import PretrainJob, run_pretraining
     from mscl.pretrain.process import segments_to_train_on
+    from mscl.training.loader import steps_per_epoch
     from storage.manifest import read_manifest
     from storage.screen_table import read_screen
     from storage.splits import write_split
@@ -47,6 +48,8 @@ def _run(run: StageRun) -> dict[str, Any]:
             f"{len(segments)} segments to train on are fewer than pretrain.batch_size {config.batch_size}: "
             f"batches of {fitted.batch_size}; the learning rate stays {config.optim.lr}"
         )
+    if len(segments) >= fitted.batch_size:  # else the training says what is missing
+        run.progress.say(fitted.steps_text(steps_per_epoch(len(segments), fitted.batch_size)))
     job = PretrainJob(
         extract_folder=str(run.input("extract")),
         manifest_path=str(manifest_path),

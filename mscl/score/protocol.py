@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mscl.config import load_config, preset_names, preset_tree
+from mscl.config import build_config, overlay_names, overlay_tree
 from mscl.display.blocks import Block, Note, Table
 from mscl.stage.view import StageView
 
@@ -83,11 +83,12 @@ def _splits(metrics: Mapping[str, Any]) -> list[int]:
 
 
 def _wanted(protocol: str) -> dict[str, Any]:
-    """Setting -> value, of those that the protocol's preset names."""
-    if protocol not in preset_names():
+    """Setting -> value, of those that the protocol's overlay names."""
+    if protocol not in overlay_names():
         return {}
-    config = load_config(protocol).model_dump(mode="json")
-    return {setting: _value(config, setting) for setting, _ in _flat(preset_tree(protocol))}
+    tree = overlay_tree(protocol)
+    config = build_config(tree, source=protocol).model_dump(mode="json")
+    return {setting: _value(config, setting) for setting, _ in _flat(tree)}
 
 
 def _value(tree: Mapping[str, Any], setting: str) -> Any:

@@ -4,30 +4,34 @@ import pytest
 import yaml
 
 from mscl.ablation.plan import AblationPlan, Sweep, cells_of
-from mscl.config import ExperimentConfig, load_config, preset_names
-from mscl.config.variants import variant_names, variant_of
+from mscl.config import load_config, overlay_names
 from mscl.errors import ConfigError
 
 
-def test_the_reference_changes_nothing_and_every_other_variant_does() -> None:
-    base = load_config("demo")
-    assert variant_of(base, "mscl") == base
-    changed = {name: variant_of(base, name) for name in variant_names() if name != "mscl"}
-    assert all(config != base for config in changed.values())
-    assert len({config.model_dump_json() for config in changed.values()}) == len(changed)
+def test_the_reference_changes_nothing_and_variants_are_the_overlays() -> None:
+    plan = AblationPlan(name="set", base="demo", variants=("mscl", "mscl-no-fra", "moco"), seeds=(0,))
+    cells = {cell.preset: cell.config for cell in cells_of(plan)}
+    assert cells["mscl"] == load_config("demo")
+    assert cells["moco"] == load_config("demo+moco")
+    assert cells["mscl-no-fra"] == load_config("demo+mscl-no-fra", ["embed.controls=false"])
 
 
-@pytest.mark.parametrize("name", sorted({*variant_names()} & {*preset_names()}))
-def test_a_preset_and_the_variant_of_its_name_say_the_same(name: str) -> None:
-    assert load_config(name) == variant_of(load_config("kinetics400-r18"), name)
+@pytest.mark.parametrize("variant", overlay_names())
+def test_variants_keep_the_budget_and_the_optimiser(variant: str) -> None:
+    base, ours = load_config("demo").pretrain, load_config(f"demo+{variant}").pretrain
+    for setting in ("epochs", "min_steps", "batch_size", "optim", "model", "key_momentum"):
+        assert getattr(ours, setting) == getattr(base, setting), setting
 
 
-def test_variants_keep_the_budget_and_the_optimiser() -> None:
-    base = load_config("demo")
-    for name in variant_names():
-        ours = variant_of(base, name).pretrain
-        for setting in ("epochs", "min_steps", "batch_size", "optim", "model", "key_momentum"):
-            assert getattr(ours, setting) == getattr(base.pretrain, setting), (name, setting)
+@pytest.mark.parametrize("where", ["overrides", "folds", "sweeps"])
+def test_a_setting_that_makes_a_variant_is_not_overridden(where: str) -> None:
+    change = "pretrain.loss.flow=true"
+    given = {where: (Sweep.parse(f"moco:{change}"),) if where == "sweeps" else (change,)}
+    plan = AblationPlan.model_validate(
+        {"name": "set", "base": "demo", "variants": ("mscl", "moco"), "seeds": (0,)} | given
+    )
+    with pytest.raises(ConfigError, match="pretrain.loss.flow=true changes what makes variant 'moco'"):
+        cells_of(plan)
 
 
 def test_cells_go_seed_by_seed_with_folds_and_sweeps() -> None:
@@ -63,8 +67,8 @@ def test_plans_that_do_not_fit_are_refused(changes: dict[str, object], message: 
 
 
 def test_an_unknown_variant_and_a_sweep_of_another_form_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'mscl-no-magic'; variants: mscl, mscl-no-fra"):
-        variant_of(ExperimentConfig(), "mscl-no-magic")
+    with pytest.raises(ConfigError, match=r"unknown overlay 'mscl-no-magic'; did you mean 'mscl-no-lmcl'"):
+        cells_of(AblationPlan(name="set", base="demo", variants=("mscl-no-magic",)))
     with pytest.raises(ConfigError, match="VARIANT:SECTION.NAME=VALUE"):
         Sweep.parse("pretrain.optim.lr=1,2")
 

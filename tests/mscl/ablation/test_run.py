@@ -10,7 +10,6 @@ from mscl.ablation.plan import AblationPlan, Sweep
 from mscl.ablation.rows import LINEAR, RETRIEVAL
 from mscl.ablation.run import run_ablation
 from mscl.config import load_config
-from mscl.config.variants import variant_of
 from mscl.demo.dataset import write_demo_dataset
 from mscl.progress import Silent
 from storage.workspace import Workspace
@@ -18,8 +17,9 @@ from tests.mscl.pipeline.test_pipeline import TINY
 
 
 def test_moco_costs_less_a_step_than_mscl() -> None:
-    base = load_config("demo", [*TINY, "pretrain.batch_size=8"])
-    costs = step_costs({n: variant_of(base, n) for n in ("mscl", "moco")}, device=torch.device("cpu"), rounds=3)
+    presets = {"mscl": "demo", "moco": "demo+moco"}
+    configs = {name: load_config(preset, [*TINY, "pretrain.batch_size=8"]) for name, preset in presets.items()}
+    costs = step_costs(configs, device=torch.device("cpu"), rounds=3)
     assert 0 < costs["moco"] < costs["mscl"]
 
 

@@ -1,0 +1,63 @@
+"""Settings from the command line: `section.name=value`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from mscl.config.experiment import ExperimentConfig, section_of, unknown_setting
+from mscl.config.yaml_files import parse_yaml
+from mscl.errors import ConfigError
+
+
+def override_tree(overrides: Sequence[str]) -> dict[str, Any]:
+    """What `overrides` change, as nested plain values; the last of two for one setting counts.
+
+    Raises:
+        ConfigError: an override of another form, a setting that there is not, text that is no value.
+    """
+    tree: dict[str, Any] = {}
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"override {override!r} is not of the form section.name=value")
+        value = _value(override, _annotation(name), text)
+        *sections, last = name.split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[last] = value
+    return tree
+
+
+def _annotation(name: str) -> Any:
+    """Type of the setting with the dotted name."""
+    *sections, last = name.split(".")
+    model: type[BaseModel] = ExperimentConfig
+    for section in sections:
+        below = section_of(model, section)
+        if below is None:
+            raise ConfigError(unknown_setting(name, section, model))
+        model = below
+    if last not in model.model_fields:
+        raise ConfigError(unknown_setting(name, last, model))
+    if below := section_of(model, last):
+        raise ConfigError(f"{name!r} is a section; set one of its names: {', '.join(below.model_fields)}")
+    return model.model_fields[last].annotation
+
+
+def _value(override: str, annotation: Any, text: str) -> Any:
+    if annotation is str:
+        return text
+    is_list = "tuple" in str(annotation)
+    names = "tuple[str" in str(annotation)
+    try:
+        value = parse_yaml(text, names=names)
+        # `data.classes=Punch,PushUps` reads better than a YAML list, and shells do not eat it.
+        if is_list and value in (None, ""):
+            return []  # `data.classes=`: none chosen, so all
+        if is_list and isinstance(value, str):
+            return [parse_yaml(item, names=names) for item in value.split(",") if item]
+    except ValueError as error:
+        raise ConfigError(f"override {override!r}: {error}") from error
+    return [value] if is_list and isinstance(value, int | float) else value

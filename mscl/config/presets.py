@@ -1,0 +1,136 @@
+"""Presets and overlays: the settings that a name, a YAML file, or several of them joined by `+` stand for."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from mscl.config.experiment import ExperimentConfig, build_config, merge
+from mscl.config.overrides import override_tree
+from mscl.config.yaml_files import read_yaml
+from mscl.errors import ConfigError
+
+_PRESETS = Path(__file__).parent / "presets"
+_OVERLAYS = _PRESETS / "overlays"
+
+
+def load_config(preset: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Configuration from a preset's name or a YAML file, changed by `section.name=value` overrides.
+
+    A file may begin with `base: PRESET` and then says only what differs from it. After a `+` come overlays, which
+    change what they say and nothing else, the last on top: `ucf101+mscl-no-fra`, `ucf101+linear+retrieval`.
+
+    Raises:
+        ConfigError: unknown preset or overlay, unreadable file, unknown setting or unfit value.
+    """
+    tree = preset_tree(preset)
+    merge(tree, override_tree(overrides))
+    return build_config(tree, source=preset)
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that ship."""
+    return _names(_PRESETS)
+
+
+def overlay_names() -> list[str]:
+    """Names of the overlays that ship: protocols of evaluation and variants of the method."""
+    return _names(_OVERLAYS)
+
+
+def summary_of(name: str) -> str:
+    """What a shipped preset or overlay is for, or changes: the first line of its file."""
+    folder = _PRESETS if name in preset_names() else _OVERLAYS
+    return (folder / f"{name}.yaml").read_text().partition("\n")[0].removeprefix("#").strip()
+
+
+def preset_tree(preset: str) -> dict[str, Any]:
+    """The settings that a preset, its bases and the overlays after it name, as nested plain values.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    return _preset_tree(preset, above=())
+
+
+def overlay_tree(overlay: str) -> dict[str, Any]:
+    """The settings that an overlay changes, as nested plain values.
+
+    Raises:
+        ConfigError: no overlay of that name; a file with a base of its own.
+    """
+    path = _OVERLAYS / f"{overlay}.yaml"
+    if is_file_name(overlay):
+        path = Path(overlay)
+    elif overlay in preset_names():
+        raise ConfigError(
+            f"{overlay!r} is a preset of its own and cannot follow a '+'; overlays: {', '.join(overlay_names())}"
+        )
+    elif overlay not in overlay_names():
+        raise ConfigError(_unknown("overlay", overlay, overlay_names()))
+    tree = read_yaml(path)
+    if "base" in tree:
+        raise ConfigError(
+            f"{overlay} has a base of its own ({tree['base']}) and cannot follow a '+': it would bring in all settings "
+            "of that base; take the line `base:` out, or use the file alone"
+        )
+    return tree
+
+
+def layers_of(preset: str) -> list[str]:
+    """`["ucf101", "linear"]` of `ucf101+linear`. A file's own name may hold a `+`."""
+    parts = preset.split("+")
+    for count in range(len(parts), 1, -1):
+        if Path(first := "+".join(parts[:count])).is_file():
+            return [first, *parts[count:]]
+    return parts
+
+
+def base_of(preset: str) -> str | None:
+    """What `preset` says only differences from: the preset before the first `+`, or a file's `base`."""
+    first, *overlays = layers_of(preset)
+    return first if overlays else _read_preset(first).get("base")
+
+
+def _preset_tree(preset: str, *, above: tuple[str, ...]) -> dict[str, Any]:
+    first, *overlays = layers_of(preset)
+    if first in above:
+        raise ConfigError(f"preset {first} is its own base: {' -> '.join((*above, first))}; change one `base:`")
+    try:
+        tree = _read_preset(first)
+    except ConfigError as error:
+        raise ConfigError(f"base of {above[-1]}: {error}" if above else str(error)) from error
+    base = tree.pop("base", None)
+    if base is not None:
+        if not isinstance(base, str):
+            raise ConfigError(f"preset {first}: `base` must be the name of a preset or of a YAML file, found {base!r}")
+        changes, tree = tree, _preset_tree(base, above=(*above, first))
+        merge(tree, changes)
+    for overlay in overlays:
+        merge(tree, overlay_tree(overlay))
+    return tree
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    if is_file_name(name):
+        return read_yaml(Path(name))
+    if name in preset_names():
+        return read_yaml(_PRESETS / f"{name}.yaml")
+    if name in overlay_names():
+        raise ConfigError(f"{name!r} is an overlay, which changes a preset: PRESET+{name}, for example ucf101+{name}")
+    raise ConfigError(_unknown("preset", name, preset_names()))
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a preset or overlay is a YAML file of the user's."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"unknown {kind} {name!r}{hint} {kind.capitalize()}s: {', '.join(known)}; or give a .yaml file of your own"
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.yaml"))

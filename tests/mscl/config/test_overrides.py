@@ -1,0 +1,51 @@
+"""Overrides from the command line: `section.name=value`."""
+
+import pytest
+
+from mscl.config import load_config
+from mscl.errors import ConfigError
+
+
+def test_overrides_reach_nested_names_and_keep_the_rest() -> None:
+    config = load_config("demo", ["pretrain.optim.lr=0.5", "data.classes=Punch,PushUps", "data.root=007"])
+    assert config.pretrain.optim.lr == 0.5
+    assert config.pretrain.optim.name == load_config("demo").pretrain.optim.name
+    assert config.data.classes == ("Punch", "PushUps")
+    assert config.data.root == "007"  # a path, not a number
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ("Punch,PushUps", ("Punch", "PushUps")), ("Punch", ("Punch",)), ("1,2", ("1", "2")), ("7", ("7",)), ("", ()),
+        ("[]", ()), ("['a, b', c]", ("a, b", "c")), ("[1, 2]", ("1", "2")),
+    ],
+)  # fmt: skip
+def test_classes_are_names_and_none_means_all(text: str, classes: tuple[str, ...]) -> None:
+    assert load_config("demo", ["data.classes=Walk", f"data.classes={text}"]).data.classes == classes
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("pretrain.epoch=3", "did you mean 'epochs'"),
+        ("nothing.epochs=3", "'nothing' is not one of"),
+        ("pretrain.loss=3", "is a section"),
+        ("pretrain.epochs=many", "pretrain.epochs"),
+        ("pretrain.epochs", "section.name=value"),
+        ("pretrain.batch_size=33", "queue_size 64 is not divisible by batch_size 33"),
+        ("flow.store_short_side=4000", "store_short_side 4000"),
+    ],
+)
+def test_a_wrong_override_says_what_fits(override: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load_config("demo", [override])
+
+
+def test_numbers_of_a_tuple_need_no_brackets() -> None:
+    assert load_config("demo", ["finetune.seeds=3"]).finetune.all_seeds == (3,)
+    assert load_config("demo", ["finetune.seeds=0,1,2"]).finetune.all_seeds == (0, 1, 2)
+    assert load_config("demo", ["finetune.seed=4"]).finetune.all_seeds == (4,)
+    assert load_config("demo+knn", ["probe.seeds=0,1"]).probe.all_seeds == (0,)  # nothing is random in it
+    with pytest.raises(ConfigError, match="names one number twice"):
+        load_config("demo", ["finetune.splits=1,1"])
