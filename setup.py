@@ -75,8 +75,8 @@ setup(
             extra_link_args=["-pthread"] if sys.platform.startswith("linux") else [],
         ),
         Extension(
-            "storage._packing",
-            ["storage/packing.cpp"],
+            "storage.flow_store._packing",
+            ["storage/flow_store/packing.cpp"],
             language="c++",
             extra_compile_args=["-std=c++17", "-O3", "-Wno-psabi"],
         ),

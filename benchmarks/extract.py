@@ -26,9 +26,9 @@ from benchmarks.loader import draw_videos
 from mscl.config import DecodeLimits, FlowConfig
 from mscl.extract import shard as stage
 from mscl.video.decoding import decode, inspect_video, stored_size
-from storage import flow_writer
-from storage.flow_codec import FieldEncoder
 from storage.flow_store import FlowShardWriter, FlowSpec, create_flow_store
+from storage.flow_store import writer as flow_writer
+from storage.flow_store.codec import FieldEncoder
 from storage.frame_store import FrameShardWriter, FrameSpec, create_frame_store
 
 SUFFIXES = {".avi", ".mp4", ".mkv", ".webm"}

@@ -43,8 +43,8 @@ from mscl.video.clip_indices import clip_indices, sample_rng
 from mscl.video.config import ClipConfig
 from mscl.video.geometry import random_box, resize_into
 from mscl.views import RawBatch
-from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store, write_flow_shard
-from storage.frame_store import FrameSpec, create_frame_store, encode_jpeg, write_frame_shard
+from storage.flow_store import FlowShardWriter, FlowSpec, create_flow_store, finalise_flow_store
+from storage.frame_store import FrameShardWriter, FrameSpec, create_frame_store, encode_jpeg
 
 GAP_FRAMES, SPAN_FRAMES, SHORT_SIDE_PX, CROP_PX = 2, 8, 128, 112
 CLIP = ClipConfig(length=8, stride=8)
@@ -99,8 +99,8 @@ def write_stores(folder: Path, videos: Sequence[Path]) -> list[int]:
         ),
     )
     create_frame_store(frames_folder, FrameSpec(segments=len(videos), max_frames=count, segments_per_shard=len(videos)))
-    write_flow_shard(flow, 0, fields)
-    write_frame_shard(frames_folder, 0, jpegs)
+    FlowShardWriter(flow, 0).write(fields)
+    FrameShardWriter(frames_folder, 0).write(jpegs)
     finalise_flow_store(flow)
     return [len(f) for f in fields]
 

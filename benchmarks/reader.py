@@ -22,11 +22,11 @@ import numpy.typing as npt
 import zstandard
 
 from kernels.flow import compute_flow, resize_flow
-from storage.flow_codec import CODINGS, PACKED, PLAIN
-from storage.flow_reader import FlowReader
-from storage.flow_spec import shard_key
-from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store, write_flow_shard
-from storage.packing import MAX_BYTES_PER_PIXEL
+from storage.flow_store import FlowShardWriter, FlowSpec, create_flow_store, finalise_flow_store
+from storage.flow_store.codec import CODINGS, PACKED, PLAIN
+from storage.flow_store.packing import MAX_BYTES_PER_PIXEL
+from storage.flow_store.reader import FlowReader
+from storage.flow_store.spec import shard_key
 from storage.shards import Scratch, ShardFile
 
 HEIGHT, WIDTH, FIELDS, LENGTH = 128, 171, 24, 8
@@ -111,7 +111,7 @@ def our_side(folder: Path) -> Side:
 
 def bare_side(folder: Path, segments: int, spec: FlowSpec) -> Side:
     """zstd alone, its context reused: the fields lie compressed in memory and end as bytes, plain or packed."""
-    shard = ShardFile(folder / shard_key(0), spec.num_chunks)
+    shard = ShardFile(folder / shard_key(0), spec.grid.num_chunks)
     chunks = {
         (segment, field): memoryview(bytes(shard.read_chunks([segment * spec.max_fields + field], Scratch())[0]))
         for segment in range(segments)
@@ -204,7 +204,7 @@ def write_store(folder: Path, fields: list[Fields], coding: str) -> Store:
     spec = FlowSpec(len(fields), FIELDS, HEIGHT, WIDTH, segments_per_shard=len(fields), coding=coding)
     create_flow_store(folder, spec)
     begun = time.process_time()
-    written = write_flow_shard(folder, 0, fields).info
+    written = FlowShardWriter(folder, 0).write(fields).info
     write_ms = (time.process_time() - begun) * 1e3 / written["num_fields"]
     finalise_flow_store(folder)
     return Store(folder, spec, written["num_bytes"] / written["num_fields"], write_ms)

@@ -17,8 +17,8 @@ from mscl.pipeline import PIPELINE
 from mscl.report.page import build_report
 from mscl.screening import chosen_starts, clip_scores
 from mscl.stage.view import StageView
-from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store, write_flow_shard
-from storage.frame_store import FrameSpec, create_frame_store, encode_jpeg, write_frame_shard
+from storage.flow_store import FlowShardWriter, FlowSpec, create_flow_store, finalise_flow_store
+from storage.frame_store import FrameShardWriter, FrameSpec, create_frame_store, encode_jpeg
 from storage.manifest import SegmentRow, write_manifest
 from storage.motion_store import MotionStats, MotionWriter
 from storage.screen_table import ScreenRow, write_screen
@@ -53,10 +53,10 @@ def write_stages(root: Path, segments: int) -> list[StageView]:
         attributes={},
     )
     screened = []
-    for shard in range(spec.num_shards):
-        members = spec.shard_segments(shard)
-        write_flow_shard(folders["extract"] / "flow.zarr", shard, [flow_of[i % 2] for i in members])
-        write_frame_shard(folders["extract"] / "frames", shard, [[picture] * 2 for _ in members])
+    for shard in range(spec.grid.num_shards):
+        members = spec.grid.segments_of(shard)
+        FlowShardWriter(folders["extract"] / "flow.zarr", shard).write([flow_of[i % 2] for i in members])
+        FrameShardWriter(folders["extract"] / "frames", shard).write([[picture] * 2 for _ in members])
         stats = []
         for segment in members:
             d_M = draws.random(FIELDS, dtype=np.float32)

@@ -119,12 +119,12 @@ def simulate(count: int, folder: Path) -> dict[str, float]:
     motion = MotionWriter(folder / "motion.zarr", segments=count, max_fields=fields, segments_per_shard=per_shard)
 
     def statistics(shard: int) -> list[MotionStats | None]:
-        size = len(motion.shard_segments(shard))
+        size = len(motion.grid.segments_of(shard))
         values = rng.random((size, 3, fields), dtype=np.float32) * 20
         return [MotionStats(*(np.ascontiguousarray(part) for part in segment)) for segment in values]
 
     def write_motion() -> None:
-        for shard in range(motion.num_shards):
+        for shard in range(motion.grid.num_shards):
             motion.write(shard, statistics(shard))
         motion.finalise()
 

@@ -4,7 +4,7 @@ Shard files have the layout of Zarr shards (storage/shards.py), a chunk being on
 a flipped bit is an error when the frame is read, never a slightly different picture.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,11 @@ import numpy.typing as npt
 import simplejpeg
 
 from storage.atomic import write_atomic
-from storage.commits import WrittenShard
+from storage.box import Box
 from storage.errors import DamagedError, StorageError
-from storage.shards import (
-    Scratch,
-    ShardCache,
-    ShardFile,
-    as_indices,
-    crc32c,
-    pack_shard,
-    with_crc32c,
-    without_crc32c,
-)
+from storage.shard_grid import ShardGrid
+from storage.shard_store import Indices, ShardReader, ShardWriter, output
+from storage.shards import crc32c, with_crc32c, without_crc32c
 from storage.zarr_files import json_bytes, read_json
 
 _SPEC_NAME = "frames.json"
@@ -42,26 +35,11 @@ class FrameSpec:
     attributes: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("segments", "max_frames", "segments_per_shard"):
-            value = getattr(self, name)
-            if value < (0 if name == "segments" else 1):
-                raise StorageError(f"{name} of a frame store is {value}, must be positive")
+        _ = self.grid  # which checks the numbers
 
     @property
-    def num_shards(self) -> int:
-        return -(-self.segments // self.segments_per_shard)
-
-    @property
-    def num_chunks(self) -> int:
-        """Places for frames in one shard, taken or not."""
-        return self.segments_per_shard * self.max_frames
-
-    def shard_segments(self, shard: int) -> range:
-        """Segments that lie in `shard`."""
-        if not 0 <= shard < self.num_shards:
-            raise StorageError(f"shard {shard} does not exist: the store has {self.num_shards}")
-        first = shard * self.segments_per_shard
-        return range(first, min(first + self.segments_per_shard, self.segments))
+    def grid(self) -> ShardGrid:
+        return ShardGrid(self.segments, self.segments_per_shard, self.max_frames)
 
 
 def frame_shard_key(shard: int) -> str:
@@ -104,97 +82,55 @@ def encode_jpeg(rgb_HW3: npt.NDArray[np.uint8], *, quality: int = 90) -> bytes:
     return bytes(data)
 
 
-class FrameShardWriter:
-    """Writes one shard: `add` its segments in order, then `commit`. Nothing is on disk before `commit`."""
+class FrameShardWriter(ShardWriter[Iterable[bytes]]):
+    """Writes one shard of frames; a segment is its JPEG frames, in order."""
 
     def __init__(self, folder: Path, shard: int) -> None:
-        self._folder = folder
-        self._spec = read_frame_spec(folder)
-        self._shard = shard
-        self._segments = self._spec.shard_segments(shard)
-        self._added = 0
-        self._chunks: list[bytes | None] = [None] * self._spec.num_chunks
+        super().__init__(folder, frame_shard_key(shard), read_frame_spec(folder).grid, shard, noun="frames")
 
-    def add(self, frames: Iterable[bytes] | None) -> None:
-        """Add the JPEG frames of the next segment, in order; None: it has none."""
-        if self._added >= len(self._segments):
-            raise StorageError(f"shard {self._shard} has {len(self._segments)} segments, got one more")
-        first = self._added * self._spec.max_frames
-        segment = self._segments[self._added]
-        self._added += 1
-        for index, frame in enumerate(() if frames is None else frames):
-            if index >= self._spec.max_frames:
-                raise StorageError(
-                    f"segment {segment} has more than the {self._spec.max_frames} frames the store was made for"
-                )
-            self._chunks[first + index] = with_crc32c(bytes(frame))
+    def _add(self, local: int, content: Iterable[bytes]) -> None:
+        for index, frame in enumerate(content):
+            self._put(local, index, with_crc32c(bytes(frame)))
 
-    def commit(self) -> WrittenShard:
-        """Write the shard so that it appears whole or not at all; append the result to the commit log afterwards."""
-        if self._added != len(self._segments):
-            raise StorageError(f"shard {self._shard} has {len(self._segments)} segments, only {self._added} were added")
-        key = frame_shard_key(self._shard)
-        digest = write_atomic(self._folder / key, pack_shard(self._chunks))
-        stored = [len(chunk) for chunk in self._chunks if chunk is not None]
-        return WrittenShard(
-            {f"{self._folder.name}/{key}": digest}, {"num_frames": len(stored), "num_frame_bytes": sum(stored)}
-        )
+    def _info(self) -> dict[str, int | float]:
+        stored = self._stored_nbytes
+        return {"num_frames": len(stored), "num_frame_bytes": sum(stored)}
 
 
-def write_frame_shard(folder: Path, shard: int, frames: Iterable[Iterable[bytes] | None]) -> WrittenShard:
-    """Write `shard` from the JPEG frames of its segments, in order."""
-    writer = FrameShardWriter(folder, shard)
-    for segment_frames in frames:
-        writer.add(segment_frames)
-    return writer.commit()
+class FrameReader(ShardReader):
+    """Frames of the store in `folder`."""
 
+    noun = "frames"
 
-class FrameReader:
-    """Frames of the store in `folder`.
-
-    Cheap to pickle and safe across fork and spawn: every process opens its own files when it first reads.
-    Not for two threads at once: give each its own reader.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._open(Path(folder))
-
-    def _open(self, folder: Path) -> None:
-        self._folder = folder
+    def _open(self, folder: Path) -> ShardGrid:
         self.spec = read_frame_spec(folder)
         self.attributes = self.spec.attributes
-        self._shards = ShardCache(self.spec.num_chunks, lambda shard: folder / frame_shard_key(shard))
-        self._scratch = Scratch()
+        return self.spec.grid
 
-    def __getstate__(self) -> Path:
-        return self._folder
+    def _path(self, shard: int) -> Path:
+        return self._folder / frame_shard_key(shard)
 
-    def __setstate__(self, folder: Path) -> None:
-        self._open(folder)
-
-    def close(self) -> None:
-        """Close all files; the next read opens them again."""
-        self._shards.close()
+    def _count(self, segment: int) -> int:
+        shard, first = self._shard(segment)
+        return int(shard.stored[first : first + self.spec.max_frames].sum())
 
     def num_frames(self, segment: int) -> int:
         """How many frames `segment` has."""
-        shard = self._shard(segment)
-        first = (segment % self.spec.segments_per_shard) * self.spec.max_frames
-        return int(shard.stored[first : first + self.spec.max_frames].sum())
+        return self._count(segment)
 
     def jpeg(self, segment: int, index: int) -> bytes:
         """The JPEG of one frame."""
-        return bytes(self._read(segment, [index])[0])
+        return bytes(self._jpegs(segment, [index])[1][0])
 
     def clip(
         self,
         segment: int,
-        indices: Sequence[int] | npt.NDArray[np.integer[Any]],
+        indices: Indices,
         *,
-        box: tuple[int, int, int, int] | None = None,
+        box: Box | None = None,
         out: npt.NDArray[np.uint8] | None = None,
     ) -> npt.NDArray[np.uint8]:
-        """Frames `indices` of `segment`, cropped to `box` (top, left, height, width; default: all).
+        """Frames `indices` of `segment`, cropped to `box` (default: all).
 
         Args:
             out: C-contiguous uint8 (n, h, w, 3) to fill and return.
@@ -206,18 +142,11 @@ class FrameReader:
             StorageError: a segment, index, box or `out` that does not fit.
             DamagedError: the file is missing, short, or fails a checksum; the message names it.
         """
-        jpegs = self._read(segment, indices)
-        path = self._shard(segment).path
+        path, jpegs = self._jpegs(segment, indices)
         height, width = _jpeg_size(jpegs[0], where=f"{path}, segment {segment}")
-        top, left, rows, columns = (0, 0, height, width) if box is None else box
-        if top < 0 or left < 0 or rows < 1 or columns < 1 or top + rows > height or left + columns > width:
-            raise StorageError(f"box {box} leaves the {height}x{width} px of segment {segment}")
-        shape = len(jpegs), rows, columns, 3
-        if out is None:
-            out = np.empty(shape, np.uint8)
-        elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
-            raise StorageError(f"out is {out.dtype} {out.shape}, expected C-contiguous uint8 {shape}")
-        is_whole = (rows, columns) == (height, width)
+        crop = (box or Box(0, 0, height, width)).inside(height, width, where=f"segment {segment}")
+        out = output(out, (len(jpegs), crop.height, crop.width, 3), np.uint8)
+        is_whole = (crop.height, crop.width) == (height, width)
         whole_HW3 = np.empty((height, width, 3), np.uint8)
         for position, jpeg in enumerate(jpegs):
             target = out[position] if is_whole else whole_HW3
@@ -228,26 +157,17 @@ class FrameReader:
             if decoded.shape != whole_HW3.shape:
                 raise DamagedError(f"{path}, segment {segment}: frames of {decoded.shape} and {whole_HW3.shape}")
             if not is_whole:
-                out[position] = whole_HW3[top : top + rows, left : left + columns]
+                out[position] = crop.of(whole_HW3)
         return out
 
-    def _shard(self, segment: int) -> ShardFile:
-        if not 0 <= segment < self.spec.segments:
-            raise StorageError(f"segment {segment} does not exist: the store has {self.spec.segments}")
-        return self._shards.get(segment // self.spec.segments_per_shard)
-
-    def _read(self, segment: int, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> list[memoryview]:
-        """JPEG bytes of the frames, checksums checked; valid until the next read."""
-        shard = self._shard(segment)
-        picked = as_indices(indices, where=f"frame indices of segment {segment}")
-        count = self.num_frames(segment)
-        if min(picked) < 0 or max(picked) >= count:
-            raise StorageError(f"segment {segment} has frames 0..{count - 1}, asked for {min(picked)}..{max(picked)}")
-        first = (segment % self.spec.segments_per_shard) * self.spec.max_frames
-        ordinals = [first + index for index in picked]
-        chunks = shard.read_chunks(ordinals, self._scratch)
+    def _jpegs(self, segment: int, indices: Indices) -> tuple[Path, list[memoryview]]:
+        """(the shard's file, JPEG bytes of the frames, checksums checked); valid until the next read."""
+        picked = self._picked(segment, indices)
+        shard, stored = self._read(segment, picked)
         where = f"{shard.path}, segment {segment}, frame "
-        return [without_crc32c(chunk, where=f"{where}{index}") for chunk, index in zip(chunks, picked, strict=True)]
+        return shard.path, [
+            without_crc32c(chunk, where=f"{where}{index}") for chunk, index in zip(stored, picked, strict=True)
+        ]
 
 
 def _jpeg_size(jpeg: memoryview, *, where: str) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from storage.atomic import write_atomic
 from storage.blocks import pack_arrays, unpack_arrays
 from storage.commits import WrittenShard
 from storage.errors import DamagedError, StorageError
+from storage.shard_grid import ShardGrid
 from storage.zarr_files import open_group, write_group
 
 _NAMES = ("differences", "magnitude_mean", "magnitude_p99")
@@ -44,29 +45,16 @@ class MotionWriter:
         attributes: Mapping[str, Any] | None = None,
     ) -> None:
         self._folder = folder
-        self._segments = segments
-        self._max_fields = max_fields
-        self._per_shard = segments_per_shard
+        self.grid = ShardGrid(segments, segments_per_shard, max_fields)
         self._attributes = dict(attributes or {})
-
-    @property
-    def num_shards(self) -> int:
-        return -(-self._segments // self._per_shard)
-
-    def shard_segments(self, shard: int) -> range:
-        """Segments that lie in `shard`."""
-        if not 0 <= shard < self.num_shards:
-            raise StorageError(f"shard {shard} does not exist: the store has {self.num_shards}")
-        first = shard * self._per_shard
-        return range(first, min(first + self._per_shard, self._segments))
 
     def write(self, shard: int, stats: Sequence[MotionStats | None]) -> WrittenShard:
         """Write the part of `shard`: one entry a segment, None where it has no fields."""
-        segments = self.shard_segments(shard)
+        segments, width = self.grid.segments_of(shard), self.grid.places
         if len(stats) != len(segments):
             raise StorageError(f"shard {shard} has {len(segments)} segments, got statistics of {len(stats)}")
         counts = np.zeros(len(segments), np.int32)
-        rows = {name: np.full((len(segments), self._max_fields), np.nan, np.float32) for name in _NAMES}
+        rows = {name: np.full((len(segments), width), np.nan, np.float32) for name in _NAMES}
         for local, entry in enumerate(stats):
             if entry is None:
                 continue
@@ -74,8 +62,8 @@ class MotionWriter:
             if len(set(lengths.values())) != 1 or len(lengths["differences"]) != 1:
                 raise StorageError(f"segment {segments[local]}: statistics of different shapes: {lengths}")
             count = lengths["differences"][0]
-            if count > self._max_fields:
-                raise StorageError(f"segment {segments[local]} has {count} fields, the store {self._max_fields}")
+            if count > width:
+                raise StorageError(f"segment {segments[local]} has {count} fields, the store {width}")
             counts[local] = count
             for name in _NAMES:
                 rows[name][local, :count] = getattr(entry, name)
@@ -89,10 +77,11 @@ class MotionWriter:
         Raises:
             DamagedError: a part is missing or damaged.
         """
-        counts = np.zeros(self._segments, np.int32)
-        rows = {name: np.full((self._segments, self._max_fields), np.nan, np.float32) for name in _NAMES}
-        for shard in range(self.num_shards):
-            segments = self.shard_segments(shard)
+        grid = self.grid
+        counts = np.zeros(grid.segments, np.int32)
+        rows = {name: np.full((grid.segments, grid.places), np.nan, np.float32) for name in _NAMES}
+        for shard in range(grid.num_shards):
+            segments = grid.segments_of(shard)
             part = _read_part(self._part(shard))
             counts[segments.start : segments.stop] = part["num_fields"]
             for name in _NAMES:

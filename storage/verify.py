@@ -17,8 +17,8 @@ from numcodecs import zstd
 from storage.atomic import digest_file
 from storage.commits import FINAL, CommitLog, CommitRow
 from storage.errors import DamagedError
-from storage.flow_spec import FlowSpec, read_spec, shard_key
-from storage.flow_writer import read_preamble
+from storage.flow_store.spec import FlowSpec, read_spec, shard_key
+from storage.flow_store.writer import read_preamble
 from storage.frame_store import FrameSpec, frame_shard_key, read_frame_spec
 from storage.record import Record
 from storage.shards import Scratch, ShardFile, without_crc32c
@@ -99,9 +99,9 @@ def verify_extract(folder: Path, *, depth: Depth = "chunks", advance: Callable[[
         found.append(Damage(COMMITS_NAME, None, (), "extraction is not complete: its last commit is missing"))
     num_shards = max((shard + 1 for shard in rows), default=0)
     if flow_spec is not None:
-        num_shards = flow_spec.num_shards
+        num_shards = flow_spec.grid.num_shards
     for shard in range(num_shards):
-        segments = () if flow_spec is None else tuple(flow_spec.shard_segments(shard))
+        segments = () if flow_spec is None else tuple(flow_spec.grid.segments_of(shard))
         if shard not in rows:
             found.append(Damage(COMMITS_NAME, shard, segments, "this shard is not committed"))
         else:
@@ -148,7 +148,7 @@ def torn_shards(folder: Path, flow_spec: FlowSpec, frame_spec: FrameSpec) -> lis
     rows = CommitLog(folder / COMMITS_NAME).rows()
     return [
         damage
-        for row in rows.values() if 0 <= row.shard < flow_spec.num_shards
+        for row in rows.values() if 0 <= row.shard < flow_spec.grid.num_shards
         for damage in _verify_shard(folder, row, flow_spec, frame_spec, "index")
     ]  # fmt: skip
 
@@ -159,7 +159,7 @@ def _verify_shard(
     """Damage of one committed shard; a file is named once per kind of damage."""
     shard = row.shard
     flow_file, frame_file = f"{FLOW_NAME}/{shard_key(shard)}", f"{FRAMES_NAME}/{frame_shard_key(shard)}"
-    segments = () if flow_spec is None else tuple(flow_spec.shard_segments(shard))
+    segments = () if flow_spec is None else tuple(flow_spec.grid.segments_of(shard))
     differing = [] if depth == "index" else _compare_digests(folder, row, shard=shard, segments=segments)
     by_digest = {damage.file: damage for damage in differing}
     for file in (flow_file, frame_file):
@@ -203,18 +203,18 @@ def _differs(path: Path, stored: str) -> str:
 
 def _opens(path: Path, spec: FlowSpec | FrameSpec, shard: int) -> Iterator[tuple[int, str]]:
     """Nothing, or DamagedError where the file is not as long as its index says."""
-    ShardFile(path, spec.num_chunks).close()
+    ShardFile(path, spec.grid.num_chunks).close()
     return iter(())
 
 
 def _flow_chunks(path: Path, spec: FlowSpec, shard: int) -> Iterator[tuple[int, str]]:
     """(segment, what) of every field that is not as it was written."""
-    file = ShardFile(path, spec.num_chunks)
+    file = ShardFile(path, spec.grid.num_chunks)
     try:
         num_fields = read_preamble(file)["num_fields"]
         codes_2HW = np.empty(spec.block_shape, spec.codes.numpy_dtype)
         scratch = Scratch()
-        for local, segment in enumerate(spec.shard_segments(shard)):
+        for local, segment in enumerate(spec.grid.segments_of(shard)):
             first = local * spec.max_fields
             count = int(num_fields[local])
             if int(file.stored[first : first + spec.max_fields].sum()) != count:
@@ -230,10 +230,10 @@ def _flow_chunks(path: Path, spec: FlowSpec, shard: int) -> Iterator[tuple[int, 
 
 def _frame_chunks(path: Path, spec: FrameSpec, shard: int) -> Iterator[tuple[int, str]]:
     """(segment, what) of every frame that is not as it was written."""
-    file = ShardFile(path, spec.num_chunks)
+    file = ShardFile(path, spec.grid.num_chunks)
     try:
         scratch = Scratch()
-        for local, segment in enumerate(spec.shard_segments(shard)):
+        for local, segment in enumerate(spec.grid.segments_of(shard)):
             first = local * spec.max_frames
             for index in range(int(file.stored[first : first + spec.max_frames].sum())):
                 where = f"frame {index} of segment {segment}"

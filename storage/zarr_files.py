@@ -17,8 +17,6 @@ JsonObject = dict[str, Any]
 BYTES: JsonObject = {"name": "bytes", "configuration": {"endian": "little"}}
 BYTES_8BIT: JsonObject = {"name": "bytes"}
 CRC32C: JsonObject = {"name": "crc32c"}
-PACKED_DIFFERENCES: JsonObject = {"name": "mscl.packed_differences", "configuration": {}}
-"""Our own codec, storage/packing.py; storage/zarr_codec.py teaches it to zarr-python."""
 
 
 def array_metadata(

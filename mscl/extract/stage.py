@@ -100,7 +100,7 @@ def _sound_shards(run: StageRun, log: CommitLog, spec: FlowSpec, frame_spec: Fra
     emptied or lost since. A result that was finished and is damaged is compared with its digests.
     """
     if run.is_damaged:
-        run.progress.start("Looking for damage", spec.num_shards, "shards")
+        run.progress.start("Looking for damage", spec.grid.num_shards, "shards")
         found = verify_extract(run.folder, depth="digests", advance=run.progress.advance)
         run.progress.done()
     else:

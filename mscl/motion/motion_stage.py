@@ -43,8 +43,8 @@ def _run(run: StageRun) -> dict[str, Any]:
     log = CommitLog(run.folder / "commits.jsonl")
     done = {} if run.is_damaged else log.rows()  # which shards are damaged nobody knows, and doing all takes minutes
     tasks = [
-        _Task(shard, spec.shard_segments(shard), flow_store, config)
-        for shard in range(spec.num_shards)
+        _Task(shard, spec.grid.segments_of(shard), flow_store, config)
+        for shard in range(spec.grid.num_shards)
         if shard not in done
     ]
     fields = sum(int(reader.num_fields[segment]) for task in tasks for segment in task.segments)

@@ -15,8 +15,9 @@ from mscl.pretrain.two_starts import ChosenStarts, two_starts
 from mscl.video.batch_memory import batch_tensor
 from mscl.video.clip_indices import IntArray, clip_indices, sample_rng, segment_name
 from mscl.video.config import ClipConfig
-from mscl.video.geometry import Box, random_box, resize_into
+from mscl.video.geometry import random_box, resize_into
 from mscl.views import RawBatch
+from storage.box import Box
 from storage.errors import StorageError
 from storage.flow_store import FlowReader
 from storage.frame_store import FrameReader
@@ -150,5 +151,5 @@ class ClipDataset:
         else:
             # D16: one scale per clip keeps speeds comparable between frames; the median is not led by one bad field.
             scale_F = np.full(len(indices_F), np.median(self._flow.radius_max(segment, indices_T)), dtype=np.float32)
-        resize_into(list(self._flow.clip(segment, indices_F, box=box.astuple())), out_FHW2)
+        resize_into(list(self._flow.clip(segment, indices_F, box=box)), out_FHW2)
         out_FHW2 /= (scale_F + np.float32(NORMALISE_EPSILON_PX))[:, None, None, None]

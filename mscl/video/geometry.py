@@ -1,7 +1,6 @@
 """Crops and resizes on the CPU, the same relative box for frames and flow (METHOD 1.4.3, 1.4.4)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -9,39 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mscl.errors import DataError
+from storage.box import Box
 
 _TRIES = 10
-
-
-@dataclass(frozen=True)
-class Box:
-    """Crop in whole pixels of one grid."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def astuple(self) -> tuple[int, int, int, int]:
-        """(top, left, height, width): how the store readers take it."""
-        return self.top, self.left, self.height, self.width
-
-    def of(self, image: NDArray[Any]) -> NDArray[Any]:
-        """This part of an image (H, W, ...), as a view."""
-        return image[self.top : self.top + self.height, self.left : self.left + self.width]
-
-    def on_grid(self, own: tuple[int, int], other: tuple[int, int]) -> "Box":
-        """The same relative box on another grid; grids are (height, width). Never empty, never outside."""
-        if own == other:
-            return self
-        top, height = _scale(self.top, self.height, other[0] / own[0], other[0])
-        left, width = _scale(self.left, self.width, other[1] / own[1], other[1])
-        return Box(top, left, height, width)
-
-
-def _scale(start: int, extent: int, factor: float, limit: int) -> tuple[int, int]:
-    low = min(round(start * factor), limit - 1)
-    return low, max(min(round((start + extent) * factor), limit) - low, 1)
 
 
 def random_box(
@@ -95,17 +64,10 @@ def resize_into(images: Sequence[NDArray[Any]], out: NDArray[Any]) -> None:
             cv2.resize(image, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
 
 
-def centre_crop_into(images: Sequence[NDArray[Any]], out: NDArray[Any], *, short_side_px: int) -> None:
-    """Resize T images (h, w, C) to the given short side, aspect kept, and write their centres into `out` (T, H, H, C).
-
-    Raises:
-        DataError: the crop is larger than the short side.
-    """
-    crops_into(images, out[None], short_side_px=short_side_px)
-
-
 def crops_into(images: Sequence[NDArray[Any]], out: NDArray[Any], *, short_side_px: int) -> None:
-    """`centre_crop_into` of V crops (V, T, H, H, C): the centre, or three from end to end of the longer side.
+    """Resize T images (h, w, C) to a short side, aspect kept, and write V crops of each into `out` (V, T, H, H, C).
+
+    One crop is the centre; three lie from end to end of the longer side.
 
     Raises:
         DataError: the crop is larger than the short side.

@@ -22,8 +22,8 @@ import numpy as np
 from storage.atomic import remove_staged
 from storage.commits import FINAL, CommitLog
 from storage.errors import DamagedError
-from storage.flow_store import FlowReader, FlowSpec, create_flow_store, finalise_flow_store, write_flow_shard
-from storage.frame_store import FrameReader, FrameSpec, create_frame_store, encode_jpeg, write_frame_shard
+from storage.flow_store import FlowReader, FlowShardWriter, FlowSpec, create_flow_store, finalise_flow_store
+from storage.frame_store import FrameReader, FrameShardWriter, FrameSpec, create_frame_store, encode_jpeg
 from storage.verify import verify_extract
 
 SEGMENTS, PER_SHARD, MAX_FIELDS, HEIGHT, WIDTH = 10, 3, 5, 24, 32
@@ -54,13 +54,13 @@ def write_result(folder: Path, *, pause_seconds: float = 0.0) -> None:
     remove_staged(folder)
     log = CommitLog(folder / "commits.jsonl")
     done = log.rows()
-    for shard in range(spec.num_shards):
+    for shard in range(spec.grid.num_shards):
         if shard in done:
             continue
-        members = spec.shard_segments(shard)
-        written_flow = write_flow_shard(flow, shard, map(fields_of, members))
+        members = spec.grid.segments_of(shard)
+        written_flow = FlowShardWriter(flow, shard).write(map(fields_of, members))
         time.sleep(pause_seconds)
-        written_frames = write_frame_shard(frames, shard, map(frames_of, members))
+        written_frames = FrameShardWriter(frames, shard).write(map(frames_of, members))
         time.sleep(pause_seconds)
         log.append(shard, written_flow.files | written_frames.files, **written_flow.info)
     log.append(FINAL, finalise_flow_store(flow))

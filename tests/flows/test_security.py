@@ -88,7 +88,7 @@ def test_stores_have_no_codec_that_runs_code(tmp_path: Path) -> None:
 
     create_flow_store(tmp_path / "flow.zarr", FlowSpec(2, 3, 16, 16, segments_per_shard=1))
     motion = MotionWriter(tmp_path / "motion.zarr", segments=2, max_fields=3, segments_per_shard=1)
-    for shard in range(motion.num_shards):
+    for shard in range(motion.grid.num_shards):
         motion.write(shard, [None])
     motion.finalise()
     found = [json.loads(path.read_text()) for path in tmp_path.rglob("zarr.json")]

@@ -19,8 +19,8 @@ with warnings.catch_warnings(record=True) as caught:
         assert tvl1_flow(frames, frames).shape == (1, 20, 24, 2)
 said = [str(warning.message) for warning in caught if "falls back to OpenCV" in str(warning.message)]
 assert len(said) == 1, said
-from storage.flow_codec import FieldDecoder, FieldEncoder
-from storage.packing import library
+from storage.flow_store.codec import FieldDecoder, FieldEncoder
+from storage.flow_store.packing import library
 assert library() is None
 codes = np.random.default_rng(0).integers(-40, 40, (2, 6, 7), dtype=np.int16)
 shape_of = codes.shape, codes.dtype, "packed"
@@ -45,7 +45,7 @@ def test_without_a_compiler(tmp_path: Path) -> None:
     )
     assert build.returncode == 0, build.stderr
     assert "kernels.tvl1._tvl1: not built" in build.stderr and "install a C++ compiler" in build.stderr
-    assert "storage._packing: not built" in build.stderr
+    assert "storage.flow_store._packing: not built" in build.stderr
     assert not list(tmp_path.rglob("*.so"))
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", RUN], cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -51,8 +51,8 @@ def patch_video(label: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def patch_run(tmp_path_factory: pytest.TempPathFactory) -> PatchRun:
     """12 train and 6 test videos of two classes; one more that does not decode, and one without any motion."""
     from mscl.screening import chosen_starts, clip_scores
-    from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store, write_flow_shard
-    from storage.frame_store import FrameSpec, create_frame_store, encode_jpeg, write_frame_shard
+    from storage.flow_store import FlowShardWriter, FlowSpec, create_flow_store, finalise_flow_store
+    from storage.frame_store import FrameShardWriter, FrameSpec, create_frame_store, encode_jpeg
     from storage.manifest import SegmentRow, write_manifest
     from storage.motion_store import MotionStats, MotionWriter
     from storage.screen_table import ScreenRow, write_screen
@@ -78,10 +78,10 @@ def patch_run(tmp_path_factory: pytest.TempPathFactory) -> PatchRun:
     spec = FlowSpec(segments=18, max_fields=FRAMES - 1, height=HEIGHT, width=WIDTH, segments_per_shard=8)
     create_flow_store(run.extract / "flow.zarr", spec)
     create_frame_store(run.extract / "frames", FrameSpec(segments=18, max_frames=FRAMES, segments_per_shard=8))
-    for shard in range(spec.num_shards):
-        members = spec.shard_segments(shard)
-        write_flow_shard(run.extract / "flow.zarr", shard, [videos[i][1] for i in members])
-        write_frame_shard(run.extract / "frames", shard, [[encode_jpeg(f) for f in videos[i][0]] for i in members])
+    for shard in range(spec.grid.num_shards):
+        members = spec.grid.segments_of(shard)
+        FlowShardWriter(run.extract / "flow.zarr", shard).write([videos[i][1] for i in members])
+        FrameShardWriter(run.extract / "frames", shard).write([[encode_jpeg(f) for f in videos[i][0]] for i in members])
     finalise_flow_store(run.extract / "flow.zarr")
 
     writer = MotionWriter(
@@ -101,8 +101,8 @@ def patch_run(tmp_path_factory: pytest.TempPathFactory) -> PatchRun:
                 scores=tuple(scores.tolist()),
             )
         )  # fmt: skip
-    for shard in range(writer.num_shards):
-        writer.write(shard, [stats[i] for i in writer.shard_segments(shard)])
+    for shard in range(writer.grid.num_shards):
+        writer.write(shard, [stats[i] for i in writer.grid.segments_of(shard)])
     writer.finalise()
     write_screen(run.screen / "screen.parquet", screened)
     return run

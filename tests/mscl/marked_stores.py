@@ -12,8 +12,8 @@ from mscl.pretrain.config import AugmentConfig
 from mscl.pretrain.dataset import ClipDataset
 from mscl.pretrain.two_starts import ChosenStarts
 from mscl.video.config import ClipConfig
-from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store, write_flow_shard
-from storage.frame_store import FrameSpec, create_frame_store, encode_jpeg, write_frame_shard
+from storage.flow_store import FlowShardWriter, FlowSpec, create_flow_store, finalise_flow_store
+from storage.frame_store import FrameShardWriter, FrameSpec, create_frame_store, encode_jpeg
 
 HEIGHT, WIDTH = 40, 56
 SEGMENTS_PER_SHARD = 4
@@ -87,9 +87,9 @@ def write_stores(
     )
     for shard in range(-(-len(fields) // SEGMENTS_PER_SHARD)):
         rows = range(shard * SEGMENTS_PER_SHARD, min((shard + 1) * SEGMENTS_PER_SHARD, len(fields)))
-        write_flow_shard(stores.flow, shard, [np.stack(fields[row]) for row in rows])
-        write_frame_shard(
-            stores.frames, shard, [[encode_jpeg(f, quality=quality) for f in frames[row]] for row in rows]
+        FlowShardWriter(stores.flow, shard).write([np.stack(fields[row]) for row in rows])
+        FrameShardWriter(stores.frames, shard).write(
+            [[encode_jpeg(f, quality=quality) for f in frames[row]] for row in rows]
         )
     finalise_flow_store(stores.flow)
     return stores

@@ -14,15 +14,16 @@ import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.box import Box
 from storage.errors import DamagedError, StorageError
 from storage.frame_store import (
     FrameReader,
+    FrameShardWriter,
     FrameSpec,
     create_frame_store,
     encode_jpeg,
     frame_shard_key,
     read_frame_spec,
-    write_frame_shard,
 )
 
 
@@ -32,8 +33,8 @@ def picture(seed: int, height: int, width: int) -> npt.NDArray[np.uint8]:
 
 def write_store(folder: Path, spec: FrameSpec, segments: Sequence[list[bytes] | None]) -> None:
     create_frame_store(folder, spec)
-    for shard in range(spec.num_shards):
-        write_frame_shard(folder, shard, [segments[i] for i in spec.shard_segments(shard)])
+    for shard in range(spec.grid.num_shards):
+        FrameShardWriter(folder, shard).write([segments[i] for i in spec.grid.segments_of(shard)])
 
 
 @settings(max_examples=25, deadline=None)
@@ -59,7 +60,7 @@ def test_any_store_gives_back_its_jpegs(data: st.DataObject, tmp_path_factory: p
         expected = np.stack([simplejpeg.decode_jpeg(frames[j]) for j in picked])
         np.testing.assert_array_equal(reader.clip(index, picked), expected)
         top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-        box = (top, left, height - top, width - left)
+        box = Box(top, left, height - top, width - left)
         out = np.empty((len(picked), height - top, width - left, 3), np.uint8)
         assert reader.clip(index, picked, box=box, out=out) is out
         np.testing.assert_array_equal(out, expected[:, top:, left:])
@@ -101,13 +102,13 @@ def test_reader_refuses_what_is_not_there(tmp_path: Path) -> None:
         with pytest.raises(StorageError):
             reader.clip(segment, indices)
     with pytest.raises(StorageError, match="box"):
-        reader.clip(0, [0], box=(1, 1, 4, 4))
+        reader.clip(0, [0], box=Box(1, 1, 4, 4))
     with pytest.raises(StorageError, match="expected C-contiguous uint8"):
         reader.clip(0, [0], out=np.empty((1, 4, 4, 1), np.uint8))
     with pytest.raises(DamagedError):
         read_frame_spec(tmp_path)
     with pytest.raises(StorageError, match="more than the 3 frames"):
-        write_frame_shard(tmp_path / "f", 0, [[b""] * 4, None])
+        FrameShardWriter(tmp_path / "f", 0).write([[b""] * 4, None])
 
 
 def _read_in_child(reader: FrameReader) -> tuple[int, bytes]:

@@ -118,7 +118,7 @@ def test_motion_reads_back_whole_and_with_zarr(tmp_path: Path) -> None:
     writer = MotionWriter(folder, segments=5, max_fields=5, segments_per_shard=2, attributes={"weight": "rgb_map"})
     files: dict[str, str] = {}
     for shard in (2, 0, 1):
-        files |= writer.write(shard, [entries[i] for i in writer.shard_segments(shard)]).files
+        files |= writer.write(shard, [entries[i] for i in writer.grid.segments_of(shard)]).files
     assert sorted(files) == [f"motion.zarr/parts/0000000{i}" for i in range(3)]
     first = writer.finalise()
     assert writer.finalise() == first

@@ -16,15 +16,15 @@ from mscl.pretrain.two_starts import ChosenStarts
 from mscl.training.loader import make_loader
 from mscl.video.config import ClipConfig
 from mscl.views import RawBatch
-from storage.flow_spec import shard_key
-from storage.flow_store import FlowReader, FlowSpec, create_flow_store, finalise_flow_store, write_flow_shard
+from storage.flow_store import FlowReader, FlowShardWriter, FlowSpec, create_flow_store, finalise_flow_store
+from storage.flow_store.spec import shard_key
 from storage.frame_store import (
     FrameReader,
+    FrameShardWriter,
     FrameSpec,
     create_frame_store,
     encode_jpeg,
     frame_shard_key,
-    write_frame_shard,
 )
 
 SEGMENTS, FIELDS, MAX_FIELDS, HEIGHT, WIDTH = 100_000, 12, 150, 128, 171
@@ -41,11 +41,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     create_flow_store(flow, spec)
     create_frame_store(frames, FrameSpec(SEGMENTS, MAX_FIELDS))
     ramp = np.linspace(-3, 3, HEIGHT * WIDTH * 2, dtype=np.float32).reshape(HEIGHT, WIDTH, 2)
-    write_flow_shard(flow, 0, [np.stack([ramp * (1 + i) for i in range(FIELDS)])] * spec.segments_per_shard)
+    FlowShardWriter(flow, 0).write([np.stack([ramp * (1 + i) for i in range(FIELDS)])] * spec.segments_per_shard)
     grey = np.linspace(0, 255, HEIGHT * WIDTH * 3).reshape(HEIGHT, WIDTH, 3)
     jpeg = encode_jpeg(grey.astype(np.uint8))
-    write_frame_shard(frames, 0, [[jpeg] * FIELDS] * spec.segments_per_shard)
-    for shard in range(1, spec.num_shards):
+    FrameShardWriter(frames, 0).write([[jpeg] * FIELDS] * spec.segments_per_shard)
+    for shard in range(1, spec.grid.num_shards):
         os.link(flow / shard_key(0), flow / shard_key(shard))
         os.link(frames / frame_shard_key(0), frames / frame_shard_key(shard))
     finalise_flow_store(flow)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mscl.errors import DataError
-from mscl.video.geometry import Box, centre_box, centre_crop_into, crops_into, random_box, resize_into
+from mscl.video.geometry import centre_box, crops_into, random_box, resize_into
+from storage.box import Box
 
 sides = st.integers(1, 400)
 
@@ -83,7 +84,7 @@ def test_resize_of_a_ramp_is_the_ramp_and_keeps_vector_values() -> None:
 def test_centre_crop_of_the_stored_size_only_crops() -> None:
     image = np.random.default_rng(0).integers(0, 256, (128, 171, 3), dtype=np.uint8)
     out = np.empty((1, 112, 112, 3), dtype=np.uint8)
-    centre_crop_into([image], out, short_side_px=128)
+    crops_into([image], out[None], short_side_px=128)
     np.testing.assert_array_equal(out[0], image[8:120, 29:141])
 
 
@@ -91,13 +92,13 @@ def test_centre_crop_of_the_stored_size_only_crops() -> None:
 def test_centre_crop_enlarges_small_videos(shape: tuple[int, int]) -> None:
     image = np.full((*shape, 3), 77, dtype=np.uint8)
     out = np.empty((1, 40, 40, 3), dtype=np.uint8)
-    centre_crop_into([image], out, short_side_px=46)
+    crops_into([image], out[None], short_side_px=46)
     assert (out == 77).all()
 
 
 def test_centre_crop_larger_than_the_short_side_is_an_error() -> None:
     with pytest.raises(DataError, match=r"50 px does not fit into 40x53"):
-        centre_crop_into([np.zeros((30, 40, 3), dtype=np.uint8)], np.empty((1, 50, 50, 3), np.uint8), short_side_px=40)
+        crops_into([np.zeros((30, 40, 3), np.uint8)], np.empty((1, 1, 50, 50, 3), np.uint8), short_side_px=40)
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 56), (56, 32), (32, 32)])
@@ -112,5 +113,5 @@ def test_three_crops_go_from_end_to_end_of_the_longer_side(height: int, width: i
     assert corners == expected
     np.testing.assert_array_equal(out[:, 0], out[:, 1])
     one = np.empty((1, 24, 24, 3), np.uint8)
-    centre_crop_into([image], one, short_side_px=32)
+    crops_into([image], one[None], short_side_px=32)
     np.testing.assert_array_equal(one[0], out[1, 0])

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from storage.atomic import write_atomic
 from storage.blocks import PREFIX_NBYTES, block_nbytes, pack_arrays, unpack_arrays
-from storage.commits import WrittenShard
 from storage.errors import DamagedError, StorageError
-from storage.flow_codec import FieldEncoder
-from storage.flow_spec import ARRAY, FlowSpec, flow_metadata, group_metadata, quantise, read_spec, shard_key
-from storage.shards import ShardFile, pack_shard
+from storage.flow_store.codec import FieldEncoder
+from storage.flow_store.quantiser import quantise
+from storage.flow_store.spec import ARRAY, FlowSpec, flow_metadata, group_metadata, read_spec, shard_key
+from storage.shard_store import ShardWriter
+from storage.shards import ShardFile
 from storage.zarr_files import write_group_metadata, write_json, write_rows, write_vector
 
 Fields = npt.NDArray[np.float32] | Iterable[npt.NDArray[np.float32]]
@@ -37,19 +37,15 @@ def create_flow_store(folder: Path, spec: FlowSpec) -> dict[str, str]:
     }
 
 
-class FlowShardWriter:
-    """Writes one shard: `add` its segments in order, then `commit`. Nothing is on disk before `commit`.
+class FlowShardWriter(ShardWriter[Fields]):
+    """Writes one shard of flow; a segment is (M, H, W, 2) px or any iterable of (H, W, 2), all of one size.
 
     Fields are quantised and compressed as they come, so that a shard never lies in memory uncompressed.
     """
 
     def __init__(self, folder: Path, shard: int) -> None:
-        self._folder = folder
         self._spec = spec = read_spec(folder)
-        self._shard = shard
-        self._segments = spec.shard_segments(shard)
-        self._added = 0
-        self._chunks: list[bytes | None] = [None] * spec.num_chunks
+        super().__init__(folder, shard_key(shard), spec.grid, shard, noun="fields")
         self._block_2HW = np.empty(spec.block_shape, spec.codes.numpy_dtype)
         self._encode = FieldEncoder(spec.block_shape, spec.codes.numpy_dtype, spec.coding)
         self._block_size: tuple[int, int] | None = None
@@ -61,17 +57,8 @@ class FlowShardWriter:
         self._num_vectors = 0
         self._num_clipped = 0
 
-    def add(self, fields: Fields | None) -> None:
-        """Add the next segment: (M, H, W, 2) px or any iterable of (H, W, 2), all of one size; None: no fields.
-
-        Raises:
-            StorageError: sizes that do not fit the store or each other, NaN, one segment too many.
-        """
-        if self._added >= len(self._segments):
-            raise StorageError(f"shard {self._shard} has {len(self._segments)} segments, got one more")
-        local = self._added
-        self._added += 1
-        for index, field_HW2 in enumerate(() if fields is None else fields):
+    def _add(self, local: int, content: Fields) -> None:
+        for index, field_HW2 in enumerate(content):
             self._add_field(local, index, np.asarray(field_HW2, np.float32))
 
     def _add_field(self, local: int, index: int, field_HW2: npt.NDArray[np.float32]) -> None:
@@ -80,8 +67,7 @@ class FlowShardWriter:
         if field_HW2.ndim != 3 or field_HW2.shape[2] != 2 or 0 in field_HW2.shape:
             raise StorageError(f"segment {segment}: a flow field has shape {field_HW2.shape}, expected (H, W, 2)")
         height, width, _ = field_HW2.shape
-        if index >= spec.max_fields:
-            raise StorageError(f"segment {segment} has more than the {spec.max_fields} fields the store was made for")
+        self._check_place(local, index)
         if height > spec.height or width > spec.width:
             raise StorageError(
                 f"segment {segment}: field of {height}x{width} px does not fit the grid of {spec.height}x{spec.width}"
@@ -96,7 +82,7 @@ class FlowShardWriter:
             found = quantise(field_HW2, spec.codes, self._block_2HW)
         except StorageError as error:
             raise StorageError(f"segment {segment}, field {index}: {error}") from error
-        self._chunks[local * spec.max_fields + index] = self._encode(self._block_2HW)
+        self._put(local, index, self._encode(self._block_2HW))
         self._sizes["num_fields"][local] = index + 1
         self._sizes["height"][local] = height
         self._sizes["width"][local] = width
@@ -106,36 +92,22 @@ class FlowShardWriter:
         self._num_vectors += height * width
         self._num_clipped += found.num_clipped
 
-    def commit(self) -> WrittenShard:
-        """Write the shard so that it appears whole or not at all; append the result to the commit log afterwards.
+    def _preamble(self) -> bytes:
+        return pack_arrays(
+            {
+                **self._sizes,
+                "radius_max": self._radius_max,
+                "error_px": np.array([self._error_sum_px, self._error_max_px]),
+                "counts": np.array([self._num_vectors, self._num_clipped], np.int64),
+            }
+        )
 
-        Raises:
-            StorageError: segments are missing, or the disk refuses.
-        """
-        if self._added != len(self._segments):
-            raise StorageError(f"shard {self._shard} has {len(self._segments)} segments, only {self._added} were added")
-        tables = {
-            **self._sizes,
-            "radius_max": self._radius_max,
-            "error_px": np.array([self._error_sum_px, self._error_max_px]),
-            "counts": np.array([self._num_vectors, self._num_clipped], np.int64),
-        }
-        key = shard_key(self._shard)
-        digest = write_atomic(self._folder / key, pack_shard(self._chunks, preamble=pack_arrays(tables)))
-        info: dict[str, int | float] = {
+    def _info(self) -> dict[str, int | float]:
+        return {
             "num_fields": int(self._sizes["num_fields"].sum()),
             "num_clipped": self._num_clipped,
-            "num_bytes": sum(len(chunk) for chunk in self._chunks if chunk is not None),
+            "num_bytes": sum(self._stored_nbytes),
         }
-        return WrittenShard({f"{self._folder.name}/{key}": digest}, info)
-
-
-def write_flow_shard(folder: Path, shard: int, fields: Iterable[Fields | None]) -> WrittenShard:
-    """Write `shard` from the fields of its segments, in order; see `FlowShardWriter`."""
-    writer = FlowShardWriter(folder, shard)
-    for segment_fields in fields:
-        writer.add(segment_fields)
-    return writer.commit()
 
 
 def read_preamble(shard_file: ShardFile) -> Tables:
@@ -159,10 +131,10 @@ def finalise_flow_store(folder: Path) -> dict[str, str]:
     vectors = {name: np.zeros(spec.segments, np.int32) for name in ("num_fields", "height", "width")}
     radius_max = np.full((spec.segments, spec.max_fields), np.nan, np.float32)
     error_sum_px, error_max_px, num_vectors, num_clipped = 0.0, 0.0, 0, 0
-    for shard in range(spec.num_shards):
-        segments = spec.shard_segments(shard)
+    for shard in range(spec.grid.num_shards):
+        segments = spec.grid.segments_of(shard)
         place = slice(segments.start, segments.stop)
-        shard_file = ShardFile(folder / shard_key(shard), spec.num_chunks)
+        shard_file = ShardFile(folder / shard_key(shard), spec.grid.num_chunks)
         try:
             tables = read_preamble(shard_file)
         finally:

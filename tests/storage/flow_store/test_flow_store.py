@@ -17,8 +17,8 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.box import Box
 from storage.errors import DamagedError, StorageError
-from storage.flow_codec import CODINGS
 from storage.flow_store import (
     QUANTISERS,
     FlowReader,
@@ -27,8 +27,8 @@ from storage.flow_store import (
     create_flow_store,
     finalise_flow_store,
     read_spec,
-    write_flow_shard,
 )
+from storage.flow_store.codec import CODINGS
 from storage.shards import crc32c
 from storage.zarr_files import json_bytes
 
@@ -43,8 +43,8 @@ def random_segments(
 
 def write_store(folder: Path, spec: FlowSpec, segments: list[Segment]) -> None:
     create_flow_store(folder, spec)
-    for shard in range(spec.num_shards):
-        write_flow_shard(folder, shard, [segments[i] for i in spec.shard_segments(shard)])
+    for shard in range(spec.grid.num_shards):
+        FlowShardWriter(folder, shard).write([segments[i] for i in spec.grid.segments_of(shard)])
     finalise_flow_store(folder)
 
 
@@ -90,7 +90,7 @@ def test_any_store_reads_back_like_plain_zarr(data: st.DataObject, tmp_path_fact
         assert np.abs(clip - clipped).max() <= half_step + 1e-6
         top, left = data.draw(st.integers(0, fields.shape[1] - 1)), data.draw(st.integers(0, fields.shape[2] - 1))
         rows, columns = fields.shape[1] - top, fields.shape[2] - left
-        cropped = reader.clip(index, indices, box=(top, left, rows, columns))
+        cropped = reader.clip(index, indices, box=Box(top, left, rows, columns))
         np.testing.assert_array_equal(cropped, clip[:, top:, left:])
         radius = np.sqrt((clip.astype(np.float64) ** 2).sum(-1)).max((1, 2))
         np.testing.assert_allclose(reader.radius_max(index, indices), radius, rtol=1e-6)
@@ -158,7 +158,7 @@ def test_too_large_values_are_clipped_and_counted(tmp_path: Path) -> None:
     fields[0, 1, 1] = 15.875, 0
     spec = FlowSpec(segments=1, max_fields=1, height=4, width=4, quantiser="int8_8")
     create_flow_store(tmp_path / "f", spec)
-    written = write_flow_shard(tmp_path / "f", 0, [fields])
+    written = FlowShardWriter(tmp_path / "f", 0).write([fields])
     assert written.info["num_clipped"] == 2
     finalise_flow_store(tmp_path / "f")
     reader = FlowReader(tmp_path / "f")
@@ -172,7 +172,7 @@ def test_nan_is_refused(tmp_path: Path, value: float) -> None:
     fields[1, 2, 3, 0] = value
     create_flow_store(tmp_path / "f", FlowSpec(segments=1, max_fields=2, height=4, width=4))
     with pytest.raises(StorageError, match="segment 0, field 1: .* 1 values that are NaN"):
-        write_flow_shard(tmp_path / "f", 0, [fields])
+        FlowShardWriter(tmp_path / "f", 0).write([fields])
     assert not list((tmp_path / "f" / "flow").glob("c.*"))
 
 
@@ -182,7 +182,7 @@ def test_bytes_do_not_depend_on_how_fields_come(tmp_path: Path) -> None:
     digests = []
     for name in ("a", "b"):
         create_flow_store(tmp_path / name / "flow.zarr", spec)
-    digests.append(write_flow_shard(tmp_path / "a" / "flow.zarr", 0, segments).files)
+    digests.append(FlowShardWriter(tmp_path / "a" / "flow.zarr", 0).write(segments).files)
     writer = FlowShardWriter(tmp_path / "b" / "flow.zarr", 0)
     for fields in segments:
         writer.add(iter([] if fields is None else fields))
@@ -203,9 +203,9 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         ([one, one, one], "one more"),
     ]:
         with pytest.raises(StorageError, match=message):
-            write_flow_shard(tmp_path / "f", 0, fields)
+            FlowShardWriter(tmp_path / "f", 0).write(fields)
     with pytest.raises(StorageError, match="shard 1 does not exist"):
-        write_flow_shard(tmp_path / "f", 1, [one])
+        FlowShardWriter(tmp_path / "f", 1).write([one])
     with pytest.raises(StorageError, match="unknown"):
         FlowSpec(segments=1, max_fields=1, height=1, width=1, quantiser="int4")
     with pytest.raises(StorageError, match="coding 'zip' is unknown; choose one of plain, packed"):
@@ -223,7 +223,7 @@ def test_reader_refuses_what_is_not_there(tmp_path: Path) -> None:
         lambda: reader.clip(0, [-1]),
         lambda: reader.clip(0, []),
         lambda: reader.clip(1, [0]),
-        lambda: reader.clip(0, [0], box=(1, 0, 4, 4)),
+        lambda: reader.clip(0, [0], box=Box(1, 0, 4, 4)),
         lambda: reader.clip(0, [0], out=np.empty((1, 4, 4, 2), np.float64)),  # type: ignore[arg-type]
         lambda: reader.radius_max(1, [0]),
     ):
@@ -263,7 +263,7 @@ def test_out_is_filled_and_returned(tmp_path: Path) -> None:
     write_store(tmp_path / "f", FlowSpec(segments=1, max_fields=5, height=6, width=7), [fields])
     reader = FlowReader(tmp_path / "f")
     out = np.full((2, 3, 4, 2), np.nan, np.float32)
-    assert reader.clip(0, [4, 1], box=(2, 3, 3, 4), out=out) is out
+    assert reader.clip(0, [4, 1], box=Box(2, 3, 3, 4), out=out) is out
     np.testing.assert_array_equal(out, reader.clip(0, [4, 1])[:, 2:5, 3:7])
 
 
@@ -273,7 +273,7 @@ def test_both_codings_read_the_same(tmp_path: Path) -> None:
     clips = []
     for coding in CODINGS:
         write_store(tmp_path / coding, FlowSpec(1, 4, 30, 41, coding=coding), [fields])
-        clips.append(FlowReader(tmp_path / coding).clip(0, [3, 1], box=(3, 5, 20, 30)))
+        clips.append(FlowReader(tmp_path / coding).clip(0, [3, 1], box=Box(3, 5, 20, 30)))
     np.testing.assert_array_equal(*clips)
     read = "import sys, zarr; print(zarr.open_group(sys.argv[1], mode='r')['flow'][0, 3, 1, 2, 5]); print(*sys.modules)"
     command = [sys.executable, "-c", read, str(tmp_path / "packed")]
@@ -281,7 +281,7 @@ def test_both_codings_read_the_same(tmp_path: Path) -> None:
         "\n"
     )[:2]
     assert int(value) == round(float(fields[3, 2, 5, 1]) * 16)
-    assert "storage.zarr_codec" in modules.split()
+    assert "storage.flow_store.zarr_codec" in modules.split()
 
 
 def _read_in_child(reader: FlowReader) -> tuple[int, bytes]:

@@ -11,13 +11,12 @@ from zarr.abc.codec import ArrayBytesCodec
 from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer, NDBuffer
 
-from storage.packing import pack, unpack
-from storage.zarr_files import PACKED_DIFFERENCES
+from storage.flow_store.packing import PACKED_DIFFERENCES, pack, unpack
 
 
 @dataclass(frozen=True)
 class PackedDifferences(ArrayBytesCodec):
-    """Array to bytes: chunks (..., 2, H, W) of int16 or int8 that hold one field, as storage/packing.py has it."""
+    """Array to bytes: chunks (..., 2, H, W) of int16 or int8 that hold one field, as packing.py has it."""
 
     is_fixed_size = False
 

@@ -25,7 +25,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from storage.box import Box
 from storage.errors import DamagedError
+
+PACKED_DIFFERENCES: dict[str, Any] = {"name": "mscl.packed_differences", "configuration": {}}
+"""The codec as `zarr.json` names it; zarr_codec.py teaches it to zarr-python."""
 
 _BIAS = 8
 _ESCAPE_BIAS = 128
@@ -52,7 +56,7 @@ def unpack(packed: bytes, height: int, width: int) -> npt.NDArray[np.int16]:
     if library() is None:
         return unpack_reference(packed, height, width)
     pixels_HW2 = np.empty((height, width, 2), np.float32)
-    unpack_pixels(packed, height, width, (0, 0, height, width), 1.0, line_of(width), pixels_HW2)
+    unpack_pixels(packed, height, width, Box(0, 0, height, width), 1.0, line_of(width), pixels_HW2)
     return np.ascontiguousarray(pixels_HW2.transpose(2, 0, 1)).astype(np.int16)
 
 
@@ -65,12 +69,12 @@ def unpack_pixels(
     packed: bytes,
     height: int,
     width: int,
-    box: tuple[int, int, int, int],
+    box: Box,
     scale: float,
     line: npt.NDArray[np.uint16],
     out_hw2: npt.NDArray[np.float32],
 ) -> None:
-    """Write the codes inside `box` (top, left, rows, columns) times `scale` to the contiguous `out_hw2`.
+    """Write the codes inside `box` times `scale` to the contiguous `out_hw2`.
 
     Rows below the box are not looked at. Needs the library.
 

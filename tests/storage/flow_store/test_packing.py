@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from storage.errors import DamagedError
-from storage.packing import MAX_BYTES_PER_PIXEL, library, pack, pack_reference, unpack, unpack_reference
+from storage.flow_store.packing import MAX_BYTES_PER_PIXEL, library, pack, pack_reference, unpack, unpack_reference
 
 Codes = npt.NDArray[np.int16]
 

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
+from storage.box import Box
 from storage.errors import DamagedError
-from storage.packing import MAX_BYTES_PER_PIXEL, library, line_of, pack, unpack, unpack_pixels
+from storage.flow_store.packing import MAX_BYTES_PER_PIXEL, library, line_of, pack, unpack, unpack_pixels
 
 LEVEL = 6
 """What the store's metadata names: any level is read alike, a Zarr writer that adds fields uses this one."""
@@ -29,9 +30,6 @@ _SETTINGS = {
 CODINGS = tuple(_SETTINGS)
 
 CACHE_LINE_BYTES = 64
-
-Box = tuple[int, int, int, int]
-"""top, left, height, width in px of the stored grid."""
 
 
 class FieldEncoder:

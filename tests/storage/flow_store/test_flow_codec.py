@@ -6,7 +6,7 @@ import zstandard
 from numcodecs import zstd
 
 from storage.errors import DamagedError
-from storage.flow_codec import CODINGS, PACKED, PLAIN, FieldDecoder, FieldEncoder
+from storage.flow_store.codec import CODINGS, PACKED, PLAIN, FieldDecoder, FieldEncoder
 
 SHAPE = 2, 24, 31
 

@@ -1,4 +1,4 @@
-// Packed differences of flow codes: the fast path of storage/packing.py, which says what they are and is the oracle.
+// Packed differences of flow codes: the fast path of storage/flow_store/packing.py, which says what they are and is the oracle.
 // One byte a pixel, u in the low and v in the high half; an escaped difference is in neither and follows in a list.
 #include <cstddef>
 #include <cstdint>

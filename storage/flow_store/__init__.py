@@ -1,0 +1,17 @@
+"""The flow store; README.md beside this file says how it is made. What other packages use is named here."""
+
+from storage.flow_store.quantiser import QUANTISERS, Quantiser
+from storage.flow_store.reader import FlowReader
+from storage.flow_store.spec import FlowSpec, read_spec
+from storage.flow_store.writer import FlowShardWriter, create_flow_store, finalise_flow_store
+
+__all__ = [
+    "QUANTISERS",
+    "FlowReader",
+    "FlowShardWriter",
+    "FlowSpec",
+    "Quantiser",
+    "create_flow_store",
+    "finalise_flow_store",
+    "read_spec",
+]
