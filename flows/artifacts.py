@@ -11,7 +11,8 @@ from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
 from flows.background import once_busy
-from mscl.pipeline import Outcome, stage_named, stage_view
+from mscl.pipeline import Outcome, stage_named
+from mscl.stage.view import stage_view
 from storage.atomic import write_atomic
 from storage.workspace import Result, Workspace
 

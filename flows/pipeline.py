@@ -44,8 +44,7 @@ from mscl.config import (
     merge_section,
 )  # fmt: skip
 from mscl.errors import UserError
-from mscl.pipeline import BY_NAME, PIPELINE, Outcome, Stage, execute, latest_inputs, pipeline_inputs, stage_named
-from storage.record import result_key
+from mscl.pipeline import BY_NAME, PIPELINE, Outcome, Stage, execute, latest_inputs, stage_named
 from storage.workspace import Result, Workspace
 
 end_at_once()  # here, for a run's own heart begins to beat before its flow is called
@@ -224,7 +223,7 @@ def full(
     with workspace_slot(place, say=_say), tags(TAG), one_client(), beside():
         for stage in PIPELINE:
             try:
-                inputs = pipeline_inputs(stage, outcomes)
+                inputs = stage.inputs({name: outcome.result for name, outcome in outcomes.items()})
                 forced = stage.name in (force or [])
                 done = None if forced else _done(stage, place, config, inputs)
                 outcomes[stage.name] = done or STAGE_FLOWS[stage.name](
@@ -244,8 +243,7 @@ def full(
 def _done(stage: Stage, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result]) -> Outcome | None:
     """The stage's outcome if it is done already: then no subflow is made, which would cost a second to say so."""
     started = time.monotonic()
-    keys = {name: result.key for name, result in inputs.items()}
-    result = workspace.find(stage.name, result_key(stage.name, stage.version, stage.settings(config), keys))
+    result = stage.find(workspace, config, inputs)
     if result is None:
         return None
     workspace.touch(result)

@@ -25,7 +25,7 @@ from mscl.config import RuntimeConfig
 from mscl.devices import cores
 from mscl.errors import ConfigError
 from mscl.progress import Progress
-from mscl.stage.pool import Spread, Tick
+from mscl.stage.worker_pool import Spread, Tick
 
 if TYPE_CHECKING:
     from prefect.futures import PrefectFuture

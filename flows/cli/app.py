@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,7 +65,7 @@ def run(
     from flows.cli.results import print_outcome, print_results
     from flows.progress import ConsoleProgress
     from mscl.config import ExperimentConfig, load_config
-    from mscl.pipeline import run_pipeline, stage_named
+    from mscl.pipeline import execute, run_pipeline, stage_named
     from storage.workspace import Workspace
 
     started = time.monotonic()
@@ -87,7 +88,7 @@ def run(
     else:
         _say_no_time_out(config.runtime.timeout_minutes)
         outcomes = run_pipeline(
-            place, config, progress=ConsoleProgress(console), force=force or [],
+            place, config, force=force or [], execute=partial(execute, progress=ConsoleProgress(console)),
             on_outcome=lambda outcome: print_outcome(console, outcome),
         )  # fmt: skip
     print_results(console, outcomes, seconds=time.monotonic() - started)
@@ -108,7 +109,7 @@ def stage(
     from flows.cli.results import print_outcome, print_scores
     from flows.progress import ConsoleProgress
     from mscl.config import load_config
-    from mscl.pipeline import execute, latest_inputs, stage_named
+    from mscl.pipeline import execute, latest_inputs, run_stage, stage_named
     from storage.workspace import Workspace
 
     chosen = stage_named(name)
@@ -117,7 +118,8 @@ def stage(
     given = {key: key for key in input_keys or []}
     inputs = latest_inputs(place, chosen, given=given)
     _say_no_time_out(config.runtime.timeout_minutes)
-    outcome = execute(chosen, place, config, inputs, progress=ConsoleProgress(console), force=force)
+    run_here = partial(execute, progress=ConsoleProgress(console))
+    outcome = run_stage(place, config, chosen, inputs, force=force, execute=run_here)
     print_outcome(console, outcome)
     print_scores(console, outcome)
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from storage.workspace import Workspace
 
 console = Console()
-_EXPERIMENTS = ("pretrain", "embed", "finetune", "probe", "retrieve", "report")
-"""What people cite, and what took longest to compute; the rest is what these are made of."""
 KeyArgument = Annotated[str, typer.Argument(help="Key of a result, or its first digits.")]
 
 
@@ -83,14 +81,16 @@ def gc(
 ) -> None:
     """Remove results that no experiment needs.
 
-    Kept are every training and every score (stages pretrain, embed, finetune, probe, retrieve, report), the latest
-    result of each stage, work that can be resumed, and all that these were made of.
+    Kept are every training, score and report, the latest result of each stage, work that can be resumed, and all that
+    these were made of.
     """
+    from mscl.pipeline import PIPELINE
     from storage.garbage import garbage
     from storage.workspace import Workspace
 
     place = Workspace(workspace)
-    _remove(place, garbage(place, keep=() if keep_latest else _EXPERIMENTS, unfinished=unfinished), yes=yes)
+    experiments = () if keep_latest else tuple(stage.name for stage in PIPELINE if stage.is_experiment)
+    _remove(place, garbage(place, keep=experiments, unfinished=unfinished), yes=yes)
 
 
 def rm(

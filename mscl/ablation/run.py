@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mscl.ablation.page import write_results
@@ -10,13 +11,12 @@ from mscl.ablation.plan import EQUAL_TIME, RANDOM, REFERENCE, SUPERVISED, Ablati
 from mscl.ablation.rows import FROZEN, LINEAR, RETRIEVAL, Row, best_of, renamed
 from mscl.devices import resolve_device
 from mscl.errors import DataError
-from mscl.pipeline import BY_NAME, Outcome, execute, pipeline_inputs
+from mscl.pipeline import BY_NAME, Outcome, execute, run_pipeline, stages_for
 from mscl.progress import Progress
 from storage.record import result_key
 from storage.workspace import Result, Workspace
 
 STAGE, VERSION = "ablate", 1
-_STAGES = ("ingest", "extract", "motion", "screen", "pretrain", "embed", "probe", "retrieve")
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,11 @@ class _Runner:
 
     def train(self, cell: Cell) -> None:
         """Pre-train, embed, probe and retrieve."""
-        outcomes: dict[str, Outcome] = {}
         self._announce(cell.preset, cell.seed)
-        for name in _STAGES:
-            stage = BY_NAME[name]
-            inputs = pipeline_inputs(stage, outcomes)
-            outcomes[name] = execute(stage, self.workspace, cell.config, inputs, progress=self.progress)
+        outcomes = run_pipeline(
+            self.workspace, cell.config, stages=stages_for("probe", "retrieve"),
+            execute=partial(execute, progress=self.progress),
+        )  # fmt: skip
         self.cells[cell.preset, cell.seed], self.done[cell.preset, cell.seed] = cell, outcomes
         self.keys[cell.preset, cell.seed] = {n: outcomes[n].result.key for n in ("pretrain", "embed", "retrieve")}
         probe, retrieve = (outcomes[name].result.record.metrics for name in ("probe", "retrieve"))
@@ -107,8 +106,8 @@ class _Runner:
         config = self.cells[preset, seed].config
         finetune = config.finetune.model_copy(update={"enabled": True, "initial": "random"})
         config = config.model_copy(update={"finetune": finetune})
-        inputs = {name: outcomes[name].result for name in BY_NAME["finetune"].needs}
-        outcome = execute(BY_NAME["finetune"], self.workspace, config, inputs, progress=self.progress)
+        results = {name: outcome.result for name, outcome in outcomes.items()}
+        outcome = execute(BY_NAME["finetune"], self.workspace, config, results, progress=self.progress)
         self.keys[SUPERVISED, seed] = {"finetune": outcome.result.key}
         top1 = outcome.result.record.metrics["top1"]
         self.rows.append(Row(self.plan.name, SUPERVISED, seed, LINEAR, top1))

@@ -6,7 +6,7 @@ from typing import Any
 
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
-from mscl.stage.base import Stage, StageRun
+from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 
 
@@ -50,4 +50,5 @@ EMBED = Stage(
     summary="Features of every video: trained and untrained encoder, moving and frozen-frame clips.",
     title="Features",
     blocks=_blocks,
+    is_experiment=True,
 )

@@ -16,7 +16,7 @@ from mscl.display.blocks import Block
 from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
 from mscl.extract.shard import Segment, ShardTask, extract_shard, num_fields
-from mscl.stage.base import Stage, StageRun
+from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 from mscl.video.decoding import stored_size
 from storage.atomic import remove_staged
@@ -151,7 +151,7 @@ EXTRACT = Stage(
     settings=_settings,
     run=_run,
     summary="Optical flow and the frames beside it, every video decoded once, shard by shard over processes.",
-    mends=True,
+    repairs_in_place=True,
     title="Optical flow",
     lead=(
         "Frames of a video, and under each the flow that starts at it: hue is direction, saturation speed relative "

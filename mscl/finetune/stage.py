@@ -7,7 +7,7 @@ from typing import Any
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
 from mscl.score.scored_splits import Scored, split_settings
-from mscl.stage.base import Stage, StageRun
+from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 
 
@@ -67,4 +67,5 @@ FINETUNE = Stage(
     title="Fine-tuning",
     lead="Encoder and classifier trained together on the train split.",
     blocks=_blocks,
+    is_experiment=True,
 )

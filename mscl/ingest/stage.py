@@ -18,7 +18,7 @@ from mscl.display.blocks import Block
 from mscl.errors import DataError
 from mscl.ingest.annotations import Annotations, read_annotations
 from mscl.ingest.config import DataConfig
-from mscl.stage.base import Stage, StageRun
+from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 from mscl.video.decode_pool import inspect_many
 from mscl.video.decoding import VideoInfo

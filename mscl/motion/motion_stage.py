@@ -12,7 +12,7 @@ import numpy as np
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
 from mscl.motion.config import MotionConfig
-from mscl.stage.base import Stage, StageRun
+from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 from storage.commits import CommitLog
 from storage.flow_store import FlowReader

@@ -12,7 +12,7 @@ from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
 from mscl.motion.config import ScreenConfig
 from mscl.screening import chosen_starts, clip_scores
-from mscl.stage.base import Stage, StageRun
+from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 from mscl.video.config import ClipConfig
 from storage.motion_store import MotionReader

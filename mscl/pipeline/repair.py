@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mscl.config import ExperimentConfig, build_config
 from mscl.errors import UserError
 from mscl.progress import Progress
-from mscl.stage.base import Outcome, Stage, execute
+from mscl.stage.contract import Outcome, Stage
+from mscl.stage.execute import execute
 from storage.errors import StorageError
-from storage.record import result_key
 from storage.workspace import Result, Workspace, made_with
 
 
@@ -25,14 +24,13 @@ def repair(workspace: Workspace, stage: Stage, folder: Path, *, progress: Progre
     settings, keys = made_with(folder)
     inputs = {name: _whole_input(workspace, name, key) for name, key in keys.items()}
     config = config_of(workspace, settings, inputs, source=f"record of {stage.name} {folder.name}")
-    key = result_key(stage.name, stage.version, stage.settings(config), keys)
+    key = stage.key(config, inputs)
     if key != folder.name:
         raise UserError(
             f"{stage.name} {folder.name} cannot be made again from its record: code, videos or hardware are not those "
             f"that made it (its key would be {key}); run the command that made it, which makes a result of its own"
         )
-    # What is to come after it is not in its record, so what that would need is not asked again.
-    return execute(replace(stage, check=None), workspace, config, inputs, progress=progress)
+    return execute(stage, workspace, config, inputs, progress=progress)
 
 
 def config_of(

@@ -7,7 +7,8 @@ from typing import Any
 
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
-from mscl.stage.base import Stage, StageRun
+from mscl.pretrain.preflight import preflight
+from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 
 
@@ -98,4 +99,6 @@ PRETRAIN = Stage(
     title="Pre-training",
     lead="Eight cross-entropies; dashed is what guessing would give.",
     blocks=_blocks,
+    preflight=preflight,
+    is_experiment=True,
 )

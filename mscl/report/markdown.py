@@ -6,7 +6,7 @@ from html import escape
 from mscl.display.blocks import Block, Chart, Code, Contact, Note, Photo, Table, attempt
 from mscl.display.style import data_address, for_card
 from mscl.report.lineage import byte_size, duration
-from mscl.stage.base import Stage
+from mscl.stage.contract import Stage
 from mscl.stage.view import StageView, by_stage, plain_metrics
 
 

@@ -14,7 +14,7 @@ from mscl.report.lineage import lineage_graph, sizes_table, time_and_disk
 from mscl.score.blocks import score_table
 from mscl.score.figures import score_bars
 from mscl.score.protocol import HEADS
-from mscl.stage.base import Stage
+from mscl.stage.contract import Stage
 from mscl.stage.view import Stages, StageView, by_stage, plain_metrics
 from storage.atomic import write_atomic
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mscl.config import ExperimentConfig
-from mscl.stage.base import Stage, StageRun, stage_view
+from mscl.stage.contract import Stage, StageRun
+from mscl.stage.view import stage_view
 
 
 def report_stage(stages: Sequence[Stage]) -> Stage:
@@ -28,6 +29,7 @@ def report_stage(stages: Sequence[Stage]) -> Stage:
         settings=_settings,
         run=run,
         summary="One page: numbers with intervals, curves, pictures, lineage, settings.",
+        is_experiment=True,
     )
 
 

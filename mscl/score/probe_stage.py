@@ -7,7 +7,7 @@ from typing import Any
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
 from mscl.score.scored_splits import Scored, split_settings
-from mscl.stage.base import Stage, StageRun
+from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 
 
@@ -45,4 +45,5 @@ PROBE = Stage(
         "on the train split chose, or a vote of the nearest train videos."
     ),
     blocks=_blocks,
+    is_experiment=True,
 )

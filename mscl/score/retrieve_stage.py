@@ -7,7 +7,7 @@ from typing import Any
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
 from mscl.score.scored_splits import Scored, split_settings
-from mscl.stage.base import Stage, StageRun
+from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 
 
@@ -42,4 +42,5 @@ RETRIEVE = Stage(
     title="Retrieval",
     lead="Test videos ask, train videos answer; features are centred and compared by cosine.",
     blocks=_blocks,
+    is_experiment=True,
 )

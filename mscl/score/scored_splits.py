@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mscl.config import ExperimentConfig
-from mscl.stage.base import StageRun
+from mscl.stage.contract import StageRun
 
 if TYPE_CHECKING:
     from storage.manifest import Manifest

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from storage.workspace import Result
+
 
 @dataclass(frozen=True)
 class StageView:
@@ -35,6 +37,16 @@ class StageView:
 
 Stages = Mapping[str, StageView]
 """Views of one pipeline by the name of their stage, in the order in which it runs."""
+
+
+def stage_view(result: Result) -> StageView:
+    """A finished result as the plain data that figures and the report are made from."""
+    record = result.record
+    return StageView(
+        stage=record.stage, key=record.key, folder=result.folder, config=record.config, inputs=record.inputs,
+        metrics=record.metrics, timings=record.timings, size_bytes=record.size,
+        created_at=record.created_at.isoformat(timespec="seconds"), versions=record.versions, host=record.host,
+    )  # fmt: skip
 
 
 def by_stage(views: Sequence[StageView], order: Sequence[str] = ()) -> dict[str, StageView]:

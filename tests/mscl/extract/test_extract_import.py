@@ -9,8 +9,10 @@ import pytest
 from mscl.config import ExperimentConfig, load_config
 from mscl.demo.dataset import write_demo_dataset
 from mscl.errors import DataError
-from mscl.pipeline import EXTRACT, INGEST, execute
-from mscl.stage.base import Outcome
+from mscl.extract.stage import EXTRACT
+from mscl.ingest.stage import INGEST
+from mscl.pipeline import execute
+from mscl.stage.contract import Outcome
 from storage.errors import StorageError
 from storage.flow_store import FlowReader
 from storage.frame_store import FrameReader

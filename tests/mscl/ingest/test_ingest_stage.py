@@ -6,7 +6,8 @@ import pytest
 
 from mscl.config import load_config
 from mscl.errors import DataError, UserError
-from mscl.pipeline import INGEST, Outcome, execute
+from mscl.ingest.stage import INGEST
+from mscl.pipeline import Outcome, execute
 from mscl.pipeline.repair import repair
 from mscl.progress import Silent
 from storage.manifest import read_manifest

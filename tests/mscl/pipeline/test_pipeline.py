@@ -20,9 +20,7 @@ from mscl.finetune.classifier import load_classifier
 from mscl.finetune.predict import predict_videos
 from mscl.pipeline import BY_NAME, Outcome, execute, latest_inputs, run_pipeline
 from mscl.pipeline.repair import config_of
-from mscl.progress import Silent
 from storage.manifest import read_manifest
-from storage.record import result_key
 from storage.workspace import Workspace, made_with
 
 TINY = [
@@ -53,7 +51,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def outcomes(workspace: Workspace, config: ExperimentConfig) -> dict[str, Outcome]:
-    return run_pipeline(workspace, config, progress=Silent())
+    return run_pipeline(workspace, config)
 
 
 def test_every_stage_left_a_record(outcomes: dict[str, Outcome], workspace: Workspace) -> None:
@@ -109,7 +107,7 @@ def test_the_report_is_one_page(outcomes: dict[str, Outcome]) -> None:
 
 
 def test_again_does_nothing(outcomes: dict[str, Outcome], workspace: Workspace, config: ExperimentConfig) -> None:
-    again = run_pipeline(workspace, config, progress=Silent())
+    again = run_pipeline(workspace, config)
     assert all(outcome.reused for outcome in again.values())
     assert {n: o.result.key for n, o in again.items()} == {n: o.result.key for n, o in outcomes.items()}
 
@@ -121,15 +119,14 @@ def test_any_result_can_be_made_again_from_what_the_records_say(
         settings, keys = made_with(outcome.result.folder)
         inputs = {parent: outcomes[parent].result for parent in keys}
         again = config_of(workspace, settings, inputs, source=name)
-        stage = BY_NAME[name]
-        assert result_key(name, stage.version, stage.settings(again), keys) == outcome.result.key, name
+        assert BY_NAME[name].key(again, inputs) == outcome.result.key, name
 
 
 def test_a_changed_setting_redoes_what_depends_on_it(
     outcomes: dict[str, Outcome], workspace: Workspace, videos: Path
 ) -> None:
     changed = load_config("demo", [*TINY, f"data.root={videos}", "probe.folds=2"])
-    redone = {name for name, o in run_pipeline(workspace, changed, progress=Silent()).items() if not o.reused}
+    redone = {name for name, o in run_pipeline(workspace, changed).items() if not o.reused}
     assert redone == {"probe", "report"}
 
 
@@ -179,15 +176,13 @@ def test_a_file_gives_the_clips_and_the_prediction_of_its_stored_frames(
 )
 def test_a_wrong_root_is_one_clear_line(tmp_path: Path, overrides: list[str], says: str) -> None:
     with pytest.raises(DataError, match=says):
-        run_pipeline(Workspace(tmp_path), load_config("demo", overrides), progress=Silent())
+        run_pipeline(Workspace(tmp_path), load_config("demo", overrides))
 
 
 def test_an_empty_folder_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     with pytest.raises(DataError, match="videos"):
-        run_pipeline(
-            Workspace(tmp_path / "w"), load_config("demo", [f"data.root={tmp_path}/videos"]), progress=Silent()
-        )
+        run_pipeline(Workspace(tmp_path / "w"), load_config("demo", [f"data.root={tmp_path}/videos"]))
 
 
 def test_the_examples_of_the_documentation_run(

@@ -9,7 +9,7 @@ from mscl.demo.dataset import write_demo_dataset
 from mscl.errors import UserError
 from mscl.models.encoders import untrained_encoder
 from mscl.models.files import write_encoder
-from mscl.pipeline import BY_NAME, execute
+from mscl.pipeline import BY_NAME, execute, run_pipeline, run_stage
 from mscl.pipeline.repair import repair
 from mscl.progress import Silent
 from storage.workspace import Workspace
@@ -36,7 +36,7 @@ def test_settings_that_do_not_fit_stop_the_first_stage(
 ) -> None:
     config = load_config("demo", [f"data.root={videos}", *overrides])
     with pytest.raises(UserError, match=says):
-        execute(BY_NAME["ingest"], Workspace(tmp_path), config, {})
+        run_pipeline(Workspace(tmp_path), config)
     assert not list(tmp_path.rglob("*.parquet"))
 
 
@@ -44,7 +44,7 @@ def test_an_encoder_of_another_architecture_stops_the_first_stage(videos: Path, 
     given = write_encoder(untrained_encoder(WIDE, seed=0), WIDE, tmp_path, card={})
     config = load_config("demo", [f"data.root={videos}", f"pretrain.encoder={given}"])
     with pytest.raises(UserError, match=r"backbone r18 at width 0\.25, and the settings ask for .* at width 0\.125"):
-        execute(BY_NAME["ingest"], Workspace(tmp_path / "w"), config, {})
+        run_stage(Workspace(tmp_path / "w"), config, BY_NAME["ingest"], {})
 
 
 def test_videos_shorter_than_a_clip_stop_extraction_and_no_repair(videos: Path, tmp_path: Path) -> None:
@@ -53,11 +53,11 @@ def test_videos_shorter_than_a_clip_stop_extraction_and_no_repair(videos: Path, 
     ingested = {"ingest": execute(BY_NAME["ingest"], workspace, config, {}).result}
     long = load_config("demo", [f"data.root={videos}", "clip.stride=9"])
     with pytest.raises(UserError, match=r"the longest of 16 has \d+ frames and so \d+ fields, .*stride 9 spans 64"):
-        execute(BY_NAME["extract"], workspace, long, ingested)
+        run_pipeline(workspace, long)
     assert not list(tmp_path.rglob("flow.zarr"))
     for frees in ("pretrain.encoder=random", "screen.released=true"):
         given = load_config("demo", [f"data.root={videos}", "clip.stride=9", "runtime.workers=1", frees])
-        extracted = execute(BY_NAME["extract"], workspace, given, ingested, force=True).result
+        extracted = run_stage(workspace, given, BY_NAME["extract"], ingested, force=True).result
     # Its record names no clip; the default one, of 57 fields, is longer than these videos.
     next((extracted.folder / "frames").rglob("*")).unlink()
     assert workspace.damage(extracted)

@@ -9,7 +9,8 @@ import pytest
 
 from mscl.config import ExperimentConfig, load_config
 from mscl.errors import UserError
-from mscl.stage.base import Stage, StageRun, execute
+from mscl.stage.contract import Stage, StageRun
+from mscl.stage.execute import execute
 from storage.errors import StorageError
 from storage.workspace import Workspace
 
@@ -80,7 +81,7 @@ def test_a_missing_input_is_named(tmp_path: Path, config: ExperimentConfig) -> N
         execute(counting_stage([], needs=("ingest",)), Workspace(tmp_path), config, {})
 
 
-def test_what_is_known_to_be_damaged_is_made_from_nothing_unless_the_stage_mends(
+def test_what_is_known_to_be_damaged_is_made_from_nothing_unless_the_stage_repairs_it_in_place(
     tmp_path: Path, config: ExperimentConfig
 ) -> None:
     calls: list[str] = []
@@ -96,7 +97,7 @@ def test_what_is_known_to_be_damaged_is_made_from_nothing_unless_the_stage_mends
         seen.append(run.is_damaged)
         return {}
 
-    mending = replace(stage, mends=True, run=mend)
+    mending = replace(stage, repairs_in_place=True, run=mend)
     assert not execute(mending, workspace, config, {}).reused
     assert seen == [True] and len(calls) == 6 and (folder / "0.txt").exists()
     assert execute(mending, workspace, config, {}).reused

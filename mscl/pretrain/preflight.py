@@ -1,4 +1,4 @@
-"""What would stop the training of a run is said before its expensive stages begin, by the stages that begin them."""
+"""What would stop a training, said before the expensive stages that come before it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from storage.manifest import read_manifest
 from storage.workspace import Result
 
 
-def check_training(config: ExperimentConfig, _inputs: Mapping[str, Result]) -> None:
-    """Refuse settings of pretrain that do not fit each other, this machine or the file given as `pretrain.encoder`.
+def preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
+    """Refuse settings of pretrain that cannot work, and videos too short for a clip as soon as these are known.
 
     Raises:
         ConfigError: batch, processes and groups do not divide; several nodes without a meeting point.
-        CheckpointError: the given encoder is unreadable or of another architecture.
+        CheckpointError: the file given as `pretrain.encoder` is unreadable or of another architecture.
+        DataError: with the longest segment's fields and the span of a clip.
     """
     from mscl.pretrain.batch_checks import check_divisions
     from mscl.training.launch import check_nodes
@@ -25,27 +26,21 @@ def check_training(config: ExperimentConfig, _inputs: Mapping[str, Result]) -> N
         from mscl.models.external_encoder import given_encoder
 
         given_encoder(pretrain.encoder, model=pretrain.model, seed=pretrain.seed)
-        return
+        return  # nothing is trained
     check_nodes(runtime)
     # Without a number, each node counts its GPUs when training starts, and asks then.
     processes = runtime.processes or (1 if runtime.device == "cpu" else 0)
     if processes:
         check_divisions(pretrain, processes=processes * runtime.nodes, cuda=runtime.device != "cpu")
+    if "ingest" in results and not config.screen.released:  # clips of the released screening may run past the end
+        _check_lengths(config, results["ingest"])
 
 
-def check_lengths(config: ExperimentConfig, inputs: Mapping[str, Result]) -> None:
-    """`check_training`, and refuse to extract what is too short for a single training clip.
-
-    Raises:
-        DataError: with the longest segment's fields and the span of a clip.
-    """
+def _check_lengths(config: ExperimentConfig, ingest: Result) -> None:
     from mscl.extract.shard import num_fields
 
-    check_training(config, inputs)
-    if config.pretrain.encoder or config.screen.released:
-        return  # nothing is trained, or clips may run past the end
     flow, clip = config.flow, config.clip
-    frames_S = read_manifest(inputs["ingest"].folder / "manifest.parquet").ok().column("num_frames")
+    frames_S = read_manifest(ingest.folder / "manifest.parquet").ok().column("num_frames")
     longest = max(frames_S.tolist(), default=0)
     fields = num_fields(longest, flow)
     if fields < clip.span:

@@ -1,0 +1,121 @@
+"""The one loop over stages; how a single stage is run is its caller's choice: here, or as a task of Prefect."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from mscl.config import ExperimentConfig
+from mscl.pipeline.stages import PIPELINE
+from mscl.stage.contract import Outcome, Stage
+from mscl.stage.execute import execute
+from storage.workspace import Result, Workspace
+
+
+class Execute(Protocol):
+    """How a stage that is not done is run: `execute`, bound to a progress, or something around it."""
+
+    def __call__(
+        self, stage: Stage, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result], *, force: bool
+    ) -> Outcome:
+        """Run the stage."""
+
+
+def run_pipeline(
+    workspace: Workspace,
+    config: ExperimentConfig,
+    *,
+    stages: Sequence[Stage] = PIPELINE,
+    force: Sequence[str] = (),
+    execute: Execute = execute,
+    on_outcome: Callable[[Outcome], None] | None = None,
+) -> dict[str, Outcome]:
+    """Every stage that is not done yet, in order; outcomes by the name of their stage.
+
+    Args:
+        stages: in an order in which each comes after those that it reads.
+        force: names of stages to compute again although they are done.
+        execute: how each stage is run; by default in this process, and nobody watches.
+        on_outcome: told of each stage as soon as it is done.
+
+    Raises:
+        UserError: a stage, or what is known to come after it, cannot work with these settings and results.
+        StorageError: the workspace cannot be read or written.
+    """
+    outcomes: dict[str, Outcome] = {}
+    for number, stage in enumerate(stages):
+        results = {name: outcome.result for name, outcome in outcomes.items()}
+        outcomes[stage.name] = run_stage(
+            workspace, config, stage, results, later=stages[number + 1 :], force=stage.name in force, execute=execute
+        )
+        if on_outcome is not None:
+            on_outcome(outcomes[stage.name])
+    return outcomes
+
+
+def run_stage(
+    workspace: Workspace,
+    config: ExperimentConfig,
+    stage: Stage,
+    results: Mapping[str, Result],
+    *,
+    later: Sequence[Stage] | None = None,
+    force: bool = False,
+    execute: Execute = execute,
+) -> Outcome:
+    """One stage: reused if it is done; else run, unless it or a later one is known to fail.
+
+    Args:
+        results: by the name of their stage, at least those that the stage reads.
+        later: whose preflight is asked, too; None: the stages after this one in the pipeline.
+
+    Raises:
+        UserError: an input is missing, or what a preflight has found.
+    """
+    started = time.monotonic()
+    inputs = stage.inputs(results)
+    done = None if force else stage.find(workspace, config, inputs)
+    if done is not None:
+        workspace.touch(done)
+        return Outcome(done, reused=True, seconds=time.monotonic() - started)
+    if later is None:
+        later = PIPELINE[PIPELINE.index(stage) + 1 :]
+    for one in (stage, *later):
+        if one.preflight is not None:
+            one.preflight(config, results)
+    return execute(stage, workspace, config, inputs, force=force)
+
+
+def latest_inputs(workspace: Workspace, stage: Stage, *, given: Mapping[str, str]) -> dict[str, Result]:
+    """What `stage` reads, in the workspace: the given keys, else the latest finished results that fit together.
+
+    Results of two datasets may lie in one workspace, so inputs are taken from one lineage: the latest result
+    of the input furthest down the pipeline decides which results of the earlier stages are read.
+
+    Raises:
+        StorageError: no finished result with a given key.
+    """
+    chosen: dict[str, Result] = {}
+    for key in given.values():
+        _adopt(chosen, workspace, workspace.by_key(key))
+    order = [earlier.name for earlier in reversed(PIPELINE) if earlier.name in stage.needs]
+    for name in order:
+        if name in chosen:
+            continue
+        fitting = [result for result in workspace.results(name) if _agrees(workspace, result, chosen)]
+        if fitting:
+            _adopt(chosen, workspace, fitting[-1])
+    return {name: chosen[name] for name in stage.needs if name in chosen}
+
+
+def _adopt(chosen: dict[str, Result], workspace: Workspace, result: Result) -> None:
+    for ancestor in workspace.lineage(result):
+        chosen.setdefault(ancestor.record.stage, ancestor)
+
+
+def _agrees(workspace: Workspace, result: Result, chosen: Mapping[str, Result]) -> bool:
+    return all(
+        ancestor.record.stage not in chosen or chosen[ancestor.record.stage].key == ancestor.key
+        for ancestor in workspace.lineage(result)
+    )

@@ -1,0 +1,46 @@
+"""The stages of the pipeline: who belongs to it and in which order they run is said here and nowhere else."""
+
+from __future__ import annotations
+
+from mscl.embedding.stage import EMBED
+from mscl.errors import UserError
+from mscl.extract.stage import EXTRACT
+from mscl.finetune.stage import FINETUNE
+from mscl.ingest.stage import INGEST
+from mscl.motion.motion_stage import MOTION
+from mscl.motion.screen_stage import SCREEN
+from mscl.pretrain.stage import PRETRAIN
+from mscl.report.stage import report_stage
+from mscl.score.probe_stage import PROBE
+from mscl.score.retrieve_stage import RETRIEVE
+from mscl.stage.contract import Stage
+
+_REPORTED = (
+    INGEST,
+    EXTRACT,
+    MOTION,
+    SCREEN,
+    PRETRAIN,
+    EMBED,
+    PROBE,
+    RETRIEVE,
+    FINETUNE,
+)
+PIPELINE: tuple[Stage, ...] = (*_REPORTED, report_stage(_REPORTED))
+BY_NAME = {stage.name: stage for stage in PIPELINE}
+
+
+def stage_named(name: str) -> Stage:
+    """The stage of that name; UserError lists what there is."""
+    if name not in BY_NAME:
+        raise UserError(f"unknown stage {name!r}; stages: {', '.join(BY_NAME)}")
+    return BY_NAME[name]
+
+
+def stages_for(*names: str) -> tuple[Stage, ...]:
+    """The stages that make these results: those named and all that they read, in the order of the pipeline."""
+    wanted: set[str] = set()
+    for stage in reversed(PIPELINE):
+        if stage.name in names or stage.name in wanted:
+            wanted |= {stage.name, *stage.needs}
+    return tuple(stage for stage in PIPELINE if stage.name in wanted)

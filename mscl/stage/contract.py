@@ -1,0 +1,108 @@
+"""What every stage is: a name, what it reads, the settings that decide its result, and a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mscl.config import ExperimentConfig
+from mscl.display.blocks import Block
+from mscl.errors import UserError
+from mscl.progress import Progress
+from mscl.stage.view import Stages
+from mscl.stage.worker_pool import Spread, Tick, run_in_processes
+from storage.record import result_key
+from storage.workspace import Result, Workspace
+
+Item = TypeVar("Item")
+Done = TypeVar("Done")
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What a stage function works with."""
+
+    folder: Path
+    """Where its outputs go; may hold unfinished work of an earlier run of the same stage, settings and inputs."""
+    config: ExperimentConfig
+    inputs: Mapping[str, Result]
+    progress: Progress
+    digests: dict[str, str] = field(default_factory=dict)
+    """Relative path -> sha256 of output files whose digest the stage knows already."""
+    is_damaged: bool = False
+    """The result was finished once and is no longer whole: what lies in `folder` cannot be trusted unseen."""
+    spread: Spread | None = None
+    """Where shards are worked on; None: processes of this machine."""
+
+    def input(self, stage: str) -> Path:
+        """Folder of an input result."""
+        return self.inputs[stage].folder
+
+    def over_workers(self, function: Callable[[Item, Tick], Done], items: Sequence[Item]) -> Iterator[Done]:
+        """Results of `function(item, tick)` in the order in which workers finish them; ticks are progress."""
+        spread = self.spread or partial(run_in_processes, workers=self.config.runtime.workers)
+        return spread(function, items, progress=self.progress)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the pipeline."""
+
+    name: str
+    version: int
+    """Raise it when the code's results change: results of older versions are then not reused."""
+    needs: tuple[str, ...]
+    settings: Callable[[ExperimentConfig], dict[str, Any]]
+    """The part of the configuration that decides the result, as plain JSON values."""
+    run: Callable[[StageRun], dict[str, Any]]
+    """Computes, writes into `folder`, returns metrics."""
+    summary: str
+    preflight: Callable[[ExperimentConfig, Mapping[str, Result]], None] | None = None
+    """Raises a UserError where settings, and the results that are there so far, cannot lead to a result of this stage.
+    A pipeline asks before each stage that comes earlier, so that hours of work are not spent on what must fail."""
+    is_experiment: bool = False
+    """What people cite, or what took longest to compute: `mscl gc` keeps every result of it."""
+    repairs_in_place: bool = False
+    """Finds what of a damaged result can stay and makes just the rest again; other stages begin with nothing."""
+    title: str = ""
+    """Heading of what it has to show; empty: its name."""
+    lead: str = ""
+    """One or two sentences under the heading."""
+    blocks: Callable[[Stages], list[Block]] | None = None
+    """What it has to show, from the views of its lineage; None: its plain metrics. Its module is imported when called:
+    listing the stages needs neither PyTorch nor matplotlib."""
+
+    def inputs(self, results: Mapping[str, Result]) -> dict[str, Result]:
+        """What this stage reads, out of finished results by the name of their stage.
+
+        Raises:
+            UserError: one of them is not there.
+        """
+        missing = [name for name in self.needs if name not in results]
+        if missing:
+            raise UserError(
+                f"stage {self.name} reads {', '.join(self.needs)}, and there is no finished result of "
+                f"{', '.join(missing)}; run that first (`mscl run`, or `mscl stage {missing[0]}`)"
+            )
+        return {name: results[name] for name in self.needs}
+
+    def key(self, config: ExperimentConfig, inputs: Mapping[str, Result]) -> str:
+        """Key of the result that these settings and inputs lead to."""
+        keys = {name: result.key for name, result in self.inputs(inputs).items()}
+        return result_key(self.name, self.version, self.settings(config), keys)
+
+    def find(self, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result]) -> Result | None:
+        """The finished result of these settings and inputs, if the workspace has it whole."""
+        return workspace.find(self.name, self.key(config, inputs))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished stage, and whether anything had to be computed for it."""
+
+    result: Result
+    reused: bool
+    seconds: float

@@ -1,0 +1,66 @@
+"""Running one stage: under a lock, from what an earlier run left, with a record at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from mscl.config import ExperimentConfig
+from mscl.errors import ConfigError
+from mscl.progress import Progress, Silent
+from mscl.stage.contract import Outcome, Stage, StageRun
+from mscl.stage.worker_pool import Spread
+from storage.atomic import disk_errors
+from storage.workspace import Result, Workspace, clear
+
+
+def execute(
+    stage: Stage,
+    workspace: Workspace,
+    config: ExperimentConfig,
+    inputs: Mapping[str, Result],
+    *,
+    progress: Progress | None = None,
+    force: bool = False,
+    spread: Spread | None = None,
+) -> Outcome:
+    """Run a stage, or find that it is done.
+
+    A result is computed under the workspace's lock on it: of two runs of the same stage, settings and
+    inputs one waits and then reuses. `force` computes it again. `spread` None: shards go to processes of this machine.
+
+    Raises:
+        UserError: an input is missing.
+        StorageError: the disk is full, or refuses for another reason; what is stored already is kept.
+        ConfigError: `runtime.task_runner` names a cluster, and nobody gave a way to it.
+    """
+    progress = progress or Silent()
+    if spread is None and config.runtime.task_runner != "threads":
+        raise ConfigError(
+            f"runtime.task_runner is {config.runtime.task_runner!r}, and a cluster is reached through Prefect only; "
+            "use `mscl run` without --no-prefect, or a deployment, or set runtime.task_runner to threads"
+        )
+    started = time.monotonic()
+    used = stage.inputs(inputs)
+    settings, key = stage.settings(config), stage.key(config, used)
+    keys = {name: result.key for name, result in used.items()}
+    with workspace.claim(stage.name, key, on_wait=progress.say) as folder:
+        done = workspace.find(stage.name, key)
+        if done is not None and not force:
+            workspace.touch(done)
+            return Outcome(done, reused=True, seconds=time.monotonic() - started)
+        if done is not None:
+            workspace.discard(stage.name, key)
+            folder.mkdir(parents=True)
+        elif workspace.known_damage(folder) and not stage.repairs_in_place:
+            clear(folder)
+        with disk_errors(folder):
+            was_finished = workspace.begin(stage.name, key, config=settings, inputs=keys)
+            run = StageRun(folder, config, used, progress, is_damaged=was_finished, spread=spread)
+            metrics = stage.run(run)
+            seconds = time.monotonic() - started
+            result = workspace.commit(
+                stage.name, key, version=stage.version, config=settings, inputs=keys, metrics=metrics,
+                timings={"seconds": round(seconds, 3)}, digests=run.digests,
+            )  # fmt: skip
+    return Outcome(result, reused=False, seconds=seconds)
