@@ -5,7 +5,7 @@ import re
 from collections import defaultdict
 
 from mscl.errors import DataError
-from mscl.ingest.annotations.index import VideoIndex
+from mscl.ingest.annotations.index import VideoIndex, shown_name
 from mscl.ingest.annotations.samples import Listing, Row, Split
 
 _SPLIT_FOLDERS: dict[str, Split] = {
@@ -38,21 +38,46 @@ def read_folders(index: VideoIndex, *, test_pattern: str, test_fraction: float) 
         else:
             loose += 1
     notes = [f"{loose} videos that are in no class folder are left out"] if loose else []
-    splits = {top: _SPLIT_FOLDERS.get(top.lower()) for top in by_top}
-    if by_top and all(splits.values()) and "train" in splits.values():
+    splits = _split_folders(by_top, index, notes)
+    if splits:
         rows, loose = [], 0
-        for top, videos in by_top.items():
-            for video in videos:
+        for top, split in splits.items():
+            for video in by_top[top]:
                 parts = video.split("/")
                 loose += len(parts) < 3
                 if len(parts) >= 3:
-                    rows.append(Row((video,), parts[1], splits[top] or "train"))
+                    rows.append(Row((video,), shown_name(parts[1]), split))
         if loose:
-            notes.append(f"{loose} videos directly in {', '.join(sorted(by_top))} are in no class folder and left out")
+            notes.append(f"{loose} videos directly in {', '.join(sorted(splits))} are in no class folder and left out")
         return Listing(rows, sorted({row.class_name or "" for row in rows}), notes)
+    by_class: dict[str, list[str]] = defaultdict(list)
+    for top, videos in by_top.items():
+        by_class[shown_name(top)] += videos
     if test_pattern:
-        return Listing(_by_pattern(by_top, test_pattern), sorted(by_top), notes)
-    return _by_fraction(by_top, test_fraction, notes)
+        return Listing(_by_pattern(by_class, test_pattern), sorted(by_class), notes)
+    return _by_fraction(by_class, test_fraction, notes)
+
+
+def _split_folders(by_top: dict[str, list[str]], index: VideoIndex, notes: list[str]) -> dict[str, Split]:
+    """Top folders that are splits: named after one, and with class folders in them. Empty: they are classes.
+
+    Raises:
+        DataError: a folder of one split beside others, which may be classes as well as not.
+    """
+    named = {top: _SPLIT_FOLDERS[top.lower()] for top in by_top if top.lower() in _SPLIT_FOLDERS}
+    splits = {top: split for top, split in named.items() if any(video.count("/") >= 2 for video in by_top[top])}
+    others = sorted(by_top.keys() - splits.keys())
+    if not splits or not others:
+        return splits
+    if "train" in splits.values() and len(set(splits.values())) > 1:
+        count = sum(len(by_top[top]) for top in others)
+        notes.append(f"{count} videos in {', '.join(others)}, beside the folders of the splits, are left out")
+        return splits
+    raise DataError(
+        f"data.root {index.root} holds {', '.join(sorted(splits))} with folders in it, and beside it "
+        f"{', '.join(others[:5])}: whether these are splits or classes cannot be told; give a folder with train and "
+        "test alone or with classes alone as data.root, or lists as data.annotations"
+    )
 
 
 def _by_pattern(by_class: dict[str, list[str]], pattern: str) -> list[Row]:

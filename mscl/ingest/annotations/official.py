@@ -5,27 +5,31 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mscl.errors import DataError
-from mscl.ingest.annotations.samples import Listing, Row, Split, listed_path, read_lines
+from mscl.ingest.annotations.list_files import files_in, first_file
+from mscl.ingest.annotations.samples import Listing, Row, Split, is_number, listed_path, read_lines
 
-_HMDB_FILE = re.compile(r"(?P<name>.+)_test_split(?P<split>[123])\.txt")
+_HMDB_FILE = re.compile(r"(?P<name>.+)_test_split(?P<split>[123])\.txt", re.IGNORECASE)
 
 
 def is_ucf101(folder: Path) -> bool:
     """Whether `folder` holds UCF101's lists."""
-    return (folder / "classInd.txt").is_file() and any(folder.glob("trainlist0[123].txt"))
+    return bool(files_in(folder, r"classInd\.txt") and files_in(folder, r"trainlist0[123]\.txt"))
 
 
 def read_ucf101(folder: Path, split: int) -> Listing:
     """`classInd.txt` (1-based labels), `trainlist0N.txt` (`path label`), `testlist0N.txt` (paths only)."""
     classes: dict[int, str] = {}
-    for line in read_lines(folder / "classInd.txt"):
+    for line in read_lines(first_file(folder, r"classInd\.txt") or folder / "classInd.txt"):
         number, _, name = line.partition(" ")
-        if not number.isdigit() or not name.strip():
+        if not is_number(number) or not name.strip():
             raise DataError(f"{folder / 'classInd.txt'}: {line!r} is not of the form 'number name'")
         classes[int(number)] = name.strip()
     rows: list[Row] = []
-    for split_name, file in (("train", f"trainlist0{split}.txt"), ("test", f"testlist0{split}.txt")):
-        rows += _ucf101_rows(folder / file, classes, "train" if split_name == "train" else "test")
+    parts: tuple[Split, Split] = ("train", "test")
+    for part in parts:
+        name = f"{part}list0{split}.txt"
+        file = first_file(folder, re.escape(name)) or folder / name
+        rows += _ucf101_rows(file, classes, part)
     return Listing(rows, [classes[number] for number in sorted(classes)])
 
 
@@ -34,7 +38,7 @@ def _ucf101_rows(file: Path, classes: dict[int, str], split: Split) -> list[Row]
     rows = []
     for line in read_lines(file):
         # The class is the folder; the label, where there is one, must agree with it.
-        path, _, label = line.rpartition(" ") if line.rpartition(" ")[2].isdigit() else (line, "", "")
+        path, _, label = line.rpartition(" ") if is_number(line.rpartition(" ")[2]) else (line, "", "")
         video = listed_path(path.strip(), file)
         name = video.split("/")[-2] if "/" in video else classes.get(int(label or 0), "")
         if name not in known or (label and classes.get(int(label)) != name):
@@ -42,20 +46,20 @@ def _ucf101_rows(file: Path, classes: dict[int, str], split: Split) -> list[Row]
                 f"{file}: {line!r} has label {label or 'none'} and folder {name!r}, "
                 f"which do not agree with classInd.txt (label {label or 'none'}: {classes.get(int(label or 0))!r})"
             )
-        rows.append(Row((video,), name, split))
+        rows.append(Row((video,), name, split, also=(video.split("/")[-1],)))
     return rows
 
 
 def is_hmdb51(folder: Path) -> bool:
     """Whether `folder` holds HMDB51's split files."""
-    return any(_HMDB_FILE.fullmatch(file.name) for file in folder.glob("*_test_split[123].txt"))
+    return bool(files_in(folder, _HMDB_FILE.pattern))
 
 
 def read_hmdb51(folder: Path, split: int) -> Listing:
     """`<class>_test_splitN.txt`: `name flag` with 0 unused, 1 train, 2 test; the class is in the file's name."""
     rows: list[Row] = []
     classes: list[str] = []
-    for file in sorted(folder.glob(f"*_test_split{split}.txt")):
+    for file in files_in(folder, rf".+_test_split{split}\.txt"):
         match = _HMDB_FILE.fullmatch(file.name)
         if match is None:
             continue
@@ -66,7 +70,8 @@ def read_hmdb51(folder: Path, split: int) -> Listing:
                 raise DataError(f"{file}: {line!r} does not end in 0 (unused), 1 (train) or 2 (test)")
             if flag != "0":
                 path = listed_path(f"{match['name']}/{name.strip()}", file)
-                rows.append(Row((path,), match["name"], "train" if flag == "1" else "test"))
+                also = (path.split("/", 1)[1],)
+                rows.append(Row((path,), match["name"], "train" if flag == "1" else "test", also=also))
     if not classes:
         raise DataError(f"{folder} has no file *_test_split{split}.txt; take another data.split")
     return Listing(rows, classes)
@@ -75,9 +80,17 @@ def read_hmdb51(folder: Path, split: int) -> Listing:
 def splits_there(folder: Path, format: str) -> list[int]:
     """Numbers of the official splits of which all lists are in `folder`."""
     if format == "ucf101":
-        pairs = ((n, (folder / f"trainlist0{n}.txt", folder / f"testlist0{n}.txt")) for n in (1, 2, 3))
-        return [n for n, files in pairs if all(file.is_file() for file in files)]
-    return [n for n in (1, 2, 3) if any(folder.glob(f"*_test_split{n}.txt"))]
+        both = [[files_in(folder, rf"{name}list0{n}\.txt") for name in ("train", "test")] for n in (1, 2, 3)]
+        return [n for n, files in enumerate(both, start=1) if all(files)]
+    return [n for n in (1, 2, 3) if files_in(folder, rf".+_test_split{n}\.txt")]
+
+
+_Listed = tuple[tuple[str, ...], str | None, tuple[str, ...]]
+
+
+def _row(listed: _Listed, parts: list[Split]) -> Row:
+    paths, class_name, also = listed
+    return Row(paths, class_name, parts[0], tuple(parts), also=also)
 
 
 def merged(listings: Mapping[int, Listing]) -> Listing:
@@ -85,21 +98,21 @@ def merged(listings: Mapping[int, Listing]) -> Listing:
 
     A line that a list repeats is repeated here, with its own part in that split, so that the caller sees a conflict.
     """
-    parts: dict[tuple[tuple[str, ...], str | None], list[Split]] = {}
-    repeated: list[tuple[tuple[tuple[str, ...], str | None], int, Split]] = []
+    parts: dict[_Listed, list[Split]] = {}
+    repeated: list[tuple[_Listed, int, Split]] = []
     for place, listing in enumerate(listings.values()):
         seen = set()
         for row in listing.rows:
-            name = (row.paths, row.class_name)
+            name = (row.paths, row.class_name, row.also)
             if name in seen:
                 repeated.append((name, place, row.split))
                 continue
             seen.add(name)
             parts.setdefault(name, ["unused"] * len(listings))[place] = row.split
-    rows = [Row(*name, each[0], tuple(each)) for name, each in parts.items()]
+    rows = [_row(name, each) for name, each in parts.items()]
     for name, place, split in repeated:
         each = [*parts[name][:place], split, *parts[name][place + 1 :]]
-        rows.append(Row(*name, each[0], tuple(each)))
+        rows.append(_row(name, each))
     classes = list(dict.fromkeys(name for listing in listings.values() for name in listing.classes))
     notes = list(dict.fromkeys(note for listing in listings.values() for note in listing.notes))
     return Listing(rows, classes, notes, tuple(listings))

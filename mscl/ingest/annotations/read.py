@@ -1,13 +1,15 @@
 """From the configuration to the samples of the dataset."""
 
+from collections import Counter
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from mscl.errors import DataError
 from mscl.ingest.annotations.folders import read_folders, read_unlabelled
-from mscl.ingest.annotations.index import VideoIndex
-from mscl.ingest.annotations.recognise import Found, expected_files, find_lists, read_lists
-from mscl.ingest.annotations.samples import Annotations, Listing, Sample
+from mscl.ingest.annotations.index import VideoIndex, folded, one_spelling
+from mscl.ingest.annotations.recognise import Found, expected_files, find_lists, given_paths, read_lists
+from mscl.ingest.annotations.samples import Annotations, Listing, Row, Sample
 from mscl.ingest.config import DataConfig
 
 
@@ -24,10 +26,11 @@ def read_annotations(config: DataConfig) -> Annotations:
     """
     if not config.root:
         raise DataError("data.root is not set; give the folder that holds the videos: data.root=DIR")
-    root = Path(config.root)
+    root = Path(config.root).expanduser()
     index = VideoIndex(root)
-    if config.annotations and not Path(config.annotations).exists():
-        raise DataError(f"data.annotations {config.annotations} does not exist; check the path")
+    for path in given_paths(config.annotations) if config.annotations else ():
+        if not _exists(path):
+            raise DataError(f"data.annotations {path} does not exist, or cannot be looked at; check the path")
     if config.format in ("folders", "unlabelled"):
         return _from_folders(config, index, config.format)
     found = find_lists(config, root)
@@ -44,12 +47,14 @@ def read_annotations(config: DataConfig) -> Annotations:
         )
     if found is None:
         return _from_folders(config, index, _folder_format(index))
-    listing = read_lists(found, config.split)
+    listing = read_lists(found, config.split, index)
     annotations = _resolve(config, index, listing, found)
-    if not annotations.samples and not found.inside and config.format == "auto" and index.videos:
-        # Lists beside the root of which nothing is in the root belong to another dataset.
+    there, listed = len(annotations.samples), len(annotations.samples) + len(annotations.missing)
+    if not found.inside and config.format == "auto" and 2 * there < min(len(index.videos), listed):
+        # Lists beside the root of which nearly nothing is in the root belong to another dataset.
         folders = _from_folders(config, index, _folder_format(index))
-        note = f"{found.kind} lists in {found.where} name none of the videos in {root}: not used"
+        named = f"{there} of the {len(index.videos)}" if there else "none of the"
+        note = f"{found.kind} lists in {found.where} name {named} videos in {root}: not used"
         return Annotations(folders.samples, folders.classes, folders.format, notes=(note, *folders.notes))
     if not annotations.samples:
         raise DataError(_all_missing(root, found, annotations))
@@ -79,25 +84,34 @@ def _folder_format(index: VideoIndex) -> str:
 
 def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Found) -> Annotations:
     kept = _kept_classes(config, listing, found)
+    rows = [row for row in listing.rows if row.class_name is None or row.class_name in kept]
+    of_row = _find_videos(rows, index, listing)
     samples: dict[str, Sample] = {}
+    sources: dict[str, str] = {}
     missing: list[str] = []
-    elsewhere = repeated = 0
-    for row in listing.rows:
-        if row.class_name is not None and row.class_name not in kept:
-            continue
-        video = next((video for video in map(index.find, row.paths) if video is not None), None)
+    elsewhere = respelt = repeated = both = 0
+    for row, video in zip(rows, of_row, strict=True):
         if video is None:
             missing.append(row.paths[0])
             continue
         sample = Sample(video, row.class_name, row.split, row.splits)
-        if samples.setdefault(video, sample) != sample:
-            first = samples[video]
+        first = samples.setdefault(video, sample)
+        if first is sample:
+            sources[video] = row.source
+        elif first.class_name == sample.class_name and {first.split, sample.split} == {"val", "test"}:
+            # VideoMAE's lists: the videos of val.csv are those of test.csv.
+            samples[video], both = replace(sample, split="test"), both + 1
+        elif first != sample:
+            lines = f" ({sources[video]}; {row.source})" if row.source else ""
             raise DataError(
                 f"{video} is listed twice in the {found.kind} lists of {found.where}: as {first.class_name!r} in "
-                f"{_where(first)} and as {row.class_name!r} in {_where(sample)}; keep one line"
+                f"{_where(first)} and as {row.class_name!r} in {_where(sample)}; keep one line{lines}"
             )
-        repeated += samples[video] is not sample
-        elsewhere += video not in row.paths
+        else:
+            repeated += 1
+        if first is sample and video not in row.paths:
+            same = any(folded(video) == folded(path) for path in row.paths)
+            respelt, elsewhere = respelt + same, elsewhere + (not same)
     notes = list(listing.notes)
     classes = tuple(name for name in listing.classes if name in kept)
     present = {sample.class_name for sample in samples.values()}
@@ -109,13 +123,24 @@ def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Fou
         classes = tuple(name for name in classes if name in present)
     if repeated:
         notes.append(f"{repeated} videos are listed more than once: counted once")
+    if both:
+        notes.append(f"{both} videos are in the lists of val and of test: they are test videos")
+    if respelt:
+        notes.append(f"{respelt} videos are spelled otherwise than listed (accents or capitals): found all the same")
     if elsewhere and found.format not in ("kinetics", "ssv2", "diving48", "jester"):
         notes.append(f"{elsewhere} videos lie under another folder or file type than listed: found by their names")
     if index.ambiguous:
         notes.append(
-            f"{len(index.ambiguous)} listed videos are not where the lists say, and several files have their name: "
+            f"{len(index.ambiguous)} listed videos are not where the lists say, and several files could be meant: "
             f"{index.ambiguous[0]} and others count as missing"
         )
+    if index.unreadable:
+        notes.append(
+            f"{len(index.unreadable)} folders may not be read and are left out, the first: {index.unreadable[0]}"
+        )
+    alike = Counter(folded(name) for name in classes)
+    if twice := [name for name in classes if alike[folded(name)] > 1]:
+        notes.append(f"classes that differ in capitals alone are kept apart: {', '.join(twice[:6])}")
     if missing:
         notes.append(
             f"{len(missing)} of {len(samples) + len(missing)} listed videos are missing, the first: {missing[0]}"
@@ -125,12 +150,46 @@ def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Fou
     )
 
 
+def _find_videos(rows: list[Row], index: VideoIndex, listing: Listing) -> list[str | None]:
+    """The video of every row; one that is listed under its own path is never taken for another that is missing."""
+    exact = [next((path for path in row.paths if index.exact(path) is not None), None) for row in rows]
+    taken = {path for path in exact if path is not None}
+    folders = {_as_folder(name) for name in listing.classes}
+    return [path or _find_video(row, index, taken, folders) for row, path in zip(rows, exact, strict=True)]
+
+
+def _find_video(row: Row, index: VideoIndex, taken: set[str], folders: set[str]) -> str | None:
+    for path in row.paths:
+        if video := index.find(path, taken=taken):
+            return video
+    for name in row.also:
+        video = index.find(name, taken=taken)
+        above = {_as_folder(part) for part in video.split("/")[:-1]} if video else set()
+        # In the folder of another class it is another video.
+        if video and not (above & folders) - {_as_folder(row.class_name or "")}:
+            return video
+    return None
+
+
+def _as_folder(name: str) -> str:
+    """How the folder of a class is called, by whoever made it."""
+    return folded(name).replace(" ", "_")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def _where(sample: Sample) -> str:
     return " / ".join(sample.splits) or sample.split
 
 
 def _kept_classes(config: DataConfig, listing: Listing, found: Found) -> set[str]:
-    unknown = [name for name in config.classes if name not in listing.classes]
+    wanted = [one_spelling(name) for name in config.classes]
+    unknown = [name for name in wanted if name not in listing.classes]
     if unknown:
         near = get_close_matches(unknown[0], listing.classes, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -139,7 +198,7 @@ def _kept_classes(config: DataConfig, listing: Listing, found: Found) -> set[str
             f"data.classes names {unknown[0]!r}: {hint}the {len(listing.classes)} classes of the {found.kind} "
             f"dataset in {found.where} are: {shown}"
         )
-    return set(config.classes or listing.classes)
+    return set(wanted or listing.classes)
 
 
 def _all_missing(root: Path, found: Found, annotations: Annotations) -> str:

@@ -7,7 +7,11 @@ from pathlib import Path
 
 from mscl.errors import DataError
 from mscl.ingest.annotations import official, tables
+from mscl.ingest.annotations.index import VideoIndex
+from mscl.ingest.annotations.list_files import files_in, first_file, folders_in
+from mscl.ingest.annotations.lists import read_list
 from mscl.ingest.annotations.samples import Listing
+from mscl.ingest.annotations.split_names import number_of_split, split_of_name
 from mscl.ingest.config import DataConfig
 
 _EXPECTED = {
@@ -17,8 +21,16 @@ _EXPECTED = {
     "ssv2": "*labels*.json with *train*.json or *validation*.json",
     "diving48": "Diving48*_train.json or Diving48*_test.json",
     "jester": "jester*labels.csv or categories.txt, with *train*, *val* lists",
-    "list": "train.txt, val.txt or test.txt with lines 'path label'",
+    "list": "train, val or test in the name of a .txt or .csv with lines 'path label'",
 }
+
+
+_PLAIN_LIST = re.compile(
+    r"(train|val|test)(_?list|_?videofolder)?\.(txt|csv|tsv)"
+    r"|.*(train|val|test)_(list_|split_?[0-9]+_)?(videos?|rawframes)\.txt",
+    re.IGNORECASE,
+)
+"""Names of plain lists in many repositories (SlowFast, VideoMAE, TSN), and in MMAction's."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +58,35 @@ def find_lists(config: DataConfig, root: Path) -> Found | None:
     """The lists that the configuration names or, if it names none, those in or beside the root."""
     wanted = None if config.format == "auto" else config.format
     if config.annotations:
-        place = Path(config.annotations)
+        given = given_paths(config.annotations)
+        if len(given) > 1:
+            return Found(wanted or "list", given[0].parent, True, tuple(given))
+        place = given[0]
         if place.is_file():
             return _of_file(place, wanted)
-        places = [(folder, True) for folder in (place, *_folders_in(place))]
+        places = [(folder, True) for folder in (place, *folders_in(place))]
     else:
-        places = [(folder, True) for folder in (root, *_folders_in(root))]
-        places += [(folder, False) for folder in (root.parent, *_folders_in(root.parent)) if folder != root]
+        places = [(folder, True) for folder in (root, *folders_in(root))]
+        places += [(folder, False) for folder in (root.parent, *folders_in(root.parent)) if folder != root]
     for folder, inside in places:
-        for name, files in _formats_in(folder):
+        # A folder that the user names holds lists under any name; elsewhere a text file may be anything.
+        any_name = bool(config.annotations) or wanted == "list"
+        for name, files in _formats_in(folder, config.split, any_name=any_name):
             if wanted in (None, name):
                 return Found(name, folder, inside, tuple(files))
     return None
 
 
-def read_lists(found: Found, split: int) -> Listing:
+def given_paths(annotations: str) -> list[Path]:
+    """The path that the user gives, or several with commas between."""
+    whole = Path(annotations).expanduser()
+    parts = [part.strip() for part in annotations.split(",") if part.strip()]
+    if len(parts) < 2 or whole.exists():
+        return [whole]
+    return [Path(part).expanduser() for part in parts]
+
+
+def read_lists(found: Found, split: int, index: VideoIndex) -> Listing:
     """What the lists say; all official splits where there are several, `split` alone where only its lists are there."""
     folder, files = found.where, list(found.files)
     if found.format in ("ucf101", "hmdb51"):
@@ -72,27 +98,26 @@ def read_lists(found: Found, split: int) -> Listing:
     if found.format == "kinetics":
         return tables.read_kinetics(files)
     if found.format == "ssv2":
-        labels = next(file for file in files if "label" in file.name)
-        return tables.read_ssv2(labels, [file for file in files if file != labels], _first(folder, "*answers*.csv"))
+        return tables.read_ssv2(files[0], files[1:], first_file(folder, r".*answers.*\.csv"))
     if found.format == "diving48":
-        return tables.read_diving48(files, _first(folder, "*[Vv]ocab*.json"))
+        return tables.read_diving48(files, first_file(folder, r".*vocab.*\.json"))
     if found.format == "jester":
         return tables.read_jester(files[1:], files[0])
-    return tables.read_list(files, _names_of_classes(folder))
+    return read_list(files, _names_of_classes(folder), index)
 
 
-def _formats_in(folder: Path) -> Iterator[tuple[str, list[Path]]]:
+def _formats_in(folder: Path, split: int, *, any_name: bool = False) -> Iterator[tuple[str, list[Path]]]:
     """Formats whose lists lie directly in `folder`, the most telling names first."""
     if official.is_ucf101(folder):
         yield "ucf101", []
     if official.is_hmdb51(folder):
         yield "hmdb51", []
-    json_files, csv_files, txt_files = (_files(folder, f"*.{suffix}") for suffix in ("json", "csv", "txt"))
+    json_files, csv_files, txt_files = (files_in(folder, rf".*\.{suffix}") for suffix in ("json", "csv", "txt"))
     dives = [file for file in json_files if re.fullmatch(r"(?i)diving48.*(train|test).*", file.name)]
     if dives:
         yield "diving48", dives
     labels = [file for file in json_files if "label" in file.name.lower()]
-    records = [file for file in json_files if file not in [*labels, *dives] and tables.split_of_name(file.name)]
+    records = [file for file in json_files if file not in [*labels, *dives] and split_of_name(file.name)]
     if labels and records:
         # The shortest name is the dataset's own; others are variants of it.
         yield "ssv2", [min(labels, key=lambda file: len(file.name)), *records]
@@ -100,51 +125,53 @@ def _formats_in(folder: Path) -> Iterator[tuple[str, list[Path]]]:
     if kinetics:
         yield "kinetics", kinetics
     names = [file for file in csv_files if re.fullmatch(r"(?i)jester.*labels\.csv", file.name)]
-    names += [file for file in txt_files if file.name == "categories.txt"]
+    names += [file for file in txt_files if file.name.lower() == "categories.txt"]
     if names:
-        lists = [f for f in [*csv_files, *txt_files] if f not in names and tables.split_of_name(f.name)]
+        lists = [f for f in [*csv_files, *txt_files] if f not in names and split_of_name(f.name)]
         if lists:
             yield "jester", [names[0], *lists]
-    lists = [file for file in txt_files if re.fullmatch(r"(train|val|test)(_?list|_?videofolder)?\.txt", file.name)]
-    if lists:
+    lists = [file for file in files_in(folder, r".*\.(txt|csv|tsv)") if split_of_name(file.name)]
+    lists = [file for file in lists if any_name or _PLAIN_LIST.fullmatch(file.name)]
+    if lists := _of_split(lists, split):
         yield "list", lists
+
+
+def _of_split(lists: list[Path], split: int) -> list[Path]:
+    """The lists of one official split, and of videos where there are some of raw frames, too.
+
+    Raises:
+        DataError: lists of other splits only.
+    """
+    lists = [file for file in lists if "rawframe" not in file.name.lower()] or lists
+    numbers = {number_of_split(file.name) for file in lists} - {None}
+    chosen = [file for file in lists if number_of_split(file.name) in (None, split)]
+    if numbers and split not in numbers:
+        shown = ", ".join(str(number) for number in sorted(number for number in numbers if number))
+        raise DataError(f"{lists[0].parent} has lists of the splits {shown} and none of {split}; set data.split")
+    return chosen
 
 
 def _of_file(file: Path, wanted: str | None) -> Found:
     """One file given: its folder's format if it belongs to it, else a table or a plain list."""
-    for name, files in _formats_in(file.parent):
+    for name, files in _formats_in(file.parent, number_of_split(file.name) or 1):
         belongs = name in ("ucf101", "hmdb51") and re.fullmatch(
-            r"classInd\.txt|(train|test)list0\d\.txt|.+_test_split\d\.txt", file.name
+            r"(?i)classInd\.txt|(train|test)list0\d\.txt|.+_test_split\d\.txt", file.name
         )
         if name in (wanted, None if wanted else name) and (belongs or (file in files and name != "list")):
             only = (file,) if name in ("kinetics", "diving48") else tuple(files)
             return Found(name, file.parent, True, only)
-    if wanted in (None, "kinetics") and file.suffix == ".csv" and tables.is_kinetics(file):
+    if wanted in (None, "kinetics") and file.suffix.lower() == ".csv" and tables.is_kinetics(file):
         return Found("kinetics", file.parent, True, (file,))
     if wanted == "diving48":
         return Found("diving48", file.parent, True, (file,))
-    if file.suffix == ".json" or wanted not in (None, "list"):
+    if file.suffix.lower() == ".json" or wanted not in (None, "list"):
         fitting = [name for name in _EXPECTED if name == wanted or (wanted is None and ".json" in _EXPECTED[name])]
         expected = "; ".join(f"{name} has {_EXPECTED[name]}" for name in fitting)
         raise DataError(f"{file} is not known by its name: {expected}. Rename it, or write lines 'path label' instead")
     return Found("list", file.parent, True, (file,))
 
 
-def _files(folder: Path, pattern: str) -> list[Path]:
-    return sorted(file for file in folder.glob(pattern) if file.is_file() and not file.name.startswith("."))
-
-
 def _names_of_classes(folder: Path) -> Path | None:
     """The file of class names beside plain lists. Of several label maps nobody can say which one is meant."""
-    maps = _files(folder, "label_map*.txt")
-    return _first(folder, "classInd.txt", "classes.txt") or (maps[0] if len(maps) == 1 else None)
-
-
-def _first(folder: Path, *patterns: str) -> Path | None:
-    return next((file for pattern in patterns for file in _files(folder, pattern)), None)
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    maps = files_in(folder, r"label_map.*\.txt")
+    return first_file(folder, r"classInd\.txt", r"classes\.txt") or (maps[0] if len(maps) == 1 else None)

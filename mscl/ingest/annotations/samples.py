@@ -1,5 +1,6 @@
 """What annotations come to, and the form in which the readers of the formats hand it over."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -45,6 +46,10 @@ class Row:
     class_name: str | None
     split: Split
     splits: tuple[Split, ...] = ()
+    source: str = ""
+    """Where it is listed, for messages."""
+    also: tuple[str, ...] = ()
+    """Names that the whole dataset has once, whatever the folder: not taken from the folder of another class."""
 
 
 @dataclass
@@ -57,29 +62,46 @@ class Listing:
     split_numbers: tuple[int, ...] = ()
 
 
-def read_lines(path: Path) -> list[str]:
-    """Lines without their ends (LF or CRLF) and outer blanks; empty ones are left out.
+def read_text(path: Path) -> str:
+    """The text of a list, without a byte order mark; line ends are as they are in the file.
 
     Raises:
         DataError: the file cannot be read or is not UTF-8 text.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}, line {line}: not UTF-8 text (byte {error.start}); save the file as UTF-8") from error
 
 
-def listed_path(path: str, source: Path) -> str:
-    """A path from a list, cleaned of `./`; refused if it could leave the root.
+def read_lines(path: Path) -> list[str]:
+    """Lines without their ends (LF, CRLF or CR) and outer blanks; empty ones are left out.
 
     Raises:
-        DataError: an absolute path, or one with `..`.
+        DataError: the file cannot be read or is not UTF-8 text.
     """
-    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
-    if path.startswith(("/", "\\")) or path[1:2] == ":" or ".." in parts or not parts or "\0" in path:
+    # Not `splitlines`: it also cuts at characters that names may hold (U+2028, U+0085, form feed).
+    text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
+    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+def is_number(text: str) -> bool:
+    """Whether `text` is a label's number: ASCII digits, and few enough to be one."""
+    return text.isascii() and text.isdigit() and len(text) <= 9
+
+
+def listed_path(path: str, source: Path | str, *, roots: Sequence[str] = ()) -> str:
+    """A path from a list, relative to the root and cleaned of `./`; refused if it could leave the root.
+
+    Raises:
+        DataError: an absolute path that is not under one of `roots`, or one with `..`.
+    """
+    inside = next((path[len(root) + 1 :] for root in roots if path.startswith(root + "/")), path)
+    parts = [part for part in inside.replace("\\", "/").split("/") if part not in ("", ".")]
+    if inside.startswith(("/", "\\")) or inside[1:2] == ":" or ".." in parts or not parts or "\0" in inside:
         raise DataError(
             f"{source} names {path!r}, which is outside data.root; paths in lists are relative to data.root and "
             "without '..': change the list"

@@ -1,4 +1,4 @@
-"""Kinetics, Something-Something v2, Diving48, Jester, and plain lists of `path label`."""
+"""Kinetics, Something-Something v2, Diving48 and Jester."""
 
 import csv
 import json
@@ -8,15 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mscl.errors import DataError
-from mscl.ingest.annotations.samples import Listing, Row, Split, listed_path, read_lines
-
-_SPLIT_WORDS: tuple[tuple[str, Split], ...] = (("train", "train"), ("val", "val"), ("test", "test"))
-
-
-def split_of_name(name: str) -> Split | None:
-    """The split that a file's name speaks of (`kinetics-400_val.csv`, `jester-v1-train.csv`), or None."""
-    words = [split for word, split in _SPLIT_WORDS if re.search(rf"(?<![a-z]){word}", name.lower())]
-    return words[-1] if words else None
+from mscl.ingest.annotations.index import one_spelling
+from mscl.ingest.annotations.samples import Listing, Row, Split, is_number, listed_path, read_lines
+from mscl.ingest.annotations.split_names import split_of_name
 
 
 def read_kinetics(files: list[Path]) -> Listing:
@@ -31,7 +25,8 @@ def read_kinetics(files: list[Path]) -> Listing:
                 unlabelled += 1
                 continue
             split = split_of_name(record.get("split") or "") or split_of_name(file.name) or "train"
-            rows.append(Row(_kinetics_paths(record, label, file), label, split))
+            paths, names = _kinetics_paths(record, label, file)
+            rows.append(Row(paths, one_spelling(label), split, also=names))
         if unlabelled:
             notes.append(f"{unlabelled} lines of {file.name} have no label and are left out")
     return Listing(rows, sorted({row.class_name or "" for row in rows}), notes)
@@ -39,23 +34,35 @@ def read_kinetics(files: list[Path]) -> Listing:
 
 def is_kinetics(file: Path) -> bool:
     """Whether a csv has Kinetics' columns."""
-    with file.open(encoding="utf-8-sig", errors="replace") as lines:
-        header = lines.readline(1000)
-    return {"youtube_id", "time_start", "time_end"} <= {name.strip() for name in header.split(",")}
+    try:
+        with file.open(encoding="utf-8-sig", errors="replace") as lines:
+            header = next(csv.reader([lines.readline(1000)], skipinitialspace=True), [])
+    except OSError:
+        return False
+    return {"youtube_id", "time_start", "time_end"} <= {name.strip().lower() for name in header}
 
 
-def _kinetics_paths(record: dict[str, str], label: str, file: Path) -> tuple[str, ...]:
+def _kinetics_paths(record: dict[str, str], label: str, file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Paths under a folder of the label, and the names alone, which are the dataset's own."""
     try:
         start, end = (int(float(record[name])) for name in ("time_start", "time_end"))
         video = record["youtube_id"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{file}: line {record} lacks youtube_id, time_start or time_end") from error
     folder = listed_path(label, file)
-    return tuple(listed_path(f"{folder}/{name}", file) for name in (f"{video}_{start:06d}_{end:06d}", video))
+    names = tuple(listed_path(name, file) for name in (f"{video}_{start:06d}_{end:06d}", video))
+    return tuple(f"{folder}/{name}" for name in names), names
 
 
 def _csv_records(file: Path) -> Iterator[dict[str, str]]:
-    yield from csv.DictReader(read_lines(file))
+    """Records by the names of their columns, in small letters, without outer blanks."""
+    reader = csv.reader(read_lines(file), skipinitialspace=True)
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        for cells in reader:
+            yield dict(zip(header, (cell.strip() for cell in cells), strict=False))
+    except csv.Error as error:
+        raise DataError(f"{file}, line {reader.line_num + 1}: not CSV: {error}") from error
 
 
 def read_ssv2(labels: Path, lists: list[Path], answers: Path | None) -> Listing:
@@ -65,7 +72,7 @@ def read_ssv2(labels: Path, lists: list[Path], answers: Path | None) -> Listing:
     rows: list[Row] = []
     for file in lists:
         split = split_of_name(file.name)
-        records = _json(file, list)
+        records = _records(file)
         if split == "test" and not any("template" in record for record in records):
             if answers is None:
                 notes.append(f"{len(records)} test videos of {file.name} have no label and are left out")
@@ -91,7 +98,7 @@ def read_diving48(lists: list[Path], vocabulary: Path | None) -> Listing:
     rows: list[Row] = []
     numbers: set[int] = set()
     for file in lists:
-        for record in _json(file, list):
+        for record in _records(file):
             number = _number(record.get("label"), file)
             if names and not 0 <= number < len(names):
                 raise DataError(f"{file}: label {number} of {record.get('vid_name')!r}, {len(names)} names are known")
@@ -110,7 +117,7 @@ def read_jester(lists: list[Path], categories: Path) -> Listing:
     classes: list[str] = []
     for line in read_lines(categories):
         number, _, name = line.partition(" ")
-        classes.append(name.strip() if number.isdigit() and name else line)
+        classes.append(name.strip() if is_number(number) and name else line)
     rows: list[Row] = []
     unlabelled = 0
     for file in lists:
@@ -120,7 +127,7 @@ def read_jester(lists: list[Path], categories: Path) -> Listing:
             if not name:
                 unlabelled += 1
                 continue
-            if name.isdigit() and name not in classes:
+            if is_number(name) and name not in classes:
                 name = classes[int(name) - 1] if 1 <= int(name) <= len(classes) else name
             if name not in classes:
                 raise DataError(f"{file}: {line!r} has a class that {categories.name} does not know")
@@ -129,51 +136,10 @@ def read_jester(lists: list[Path], categories: Path) -> Listing:
     return Listing(rows, classes, notes)
 
 
-def read_list(files: list[Path], names: Path | None) -> Listing:
-    """`path label` or `path,label` lines; a label is a name, or a 0-based number into `names` where that is there.
-
-    Every line of one dataset has a label, or none has: then the videos are unlabelled.
-    """
-    pairs = [(file, *_path_and_label(line)) for file in files for line in read_lines(file) if line[0] != "#"]
-    labels = {label for _, _, label in pairs}
-    if labels == {""}:
-        return Listing([Row((listed_path(path, file),), None, "unlabelled") for file, path, _ in pairs], [])
-    if "" in labels:
-        file, path, _ = next(pair for pair in pairs if not pair[2])
-        raise DataError(f"{file}: {path!r} has no label and other lines have one; write 'path label' in each line")
-    order = sorted(labels)
-    shown = {label: label for label in labels}
-    if all(label.isdigit() for label in labels):
-        known = (
-            [line.partition(" ")[2] if re.match(r"\d+ ", line) else line for line in read_lines(names)] if names else []
-        )
-        highest = max(map(int, labels))
-        if known and highest >= len(known):
-            raise DataError(
-                f"{files[0]}: label {highest} is beyond the {len(known)} names of {names}; labels start at 0"
-            )
-        shown = {label: known[int(label)] if known else label for label in labels}
-        order = known or sorted(labels, key=int)
-    rows = [
-        Row((listed_path(path, file),), shown[label], split_of_name(file.name) or "train")
-        for file, path, label in pairs
-    ]  # fmt: skip
-    return Listing(rows, order)
-
-
-def _path_and_label(line: str) -> tuple[str, str]:
-    """The label is what follows the last comma, tab or blank; a line that ends in a file type has none."""
-    for separator in (",", "\t", " "):
-        path, found, label = line.rpartition(separator)
-        if found and "." not in label:
-            return path.strip(), label.strip()
-    return line, ""
-
-
 def _json(file: Path, kind: type) -> Any:
     try:
         value = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"cannot read {file} as JSON: {error}") from error
     if not isinstance(value, kind):
         raise DataError(f"{file} must hold a JSON {kind.__name__}, found {type(value).__name__}")
@@ -182,8 +148,14 @@ def _json(file: Path, kind: type) -> Any:
     return value
 
 
+def _records(file: Path) -> list[dict[str, Any]]:
+    records: list[Any] = _json(file, list)
+    if not all(isinstance(record, dict) for record in records):
+        raise DataError(f"{file} must hold a list of records")
+    return records
+
+
 def _number(value: Any, file: Path) -> int:
-    try:
+    if isinstance(value, int) or (isinstance(value, str) and is_number(value.strip())):
         return int(value)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{file}: label {value!r} is not a number") from error
+    raise DataError(f"{file}: label {str(value)[:100]!r} is not a number")

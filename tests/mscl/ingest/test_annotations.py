@@ -166,6 +166,7 @@ def test_plain_lists(tmp_path: Path) -> None:
     (tmp_path / "mixed.txt").write_text("c.mp4 1\nsub/d.mp4\n")
     with pytest.raises(DataError, match="has no label"):
         read(root, annotations=tmp_path / "mixed.txt")
+    numbered.unlink()
     (tmp_path / "train.txt").write_text("c.mp4 run\n")
     (tmp_path / "test.txt").write_text("c.mp4 golf\n")
     with pytest.raises(DataError, match="listed twice"):

@@ -9,6 +9,7 @@ import pytest
 from mscl.config import DataConfig
 from mscl.errors import DataError
 from mscl.ingest.annotations import official, tables
+from mscl.ingest.annotations.index import VideoIndex
 from mscl.ingest.annotations.recognise import find_lists, read_lists
 from tests.mscl.listed_videos import read, touch
 
@@ -29,7 +30,7 @@ def test_true_lists_of_ucf101_and_hmdb51(shared_dir: Path, name: str) -> None:
     assert found.samples and {s.class_name for s in found.samples} == set(found.classes)
     lists = find_lists(DataConfig(annotations=str(data / "annotations" / name)), root)
     assert lists is not None
-    listing = read_lists(lists, 1)
+    listing = read_lists(lists, 1, VideoIndex(root))
     assert len(listing.classes) == true["classes"]
     for place in range(3):
         assert sum(row.splits[place] != "unused" for row in listing.rows) == true["each"]
@@ -108,9 +109,9 @@ def test_every_row_of_the_true_lists_of_kinetics_ssv2_and_jester(shared_dir: Pat
     [
         ("coclr_csv/ucf101/train_split01.csv", "outside data.root"),
         ("ipn_hand/vallistall.txt", "none of the 1480 videos"),
-        ("kth/sequences.txt", "has no label and other lines have one"),
+        ("kth/sequences.txt", "none of the 614 videos that the plain lists"),
         ("mmaction2/rawframe_test_list.txt", "none of the 2 videos that the plain lists"),
-        ("mmaction2/video_test_list_multi_label.txt", "listed twice"),
+        ("mmaction2/video_test_list_multi_label.txt", "line 1: 'test.mp4 0 3' has several numbers after the path"),
         ("wlasl/WLASL_100.json", "is not known by its name"),
         ("ucf101_official/ucf101_01.activitynet_style.json", "is not known by its name"),
     ],

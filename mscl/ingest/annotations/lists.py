@@ -1,0 +1,319 @@
+"""Plain lists, a line a video: `path label` with blanks between, or CSV with commas, tabs or semicolons.
+
+How a list is separated is told by which reading names videos that are there. What can be read in two ways is refused
+with the line as it was typed; what was guessed is noted.
+"""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mscl.errors import DataError
+from mscl.ingest.annotations.index import VIDEO_SUFFIXES, VideoIndex, one_spelling
+from mscl.ingest.annotations.samples import Listing, Row, Split, is_number, listed_path, read_lines, read_text
+from mscl.ingest.annotations.split_names import split_of_name
+
+_PATH_COLUMNS = frozenset((
+    "video", "videos", "path", "file", "filename", "file_name", "filepath", "file_path", "name", "clip", "video_path",
+    "video_name", "video_file", "video_id", "videoname", "videopath", "vid", "vid_name", "clip_path", "clip_name", "id",
+))  # fmt: skip
+_LABEL_COLUMNS = frozenset((
+    "label", "labels", "class", "class_name", "classname", "category", "action", "activity", "target", "class_id",
+    "label_id", "label_name", "class_label", "label_idx", "class_idx", "class_index", "y", "tag",
+))  # fmt: skip
+_SPLIT_COLUMNS = frozenset(("split", "subset", "set", "partition", "usage", "fold"))
+_SAMPLED_LINES = 200
+_SUFFIXES = tuple(VIDEO_SUFFIXES)
+csv.field_size_limit(1 << 24)  # a quote that is missing gives one field that is a whole file: said below, not here
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of a list, and the columns that it has in some reading."""
+
+    file: Path
+    number: int
+    typed: str
+    cells: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        return f"{self.file}, line {self.number}"
+
+    def refused(self, why: str) -> DataError:
+        return DataError(f"{self.place}: {self.typed[:200]!r} {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    line: _Line
+    path: str
+    label: str
+    split: Split | None = None
+
+
+def read_list(files: list[Path], names: Path | None, index: VideoIndex) -> Listing:
+    """Lists of one dataset; a label is a name, or a 0-based number into `names` where that is there.
+
+    Every line of the dataset has a label, or none has: then the videos are unlabelled.
+
+    Raises:
+        DataError: a line that can be read in several ways, that has no label while others have one, or a label beyond
+            `names`; with the line.
+    """
+    notes: list[str] = []
+    entries = [entry for file in files for entry in _entries(file, index, notes)]
+    rows: list[Row] = []
+    unlabelled = next((entry for entry in entries if not entry.label), None)
+    if unlabelled is not None and any(entry.label for entry in entries):
+        raise unlabelled.line.refused("has no label and other lines have one; write 'path label' in each line")
+    shown, order = ({}, []) if unlabelled is not None else _classes(entries, names)
+    for entry in entries:
+        split: Split = entry.split or split_of_name(entry.line.file.name) or "train"
+        source = f"{entry.line.place}: {entry.line.typed[:200]!r}"
+        if unlabelled is None:
+            rows.append(Row((entry.path,), shown[entry.label], split, source=source))
+        else:
+            rows.append(Row((entry.path,), None, "unlabelled", source=source))
+    return Listing(rows, order, notes)
+
+
+def _classes(entries: list[_Entry], names: Path | None) -> tuple[dict[str, str], list[str]]:
+    """What each label is called, and the names in label order."""
+    labels = {entry.label for entry in entries}
+    whole = {label: label.removesuffix(".0") for label in labels}  # a column of numbers as pandas writes it
+    if not all(is_number(number) for number in whole.values()):
+        for file in dict.fromkeys(entry.line.file for entry in entries):
+            if all(is_number(entry.label) for entry in entries if entry.line.file == file):
+                raise DataError(
+                    f"the labels of {file} are numbers, and those of other lists beside it are names; "
+                    "write them in one way, or give one list as data.annotations"
+                )
+        return {label: label for label in labels}, sorted(labels)
+    known = [re.sub(r"^[0-9]+ ", "", line) for line in read_lines(names)] if names else []
+    known = [one_spelling(name) for name in known]
+    highest = max(entries, key=lambda entry: int(whole[entry.label]))
+    if known and int(whole[highest.label]) >= len(known):
+        raise highest.line.refused(
+            f"has label {highest.label}, beyond the {len(known)} names of {names}; labels start at 0"
+        )
+    shown = {label: known[int(number)] if known else str(int(number)) for label, number in whole.items()}
+    return shown, known or sorted(set(shown.values()), key=int)
+
+
+def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[_Entry]:
+    lines = _table(file, index) or _blank_separated(file, index)
+    comments = [line for line in lines if _is_comment(line, index)]
+    if comments:
+        notes.append(f"{len(comments)} lines of {file.name} that begin with # are taken as comments")
+        lines = [line for line in lines if line not in comments]
+    header: list[str] = []
+    if lines and _is_header(lines, index):
+        notes.append(f"the first line of {file.name} is taken as a header: {lines[0].typed!r}")
+        header, lines = [cell.strip().lower() for cell in lines[0].cells], lines[1:]
+    path_at, label_at, split_at = _columns(header, lines, index)
+    for line in lines:
+        path = line.cells[path_at].strip() if path_at < len(line.cells) else ""
+        label = one_spelling(line.cells[label_at].strip()) if 0 <= label_at < len(line.cells) else ""
+        if not path:
+            raise line.refused("names no video")
+        if "\n" in path or "\n" in label:
+            raise line.refused("begins a quoted field that goes over several lines; is a quote missing?")
+        split = None
+        if 0 <= split_at < len(line.cells) and (word := line.cells[split_at].strip()):
+            split = split_of_name(word)
+            if split is None:
+                raise line.refused(f"has the split {word!r}, which is none of train, val, test")
+        yield _Entry(line, listed_path(path, line.place, roots=index.roots), label, split)
+
+
+def _is_comment(line: _Line, index: VideoIndex) -> bool:
+    """A line that begins with # is a video only if that is there, or looks like one that is missing."""
+    if not line.typed.startswith("#") or any(_names(cell.strip(), index) for cell in line.cells):
+        return False
+    path = line.cells[0].strip()
+    looks = not path.startswith("# ") and path.lower().endswith(_SUFFIXES)
+    return not looks or _names(path.removeprefix("#"), index)
+
+
+def _table(file: Path, index: VideoIndex) -> list[_Line]:
+    """The list read as CSV with the separator that names most videos; empty where blanks separate it better."""
+    text = read_text(file)
+    best: list[_Line] = []
+    best_found, ragged, ragged_found = -1, None, 0
+    for separator in "\t,;":
+        lines = _csv_lines(file, text, separator) if separator in text else []
+        data = _sample([line for line in lines if not line.typed.startswith("#")])
+        widths = Counter(len(line.cells) for line in lines if not line.typed.startswith("#"))
+        if max(widths, default=0) < 2:
+            continue
+        found = max(_found(data, index).values(), default=0)
+        if len(widths) > 1:
+            usual = widths.most_common(1)[0][0]
+            odd = next(line for line in lines if len(line.cells) != usual and not line.typed.startswith("#"))
+            if found > ragged_found:
+                ragged_found = found
+                ragged = odd.refused(
+                    f"has {len(odd.cells)} columns between {separator!r}, and other lines have {usual}; "
+                    "put a name that holds the separator into quotes"
+                )
+        elif found > best_found:
+            best, best_found = lines, found
+    if not best and ragged is None:
+        return []
+    numbers = {line.number for line in _sample(best)} if best else None
+    blanks = _blank_separated(file, index, strict=False, numbers=numbers)
+    by_blanks = max(_found(_sample(blanks), index).values(), default=0)
+    if best and best_found >= by_blanks and (by_blanks or best_found or _looks_like_csv(best)):
+        return best
+    if ragged is not None and ragged_found > by_blanks:
+        raise ragged
+    return []
+
+
+def _looks_like_csv(lines: list[_Line]) -> bool:
+    """Whether a list of which nothing is there is CSV: its first column looks like videos, or it has no blanks."""
+    return lines[-1].cells[0].strip().lower().endswith(_SUFFIXES) or " " not in lines[-1].typed
+
+
+def _sample(lines: list[_Line]) -> list[_Line]:
+    return lines[:: max(1, len(lines) // _SAMPLED_LINES)]
+
+
+def _csv_lines(file: Path, text: str, separator: str) -> list[_Line]:
+    typed = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    reader = csv.reader((line + "\n" for line in typed), delimiter=separator, skipinitialspace=True)
+    lines: list[_Line] = []
+    before = 0
+    try:
+        for cells in reader:
+            first, before = before, reader.line_num
+            if any(cell.strip() for cell in cells):
+                lines.append(_Line(file, first + 1, typed[first].strip(), tuple(cells)))
+    except csv.Error as error:
+        raise DataError(f"{file}, line {before + 1}: {typed[before][:200]!r} is not CSV: {error}") from error
+    return lines
+
+
+def _blank_separated(
+    file: Path, index: VideoIndex, *, strict: bool = True, numbers: set[int] | None = None
+) -> list[_Line]:
+    """Lines cut between the path and the label.
+
+    Args:
+        strict: refuse a line that can be cut in two ways; else take the first.
+        numbers: of the lines that are wanted; None: all.
+    """
+    lines = []
+    typed = read_text(file).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    for number, each in enumerate(typed, start=1):
+        if each.strip() and (numbers is None or number in numbers):
+            line = _Line(file, number, each.strip(), ())
+            lines.append(_Line(file, number, line.typed, _cut(line, index, strict=strict)))
+    return lines
+
+
+def _cut(line: _Line, index: VideoIndex, *, strict: bool) -> tuple[str, ...]:
+    """(path, label), or (path,): cut after what names a video, else after a file type, else at a number or a blank."""
+    typed = line.typed
+    if typed.startswith('"') and (quoted := re.match(r'"((?:[^"]|"")+)"(?:\s+(.+))?$', typed)):
+        return quoted[1].replace('""', '"'), *([quoted[2].strip().strip('"')] if quoted[2] else [])
+    if index.exact(typed) is not None:
+        return (typed,)
+    ends = [match.start() for match in re.finditer(r"\s+", typed)]
+    paths = [end for end in ends if index.exact(_inside(typed[:end], index)) is not None]
+    typed_ends = [end for end in ends if typed[:end].lower().endswith(_SUFFIXES)]
+    # `a b.mp4 run` is not video `a` of class `b.mp4 run`, though `a.mp4` is there and `a b.mp4` is not.
+    paths = paths or [end for end in typed_ends or ends if _names(typed[:end], index)] or typed_ends[:1]
+    if len(paths) > 1 and strict:
+        raise line.refused(
+            f"can be cut in {len(paths)} places, after {typed[: paths[0]]!r} and after {typed[: paths[1]]!r}, and both "
+            "are videos; write a CSV with the path in quotes"
+        )
+    if paths:
+        path, label = typed[: paths[0]], typed[paths[0] :].strip()
+        if strict and re.fullmatch(r"[0-9]+(\s+[0-9]+)+", label):
+            raise line.refused(
+                "has several numbers after the path; a list of raw frames or of several labels a video cannot be used: "
+                "write 'path label'"
+            )
+        return path, label.strip('"')
+    if not ends or typed.lower().endswith(_SUFFIXES):
+        return (typed,)
+    at = ends[-1] if is_number(typed[ends[-1] :].strip()) else ends[0]
+    return typed[:at], typed[at:].strip()
+
+
+def _inside(path: str, index: VideoIndex) -> str:
+    """The path as the index has it, where it is an absolute one in the root."""
+    try:
+        return listed_path(path, "", roots=index.roots)
+    except DataError:
+        return path
+
+
+def _names(path: str, index: VideoIndex) -> bool:
+    """Whether a listed path names a video that is there."""
+    try:
+        return bool(path) and index.names(listed_path(path, "", roots=index.roots))
+    except DataError:
+        return False
+
+
+def _found(lines: list[_Line], index: VideoIndex) -> dict[int, int]:
+    """Column -> how many of its cells name videos, in a sample of the lines."""
+    counts: dict[int, int] = {}
+    for line in _sample(lines):
+        for place, cell in enumerate(line.cells[:8]):
+            counts[place] = counts.get(place, 0) + _names(cell.strip(), index)
+    return counts
+
+
+def _is_header(lines: list[_Line], index: VideoIndex) -> bool:
+    """Whether the first line names columns: in known words, or no video where each other line names one."""
+    first, rest = lines[0], lines[1:]
+    words = [cell.strip().lower() for cell in first.cells]
+    if not rest or any(_names(cell.strip(), index) for cell in first.cells):
+        return False
+    known = _PATH_COLUMNS | _LABEL_COLUMNS | _SPLIT_COLUMNS
+    if sum(word in known for word in words) >= min(2, len(words)) and any(word in _PATH_COLUMNS for word in words):
+        return True
+    if len(first.cells) < 2 or any(word.endswith(_SUFFIXES) for word in words):
+        return False
+    if all(any(cell.strip().lower().endswith(_SUFFIXES) for cell in line.cells) for line in rest):
+        return True
+    return all(is_number(line.cells[-1].strip()) for line in rest) and not is_number(words[-1])
+
+
+def _columns(header: list[str], lines: list[_Line], index: VideoIndex) -> tuple[int, int, int]:
+    """Places of the path, the label and the split; -1 for what there is not."""
+    width = max((len(line.cells) for line in lines), default=0)
+    named = [
+        next((place for place, word in enumerate(header) if word in words), -1)
+        for words in (_PATH_COLUMNS, _LABEL_COLUMNS, _SPLIT_COLUMNS)
+    ]
+    if header and named[0] >= 0:
+        path_at, label_at, split_at = named
+        if label_at < 0 and width == 2:
+            label_at = 1 - path_at
+        return path_at, label_at, split_at
+    counted = [place for place in range(width) if width > 2 and _counts_lines(lines, place)]  # as pandas writes them
+    places = [place for place in range(width) if place not in counted]
+    found = _found(lines, index)
+    path_at = max(places, key=lambda place: found.get(place, 0), default=0)
+    if places and 2 * found.get(places[0], 0) >= found.get(path_at, 0):
+        path_at = places[0]
+    others = [place for place in places if place != path_at]
+    if len(others) > 1:
+        raise lines[0].refused(
+            f"has {width} columns, and there is no header that says which is the label; write 'path,label' lines, or a "
+            "header with path and label"
+        )
+    return path_at, others[0] if others else -1, -1
+
+
+def _counts_lines(lines: list[_Line], place: int) -> bool:
+    return all(line.cells[place].strip() == str(number) for number, line in enumerate(lines[:20]))

@@ -1,0 +1,314 @@
+"""Plain lists as people have them: read as meant, or refused with the line; what was guessed is said."""
+
+import shutil
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from mscl.errors import DataError
+from mscl.ingest.annotations import Annotations
+from tests.mscl.listed_videos import read, touch
+
+Table = dict[str, tuple[str | None, str]]
+
+
+def table(found: Annotations) -> Table:
+    return {sample.video: (sample.class_name, sample.split) for sample in found.samples}
+
+
+def read_text(tmp_path: Path, text: str | bytes, *videos: str, name: str = "train.csv") -> Annotations:
+    root = touch(tmp_path / "v", *videos)
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read(root, annotations=tmp_path / name)
+
+
+VIDEOS = ("a.mp4", "b.mp4", "c d.mp4")
+RUN_WALK: Table = {"a.mp4": ("run", "train"), "b.mp4": ("walk", "train")}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"a.mp4","run"\n"b.mp4","walk"\n', RUN_WALK), ("a.mp4,run\r\nb.mp4,walk\r\n", RUN_WALK),
+        ("a.mp4,run\rb.mp4,walk\r", RUN_WALK), ("\ufeffa.mp4, run\nb.mp4, walk\n", RUN_WALK),
+        ('a.mp4,"run"\nb.mp4,"walk"\n', RUN_WALK), ("a.mp4;run\nb.mp4;walk\n", RUN_WALK),
+        ("a.mp4\trun\nb.mp4\twalk\n", RUN_WALK), ("a.mp4  run\nb.mp4  walk\n", RUN_WALK),
+        (",video,label\n0,a.mp4,run\n1,b.mp4,walk\n", RUN_WALK), ("0,a.mp4,run\n1,b.mp4,walk\n", RUN_WALK),
+        ("video,label\na.mp4,run\nb.mp4,walk\n", RUN_WALK), ("label,path\nrun,a.mp4\nwalk,b.mp4\n", RUN_WALK),
+        ("path label\na.mp4 run\nb.mp4 walk\n", RUN_WALK), ("clipfile,what\na.mp4,run\nb.mp4,walk\n", RUN_WALK),
+        ("path,class,frames\na.mp4,run,10\nb.mp4,walk,9\n", RUN_WALK),
+        ('a.mp4,"run, fast"\nb.mp4,walk\n', {"a.mp4": ("run, fast", "train"), "b.mp4": ("walk", "train")}),
+        ('a.mp4,"the ""run"""\nb.mp4,walk\n', {"a.mp4": ('the "run"', "train"), "b.mp4": ("walk", "train")}),
+        ("a.mp4 shaking hands\nb.mp4 clapping hands\nc d.mp4 running\n", {
+            "a.mp4": ("shaking hands", "train"), "b.mp4": ("clapping hands", "train"), "c d.mp4": ("running", "train"),
+        }),
+        ("a shaking hands\nb clapping hands\n", {
+            "a.mp4": ("shaking hands", "train"), "b.mp4": ("clapping hands", "train"),
+        }),
+        ('"c d.mp4" run\na.mp4 walk\n', {"c d.mp4": ("run", "train"), "a.mp4": ("walk", "train")}),
+        ("path,split,class\na.mp4,train,run\nb.mp4,validation,walk\nc d.mp4,test,run\n", {
+            "a.mp4": ("run", "train"), "b.mp4": ("walk", "val"), "c d.mp4": ("run", "test"),
+        }),
+        ("a.mp4,2.0\nb.mp4,10.0\n", {"a.mp4": ("2", "train"), "b.mp4": ("10", "train")}),
+        ("a.mp4 \u00b2\nb.mp4 \u0663\n", {"a.mp4": ("\u00b2", "train"), "b.mp4": ("\u0663", "train")}),
+        ("a.mp4 " + "1" * 5000 + "\nb.mp4 0\n", {"a.mp4": ("1" * 5000, "train"), "b.mp4": ("0", "train")}),
+        ("a.mp4,x" + "y" * 200_000 + "\nb.mp4,walk\n", {
+            "a.mp4": ("x" + "y" * 200_000, "train"), "b.mp4": ("walk", "train"),
+        }),
+    ],
+)  # fmt: skip
+def test_a_list_is_read_as_it_is_meant(tmp_path: Path, text: str, expected: Table) -> None:
+    found = read_text(tmp_path, text, *VIDEOS)
+    assert table(found) == expected
+    assert not found.missing
+
+
+def test_numbers_are_in_order_and_a_header_is_said(tmp_path: Path) -> None:
+    found = read_text(tmp_path, "video,label\na.mp4,0\nb.mp4,2\nc d.mp4,10\n", *VIDEOS)
+    assert found.classes == ("0", "2", "10") and len(found.samples) == 3
+    assert "the first line of train.csv is taken as a header: 'video,label'" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a.mp4,run\nb.mp4\n", "line 2: 'b.mp4' has 1 columns between ',', and other lines have 2"),
+        ("a.mp4,run\nb.mp4,walk,fast\nc d.mp4,run\n", "line 2: 'b.mp4,walk,fast' has 3 columns"),
+        ("a.mp4,run,5,x\nb.mp4,walk,7,y\n", "line 1: 'a.mp4,run,5,x' has 4 columns, and there is no header"),
+        ('a.mp4,"run\nb.mp4,walk\n', "line 1: .*quote missing"),
+        ("a.mp4 run\nb.mp4\n", "line 2: 'b.mp4' has no label and other lines have one"),
+        ("a.mp4 0 3\n", "line 1: 'a.mp4 0 3' has several numbers after the path"),
+        ("path,split,class\na.mp4,blue,run\n", "line 2: 'a.mp4,blue,run' has the split 'blue'"),
+        (b"a.mp4,caf\xe9\n", "line 1: not UTF-8 text"),
+        ("../a.mp4,run\nb.mp4,walk\n", "line 1 names '../a.mp4', which is outside data.root"),
+    ],
+)
+def test_what_cannot_be_told_is_refused_with_the_line(tmp_path: Path, text: str | bytes, says: str) -> None:
+    with pytest.raises(DataError, match=says) as refused:
+        read_text(tmp_path, text, *VIDEOS)
+    assert "train.csv" in str(refused.value)
+
+
+def test_a_line_that_names_two_videos_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"line 1: 'a.mp4 b.mp4 run' can be cut in 2 places"):
+        read_text(tmp_path, "a.mp4 b.mp4 run\n", "a.mp4", "a.mp4 b.mp4")
+    found = read_text(tmp_path, "e f.mp4 run\na.mp4 walk\n", "e.mp4", "a.mp4")
+    assert table(found) == {"a.mp4": ("walk", "train")} and found.missing == ("e f.mp4",)
+
+
+def test_numbers_in_one_list_and_names_in_the_other_are_refused(tmp_path: Path) -> None:
+    root = touch(tmp_path / "v", "a.mp4", "b.mp4")
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "train.csv").write_text("a.mp4,0\n")
+    (lists / "val.csv").write_text("b.mp4,run\n")
+    with pytest.raises(DataError, match=r"the labels of .*train.csv are numbers, and those of other lists"):
+        read(root, annotations=lists)
+
+
+def test_a_namesake_in_another_folder_is_another_video(tmp_path: Path) -> None:
+    text = "walk/001.mp4 walk\nwalk/002.mp4 walk\nrun/003.mp4 run\n"
+    found = read_text(tmp_path, text, "walk/002.mp4", "run/001.mp4", "run/003.mp4", name="train.txt")
+    assert found.missing == ("walk/001.mp4",) and len(found.samples) == 2
+    deeper = read_text(tmp_path / "deeper", text, "all/walk/001.mp4", "all/walk/002.avi", "all/run/003.mp4")
+    assert len(deeper.samples) == 3 and any("under another folder or file type" in note for note in deeper.notes)
+    # A video that is listed under its own path is never another one that is lost.
+    text = "walk/001.mp4 walk\ntest/walk/001.mp4 walk\n"
+    lost = read_text(tmp_path / "lost", text, "test/walk/001.mp4", "b/2.mp4")
+    assert lost.missing == ("walk/001.mp4",)
+
+
+def test_the_root_s_own_name_may_stand_before_listed_paths(tmp_path: Path) -> None:
+    found = read_text(tmp_path, "v/walk/1.mp4 walk\nv/run/1.mp4 run\n", "walk/1.mp4", "run/1.mp4")
+    assert table(found) == {"walk/1.mp4": ("walk", "train"), "run/1.mp4": ("run", "train")}
+
+
+def test_a_dot_in_a_name_is_no_file_type(tmp_path: Path) -> None:
+    text = "clip.1\trun\nclip.2\twalk\nclip\tjump\nrec_2021.05\trun\nrec_2021.06\twalk\n"
+    found = read_text(tmp_path, text, "clip.1.mp4", "clip.2.mp4", "clip.mp4", "rec_2021.05.mp4", "rec_2021.mp4")
+    assert {video: name for video, (name, _) in table(found).items()} == {
+        "clip.1.mp4": "run", "clip.2.mp4": "walk", "clip.mp4": "jump", "rec_2021.05.mp4": "run",
+    }  # fmt: skip
+    assert found.missing == ("rec_2021.06",)
+
+
+def test_of_two_file_types_none_is_guessed(tmp_path: Path) -> None:
+    found = read_text(tmp_path, "a run\nb walk\n", "a.mp4", "a.avi", "b.mp4")
+    assert found.missing == ("a",) and any("several files could be meant: a" in note for note in found.notes)
+
+
+def test_a_name_that_begins_with_a_hash_is_no_comment(tmp_path: Path) -> None:
+    text = "# my list\n#cats/1.mp4 cat\ndogs/2.mp4 dog\n#dogs/2.mp4 cat\n#gone.mp4 cat\n"
+    found = read_text(tmp_path, text, "#cats/1.mp4", "dogs/2.mp4", name="train.txt")
+    assert table(found) == {"#cats/1.mp4": ("cat", "train"), "dogs/2.mp4": ("dog", "train")}
+    assert found.missing == ("#gone.mp4",)
+    assert any("2 lines of train.txt that begin with # are taken as comments" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("kinetics400_train_list_videos.txt", "kinetics400_val_list_videos.txt"),
+        ("ucf101_train_split_1_videos.txt", "ucf101_val_split_1_videos.txt"), ("train.csv", "val.csv"),
+        ("k400_train_paths.csv", "k400_val_paths.csv"), ("Train.CSV", "Val.CSV"), ("train.tsv", "val.tsv"),
+    ],
+)  # fmt: skip
+def test_one_list_a_split_in_a_folder_or_given_one_by_one(tmp_path: Path, names: tuple[str, str]) -> None:
+    root = touch(tmp_path / "v", "x/a.mp4", "x/b.mp4", "x/c.mp4")
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    separator = "\t" if names[0].endswith("tsv") else " "
+    for name, video in zip(names, ("x/a.mp4", "x/b.mp4"), strict=True):
+        (lists / name).write_text(f"{video}{separator}0\n")
+    expected: Table = {"x/a.mp4": ("0", "train"), "x/b.mp4": ("0", "val")}
+    assert table(read(root, annotations=lists)) == expected
+    assert table(read(root, annotations=",".join(str(lists / name) for name in names))) == expected
+
+
+def test_official_splits_and_raw_frames_beside_them(tmp_path: Path) -> None:
+    root = touch(tmp_path / "v", "x/a.mp4", "x/b.mp4")
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for number, (train, test) in enumerate((("a", "b"), ("b", "a")), start=1):
+        (lists / f"ucf101_train_split_{number}_videos.txt").write_text(f"x/{train}.mp4 0\n")
+        (lists / f"ucf101_val_split_{number}_videos.txt").write_text(f"x/{test}.mp4 0\n")
+        (lists / f"ucf101_train_split_{number}_rawframes.txt").write_text(f"x/{train} 120 0\n")
+    assert table(read(root, annotations=lists, split=2)) == {"x/b.mp4": ("0", "train"), "x/a.mp4": ("0", "val")}
+    with pytest.raises(DataError, match="lists of the splits 1, 2 and none of 3"):
+        read(root, annotations=lists, split=3)
+
+
+def test_videos_of_val_csv_that_are_those_of_test_csv_are_test_videos(tmp_path: Path) -> None:
+    root = touch(tmp_path / "v", "a.mp4", "b.mp4")
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "train.csv").write_text("a.mp4 0\n")
+    for name in ("val.csv", "test.csv"):
+        (lists / name).write_text("b.mp4 0\n")
+    found = read(root, annotations=lists)
+    assert table(found) == {"a.mp4": ("0", "train"), "b.mp4": ("0", "test")}
+    assert any("1 videos are in the lists of val and of test" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("through_link", [False, True])
+def test_absolute_paths_inside_the_root(tmp_path: Path, through_link: bool) -> None:
+    root = touch(tmp_path / "v", "a.mp4", "b c.mp4")
+    given = root
+    if through_link:
+        given = tmp_path / "link"
+        given.symlink_to(root)
+    (tmp_path / "train.csv").write_text(f"{root}/a.mp4 0\n{given}/b c.mp4 1\n")
+    assert table(read(given, annotations=tmp_path / "train.csv")) == {
+        "a.mp4": ("0", "train"), "b c.mp4": ("1", "train")
+    }  # fmt: skip
+    (tmp_path / "train.csv").write_text("/elsewhere/a.mp4 0\n")
+    with pytest.raises(DataError, match="line 1 names '/elsewhere/a.mp4', which is outside data.root"):
+        read(given, annotations=tmp_path / "train.csv")
+
+
+def test_files_of_any_type_are_taken_as_named(tmp_path: Path) -> None:
+    text = "a.h264 0\nb.ts 1\nc.hevc 1\nd.webp 0\ne 1\n"
+    found = read_text(tmp_path, text, "a.h264", "b.ts", "c.hevc", "d.webp", "e", name="train.txt")
+    assert set(table(found)) == {"a.h264", "b.ts", "c.hevc", "d.webp", "e"} and not found.missing
+
+
+def test_accents_and_capitals(tmp_path: Path) -> None:
+    decomposed = unicodedata.normalize("NFD", "café.mp4")
+    text = "café.mp4 jeté\nB/Two.MP4 " + unicodedata.normalize("NFD", "jeté") + "\n"
+    found = read_text(tmp_path, text, decomposed, "b/two.mp4", name="train.txt")
+    assert {(video, name) for video, (name, _) in table(found).items()} == {(decomposed, "jeté"), ("b/two.mp4", "jeté")}
+    assert any("2 videos are spelled otherwise than listed" in note for note in found.notes)
+    folders = touch(tmp_path / "f", "train/café/1.mp4", unicodedata.normalize("NFD", "test/café/2.mp4"))
+    assert read(folders).classes == ("café",)
+
+
+def test_classes_that_differ_in_capitals_alone_are_said(tmp_path: Path) -> None:
+    found = read_text(tmp_path, "a.mp4,Run\nb.mp4,run\n", "a.mp4", "b.mp4")
+    assert found.classes == ("Run", "run") and any("differ in capitals alone" in note for note in found.notes)
+
+
+def test_kinetics_headers(tmp_path: Path) -> None:
+    root = touch(tmp_path / "v", "abc_000001_000011.mp4")
+    for text in (
+        '"label","youtube_id","time_start","time_end","split"\n"abseiling","abc","1","11","train"\n',
+        "label, youtube_id, time_start, time_end, split\nabseiling, abc, 1, 11, train\n",
+        'Label, "YouTube_ID", time_start, time_end, split\n"abseiling", "abc", 1, 11, train\n',
+    ):
+        (tmp_path / "train.csv").write_text(text)
+        found = read(root, annotations=tmp_path / "train.csv")
+        assert found.format == "kinetics"
+        assert table(found) == {"abc_000001_000011.mp4": ("abseiling", "train")}
+
+
+def test_a_kinetics_video_in_the_folder_of_another_class_is_another_one(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(
+        "label,youtube_id,time_start,time_end,split\nair drumming,abc,1,11,train\nabseiling,abc,21,31,train\n"
+    )
+    found = read(touch(tmp_path / "v", "air_drumming/abc.mp4"), annotations=tmp_path / "train.csv")
+    assert table(found) == {"air_drumming/abc.mp4": ("air drumming", "train")} and len(found.missing) == 1
+
+
+def test_split_folders_alone_and_beside_others(tmp_path: Path) -> None:
+    root = touch(tmp_path / "only", "test/a/1.mp4", "test/b/2.mp4")
+    assert table(read(root)) == {"test/a/1.mp4": ("a", "test"), "test/b/2.mp4": ("b", "test")}
+    root = touch(tmp_path / "more", "train/a/1.mp4", "test/a/2.mp4", "extras/x.mp4")
+    found = read(root)
+    assert found.classes == ("a",) and len(found.samples) == 2
+    assert any("1 videos in extras, beside the folders of the splits, are left out" in note for note in found.notes)
+    root = touch(tmp_path / "classes", "train/1.mp4", "train/2.mp4", "bus/3.mp4", "bus/4.mp4")
+    assert read(root).classes == ("bus", "train")
+    root = touch(tmp_path / "unclear", "test/a/1.mp4", "run/2.mp4")
+    with pytest.raises(DataError, match="splits or classes cannot be told"):
+        read(root)
+
+
+def test_lists_beside_the_root_that_are_another_dataset_s_are_not_used(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("1.mp4 run\n77.mp4 run\n78.mp4 run\n79.mp4 run\n")
+    found = read(touch(tmp_path / "v", *(f"a/{n}.mp4" for n in range(4)), *(f"b/1{n}.mp4" for n in range(4))))
+    assert found.format == "folders" and "name 1 of the 8 videos" in found.notes[0]
+
+
+def test_what_people_reported(shared_dir: Path, tmp_path: Path) -> None:
+    cases = shared_dir / "data" / "cases" / "annotations"
+    if not cases.is_dir():
+        pytest.skip("no data/cases beside the checkout")
+    decomposed = unicodedata.normalize("NFD", "café.mp4")
+    expected: dict[str, dict[str, tuple[str, str]]] = {
+        "multiword_blank": {
+            "a.mp4": ("shaking hands", "train"), "b.mp4": ("clapping hands", "train"), "c.mp4": ("running", "train"),
+        },
+        "quoted_csv": {"a.mp4": ("run", "train"), "b.mp4": ("walk", "train")},
+        "header_csv": {"a.mp4": ("0", "train"), "b.mp4": ("2", "train"), "c.mp4": ("10", "train")},
+        "dot_names": {"clip.1.mp4": ("run", "train"), "clip.2.mp4": ("walk", "train"), "clip.mp4": ("jump", "train")},
+        "numeric_stem_missing": {
+            "walk/002.mp4": ("walk", "train"), "run/001.mp4": ("run", "train"), "run/003.mp4": ("run", "train"),
+        },
+        "hash_name": {"#cats/1.mp4": ("cat", "train"), "dogs/2.mp4": ("dog", "train")},
+        "kin_header_quoted": {"abc_000001_000011.mp4": ("abseiling", "train")},
+        "mmaction_names_folder": {"x/a.mp4": ("0", "train"), "x/b.mp4": ("0", "val")},
+        "slowfast_abs": {"a.mp4": ("0", "train"), "b.mp4": ("1", "train")},
+        "ssv2_capital": {"1.webm": ("Moving something up", "train"), "2.webm": ("Closing something", "val")},
+        "test_only": {"test/a/1.mp4": ("a", "test"), "test/b/2.mp4": ("b", "test")},
+        "unknown_suffix": {
+            "a.h264": ("0", "train"), "b.ts": ("1", "train"), "c.hevc": ("1", "train"), "d.webp": ("0", "train"),
+        },
+        "nfd": {decomposed: ("0", "train"), "b.mp4": ("1", "train")},
+    }  # fmt: skip
+    found: dict[str, Table] = {}
+    for name in expected:
+        case = tmp_path / name
+        shutil.copytree(cases / name, case)
+        for path in case.rglob("lists/*"):
+            path.chmod(0o644)
+            path.write_text(path.read_text().replace("@ROOT@", str(case / "v")))
+        lists = {"annotations": case / "lists"} if (case / "lists").is_dir() else {}
+        annotations = read(case / "v", **lists)
+        found[name] = table(annotations)
+        assert annotations.missing == (("walk/001.mp4",) if name == "numeric_stem_missing" else ()), name
+    assert found == expected
+    assert read(tmp_path / "header_csv" / "v", annotations=tmp_path / "header_csv" / "lists").classes == (
+        "0",
+        "2",
+        "10",
+    )
