@@ -36,13 +36,13 @@ from mscl.config import load_config
 from mscl.extract.config import FlowConfig
 from mscl.pretrain.augment import Augment
 from mscl.pretrain.config import AugmentConfig
-from mscl.pretrain.dataset import FLOW_STEP, ClipDataset
+from mscl.pretrain.dataset import ClipDataset
 from mscl.pretrain.two_starts import ChosenStarts, two_starts
 from mscl.training.loader import make_loader
 from mscl.video.clip_indices import clip_indices, sample_rng
 from mscl.video.config import ClipConfig
 from mscl.video.geometry import random_box, resize_into
-from mscl.views import RawBatch
+from mscl.views import FIELD_STEP, RawBatch
 from storage.flow_store import FlowShardWriter, FlowSpec, create_flow_store, finalise_flow_store
 from storage.frame_store import FrameShardWriter, FrameSpec, create_frame_store, encode_jpeg
 
@@ -112,7 +112,7 @@ def on_the_fly(path: Path, num_fields: int, rng: np.random.Generator, out: NDArr
         GAP_FRAMES * clip_indices(start, length=CLIP.length, stride=CLIP.stride, num_indices=num_fields)
         for start in pair
     ]
-    pairs = {(int(i), int(i) + SPAN_FRAMES) for clip in clips for i in clip[::FLOW_STEP]} if how == "whole" else set()
+    pairs = {(int(i), int(i) + SPAN_FRAMES) for clip in clips for i in clip[::FIELD_STEP]} if how == "whole" else set()
     shared: dict[int, NDArray[Any]] = {}
     if how in {"one_pass", "whole"}:
         shared = pick(path, {int(i) for clip in clips for i in clip} | {i for two in pairs for i in two}, how)

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mscl.models.conv import Conv3x3x3, Conv3x3x3NoBias
 from mscl.models.heads import global_average, local_average, normalised
 from mscl.models.mscl import MSCL, FlowStream, RGBStream
 from mscl.pretrain.config import PretrainConfig
@@ -18,8 +17,9 @@ class PlainStep:
 
     def __init__(self, model: MSCL, config: PretrainConfig, *, key_momentum: float) -> None:
         for module in model.modules():
-            if isinstance(module, Conv3x3x3 | Conv3x3x3NoBias):
-                setattr(module, "__class__", nn.Conv3d)  # noqa: B010  (to the type checker it is a read-only name)
+            for plain in (nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d):
+                if isinstance(module, plain):
+                    setattr(module, "__class__", plain)  # noqa: B010  (to the type checker it is a read-only name)
         self.model = model.to(memory_format=torch.contiguous_format)
         self.key_neck = copy.deepcopy(model.query_rgb.neck)
         assert model.query_flow is not None and model.key_flow is not None

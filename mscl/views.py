@@ -13,6 +13,10 @@ from torch import Tensor
 
 from mscl.errors import DataError
 
+FIELD_STEP = 2
+"""Of the fields of a clip the flow encoder reads every second one, 0, 2, 4, ..., so only those are loaded (METHOD 1.5,
+D19)."""
+
 
 def _shape(tensor: Tensor | None) -> str:
     return "None" if tensor is None else f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

@@ -11,14 +11,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.video.resnet import BasicBlock, Bottleneck, Conv3DNoTemporal, VideoResNet
+from torchvision.models.video.resnet import BasicBlock, Bottleneck, Conv3DNoTemporal, Conv3DSimple, VideoResNet
 
 from mscl.models.config import ModelConfig
-from mscl.models.conv import Conv3x3x3NoBias
 from mscl.models.heads import global_average
-
-FIELD_STEP = 2
-"""Of the fields of a clip the flow encoder reads every second one, 0, 2, 4, ... (METHOD 1.5, D19)."""
+from mscl.models.pictures import in_picture_form
 
 _TORCHVISION_WIDTH = 64
 _FLOW_R18_WIDTH = 16
@@ -40,7 +37,7 @@ class VideoEncoder(VideoResNet):
         self,
         *,
         block: type[BasicBlock | Bottleneck],
-        conv_makers: Sequence[type[Conv3x3x3NoBias | Conv3DNoTemporal]],
+        conv_makers: Sequence[type[Conv3DSimple | Conv3DNoTemporal]],
         layers: Sequence[int],
         stem: Callable[[int], nn.Module],
         width: int,
@@ -49,6 +46,7 @@ class VideoEncoder(VideoResNet):
         self.width = width
         super().__init__(block, list(conv_makers), list(layers), lambda: stem(width), num_classes=1)
         del self.fc, self.avgpool
+        in_picture_form(self)
         self.pyramid_dims = tuple(width * times * block.expansion for times in (2, 4, 8))
         """Channels of L2, L3 and L4."""
         self.feature_dim = self.pyramid_dims[-1]
@@ -71,7 +69,7 @@ class VideoEncoder(VideoResNet):
     def _make_layer(
         self,
         block: type[BasicBlock | Bottleneck],
-        conv_builder: type[Conv3x3x3NoBias | Conv3DNoTemporal],
+        conv_builder: type[Conv3DSimple | Conv3DNoTemporal],
         planes: int,
         blocks: int,
         stride: int = 1,
@@ -120,7 +118,7 @@ def build_rgb_encoder(config: ModelConfig) -> VideoEncoder:
     if config.backbone == "r18":
         return VideoEncoder(
             block=BasicBlock,
-            conv_makers=[Conv3x3x3NoBias] * 4,
+            conv_makers=[Conv3DSimple] * 4,
             layers=[2, 2, 2, 2],
             stem=lambda channels: _stem(channels, kernel=(3, 7, 7), stride=(1, 2, 2)),
             width=width,
@@ -137,7 +135,7 @@ def build_rgb_encoder(config: ModelConfig) -> VideoEncoder:
 def build_flow_encoder(config: ModelConfig) -> VideoEncoder:
     """Flow encoder, colour-coded fields (B, 3, F, H, W) -> (B, C); no convolution looks across time.
 
-    It takes the fields that it reads, every `FIELD_STEP`-th of a clip: the paper's stem has temporal kernel 1
+    It takes the fields that it reads, one of every `FIELD_STEP` of a clip: the paper's stem has temporal kernel 1
     and stride 2, so a stem of stride 1 over those fields gives the same numbers (D19).
     r18 at 112 px: L4 128x4x7x7. r50 at 224 px: L4 256x4x7x7.
     """

@@ -6,7 +6,7 @@ without local motion neither neck nor loss 8. Nothing is built, computed or kept
 
 import copy
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,19 +17,9 @@ from mscl.models.encoders import VideoEncoder, build_flow_encoder, build_rgb_enc
 from mscl.models.heads import ClipHead, global_average, local_average, normalised
 from mscl.models.neck import MotionNeck
 from mscl.models.queue import KeyQueues
+from mscl.views import View
 
 StreamT = TypeVar("StreamT", bound=nn.Module)
-
-
-class View(Protocol):
-    """What the networks read of one view; `mscl.views.View` is one."""
-
-    @property
-    def rgb_B3THW(self) -> Tensor: ...
-    @property
-    def flow_B3FHW(self) -> Tensor | None: ...
-    @property
-    def rotated_B3FHW(self) -> Tensor | None: ...
 
 
 class RGBStream(nn.Module):

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mscl.models.conv import Conv3x3x3
+from mscl.models.pictures import PictureConv
+from mscl.models.upsampling import upsampled
 
 Triple = tuple[int, int, int]
 
@@ -75,15 +76,15 @@ class _FeaturePyramid(nn.Module):
 
     def __init__(self, in_channels: Sequence[int], out_channels: int) -> None:
         super().__init__()
-        self.lateral_convs = nn.ModuleList(_named_conv(nn.Conv3d(c, out_channels, 1)) for c in in_channels)
+        self.lateral_convs = nn.ModuleList(_named_conv(PictureConv(c, out_channels, 1)) for c in in_channels)
         self.fpn_convs = nn.ModuleList(
-            _named_conv(nn.Conv3d(out_channels, out_channels, (1, 3, 3), padding=(0, 1, 1))) for _ in in_channels
+            _named_conv(PictureConv(out_channels, out_channels, (1, 3, 3), padding=(0, 1, 1))) for _ in in_channels
         )
 
     def forward(self, pyramid: Sequence[Tensor]) -> list[Tensor]:
         maps: list[Tensor] = [conv(x) for conv, x in zip(self.lateral_convs, pyramid, strict=True)]
         for level in range(len(maps) - 2, -1, -1):
-            maps[level] = maps[level] + F.interpolate(maps[level + 1], size=maps[level].shape[2:], mode="nearest")
+            maps[level] = maps[level] + upsampled(maps[level + 1], maps[level].shape[2:], mode="nearest")
         return [conv(x) for conv, x in zip(self.fpn_convs, maps, strict=True)]
 
 
@@ -108,7 +109,8 @@ class _PyramidConv(nn.Module):
     def __init__(self, channels: int, stride: Triple) -> None:
         super().__init__()
         self.Pconv = nn.ModuleList(
-            Conv3x3x3(channels, channels, stride=stride if kernel == _DOWN else 1) for kernel in (_UP, _SAME, _DOWN)
+            nn.Conv3d(channels, channels, 3, stride=stride if kernel == _DOWN else 1, padding=1)
+            for kernel in (_UP, _SAME, _DOWN)
         )
 
     def forward(self, maps: list[Tensor], levels: int) -> list[Tensor]:
@@ -118,7 +120,7 @@ class _PyramidConv(nn.Module):
             if level > 0:
                 y = y + self.Pconv[_DOWN](maps[level - 1])
             if level + 1 < len(maps):
-                y = y + F.interpolate(self.Pconv[_UP](maps[level + 1]), size=y.shape[2:], mode="trilinear")
+                y = y + upsampled(self.Pconv[_UP](maps[level + 1]), y.shape[2:], mode="linear")
             outputs.append(y)
         return outputs
 

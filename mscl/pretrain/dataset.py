@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kernels.rotation import NORMALISE_EPSILON_PX
 from mscl.errors import DataError
 from mscl.pretrain.config import AugmentConfig
 from mscl.pretrain.draws import num_draws
@@ -16,16 +17,11 @@ from mscl.video.batch_memory import batch_tensor
 from mscl.video.clip_indices import IntArray, clip_indices, sample_rng, segment_name
 from mscl.video.config import ClipConfig
 from mscl.video.geometry import random_box, resize_into
-from mscl.views import RawBatch
+from mscl.views import FIELD_STEP, RawBatch
 from storage.box import Box
 from storage.errors import StorageError
 from storage.flow_store import FlowReader
 from storage.frame_store import FrameReader
-
-FLOW_STEP = 2
-"""D19: the stem of the flow encoder reads fields 0, 2, 4, 6 of a clip, so only those are loaded."""
-NORMALISE_EPSILON_PX = 1e-5
-"""Added to the largest radius before dividing (METHOD 1.4.1)."""
 
 
 class ClipDataset:
@@ -83,7 +79,7 @@ class ClipDataset:
             DataError: a segment cannot be read; names it, and the file.
         """
         batch, length, side = len(positions), self._clip.length, self._augment.crop_px
-        fields = len(range(0, length, FLOW_STEP))
+        fields = len(range(0, length, FIELD_STEP))
         rgb = batch_tensor(2, batch, length, side, side, 3, dtype=torch.uint8)
         flow = batch_tensor(2, batch, fields, side, side, 2, dtype=torch.float32) if self._with_flow else None
         draws = np.empty((batch, num_draws(length)), dtype=np.float32)
@@ -145,7 +141,7 @@ class ClipDataset:
             resize_into([frame_box.of(images[place]) for place in place_T], out_THW3)
 
     def _load_fields(self, segment: int, indices_T: IntArray, box: Box, out_FHW2: NDArray[np.float32]) -> None:
-        indices_F = indices_T[::FLOW_STEP]
+        indices_F = indices_T[::FIELD_STEP]
         if self._augment.scale == "field":
             scale_F = self._flow.radius_max(segment, indices_F)
         else:

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from mscl.models.config import ModelConfig
-from mscl.models.encoders import FIELD_STEP, build_flow_encoder, build_rgb_encoder, untrained_encoder
+from mscl.models.encoders import build_flow_encoder, build_rgb_encoder, untrained_encoder
 from mscl.models.heads import ClipHead
 from mscl.models.neck import MotionNeck
+from mscl.views import FIELD_STEP
 
 NARROW = ModelConfig(rgb_width=0.125, flow_width=0.5)
 

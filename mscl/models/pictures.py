@@ -1,0 +1,126 @@
+"""Layers of video networks in the form in which a GPU's libraries are quick: as layers over pictures.
+
+A clip (B, C, T, H, W), channels last, is B*T pictures (B*T, C, H, W), channels last, without a copy, and a row of
+channels for every place. What does not look across time is the same on either; parameters keep the names and the five
+dimensions of the layers they stand for, so state dicts are torchvision's. On a CPU, where the general layers are as
+quick or quicker, they run as they are.
+"""
+
+# torchvision ships no types, so its classes are Any to the checker.
+# mypy: warn-return-any=False
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def pictures(x_BCTHW: Tensor) -> Tensor:
+    """(B, C, T, H, W) -> (B*T, C, H, W)."""
+    return x_BCTHW.transpose(1, 2).flatten(0, 1)
+
+
+def clips(x_NCHW: Tensor, batch: int) -> Tensor:
+    """(B*T, C, H, W) -> (B, C, T, H, W)."""
+    return x_NCHW.unflatten(0, (batch, -1)).transpose(1, 2)
+
+
+class PictureConv(nn.Conv3d):
+    """`nn.Conv3d` with kernel 1 in time: a convolution of each frame. A stride in time leaves frames out."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) if input.device.type == "cpu" else self.as_pictures(input)
+
+    def as_pictures(self, input: Tensor) -> Tensor:
+        """The same numbers, by a GPU's way."""
+        frames = input[:, :, :: self.stride[0]]
+        y_NCHW = F.conv2d(
+            pictures(frames), self.weight.squeeze(2), self.bias, self.stride[1:], self.padding_px, self.dilation[1:]
+        )
+        return clips(y_NCHW, input.shape[0])
+
+    @property
+    def padding_px(self) -> tuple[int, int]:
+        """Rows and columns of zeros on every side."""
+        return int(self.padding[1]), int(self.padding[2])
+
+
+class TimeConv(nn.Conv3d):
+    """`nn.Conv3d` with kernel k x 1 x 1 and stride 1: a convolution of pictures T high and H*W wide."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) if input.device.type == "cpu" else self.as_pictures(input)
+
+    def as_pictures(self, input: Tensor) -> Tensor:
+        """The same numbers, by a GPU's way."""
+        y_BCTN = F.conv2d(input.flatten(3), self.weight.squeeze(4), self.bias, padding=(int(self.padding[0]), 0))
+        return y_BCTN.unflatten(3, input.shape[3:])
+
+
+class ClipBatchNorm(nn.BatchNorm3d):
+    """`nn.BatchNorm3d` over rows of channels: for every place of every frame one."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) if input.device.type == "cpu" else self.as_pictures(input)
+
+    def as_pictures(self, input: Tensor) -> Tensor:
+        """The same numbers, by a GPU's way."""
+        by_place_BTHWC = input.permute(0, 2, 3, 4, 1)
+        rows_NC = by_place_BTHWC.reshape(-1, self.num_features)
+        y_NC111 = super().forward(rows_NC[:, :, None, None, None])
+        return y_NC111.view(by_place_BTHWC.shape).permute(0, 4, 1, 2, 3)
+
+
+class PicturePool(nn.MaxPool3d):
+    """`nn.MaxPool3d` with kernel and stride 1 in time."""
+
+    kernel_size: tuple[int, int, int]
+    stride: tuple[int, int, int]
+    padding: tuple[int, int, int]
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) if input.device.type == "cpu" else self.as_pictures(input)
+
+    def as_pictures(self, input: Tensor) -> Tensor:
+        """The same numbers, by a GPU's way."""
+        y_NCHW = F.max_pool2d(pictures(input), self.kernel_size[1:], self.stride[1:], self.padding[1:])
+        return clips(y_NCHW, input.shape[0])
+
+
+def in_picture_form(network: nn.Module) -> None:
+    """Put the layers above in place of the plain ones they equal, parameters and buffers taken over."""
+    for module in network.modules():
+        for name, layer in module.named_children():
+            replacement = _picture_form(layer)
+            if replacement is not None:
+                for kept, value in [*layer.named_parameters(), *layer.named_buffers()]:
+                    setattr(replacement, kept, value)
+                setattr(module, name, replacement.train(layer.training))
+
+
+def _picture_form(layer: nn.Module) -> nn.Module | None:
+    with torch.device("meta"):  # no memory, and no draw of initial weights
+        if type(layer) is nn.BatchNorm3d:
+            return ClipBatchNorm(layer.num_features, eps=layer.eps, momentum=layer.momentum)
+        if type(layer) is nn.MaxPool3d and (_in_time(layer.kernel_size), _in_time(layer.stride)) == (1, 1):
+            return PicturePool(layer.kernel_size, layer.stride, layer.padding)
+        if not isinstance(layer, nn.Conv3d) or isinstance(layer, PictureConv | TimeConv):
+            return None
+        form: type[nn.Conv3d]
+        if layer.kernel_size[0] == 1 and layer.padding[0] == 0:
+            form = PictureConv
+        elif layer.kernel_size[1:] == (1, 1) and layer.stride == (1, 1, 1):
+            form = TimeConv
+        else:
+            return None
+        return form(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size,  # type: ignore[arg-type]
+            layer.stride,  # type: ignore[arg-type]
+            layer.padding,  # type: ignore[arg-type]
+            bias=layer.bias is not None,
+        )
+
+
+def _in_time(size: int | tuple[int, ...]) -> int:
+    return size if isinstance(size, int) else size[0]
