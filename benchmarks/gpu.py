@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-call"
 """What one GPU does: the training step, augmentation, convolutions and TV-L1, beside another version of this program.
 
     python benchmarks/gpu.py [PART ...] [--baseline DIR] [--tiny] [--out DIR]
@@ -10,6 +11,7 @@ losses are printed side by side.
 """
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -84,6 +86,10 @@ def _made(backbone: str, crop_px: int, batch: int, timer: Timer, *, tiny: bool, 
     return OurStep(config, build_model(config, world), world), Augment(config.augment), raw
 
 
+def _augmented(update: Any, augment: Any, raw: Any) -> None:
+    update.update(augment(raw))
+
+
 def step(*, tiny: bool, **_: Any) -> None:
     """Eager steps; augmentation alone; peak memory; the first losses."""
     timer = Timer()
@@ -96,9 +102,9 @@ def step(*, tiny: bool, **_: Any) -> None:
         update, augment, raw = _made(backbone, crop_px, batch, timer, tiny=tiny)
         views = augment(raw)
         say(f"first losses, {name}", **update(views))
-        augment_s = timer(lambda augment=augment, raw=raw: augment(raw), **times)
-        step_s = timer(lambda update=update, views=views: update.update(views), **times)
-        both_s = timer(lambda update=update, augment=augment, raw=raw: update.update(augment(raw)), **times)
+        augment_s = timer(functools.partial(augment, raw), **times)
+        step_s = timer(functools.partial(update.update, views), **times)
+        both_s = timer(functools.partial(_augmented, update, augment, raw), **times)
         peak = timer.torch.cuda.max_memory_allocated() / 2**30 if timer.cuda else 0.0
         say(f"augmentation, {name}", ms=augment_s * 1e3)
         say(f"step, {name}", ms=step_s * 1e3)
@@ -138,7 +144,7 @@ def compiled(*, tiny: bool, **_: Any) -> None:
         say(f"first losses, {name}", **update(views))
         timer.synchronise()
         say(f"compiled, first step, {name}", ms=(time.perf_counter() - began) * 1e3)
-        say(f"compiled, {name}", ms=timer(lambda update=update, views=views: update.update(views)) * 1e3)
+        say(f"compiled, {name}", ms=timer(functools.partial(update.update, views)) * 1e3)
         if timer.cuda:
             try:
                 say(f"compiled and captured, {name}", ms=_captured(timer, update, views) * 1e3)
@@ -159,6 +165,12 @@ CONVS = [
     ("flow layer1", (16, 16), (1, 3, 3), (1, 1, 1), (4, 56, 56)),
     ("flow layer4", (128, 128), (1, 3, 3), (1, 1, 1), (4, 7, 7)),
 ]
+
+
+def _both_ways(work: Callable[[], Any], leaves: list[Any], dy: Any) -> None:
+    import torch
+
+    torch.autograd.grad(work(), leaves, dy)
 
 
 def convs(*, tiny: bool, **_: Any) -> None:
@@ -196,18 +208,16 @@ def convs(*, tiny: bool, **_: Any) -> None:
             return y.unflatten(0, (-1, len(starts))).transpose(1, 2)
 
         flops = 2.0 * wide * out * batch
-        for k in kernel:
-            flops *= k
-        for s, by in zip(clip_size, stride, strict=True):
-            flops *= -(-s // by)
+        for side in kernel:
+            flops *= side
+        for length, by in zip(clip_size, stride, strict=True):
+            flops *= -(-length // by)
         for way, work in (("3D", whole), ("pictures", unfolded)):
             try:
                 y = work()
                 dy = torch.randn_like(y)
                 forward_s = timer(work, times=5, warm=2)
-                both_s = timer(
-                    lambda work=work, dy=dy, leaves=leaves: torch.autograd.grad(work(), leaves, dy), times=5, warm=2
-                )
+                both_s = timer(functools.partial(_both_ways, work, leaves, dy), times=5, warm=2)
                 say(
                     f"{name}, {way}",
                     forward_ms=forward_s * 1e3,
@@ -220,15 +230,16 @@ def convs(*, tiny: bool, **_: Any) -> None:
 
 def profile(*, tiny: bool, out: Path, **_: Any) -> None:
     """Where a step's time goes on the device, by kernel."""
-    import torch
+    from torch.autograd import DeviceType  # type: ignore[attr-defined]
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiled
 
     timer = Timer()
     update, augment, raw = _made(*(TINY_JOBS if tiny else JOBS)[0], timer, tiny=tiny)
     views = augment(raw)
-    for name, work in (("step", lambda: update.update(views)), ("augmentation", lambda: augment(raw))):
-        for _ in range(3):
+    works: dict[str, Callable[[], Any]] = {"step": lambda: update.update(views), "augmentation": lambda: augment(raw)}
+    for name, work in works.items():
+        for _round in range(3):
             work()
         timer.synchronise()
         activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if timer.cuda else [])
@@ -239,7 +250,7 @@ def profile(*, tiny: bool, out: Path, **_: Any) -> None:
         table = seen.key_averages().table(sort_by=order, row_limit=60, max_name_column_width=90)
         (out / f"profile-{name}.txt").write_text(table)
         rows = sorted(seen.key_averages(), key=lambda e: -getattr(e, "self_device_time_total", 0))
-        rows = [e for e in rows if e.device_type == torch.autograd.DeviceType.CUDA] if timer.cuda else rows[:5]
+        rows = [e for e in rows if e.device_type == DeviceType.CUDA] if timer.cuda else rows[:5]
         for event in rows[:25]:
             say(f"{name}: {event.key[:80]}", ms=event.self_device_time_total / 1e3, calls=event.count)
 
@@ -256,7 +267,7 @@ def tvl1(*, tiny: bool, **_: Any) -> None:
         first = torch.rand(batch, height // 8, width // 8 + 1, device=timer.device)[:, None] * 255
         first = torch.nn.functional.interpolate(first, size=(height, width), mode="bicubic")[:, 0].clamp(0, 255)
         second = first.roll((1, 2), (1, 2))
-        pair_s = timer(lambda a=first, b=second: tvl1_flow(a, b, params=PRESETS["balanced"]), times=5) / batch
+        pair_s = timer(functools.partial(tvl1_flow, first, second, params=PRESETS["balanced"]), times=5) / batch
         say(f"TV-L1 balanced, batch {batch}", ms_a_pair=pair_s * 1e3, pairs_per_s=1 / pair_s)
 
 
