@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: help install demo test check lint types bench faults audit ablate docs clean
+.PHONY: help install demo test check lint types bench faults lowest audit ablate docs clean
 
 help:  ## What can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -34,10 +34,21 @@ types: .venv/.installed
 	$(BIN)/mypy
 
 bench: .venv/.installed  ## Ratios against what one would pick instead
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 faults: .venv/.installed  ## The long storms: kills, fuzzed videos, flipped bits
 	$(BIN)/python -m pytest -m storm --timeout=3600
+
+# A virtual environment of its own; several GB where the lowest PyTorch is not on disk.
+lowest: .venv/.installed  ## One small run on the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv .venv/lowest
+	.venv/lowest/bin/pip install --quiet --disable-pip-version-check uv
+	.venv/lowest/bin/uv pip compile --quiet --resolution lowest-direct pyproject.toml -o .venv/lowest/requirements.txt
+	.venv/lowest/bin/pip install --disable-pip-version-check -r .venv/lowest/requirements.txt
+	.venv/lowest/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
+	.venv/lowest/bin/pip install --quiet --disable-pip-version-check pytest pytest-timeout hypothesis
+	OMP_NUM_THREADS=1 .venv/lowest/bin/python -m pytest tests/mscl/demo tests/mscl/pipeline tests/flows/test_full_flow.py
 
 audit: .venv/.installed  ## Known weaknesses of the installed packages; needs a network
 	$(PYTHON) -m venv .venv/audit
