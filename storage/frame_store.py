@@ -16,10 +16,10 @@ import simplejpeg
 from storage.atomic import write_atomic
 from storage.box import Box
 from storage.errors import DamagedError, StorageError
+from storage.json_files import json_bytes, read_json_object
 from storage.shard_grid import ShardGrid
 from storage.shard_store import Indices, ShardReader, ShardWriter, output
 from storage.shards import crc32c, with_crc32c, without_crc32c
-from storage.zarr_files import json_bytes, read_json
 
 _SPEC_NAME = "frames.json"
 _MAX_DECODED_PX = 2**26
@@ -56,7 +56,7 @@ def create_frame_store(folder: Path, spec: FrameSpec) -> dict[str, str]:
 def read_frame_spec(folder: Path) -> FrameSpec:
     """Spec of the frame store in `folder`; DamagedError where there is none, or a single bit of it has changed."""
     path = folder / _SPEC_NAME
-    content = read_json(path)
+    content = read_json_object(path)
     try:
         spec = FrameSpec(**{key: value for key, value in content.items() if key != "crc32c"})
     except (TypeError, StorageError) as error:

@@ -19,7 +19,6 @@ from storage.errors import DamagedError, StorageError
 USABLE_VERDICTS = ("ok", "truncated")
 """`truncated`: part of the video decodes and policy keeps that part; else its verdict is another."""
 
-MANIFEST_NAME = "manifest.parquet"
 _CLASSES_KEY = b"classes"
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from storage.errors import DamagedError, StorageError
-from storage.manifest import MANIFEST_NAME, Manifest, read_manifest, write_table
-
-SPLITS_NAME = "splits.parquet"
+from storage.layout import Ingested
+from storage.manifest import Manifest, write_table
 
 
 def write_splits(folder: Path, splits: Mapping[int, Sequence[str]]) -> str:
@@ -17,12 +16,12 @@ def write_splits(folder: Path, splits: Mapping[int, Sequence[str]]) -> str:
     Values are those of the manifest's column `split`, and `unused`.
     """
     names = {f"split{number}": pa.array(list(values), pa.string()) for number, values in splits.items()}
-    return write_table(folder / SPLITS_NAME, pa.table(names))
+    return write_table(Ingested(folder).splits_path, pa.table(names))
 
 
 def split_numbers(folder: Path) -> tuple[int, ...]:
     """Numbers of the official splits that the ingest result in `folder` knows; empty where there is but one split."""
-    path = folder / SPLITS_NAME
+    path = Ingested(folder).splits_path
     if not path.is_file():
         return ()
     return tuple(int(name.removeprefix("split")) for name in _read(path).column_names)
@@ -37,16 +36,17 @@ def read_split(folder: Path, number: int) -> Manifest:
         StorageError: the dataset has several splits and not this one.
         DamagedError: a file is missing, damaged, or of another dataset.
     """
-    manifest = read_manifest(folder / MANIFEST_NAME)
+    manifest = Ingested(folder).manifest()
     numbers = split_numbers(folder)
     if not numbers:
         return manifest
     if number not in numbers:
         shown = ", ".join(map(str, numbers))
         raise StorageError(f"the dataset has no split {number}; its official splits are {shown}: set data.split")
-    table = _read(folder / SPLITS_NAME)
+    path = Ingested(folder).splits_path
+    table = _read(path)
     if table.num_rows != len(manifest):
-        raise DamagedError(f"{folder / SPLITS_NAME} has {table.num_rows} rows, the manifest {len(manifest)}")
+        raise DamagedError(f"{path} has {table.num_rows} rows, the manifest {len(manifest)}")
     place = manifest.table.column_names.index("split")
     return Manifest(
         manifest.table.set_column(place, "split", table.column(f"split{number}")), manifest.classes
@@ -55,10 +55,10 @@ def read_split(folder: Path, number: int) -> Manifest:
 
 def write_split(folder: Path, number: int, path: Path) -> Path:
     """`path`, written as the manifest of split `number`; the manifest's own path where that is the same."""
-    manifest = read_manifest(folder / MANIFEST_NAME)
+    manifest = Ingested(folder).manifest()
     chosen = read_split(folder, number)
     if chosen.table.equals(manifest.table):
-        return folder / MANIFEST_NAME
+        return Ingested(folder).manifest_path
     table = chosen.table.replace_schema_metadata(manifest.table.schema.metadata)
     write_table(path, table)
     return path

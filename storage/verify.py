@@ -20,12 +20,9 @@ from storage.errors import DamagedError
 from storage.flow_store.spec import FlowSpec, read_spec, shard_key
 from storage.flow_store.writer import read_preamble
 from storage.frame_store import FrameSpec, frame_shard_key, read_frame_spec
+from storage.layout import COMMITS_NAME, FLOW_NAME, FRAMES_NAME
 from storage.record import Record
 from storage.shards import Scratch, ShardFile, without_crc32c
-
-FLOW_NAME = "flow.zarr"
-FRAMES_NAME = "frames"
-COMMITS_NAME = "commits.jsonl"
 
 Depth = Literal["index", "digests", "chunks"]
 """What is read of a committed shard. `index`: its end, which tells a truncated, empty or missing file, as after a

@@ -1,6 +1,5 @@
 """Zarr v3 metadata and small groups, written so that every file appears whole or not at all."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.atomic import write_atomic
-from storage.errors import DamagedError, StorageError
+from storage.errors import DamagedError
+from storage.json_files import JsonObject, read_json_object, write_json
 from storage.shards import pack_shard, with_crc32c, without_crc32c
-
-JsonObject = dict[str, Any]
 
 BYTES: JsonObject = {"name": "bytes", "configuration": {"endian": "little"}}
 BYTES_8BIT: JsonObject = {"name": "bytes"}
@@ -63,36 +61,6 @@ def sharding(inner_shape: Sequence[int], codecs: Sequence[JsonObject]) -> JsonOb
     }
 
 
-def json_bytes(content: Mapping[str, Any]) -> bytes:
-    """`content` as JSON, keys in the order given; StorageError where it is not plain."""
-    try:
-        return json.dumps(content, indent=1, allow_nan=False).encode() + b"\n"
-    except (TypeError, ValueError) as error:
-        raise StorageError(f"attributes must be plain JSON (no arrays, no NaN): {error}") from error
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> str:
-    """Write `content` atomically as JSON; returns the file's sha256."""
-    return write_atomic(path, json_bytes(content))
-
-
-def read_json(path: Path) -> JsonObject:
-    """JSON object in `path`.
-
-    Raises:
-        DamagedError: missing, or not a JSON object.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DamagedError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise DamagedError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise DamagedError(f"{path} holds a JSON {type(content).__name__}, expected an object")
-    return content
-
-
 def write_group_metadata(folder: Path, attributes: Mapping[str, Any]) -> str:
     """Write the `zarr.json` of a group with `attributes`; returns its sha256."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +70,7 @@ def write_group_metadata(folder: Path, attributes: Mapping[str, Any]) -> str:
 def group_attributes(folder: Path) -> JsonObject:
     """Attributes of the group in `folder`; DamagedError where its `zarr.json` is missing or no group's."""
     path = folder / "zarr.json"
-    metadata = read_json(path)
+    metadata = read_json_object(path)
     if metadata.get("node_type") != "group" or not isinstance(metadata.get("attributes"), dict):
         raise DamagedError(f"{path} does not describe a Zarr v3 group with attributes")
     attributes: JsonObject = metadata["attributes"]

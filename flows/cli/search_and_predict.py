@@ -154,8 +154,9 @@ def predict(
 def _search_page(out: Path, index: Index, pairs: Sequence[tuple[Path, Any]], failed: dict[Path, str]) -> Path:
     from mscl.extract.segment_pictures import SegmentPictures
     from mscl.report.video_pages import search_page
+    from storage.layout import Ingested
 
-    pictures = SegmentPictures(index.ingest.folder / "manifest.parquet", index.extract.folder)
+    pictures = SegmentPictures(Ingested(index.ingest.folder).manifest_path, index.extract.folder)
     about = f"{len(index.features.ids)} segments of {index.root}"
     queries = [(video, index.clip_of(video), found) for video, found in pairs]
     return search_page(out, queries, pictures, failed=failed, about=about).resolve()

@@ -9,8 +9,8 @@ from mscl.ablation.figure import dot_plot
 from mscl.ablation.plan import REFERENCE
 from mscl.ablation.rows import FROZEN, METRICS, Row, as_json, difference, from_json, presets_of, score
 from mscl.display.style import card_svg, for_card
-from mscl.json_files import read_json, write_json
 from storage.atomic import write_atomic
+from storage.json_files import read_json, write_json
 
 ROWS, SETTINGS, PAGE = "ablation.json", "ablation-settings.json", "ablation.md"
 Settings = Mapping[str, Mapping[str, Any]]

@@ -114,7 +114,7 @@ def open_index(workspace: "Workspace", key: str = "") -> Index:
         StorageError: no result with that key, or features that cannot be read.
     """
     from storage.features import read_features
-    from storage.manifest import read_manifest
+    from storage.layout import Ingested
 
     embed = latest_of(workspace, "embed", key)
     stages = {result.record.stage: result for result in workspace.lineage(embed)}
@@ -126,7 +126,7 @@ def open_index(workspace: "Workspace", key: str = "") -> Index:
     features = read_features(embed.folder / f"{VARIANT}.zarr")
     if len(features.ids) == 0:
         raise UserError(f"the index {embed.folder} holds no video; embed a dataset with usable videos")
-    manifest = read_manifest(stages["ingest"].folder / "manifest.parquet").ok()
+    manifest = Ingested(stages["ingest"].folder).manifest().ok()
     if [str(name) for name in manifest.column("segment_id")] != features.ids:
         raise UserError(
             f"the features in {embed.folder} are of {len(features.ids)} other segments than the {len(manifest)} of "

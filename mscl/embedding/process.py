@@ -8,8 +8,8 @@ import torch
 from mscl.embedding.features import embed_share
 from mscl.embedding.job import SECONDS, EmbedJob
 from mscl.errors import UserError
-from mscl.json_files import write_json
 from mscl.training.distributed import World, joined_world
+from storage.json_files import write_json
 from storage.manifest import read_manifest
 
 

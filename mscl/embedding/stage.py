@@ -8,6 +8,7 @@ from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
+from storage.layout import Extracted, Ingested
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
@@ -25,8 +26,8 @@ def _run(run: StageRun) -> dict[str, Any]:
         checkpoint=str(pretrained.folder / pretrained.record.metrics["checkpoint"]),
         model=trained_with.model,
         seed=trained_with.seed,
-        manifest_path=str(run.input("ingest") / "manifest.parquet"),
-        frame_store=str(run.input("extract") / "frames"),
+        manifest_path=str(Ingested(run.input("ingest")).manifest_path),
+        frame_store=str(Extracted(run.input("extract")).frames),
         output_folder=str(run.folder),
         clip=run.config.clip,
         embed=run.config.embed,

@@ -12,6 +12,7 @@ from mscl.display.blocks import Mark
 from mscl.display.pictures import Flow, Picture, thumbnail
 from mscl.extract.config import FlowConfig
 from mscl.stage.view import StageView
+from storage.layout import Extracted, Ingested
 
 if TYPE_CHECKING:
     from storage.flow_store import FlowReader
@@ -38,7 +39,7 @@ class SegmentPictures:
         """
         extract = stages["extract"]
         flow = FlowConfig.model_validate(extract.config["flow"])
-        return cls(stages["ingest"].folder / "manifest.parquet", extract.folder, flow.gap_frames)
+        return cls(Ingested(stages["ingest"].folder).manifest_path, extract.folder, flow.gap_frames)
 
     @cached_property
     def manifest(self) -> "Manifest":
@@ -52,14 +53,14 @@ class SegmentPictures:
         """Reader of the frame store."""
         from storage.frame_store import FrameReader
 
-        return FrameReader(self.extract_folder / "frames")
+        return FrameReader(Extracted(self.extract_folder).frames)
 
     @cached_property
     def flow(self) -> "FlowReader":
         """Reader of the flow store."""
         from storage.flow_store import FlowReader
 
-        return FlowReader(self.extract_folder / "flow.zarr")
+        return FlowReader(Extracted(self.extract_folder).flow)
 
     def name(self, segment: int) -> str:
         """File name of the segment's video, without its folders and ending; with its part where it has several."""

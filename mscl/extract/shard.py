@@ -18,6 +18,7 @@ from mscl.video.decoding import decode, shrunk, stored_size
 from mscl.video.opening import VideoError
 from storage.flow_store import FlowShardWriter
 from storage.frame_store import FrameShardWriter, encode_jpeg
+from storage.layout import Extracted
 
 Frame = NDArray[np.uint8]
 _PAIRS = 8  # per call of the flow kernel: enough to fill a GPU with larger frames, little memory
@@ -78,8 +79,9 @@ def extract_shard(task: ShardTask, tick: Callable[[int], None]) -> ShardDone:
     Raises:
         DataError: a video is no longer what ingest saw.
     """
-    flow_writer = FlowShardWriter(task.folder / "flow.zarr", task.shard)
-    frame_writer = FrameShardWriter(task.folder / "frames", task.shard)
+    result = Extracted(task.folder)
+    flow_writer = FlowShardWriter(result.flow, task.shard)
+    frame_writer = FrameShardWriter(result.frames, task.shard)
     video: _Video | None = None
     for segment in task.segments:
         if video is None or not video.continues_with(segment):

@@ -23,8 +23,9 @@ from storage.atomic import remove_staged
 from storage.commits import FINAL, CommitLog
 from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store
 from storage.frame_store import FrameSpec, create_frame_store
-from storage.manifest import Manifest, read_manifest
-from storage.verify import COMMITS_NAME, FLOW_NAME, FRAMES_NAME, take_back, torn_shards, verify_extract
+from storage.layout import Extracted, Ingested
+from storage.manifest import Manifest
+from storage.verify import take_back, torn_shards, verify_extract
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
@@ -57,21 +58,22 @@ def _resolved(config: ExperimentConfig) -> FlowConfig:
 
 def _run(run: StageRun) -> dict[str, Any]:
     flow = _resolved(run.config)
-    manifest = read_manifest(run.input("ingest") / "manifest.parquet").ok()
+    manifest = Ingested(run.input("ingest")).manifest().ok()
     segments = _segments(manifest, Path(run.inputs["ingest"].record.config["data"]["root"]))
     shards = [
         tuple(segments[first : first + flow.segments_per_shard])
         for first in range(0, len(segments), flow.segments_per_shard)
     ]
+    result = Extracted(run.folder)
     remove_staged(run.folder)  # what a killed run left half written
     spec = _spec(segments, flow)
     frame_spec = FrameSpec(
         segments=spec.segments, max_frames=spec.max_fields, segments_per_shard=spec.segments_per_shard,
         attributes={"jpeg_quality": flow.jpeg_quality},
     )  # fmt: skip
-    create_flow_store(run.folder / FLOW_NAME, spec)
-    create_frame_store(run.folder / FRAMES_NAME, frame_spec)
-    log = CommitLog(run.folder / COMMITS_NAME)
+    create_flow_store(result.flow, spec)
+    create_frame_store(result.frames, frame_spec)
+    log = CommitLog(result.commits)
     done = _sound_shards(run, log, spec, frame_spec)
     if done:
         run.progress.say(f"{len(done)} of {len(shards)} shards are there already")
@@ -82,10 +84,10 @@ def _run(run: StageRun) -> dict[str, Any]:
     ]
     to_do = sum(num_fields(segment.num_frames, flow) for task in tasks for segment in task.segments)
     run.progress.start(f"Optical flow ({flow.method})", to_do, "fields")
-    for result in run.over_workers(extract_shard, tasks):
-        log.append(result.shard, result.files, **result.info)
+    for shard in run.over_workers(extract_shard, tasks):
+        log.append(shard.shard, shard.files, **shard.info)
     run.progress.done()
-    log.append(FINAL, finalise_flow_store(run.folder / FLOW_NAME))
+    log.append(FINAL, finalise_flow_store(result.flow))
     log.compact()  # the same bytes, whatever the order in which workers were done
     for row in log.rows().values():
         run.digests.update(row.files)

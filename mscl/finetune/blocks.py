@@ -8,10 +8,11 @@ from mscl.display.blocks import Block, Chart, Note, Photo, attempt
 from mscl.display.pictures import heat_strip
 from mscl.extract.segment_pictures import SegmentPictures
 from mscl.finetune.figures import finetune_curve
-from mscl.json_files import read_json, read_json_lines
 from mscl.score.blocks import confusion_block, score_table, warning_notes
 from mscl.score.protocol import protocol_blocks, run_blocks
 from mscl.stage.view import Stages
+from storage.json_files import read_json, read_json_lines
+from storage.layout import Extracted
 
 
 def finetune_blocks(stages: Stages) -> list[Block]:
@@ -64,7 +65,7 @@ def heat_maps(pictures: SegmentPictures, folder: Path, *, count: int = 2, frames
     photos = []
     for segment in pictures.sample(count, among=test.tolist()):
         clips = EvalClips(
-            pictures.extract_folder / "frames", rows=np.array([segment]), labels=labels[[segment]], clips=1,
+            Extracted(pictures.extract_folder).frames, rows=np.array([segment]), labels=labels[[segment]], clips=1,
             length=config.frames, stride=config.stride, crop_px=config.test_crop_px,
             short_side_px=config.test_crop_px, sampling=config.sampling,
         )  # fmt: skip

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mscl.finetune.config import FinetuneConfig
-from mscl.json_files import read_json, write_json
 from mscl.models.config import ModelConfig
 from mscl.progress import Progress
 from mscl.score.classification import classification
@@ -22,6 +21,7 @@ from mscl.score.repeated_runs import Run, chance_over_runs, confusion_over_runs,
 from mscl.stage.config import RuntimeConfig
 from mscl.training.job import Job
 from storage.atomic import write_atomic
+from storage.json_files import read_json, write_json
 
 METRICS = "metrics.json"
 CURVE = "curve.jsonl"

@@ -12,7 +12,6 @@ from mscl.finetune.classifier import Classifier, save_classifier
 from mscl.finetune.config import FinetuneConfig
 from mscl.finetune.job import CLASSIFIER, METRICS, FinetuneJob
 from mscl.finetune.loop import Probabilities, predict_all, train
-from mscl.json_files import write_json
 from mscl.models.encoders import untrained_encoder
 from mscl.models.files import load_rgb_encoder
 from mscl.score.classification import classification, classification_report
@@ -22,6 +21,8 @@ from mscl.score.videos import Videos, mean_by
 from mscl.training.distributed import World, joined_world
 from mscl.video.clips import EvalClips, TrainClips
 from storage.flow_store import FlowReader
+from storage.json_files import write_json
+from storage.layout import Extracted
 from storage.manifest import read_manifest
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def finetune(job: FinetuneJob, world: World) -> dict[str, Any]:
             probabilities_VC=probabilities,
         )
         # What another video must go through to look like the ones that were trained on.
-        flow = FlowReader(Path(job.extract_folder) / "flow.zarr").attributes.get("flow", {})
+        flow = FlowReader(Extracted(Path(job.extract_folder)).flow).attributes.get("flow", {})
         save_classifier(
             folder / CLASSIFIER, classifier, classes=tuple(manifest.classes), model=job.model, finetune=job.finetune,
             source={
@@ -109,7 +110,7 @@ def _train_clips(job: FinetuneJob, manifest: "Manifest", rows: Ints) -> TrainCli
     config: FinetuneConfig = job.finetune
     labels = np.asarray(manifest.column("label"), dtype=np.int64)
     return TrainClips(
-        Path(job.extract_folder) / "frames", rows=rows, labels=labels[rows], length=config.frames,
+        Extracted(Path(job.extract_folder)).frames, rows=rows, labels=labels[rows], length=config.frames,
         stride=config.stride, crop_px=config.crop_px, area=config.area, aspect=config.aspect, flip=config.flip,
         sampling=config.sampling, seed=config.seed, names=[str(name) for name in manifest.column("segment_id")],
     )  # fmt: skip
@@ -119,7 +120,7 @@ def _test_clips(job: FinetuneJob, manifest: "Manifest", rows: Ints) -> EvalClips
     config: FinetuneConfig = job.finetune
     labels = np.asarray(manifest.column("label"), dtype=np.int64)
     return EvalClips(
-        Path(job.extract_folder) / "frames", rows=rows, labels=labels[rows], clips=config.test_clips,
+        Extracted(Path(job.extract_folder)).frames, rows=rows, labels=labels[rows], clips=config.test_clips,
         length=config.frames, stride=config.stride, crop_px=config.test_crop_px, short_side_px=config.test_crop_px,
         sampling=config.sampling, crops=config.test_crops, names=[str(n) for n in manifest.column("segment_id")],
     )  # fmt: skip

@@ -16,9 +16,9 @@ _MAX_ROWS = 30
 
 def ingest_blocks(stages: Stages) -> list[Block]:
     """Verdicts, classes by split, and the videos that were left out with the reason."""
-    from storage.manifest import read_manifest
+    from storage.layout import Ingested
 
-    manifest = read_manifest(stages["ingest"].folder / "manifest.parquet")
+    manifest = Ingested(stages["ingest"].folder).manifest()
     counts = Counter(str(verdict) for verdict in manifest.column("verdict"))
     total = sum(counts.values())
     blocks: list[Block] = [

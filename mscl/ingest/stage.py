@@ -23,8 +23,9 @@ from mscl.stage.view import Stages
 from mscl.video.decode_pool import inspect_many
 from mscl.video.decoding import VideoInfo
 from storage.atomic import write_atomic
+from storage.layout import Ingested
 from storage.manifest import SegmentRow, write_manifest
-from storage.splits import SPLITS_NAME, write_splits
+from storage.splits import write_splits
 
 MISSING_NAME = "missing.txt"
 """Videos that the lists name and the root lacks, a line each; there is no such file where none is missing."""
@@ -62,10 +63,11 @@ def _run(run: StageRun) -> dict[str, Any]:
         run.progress.say(f"the missing videos are listed in {run.folder / MISSING_NAME}")
     infos = _inspect(run, annotations)
     rows = _rows(annotations, infos, config, min_frames=run.config.flow.span_frames + 1)
-    digest = write_manifest(run.folder / "manifest.parquet", rows, classes=annotations.classes)
-    run.digests["manifest.parquet"] = digest
+    result = Ingested(run.folder)
+    digest = write_manifest(result.manifest_path, rows, classes=annotations.classes)
+    run.digests[result.manifest_path.name] = digest
     if splits := _splits(annotations, rows):
-        run.digests[SPLITS_NAME] = write_splits(run.folder, splits)
+        run.digests[result.splits_path.name] = write_splits(run.folder, splits)
     verdicts = Counter(row.verdict for row in {row.video: row for row in rows}.values())
     _stop_if_too_bad(verdicts, rows, config, run.folder)
     usable = [row for row in rows if row.verdict in _USABLE]

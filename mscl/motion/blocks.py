@@ -11,6 +11,7 @@ from mscl.motion.config import ScreenConfig
 from mscl.motion.figures import motion_curve, motion_histogram
 from mscl.stage.view import Stages
 from mscl.video.config import ClipConfig
+from storage.layout import Measured, Screened
 
 if TYPE_CHECKING:
     from storage.screen_table import ScreenRow
@@ -20,7 +21,7 @@ def motion_blocks(stages: Stages) -> list[Block]:
     """How much moves."""
     from storage.motion_store import MotionReader
 
-    store = MotionReader(stages["motion"].folder / "motion.zarr")
+    store = MotionReader(Measured(stages["motion"].folder).motion)
     count = len(SegmentPictures.of(stages).manifest)
     strongest = np.array([np.nanmax(store.magnitude_p99(i), initial=0.0) for i in range(count)])
     chart = motion_histogram(strongest, threshold_px=_threshold_px(stages))
@@ -42,7 +43,7 @@ def screen_blocks(stages: Stages, *, curves: int = 2, sheet: int = 4) -> list[Bl
 
     clip = ClipConfig.model_validate(stages["screen"].config["clip"])
     pictures = SegmentPictures.of(stages)
-    table = read_screen(stages["screen"].folder / "screen.parquet")
+    table = read_screen(Screened(stages["screen"].folder).table)
     rows = list(table.rows())
     names = [str(row.verdict) for row in rows]
     reasons = {
@@ -64,7 +65,7 @@ def screen_blocks(stages: Stages, *, curves: int = 2, sheet: int = 4) -> list[Bl
         )
     ]
     blocks += [Note(f"{name}, for example: {reason}") for name, reason in sorted(reasons.items()) if reason]
-    store = MotionReader(stages["motion"].folder / "motion.zarr")
+    store = MotionReader(Measured(stages["motion"].folder).motion)
     picked = [row.segment for row in rows if row.verdict == "chosen"]
     for segment in pictures.sample(curves, among=picked):
         row = rows[segment]

@@ -16,6 +16,7 @@ from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 from storage.commits import CommitLog
 from storage.flow_store import FlowReader
+from storage.layout import Extracted, Measured
 from storage.motion_store import MotionStats, MotionWriter
 
 
@@ -33,14 +34,15 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 
 def _run(run: StageRun) -> dict[str, Any]:
     config = run.config.motion
-    flow_store = run.input("extract") / "flow.zarr"
+    flow_store = Extracted(run.input("extract")).flow
     reader = FlowReader(flow_store)
     spec = reader.spec
+    result = Measured(run.folder)
     writer = MotionWriter(
-        run.folder / "motion.zarr", segments=spec.segments, max_fields=spec.max_fields,
+        result.motion, segments=spec.segments, max_fields=spec.max_fields,
         segments_per_shard=spec.segments_per_shard, attributes={"motion": config.model_dump(mode="json")},
     )  # fmt: skip
-    log = CommitLog(run.folder / "commits.jsonl")
+    log = CommitLog(result.commits)
     done = {} if run.is_damaged else log.rows()  # which shards are damaged nobody knows, and doing all takes minutes
     tasks = [
         _Task(shard, spec.grid.segments_of(shard), flow_store, config)

@@ -15,6 +15,7 @@ from mscl.screening import chosen_starts, clip_scores
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 from mscl.video.config import ClipConfig
+from storage.layout import Measured, Screened
 from storage.motion_store import MotionReader
 from storage.screen_table import ScreenRow, write_screen
 
@@ -26,7 +27,7 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def _run(run: StageRun) -> dict[str, Any]:
-    store = MotionReader(run.input("motion") / "motion.zarr")
+    store = MotionReader(Measured(run.input("motion")).motion)
     rows = []
     run.progress.start("Choosing clips", len(store), "segments")
     for segment in range(len(store)):
@@ -38,7 +39,8 @@ def _run(run: StageRun) -> dict[str, Any]:
         )  # fmt: skip
         run.progress.advance()
     run.progress.done()
-    run.digests["screen.parquet"] = write_screen(run.folder / "screen.parquet", rows)
+    table = Screened(run.folder).table
+    run.digests[table.name] = write_screen(table, rows)
     candidates, chosen = sum(row.num_candidates for row in rows), sum(len(row.chosen) for row in rows)
     return {
         "segments": len(rows), "candidates": candidates, "chosen": chosen,

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from mscl.display.blocks import Block, Chart, Note, Table
-from mscl.json_files import read_json_lines
 from mscl.pretrain.config import PretrainConfig
 from mscl.pretrain.figures import LOSS_NAMES, loss_curves
 from mscl.stage.view import Stages
+from storage.json_files import read_json_lines
 
 
 def pretrain_blocks(stages: Stages) -> list[Block]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from mscl.config import ExperimentConfig
 from mscl.errors import DataError
-from storage.manifest import read_manifest
+from storage.layout import Ingested
 from storage.workspace import Result
 
 
@@ -40,7 +40,7 @@ def _check_lengths(config: ExperimentConfig, ingest: Result) -> None:
     from mscl.extract.shard import num_fields
 
     flow, clip = config.flow, config.clip
-    frames_S = read_manifest(ingest.folder / "manifest.parquet").ok().column("num_frames")
+    frames_S = Ingested(ingest.folder).manifest().ok().column("num_frames")
     longest = max(frames_S.tolist(), default=0)
     fields = num_fields(longest, flow)
     if fields < clip.span:

@@ -18,6 +18,7 @@ from mscl.training.distributed import World, joined_world
 from mscl.training.launch import STOPPED_CODE
 from mscl.training.loader import make_loader, steps_per_epoch
 from mscl.video.clip_indices import IntArray
+from storage.layout import Extracted
 from storage.manifest import Manifest, read_manifest
 from storage.screen_table import ScreenTable, read_screen
 
@@ -73,10 +74,10 @@ def open_dataset(job: PretrainJob) -> ClipDataset:
             f"chosen clips, none of those in the train split; see the reasons in {Path(job.screen_path).name}, "
             "shorten clip.length or clip.stride, or take screen.select=all"
         )
-    extract = Path(job.extract_folder)
+    extract = Extracted(Path(job.extract_folder))
     return ClipDataset(
-        extract / "flow.zarr",
-        extract / "frames",
+        extract.flow,
+        extract.frames,
         segments=segments,
         chosen=chosen,
         clip=job.clip,

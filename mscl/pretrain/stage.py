@@ -33,6 +33,7 @@ def _run(run: StageRun) -> dict[str, Any]:
     from mscl.pretrain.job import PretrainJob, run_pretraining
     from mscl.pretrain.process import segments_to_train_on
     from mscl.training.loader import steps_per_epoch
+    from storage.layout import Screened
     from storage.manifest import read_manifest
     from storage.screen_table import read_screen
     from storage.splits import write_split
@@ -41,7 +42,7 @@ def _run(run: StageRun) -> dict[str, Any]:
     if config.encoder:
         return _given(run)
     manifest_path = write_split(run.input("ingest"), run.config.data.split, run.folder / ".manifest.parquet")
-    screen_path = run.input("screen") / "screen.parquet"
+    screen_path = Screened(run.input("screen")).table
     segments, _ = segments_to_train_on(read_manifest(manifest_path).ok(), read_screen(screen_path))
     fitted = config.fitted_to(len(segments))
     if fitted != config:

@@ -9,10 +9,10 @@ import numpy as np
 from mscl.display.blocks import Block, Cell, Chart, Contact, Note, Table, attempt
 from mscl.embedding.variants import VARIANT_NAMES, variant_names
 from mscl.extract.segment_pictures import SegmentPictures
-from mscl.json_files import read_json
 from mscl.score.figures import confusion_matrix, recall_curve, score_bars
 from mscl.score.protocol import HEADS, protocol_blocks, run_blocks
 from mscl.stage.view import Stages
+from storage.json_files import read_json
 
 
 def probe_blocks(stages: Stages) -> list[Block]:

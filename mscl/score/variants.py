@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from mscl.embedding.features import read_variants
 from mscl.errors import DataError
-from mscl.json_files import write_json
 from mscl.score.config import ProbeConfig, RetrieveConfig
 from mscl.score.intervals import bootstrap_mean_of_means
 from mscl.score.labels import evaluable_splits, train_and_test
@@ -21,6 +20,7 @@ from mscl.score.probe import knn_probe, linear_probe
 from mscl.score.repeated_runs import Run, chance_over_runs, confusion_over_runs, mean_over_runs
 from mscl.score.retrieval import Retrieval, average_precision, prepare, retrieve
 from mscl.score.videos import Videos
+from storage.json_files import write_json
 
 if TYPE_CHECKING:
     from storage.manifest import Manifest

@@ -9,15 +9,14 @@ from storage.errors import DamagedError, StorageError
 from storage.flow_store.codec import CODINGS, LEVEL, PACKED, PLAIN
 from storage.flow_store.packing import PACKED_DIFFERENCES
 from storage.flow_store.quantiser import QUANTISERS, Quantiser
+from storage.json_files import JsonObject, json_bytes
 from storage.shard_grid import ShardGrid
 from storage.shards import crc32c
 from storage.zarr_files import (
     BYTES,
     BYTES_8BIT,
-    JsonObject,
     array_metadata,
     group_attributes,
-    json_bytes,
     sharding,
     zstd_codec,
 )

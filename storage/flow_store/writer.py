@@ -16,9 +16,10 @@ from storage.errors import DamagedError, StorageError
 from storage.flow_store.codec import FieldEncoder
 from storage.flow_store.quantiser import quantise
 from storage.flow_store.spec import ARRAY, FlowSpec, flow_metadata, group_metadata, read_spec, shard_key
+from storage.json_files import write_json
 from storage.shard_store import ShardWriter
 from storage.shards import ShardFile
-from storage.zarr_files import write_group_metadata, write_json, write_rows, write_vector
+from storage.zarr_files import write_group_metadata, write_rows, write_vector
 
 Fields = npt.NDArray[np.float32] | Iterable[npt.NDArray[np.float32]]
 Tables = dict[str, npt.NDArray[Any]]

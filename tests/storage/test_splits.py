@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from storage.errors import DamagedError, StorageError
-from storage.manifest import MANIFEST_NAME, SegmentRow, read_manifest, write_manifest
-from storage.splits import SPLITS_NAME, read_split, split_numbers, write_split, write_splits
+from storage.layout import Ingested
+from storage.manifest import SegmentRow, read_manifest, write_manifest
+from storage.splits import read_split, split_numbers, write_split, write_splits
 
 
 def _folder(path: Path) -> Path:
     rows = [SegmentRow(segment_id=f"{name}#0", video=name, class_name="golf", label=0, split="train") for name in "abc"]
-    write_manifest(path / MANIFEST_NAME, rows, classes=["golf"])
+    write_manifest(Ingested(path).manifest_path, rows, classes=["golf"])
     write_splits(path, {1: ["train", "train", "train"], 3: ["test", "unused", "train"]})
     return path
 
@@ -26,7 +27,7 @@ def test_a_split_changes_that_column_alone(tmp_path: Path) -> None:
 
 def test_a_written_split_is_a_manifest_and_the_first_is_the_one_that_is_there(tmp_path: Path) -> None:
     folder = _folder(tmp_path)
-    assert write_split(folder, 1, tmp_path / "one.parquet") == folder / MANIFEST_NAME
+    assert write_split(folder, 1, tmp_path / "one.parquet") == Ingested(folder).manifest_path
     third = read_manifest(write_split(folder, 3, tmp_path / "three.parquet"))
     assert third.column("split").tolist() == ["test", "unused", "train"] and third.classes == ["golf"]
 
@@ -38,7 +39,7 @@ def test_a_split_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
 
 def test_a_dataset_with_one_split_is_every_split(tmp_path: Path) -> None:
     folder = _folder(tmp_path)
-    (folder / SPLITS_NAME).unlink()
+    (Ingested(folder).splits_path).unlink()
     assert split_numbers(folder) == ()
     assert read_split(folder, 2).column("split").tolist() == ["train"] * 3
 

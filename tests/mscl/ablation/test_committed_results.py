@@ -6,7 +6,7 @@ import pytest
 
 from mscl.ablation.page import PAGE, ROWS, SETTINGS, write_results
 from mscl.ablation.rows import FROZEN, LINEAR, RETRIEVAL, Row, from_json
-from mscl.json_files import read_json
+from storage.json_files import read_json
 
 RESULTS = Path(__file__).resolve().parents[3] / "docs" / "results"
 SETS = ("motion-only", "weizmann64", "ucf101-3")

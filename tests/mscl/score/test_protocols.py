@@ -14,7 +14,8 @@ from mscl.score.variants import probe_variants, retrieve_variants
 from mscl.score.videos import Videos
 from storage.errors import StorageError
 from storage.features import write_features
-from storage.manifest import MANIFEST_NAME, Manifest, SegmentRow, write_manifest
+from storage.layout import Ingested
+from storage.manifest import Manifest, SegmentRow, write_manifest
 from storage.splits import write_splits
 
 CLASSES = ("a", "b")
@@ -34,7 +35,7 @@ def _dataset(folder: Path, *, splits: bool = True) -> Path:
                 )
             )  # fmt: skip
             second.append("train" if test else "test")
-    write_manifest(folder / MANIFEST_NAME, rows, classes=CLASSES)
+    write_manifest(Ingested(folder).manifest_path, rows, classes=CLASSES)
     if splits:
         write_splits(folder, {1: [row.split for row in rows], 2: second})
     return folder
@@ -145,8 +146,8 @@ def _manifest(rows: list[tuple[str, int, str]], tmp_path: Path, classes: tuple[s
                    split=split)
         for name, label, split in rows
     ]  # fmt: skip
-    write_manifest(tmp_path / MANIFEST_NAME, segments, classes=classes)
-    return read_manifest(tmp_path / MANIFEST_NAME)
+    write_manifest(Ingested(tmp_path).manifest_path, segments, classes=classes)
+    return read_manifest(Ingested(tmp_path).manifest_path)
 
 
 TRAIN = [("1", 0, "train"), ("2", 1, "train")]

@@ -29,8 +29,8 @@ from storage.flow_store import (
     read_spec,
 )
 from storage.flow_store.codec import CODINGS
+from storage.json_files import json_bytes
 from storage.shards import crc32c
-from storage.zarr_files import json_bytes
 
 Segment = npt.NDArray[np.float32] | None
 
