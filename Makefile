@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: help install demo test check lint types bench faults lowest audit ablate docs clean
+.PHONY: help install demo test check lint types bench faults lowest audit ablate settings docs clean
 
 help:  ## What can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -70,6 +70,9 @@ ablate: .venv/.installed  ## The method against its baselines on three sets: tab
 		--fold 'data.test_pattern=subject0[678]' pretrain.min_steps=160 finetune.epochs=60
 	$(ABLATE) --name ucf101-3 --seeds 0,1,2 data.root=$(VIDEOS)/ucf101 data.annotations=$(LISTS) data.max_bad_fraction=0.9 \
 		--fold data.split=1 --fold data.split=2 --fold data.split=3 pretrain.min_steps=96 finetune.epochs=30
+
+settings: .venv/.installed  ## docs/settings.md, from the docstrings of the settings
+	$(BIN)/python -m mscl.config.settings_page > docs/settings.md
 
 docs: .venv/.installed  ## The documentation, as HTML in docs/_build/html
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from flows import settings
-from flows.cli import ablate, search_and_predict, tools, verify, workspace
+from flows.cli import ablate, config, search_and_predict, tools, verify, workspace
 from flows.cli.options import Overrides, PresetArgument, WorkspaceOption
 from flows.server import service
 
@@ -125,7 +125,7 @@ def stage(
 
 
 # `mscl --help` lists commands in this order.
-for commands in (workspace, verify, search_and_predict, tools, ablate, service):
+for commands in (config, workspace, verify, search_and_predict, tools, ablate, service):
     commands.register(app)
 
 

@@ -1,4 +1,4 @@
-"""Commands beside the pipeline: demo-data, presets, doctor, flow-eval."""
+"""Commands beside the pipeline: demo-data, doctor, flow-eval."""
 
 from __future__ import annotations
 
@@ -19,18 +19,8 @@ console = Console()
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    for command in (demo_data, presets, doctor, flow_eval):
+    for command in (demo_data, doctor, flow_eval):
         app.command()(command)
-
-
-def presets() -> None:
-    """The presets that ship and the overlays that may follow one after a `+`, with what they are for."""
-    from mscl.config import overlay_names, preset_names, summary_of
-
-    for title, names in (("Presets", preset_names()), ("Overlays: PRESET+OVERLAY", overlay_names())):
-        console.print(title, style="bold")
-        for name in names:
-            console.print(f"  {name:<18} {summary_of(name)}", highlight=False, soft_wrap=True, markup=False)
 
 
 def demo_data(

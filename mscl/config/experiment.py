@@ -45,13 +45,15 @@ class ExperimentConfig(Section):
 
 
 def build_config(tree: Mapping[str, Any], *, source: str) -> ExperimentConfig:
-    """Validate nested plain values.
+    """Validate nested plain values; what they leave out has its default, in sections inside sections, too.
 
     Raises:
         ConfigError: names the setting, its value and what would fit.
     """
+    whole = ExperimentConfig().model_dump(mode="json")
+    merge(whole, tree)
     try:
-        return ExperimentConfig.model_validate(tree)
+        return ExperimentConfig.model_validate(whole)
     except ValidationError as error:
         lines = [_explain(dict(e)) for e in error.errors()]
         raise ConfigError(f"configuration {source!r}: " + "; ".join(lines)) from error

@@ -15,6 +15,7 @@ class EmbedConfig(Section):
     crops: Literal[1, 3] = 1
     """Crops of each clip: the centre, or three along the longer side. Features are averaged over clips and crops."""
     batch_size: PositiveInt = 32
+    """Clips and crops in one forward pass, those of a video together. Changes speed and memory."""
     controls: bool = True
     """Also embed with the untrained encoder, and frozen-frame clips with both: the controls that a
     result needs."""

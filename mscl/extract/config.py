@@ -21,9 +21,10 @@ class FlowConfig(Section):
     raft_weights: str = ""
     """Local weights file of RAFT; empty: torchvision's own download."""
     raft_updates: PositiveInt = 20
+    """RAFT: refinements of each field; more are slower and more accurate."""
     pictures: str = ""
-    """Method denseflow: folder that holds <class>/<video>/flow_x_00001.jpg, flow_y_00001.jpg, ...; `span_frames` must
-    be the step they were computed with (denseflow's default is 1)."""
+    """Method denseflow: folder that holds `<class>/<video>/flow_x_00001.jpg`, `flow_y_00001.jpg`, ...;
+    `span_frames` must be the step they were computed with (denseflow's default is 1)."""
     pictures_bound_px: float = Field(default=20.0, gt=0)
     """Method denseflow: motion that grey 0 and 255 stand for, denseflow's `-b`."""
     gap_frames: PositiveInt = 2
@@ -40,7 +41,10 @@ class FlowConfig(Section):
     """How fields are compressed, without loss: `packed` is a third smaller and read faster, and zarr-python opens it
     where this package is installed; `plain` is larger, and any Zarr reader opens it."""
     jpeg_quality: int = Field(default=90, ge=1, le=100)
+    """JPEG quality of the stored frames."""
     segments_per_shard: PositiveInt = 32
+    """Segments in one file of the stores, and in one unit of work; a killed run loses no more than the shards in
+    work."""
 
     @model_validator(mode="after")
     def _store_not_above_compute(self) -> "FlowConfig":

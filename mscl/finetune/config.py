@@ -17,22 +17,31 @@ class FinetuneConfig(Section):
     enabled: bool = True
     """Off: the stage is skipped and its record says so."""
     initial: Literal["pretrained", "random"] = "pretrained"
+    """Start from the pre-trained encoder, or from random weights."""
     sampling: Literal["segments", "clip"] = "segments"
     """`segments`: one frame of each of `frames` equal parts. `clip`: consecutive, `stride` apart."""
     frames: PositiveInt = 16
+    """Frames that the classifier sees of a clip."""
     stride: PositiveInt = 8
     """Index units; `clip` sampling only."""
     crop_px: PositiveInt = 112
+    """Side of the training crop."""
     area: tuple[float, float] = (0.2, 1.0)
+    """Least and largest share of the picture that a training crop takes."""
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    """Least and largest ratio of width to height of a training crop."""
     flip: Fraction = 0.0
     """No flip by default: in SSv2 direction carries the label."""
     dropout: Fraction = 0.5
+    """Share of the features that the classifier does not see in a training step."""
     optim: OptimConfig = OptimConfig(lr=0.12, weight_decay=1e-6, schedule="constant")
+    """Optimiser and learning rate of all weights, encoder included."""
     milestones: tuple[PositiveInt, ...] = (14, 18)
     """Epochs after which the learning rate falls to a tenth."""
     epochs: PositiveInt = 22
+    """Passes over the train split."""
     batch_size: PositiveInt = 32
+    """Global batch, over all ranks."""
     lr_batch_size: int = Field(default=0, ge=0)
     """Batch that `optim.lr` is meant for: another batch takes it in proportion. 0: the rate is taken as it is."""
     test_crop_px: PositiveInt = 128
@@ -45,6 +54,7 @@ class FinetuneConfig(Section):
     splits: Splits = ()
     """Official splits to average over; empty: `data.split` alone. A dataset with one split is scored on that."""
     seed: int = Field(default=0, ge=0)
+    """Of the classifier's weights, order, crops and dropout: the same seed gives the same run."""
     seeds: Seeds = ()
     """Several: one training each, and the scores are averaged. Empty: `seed` alone."""
 

@@ -17,8 +17,9 @@ class ModelConfig(Section):
     flow_width: float = Field(default=1.0, gt=0, le=16)
     """Factor on every width of the flow encoder, whose paper widths are 16..128."""
     embed_dim: PositiveInt = 128
-    """D: clip embedding, and channels of the local features."""
+    """D: channels of the clip embedding, which queues hold and losses 1 to 7 compare."""
     neck_channels: PositiveInt = 128
+    """Channels of the motion neck and of the local features that loss 8 compares."""
 
 
 class LossConfig(Section):
@@ -31,6 +32,7 @@ class LossConfig(Section):
     local_motion: bool = True
     """Local motion contrastive learning, loss 8. Off: `mscl-no-lmcl`."""
     temperature: float = Field(default=0.07, gt=0)
+    """Divides the cosines in every cross-entropy; smaller is sharper."""
     queue_size: PositiveInt = 65536
     """K; divisible by the global batch."""
     queue_decay: float | None = Field(default=None, gt=0, le=1)

@@ -11,8 +11,13 @@ class MotionConfig(Section):
     """Motion differences d_j of the fields (METHOD 1.2, steps 1-4)."""
 
     weight: Literal["rgb_map", "motion_map", "attention_map"] = "rgb_map"
+    """What a difference d_j is of: `rgb_map`, colours of two neighbouring fields under their attention (the paper's);
+    `motion_map`, `attention_map`: the motion boundaries or the attention of one field, no difference (METHOD 1.2.4)."""
     attention: Literal["max", "sum", "none"] = "max"
+    """What the smoothed motion boundaries of a field are divided by: their maximum (the paper's) or their sum. `none`:
+    colours count alike everywhere (METHOD 1.2.2)."""
     pool: Literal["avg", "max"] = "avg"
+    """How the pixels of a difference become one number: mean (the paper's) or maximum."""
     window_px: int | None = Field(default=None, ge=1)
     """Side of the attention window; None: 28 px at 384 rows, scaled with the stored grid."""
 

@@ -13,17 +13,23 @@ class AugmentConfig(Section):
     """Augmentation of both views (METHOD 1.4)."""
 
     crop_px: PositiveInt = 112
+    """Side of the crop that networks see; clips are resized to it."""
     area: tuple[float, float] = (0.2, 1.0)
+    """Least and largest share of the picture that a random crop takes."""
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    """Least and largest ratio of width to height of a random crop."""
     flip: Fraction = 0.5
+    """Probability that a view is mirrored left to right, RGB and flow together (D14)."""
     angles: Literal["uniform", "released"] = "uniform"
     """D11: beta ~ U(0.2 pi, 1.8 pi), or one of the eight released angles."""
     jitter: Fraction = 0.8
     """Probability of colour jitter."""
     jitter_draw: Literal["per_clip", "per_frame"] = "per_clip"
-    """D13."""
+    """Whether the strength of the jitter is drawn once a clip or for every frame (D13)."""
     grey: Fraction = 0.2
+    """Probability that a clip becomes grey."""
     blur: Fraction = 0.5
+    """Probability of Gaussian blur, sigma 0.1 to 2 px."""
     scale: Literal["field", "clip"] = "field"
     """D16: normalise flow by the largest radius of each field, or by one robust scale per clip."""
     routing: Literal["ours", "released"] = "ours"
@@ -41,6 +47,7 @@ class PretrainConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()
     epochs: PositiveInt = 400
+    """Passes over the segments that have a chosen clip."""
     min_steps: int = Field(default=0, ge=0)
     """Small datasets: epochs are added until the run has at least this many optimiser steps. It does not count where
     `epochs` is set above it, on the command line for example."""
@@ -51,6 +58,7 @@ class PretrainConfig(Section):
     key_momentum: Fraction = 0.994
     """Base of the EMA of the key networks; rises to 1 (METHOD 1.7)."""
     key_momentum_schedule: Literal["cosine", "constant"] = "cosine"
+    """`cosine`: rises from `key_momentum` to 1 over the run. `constant`: stays (MoCo)."""
     key_updates: Literal["once", "released"] = "once"
     """D7: one EMA update of the flow key network per optimiser step, or two at double speed."""
     bn: Literal["shuffle", "sync", "local"] = "shuffle"
@@ -60,9 +68,13 @@ class PretrainConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 autocast on CUDA, fp32 on CPU."""
     compile: bool = False
+    """Compile the encoders with torch.compile: minutes at the start, faster steps on a GPU."""
     checkpoint_minutes: float = Field(default=10.0, gt=0)
+    """Time between two checkpoints; a kill loses no more than that."""
     keep_checkpoints: PositiveInt = 2
+    """Latest checkpoints that are kept."""
     seed: int = Field(default=0, ge=0)
+    """Of weights, order of the samples, crops and augmentation: the same seed gives the same run."""
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Optimiser steps of the whole run: `epochs`, or as many as `min_steps` needs."""

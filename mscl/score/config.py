@@ -27,6 +27,7 @@ class ProbeConfig(Section):
     l2: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0)
     """Candidates of the regularisation strength 1/C, chosen by cross-validation on the train split."""
     folds: int = Field(default=3, ge=2)
+    """`linear`: parts of the cross-validation that chooses `l2`; fewer where a class has fewer train videos."""
     k: PositiveInt = 20
     """`knn`: neighbours that vote, with weight exp(cosine / temperature) (Wu et al., CVPR 2018)."""
     temperature: float = Field(default=0.07, gt=0)
@@ -34,6 +35,7 @@ class ProbeConfig(Section):
     splits: Splits = ()
     """Official splits to average over; empty: `data.split` alone. A dataset with one split is scored on that."""
     seed: int = Field(default=0, ge=0)
+    """`linear`: deals the folds of the cross-validation."""
     seeds: Seeds = ()
     """Several: each deals the folds of the cross-validation anew, and the scores are averaged. Empty: `seed` alone."""
 
@@ -49,6 +51,7 @@ class RetrieveConfig(Section):
     protocol: str = ""
     """Name of the protocol whose settings these are; the report says where they depart from it."""
     ks: tuple[PositiveInt, ...] = (1, 5, 10, 20, 50)
+    """R@k is reported for each of these k: the share of queries with a video of their class among the k nearest."""
     neighbours: PositiveInt = 10
     """Neighbours kept per query, for the pictures."""
     index: Literal["exact", "faiss"] = "exact"

@@ -12,6 +12,7 @@ class RuntimeConfig(Section):
     """The machine's part of the configuration."""
 
     device: DeviceChoice = "auto"
+    """Where networks and flow are computed; `auto`: CUDA where there is a GPU, else the CPU."""
     workers: int = Field(default=0, ge=0)
     """Processes that decode and compute flow; 0: one per core."""
     loader_workers: int = Field(default=1, ge=0)

@@ -22,7 +22,9 @@ class ClipConfig(Section):
     """A training clip: `length` indices, `stride` apart, in units of `gap_frames`."""
 
     length: PositiveInt = 8
+    """Frames of a clip, and fields beside them."""
     stride: PositiveInt = 8
+    """Indices from one frame of a clip to the next: with `flow.gap_frames` 2 and stride 8 they lie 16 frames apart."""
 
     @property
     def span(self) -> int:

@@ -49,3 +49,9 @@ def test_numbers_of_a_tuple_need_no_brackets() -> None:
     assert load_config("demo+knn", ["probe.seeds=0,1"]).probe.all_seeds == (0,)  # nothing is random in it
     with pytest.raises(ConfigError, match="names one number twice"):
         load_config("demo", ["finetune.splits=1,1"])
+
+
+def test_a_section_inside_a_section_keeps_its_own_defaults() -> None:
+    before, after = (load_config("kinetics400-r18", o).finetune.optim for o in ([], ["finetune.optim.lr=0.5"]))
+    assert (before.schedule, before.weight_decay) == ("constant", 1e-6)  # not those of pre-training
+    assert after == before.model_copy(update={"lr": 0.5})

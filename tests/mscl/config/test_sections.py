@@ -1,9 +1,16 @@
 """Sections: frozen, merged by name, said in the form, each setting with its help."""
 
-import pytest
-from pydantic import ValidationError
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
-from mscl.config import PretrainConfig, load_config, merge_section
+import jsonschema
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from mscl.config import ExperimentConfig, PretrainConfig, load_config, merge_section
+from mscl.config.describe import json_schema, sections_of, settings_of
+from mscl.config.settings_page import settings_page
 
 
 def test_a_section_given_in_part_keeps_the_presets_other_values() -> None:
@@ -21,3 +28,60 @@ def test_epochs_of_a_form_count_and_the_presets_least_number_of_steps_does_not()
 def test_configuration_is_frozen() -> None:
     with pytest.raises(ValidationError):
         load_config("demo").pretrain.epochs = 3  # type: ignore[misc]
+
+
+def every_section(section: BaseModel, path: str = "") -> Iterator[tuple[str, BaseModel]]:
+    for name, below in sections_of(section).items():
+        yield path + name, below
+        yield from every_section(below, f"{path}{name}.")
+
+
+SECTIONS = dict(every_section(ExperimentConfig()))
+
+
+@pytest.mark.parametrize("path", SECTIONS)
+def test_every_section_and_setting_says_what_it_does(path: str) -> None:
+    assert (type(SECTIONS[path]).__doc__ or "").strip()
+    for setting in settings_of(SECTIONS[path]):
+        assert re.fullmatch(r"\S.{7,}[.)]", setting.help), f"{path}.{setting.name}: {setting.help!r}"
+        # GitHub takes <these> for HTML and shows nothing, unless they are code.
+        assert "<" not in re.sub("`[^`]*`", "", setting.help), f"{path}.{setting.name}"
+
+
+def test_what_a_setting_may_be_is_said_in_words() -> None:
+    said = {f"{path}.{s.name}": s.values for path, section in SECTIONS.items() for s in settings_of(section)}
+    assert said["data.split"] == "whole number from 1 to 3"
+    assert said["pretrain.optim.lr"] == "number above 0"
+    assert said["pretrain.augment.area"] == "list of 2 numbers"
+    assert said["finetune.seeds"] == "list of whole numbers from 0"
+    assert said["motion.window_px"] == "whole number from 1 | null"
+    assert said["pretrain.loss.queue_decay"] == "number above 0 to 1 | null"
+    assert said["data.classes"] == "list of names" and said["data.root"] == ""
+    assert said["runtime.device"] == "auto | cpu | cuda" and said["pretrain.compile"] == "true | false"
+    assert not any("[" in text or "Annotated" in text for text in said.values())
+
+
+def test_the_page_of_settings_is_that_of_the_code() -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "settings.md"
+    assert page.read_text() == settings_page(), "run `make settings`"
+
+
+def test_the_schema_has_every_default_and_refuses_what_the_program_refuses() -> None:
+    schema = json_schema()
+    check = jsonschema.Draft202012Validator(schema)
+    check.check_schema(schema)
+    for preset in ("demo", "ucf101+finetune-ssv2"):
+        check.validate({"base": "demo"} | load_config(preset).model_dump(mode="json"))
+    for wrong in ({"data": {"rot": "x"}}, {"pretrain": {"epochs": 0}}, {"pretrain": {"compile": "maybe"}}, {"a": 1}):
+        assert not check.is_valid(wrong)
+    defaults = ExperimentConfig().model_dump(mode="json")
+    for name in ExperimentConfig.model_fields:
+        assert schema["properties"][name]["default"] == defaults[name]
+    assert schema["$defs"]["ClipConfig"]["properties"]["stride"]["default"] == 8
+    assert schema["$defs"]["PretrainConfig"]["properties"]["compile"]["type"] == "boolean"
+
+
+def test_the_schema_of_the_forms_has_no_default() -> None:
+    """A form sends what it shows, and a class's default would go over the preset's value."""
+    for section in ExperimentConfig.model_json_schema()["$defs"].values():
+        assert all("default" not in entry for entry in section["properties"].values())
