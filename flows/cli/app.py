@@ -110,6 +110,7 @@ def stage(
     from flows.progress import ConsoleProgress
     from mscl.config import load_config
     from mscl.pipeline import execute, latest_inputs, run_stage, stage_named
+    from mscl.stage.view import stage_view
     from storage.workspace import Workspace
 
     chosen = stage_named(name)
@@ -121,7 +122,7 @@ def stage(
     run_here = partial(execute, progress=ConsoleProgress(console))
     outcome = run_stage(place, config, chosen, inputs, force=force, execute=run_here)
     print_outcome(console, outcome)
-    print_scores(console, outcome)
+    print_scores(console, {chosen.name: stage_view(outcome.result)})
 
 
 # `mscl --help` lists commands in this order.

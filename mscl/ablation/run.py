@@ -11,8 +11,11 @@ from mscl.ablation.plan import EQUAL_TIME, RANDOM, REFERENCE, SUPERVISED, Ablati
 from mscl.ablation.rows import FROZEN, LINEAR, RETRIEVAL, Row, best_of, renamed
 from mscl.devices import resolve_device
 from mscl.errors import DataError
+from mscl.finetune.scores import FinetuneMetrics
 from mscl.pipeline import BY_NAME, Outcome, execute, run_pipeline, stages_for
 from mscl.progress import Progress
+from mscl.score.scores import ProbeMetrics, RetrievalMetrics, Score, percent
+from mscl.stage.skipped import Skipped
 from storage.record import result_key
 from storage.workspace import Result, Workspace
 
@@ -83,21 +86,27 @@ class _Runner:
         )  # fmt: skip
         self.cells[cell.preset, cell.seed], self.done[cell.preset, cell.seed] = cell, outcomes
         self.keys[cell.preset, cell.seed] = {n: outcomes[n].result.key for n in ("pretrain", "embed", "retrieve")}
-        probe, retrieve = (outcomes[name].result.record.metrics for name in ("probe", "retrieve"))
-        if "trained" not in probe or "trained" not in retrieve:
-            raise DataError(f"{self.plan.name}: nothing to score: {probe.get('skipped') or retrieve.get('skipped')}")
-        self._add(cell.preset, cell.seed, retrieve["trained"]["R@1"], probe["trained"]["top1"])
-        if "trained_frozen" in probe:
-            frozen = retrieve["trained_frozen"]["R@1"], probe["trained_frozen"]["top1"]
-            self._add(cell.preset, cell.seed, *frozen, suffix=FROZEN)
-        if "untrained" in probe and not any(row.preset == RANDOM and row.seed == cell.seed for row in self.rows):
-            self._add(RANDOM, cell.seed, retrieve["untrained"]["R@1"], probe["untrained"]["top1"])
-        self.facts.setdefault("chance", {RETRIEVAL: retrieve["chance"]["R@1"], LINEAR: probe["chance"]["top1"]})
-        self.facts.setdefault("test_videos", retrieve["sizes"]["query"])
-        self.facts.setdefault("train_videos", retrieve["sizes"]["gallery"])
-        self.progress.say(
-            f"    R@1 {100 * retrieve['trained']['R@1']:.1f}, linear {100 * probe['trained']['top1']:.1f}"
-        )
+        probe = ProbeMetrics.read(outcomes["probe"].result.record.metrics)
+        retrieve = RetrievalMetrics.read(outcomes["retrieve"].result.record.metrics)
+        for found in (probe, retrieve):
+            if isinstance(found, Skipped):
+                raise DataError(f"{self.plan.name}: nothing to score: {found.reason}")
+        assert isinstance(probe, ProbeMetrics) and isinstance(retrieve, RetrievalMetrics)
+        scores = {
+            name: (retrieve.variants[name].first, probe.variants[name].top1)
+            for name in probe.variants
+            if name in retrieve.variants
+        }
+        r1, top1 = scores["trained"]
+        self._add(cell.preset, cell.seed, r1, top1)
+        if "trained_frozen" in scores:
+            self._add(cell.preset, cell.seed, *scores["trained_frozen"], suffix=FROZEN)
+        if "untrained" in scores and not any(row.preset == RANDOM and row.seed == cell.seed for row in self.rows):
+            self._add(RANDOM, cell.seed, *scores["untrained"])
+        self.facts.setdefault("chance", {RETRIEVAL: r1.chance, LINEAR: top1.chance})
+        self.facts.setdefault("test_videos", retrieve.num_query)
+        self.facts.setdefault("train_videos", retrieve.num_gallery)
+        self.progress.say(f"    R@1 {percent(r1.value)}, linear {percent(top1.value)}")
 
     def supervise(self, seed: int) -> None:
         """The ceiling: the same encoder and a classifier, trained on the labels from random weights."""
@@ -109,16 +118,19 @@ class _Runner:
         results = {name: outcome.result for name, outcome in outcomes.items()}
         outcome = execute(BY_NAME["finetune"], self.workspace, config, results, progress=self.progress)
         self.keys[SUPERVISED, seed] = {"finetune": outcome.result.key}
-        top1 = outcome.result.record.metrics["top1"]
+        metrics = FinetuneMetrics.read(outcome.result.record.metrics)
+        if isinstance(metrics, Skipped):
+            raise DataError(f"{self.plan.name}: nothing to score: {metrics.reason}")
+        top1 = metrics.scores.top1.value
         self.rows.append(Row(self.plan.name, SUPERVISED, seed, LINEAR, top1))
-        self.progress.say(f"    top-1 {100 * top1:.1f}")
+        self.progress.say(f"    top-1 {percent(top1)}")
 
     def _announce(self, preset: str, seed: int) -> None:
         self.progress.say(f"[{len(self.keys) + 1}/{self.total}] {self.plan.name}: {preset}, seed {seed}")
 
-    def _add(self, preset: str, seed: int, r1: float, top1: float, *, suffix: str = "") -> None:
-        self.rows.append(Row(self.plan.name, preset, seed, RETRIEVAL + suffix, r1))
-        self.rows.append(Row(self.plan.name, preset, seed, LINEAR + suffix, top1))
+    def _add(self, preset: str, seed: int, r1: Score, top1: Score, *, suffix: str = "") -> None:
+        self.rows.append(Row(self.plan.name, preset, seed, RETRIEVAL + suffix, r1.value))
+        self.rows.append(Row(self.plan.name, preset, seed, LINEAR + suffix, top1.value))
 
 
 def _equal_time(runner: _Runner, winners: Mapping[str, str]) -> dict[str, int]:

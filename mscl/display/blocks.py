@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mscl.errors import UserError
 
@@ -19,12 +19,22 @@ class Note:
     text: str
 
 
+class Number(NamedTuple):
+    """A number, and what stands small beside it: its interval."""
+
+    text: str
+    beside: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.beside})" if self.beside else self.text
+
+
 @dataclass(frozen=True)
 class Table:
     """Plain cells; columns after the first are numbers unless `words` is set."""
 
     head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[str | Number, ...], ...]
     caption: str = ""
     words: bool = False
     strong_first: bool = False

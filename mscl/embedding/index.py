@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mscl.embedding.config import EmbedConfig
 from mscl.errors import CheckpointError, UserError
 from mscl.extract.config import FlowConfig
+from mscl.stage.skipped import Skipped
 from mscl.video.config import ClipConfig
 
 if TYPE_CHECKING:
@@ -150,16 +151,17 @@ def latest_of(workspace: "Workspace", stage: str, key: str = "") -> "Result":
                 f"{named.record.stage} {named.key} was not made from a result of {stage}; give the key of one: "
                 f"{_listed(workspace, stage)}"
             )
-        if reason := found[0].record.metrics.get("skipped"):
-            raise UserError(f"{stage} {found[0].key} was skipped: {reason}; run it again without that")
+        if skipped := Skipped.read(found[0].record.metrics):
+            raise UserError(f"{stage} {found[0].key} was skipped: {skipped.reason}; run it again without that")
         return found[0]
     results = workspace.results(stage)
-    usable = [result for result in results if "skipped" not in result.record.metrics]
+    usable = [result for result in results if Skipped.read(result.record.metrics) is None]
     if usable:
         return usable[-1]
-    skipped = f": it was skipped there ({results[-1].record.metrics['skipped']})" if results else ""
+    last = Skipped.read(results[-1].record.metrics) if results else None
+    there = f": it was skipped there ({last.reason})" if last else ""
     raise UserError(
-        f"there is no finished result of {stage} in {workspace.root}{skipped}; run that first (`mscl run`, or "
+        f"there is no finished result of {stage} in {workspace.root}{there}; run that first (`mscl run`, or "
         f"`mscl stage {stage}`), or name another workspace with --workspace"
     )
 

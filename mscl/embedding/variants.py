@@ -1,5 +1,7 @@
 """The variants that are scored side by side: an encoder and the clips it is shown."""
 
+from collections.abc import Iterable
+
 from mscl.stage.view import Stages
 
 VARIANT_NAMES = {
@@ -10,6 +12,12 @@ VARIANT_NAMES = {
 }
 """Variant -> how tables and pictures call it, in their order; frozen: on clips that repeat one frame."""
 _LONGEST_NAME = 20
+
+
+def in_order(variants: Iterable[str]) -> list[str]:
+    """Variants in the order of `VARIANT_NAMES`, then those that it does not name."""
+    found = list(variants)
+    return [*(name for name in VARIANT_NAMES if name in found), *(name for name in found if name not in VARIANT_NAMES)]
 
 
 def variant_names(stages: Stages) -> dict[str, str]:

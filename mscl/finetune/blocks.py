@@ -8,42 +8,53 @@ from mscl.display.blocks import Block, Chart, Note, Photo, attempt
 from mscl.display.pictures import heat_strip
 from mscl.extract.segment_pictures import SegmentPictures
 from mscl.finetune.figures import finetune_curve
-from mscl.score.blocks import confusion_block, score_table, warning_notes
-from mscl.score.protocol import protocol_blocks, run_blocks
+from mscl.finetune.scores import FinetuneMetrics
+from mscl.score.blocks import confusion_block, run_blocks, score_tables
+from mscl.score.protocol import protocol_blocks
+from mscl.score.scores import ClassifierScores
+from mscl.stage.skipped import Skipped
 from mscl.stage.view import Stages
-from storage.json_files import read_json, read_json_lines
+from storage.json_files import read_json_lines
 from storage.layout import Extracted
 
 
 def finetune_blocks(stages: Stages) -> list[Block]:
     """Curve over the epochs, scores, confusion."""
     view = stages["finetune"]
-    if "skipped" in view.metrics:
-        return [Note(f"Skipped: {view.metrics['skipped']}.")]
-    metrics = view.metrics
-    curve = read_json_lines(view.folder / "curve.jsonl")
+    metrics = FinetuneMetrics.read(view.metrics)
+    if isinstance(metrics, Skipped):
+        return [Note(f"Skipped: {metrics.reason}.")]
+    return [
+        *attempt("curve", lambda: [_curve(view.folder, metrics.scores)]),
+        *finetune_tables(metrics),
+        *(Note(f"{warning}.") for warning in metrics.scores.warnings),
+        *attempt("Grad-CAM", lambda: list(heat_maps(SegmentPictures.of(stages), view.folder))),
+        *attempt("confusion matrix", lambda: [confusion_block(view.folder / "metrics.json", "fine-tuned")]),
+        *(Note(f"{note}.") for note in metrics.notes),
+        *protocol_blocks(stages, "finetune", metrics.scores.splits),
+    ]
+
+
+def finetune_tables(metrics: FinetuneMetrics) -> list[Block]:
+    """Scores beside chance, and every run behind them."""
+    caption = f"Fine-tuned, {metrics.scores.num_test:,} test videos"
+    return [
+        *score_tables({"fine-tuned": metrics.scores}, caption=caption),
+        *run_blocks(metrics.scores, what="Fine-tuned"),
+    ]
+
+
+def _curve(folder: Path, scores: ClassifierScores) -> Chart:
+    """Epochs of the first run."""
+    curve = read_json_lines(folder / "curve.jsonl")
     first = [(row.get("split"), row.get("seed")) for row in curve[:1]]
     curve = [row for row in curve if (row.get("split"), row.get("seed")) in first]
-    several = len(metrics.get("runs", ())) > 1
-    of_which = " of the first run" if several else ""
-    full = read_json(view.folder / "metrics.json")
-    table = score_table(
-        {"finetuned": metrics, "chance": metrics["chance"]},
-        ("top1", "top5", "mean_class"),
-        caption="Fine-tuned, test videos",
+    several = len(scores.runs) > 1
+    test = scores.runs[0].top1 if several else scores.top1
+    return Chart(
+        finetune_curve(curve, test_top1=test.value),
+        caption=f"Fine-tuning{' of the first run' if several else ''}, epoch by epoch",
     )
-    return [
-        Chart(
-            finetune_curve(curve, test_top1=metrics["runs"][0]["top1"] if several else metrics["top1"]),
-            caption=f"Fine-tuning{of_which}, epoch by epoch",
-        ),
-        table,
-        *run_blocks(metrics, what="Fine-tuned"),
-        *warning_notes({"finetuned": metrics}),
-        *attempt("Grad-CAM", lambda: list(heat_maps(SegmentPictures.of(stages), view.folder))),
-        confusion_block(full, "fine-tuned"),
-        *protocol_blocks(stages, "finetune"),
-    ]
 
 
 def heat_maps(pictures: SegmentPictures, folder: Path, *, count: int = 2, frames: int = 8) -> list[Photo]:

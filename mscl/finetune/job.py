@@ -8,16 +8,17 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from mscl.finetune.config import FinetuneConfig
+from mscl.finetune.scores import FinetuneMetrics
 from mscl.models.config import ModelConfig
 from mscl.progress import Progress
 from mscl.score.classification import classification
 from mscl.score.predictions import PREDICTIONS, join_predictions, read_predictions
-from mscl.score.repeated_runs import Run, chance_over_runs, confusion_over_runs, mean_over_runs
+from mscl.score.repeated_runs import Trial, confusion_over_runs, mean_over_runs
 from mscl.stage.config import RuntimeConfig
 from mscl.training.job import Job
 from storage.atomic import write_atomic
@@ -53,8 +54,8 @@ class FinetuneJob(Job):
 
 def run_finetuning(
     job: FinetuneJob, *, manifests: Mapping[int, Path], notes: Sequence[str] = (), progress: Progress
-) -> dict[str, Any]:
-    """Train and test under torchrun on every split and with every seed; returns the metrics of the record.
+) -> FinetuneMetrics:
+    """Train and test under torchrun on every split and with every seed.
 
     Resumes after the last finished epoch of the run that was stopped. Leaves in the output folder: metrics.json (means,
     every run, the confusion matrix), predictions.parquet, curve.jsonl, train.log, and the classifier of every run:
@@ -76,9 +77,9 @@ def run_finetuning(
         title = "Fine-tuning" if len(todo) == 1 else f"Fine-tuning {number} of {len(todo)}, split {split}, seed {seed}"
         changes = {"manifest_path": str(manifests[split]), "output_folder": str(folders[split, seed]), "finetune": own}
         _run_once(job.model_copy(update=changes), title=title, log=folder / LOG, progress=progress)
-    report = _collect(folder, folders, config, notes)
+    metrics = _collect(folder, folders, config, notes)
     shutil.rmtree(folder / _RUNS)
-    return {name: value for name, value in report.items() if name not in ("confusion", "classes")}
+    return metrics
 
 
 def _run_once(job: FinetuneJob, *, title: str, log: Path, progress: Progress) -> None:
@@ -108,31 +109,27 @@ def _run_once(job: FinetuneJob, *, title: str, log: Path, progress: Progress) ->
 
 def _collect(
     folder: Path, folders: Mapping[tuple[int, int], Path], config: FinetuneConfig, notes: Sequence[str]
-) -> dict[str, Any]:
+) -> FinetuneMetrics:
     """Put the runs together into the files of the result."""
-    runs: list[Run] = []
+    tested: list[Trial] = []
     curve: list[str] = []
     reports = {run: read_json(source / METRICS) for run, source in folders.items()}
     for (split, seed), source in folders.items():
         labels_V, probabilities_VC = read_predictions(source / PREDICTIONS)
-        details = {name: reports[split, seed][name] for name in ("epochs", "train_loss", "warnings")}
-        runs.append(Run(split, seed, classification(probabilities_VC, labels_V, seed=seed), details))
+        report = reports[split, seed]
+        details = {name: report[name] for name in ("epochs", "train_loss")}
+        scores = classification(probabilities_VC, labels_V, seed=seed)
+        tested.append(Trial(split, seed, scores, details, tuple(report["warnings"])))
         for line in (source / CURVE).read_text().splitlines():
             curve.append(json.dumps({"split": split, "seed": seed, **json.loads(line)}) + "\n")
-        name = CLASSIFIER if len(runs) == 1 else f"classifier-split{split}-seed{seed}.safetensors"
+        name = CLASSIFIER if len(tested) == 1 else f"classifier-split{split}-seed{seed}.safetensors"
         write_atomic(folder / name, (source / CLASSIFIER).read_bytes())
-    first = next(iter(reports.values()))
-    report = mean_over_runs(runs, seed=config.seed) | {
-        "protocol": config.protocol,
-        "epochs": config.epochs,
-        "train_loss": float(np.mean([found["train_loss"] for found in reports.values()])),
-        "warnings": list(dict.fromkeys(warning for found in reports.values() for warning in found["warnings"])),
-        "notes": list(notes),
-        "chance": chance_over_runs(runs),
-        "classes": first["classes"],
-        "confusion": confusion_over_runs(runs),
-    }
+    metrics = FinetuneMetrics(
+        scores=mean_over_runs(tested, seed=config.seed), protocol=config.protocol, epochs=config.epochs,
+        train_loss=float(np.mean([report["train_loss"] for report in reports.values()])), notes=tuple(notes),
+    )  # fmt: skip
     join_predictions(folder / PREDICTIONS, {run: source / PREDICTIONS for run, source in folders.items()})
     write_atomic(folder / CURVE, "".join(curve).encode())
-    write_json(folder / METRICS, report)
-    return report
+    classes = next(iter(reports.values()))["classes"]
+    write_json(folder / METRICS, metrics.as_record() | {"classes": classes, "confusion": confusion_over_runs(tested)})
+    return metrics

@@ -14,9 +14,10 @@ from mscl.finetune.job import CLASSIFIER, METRICS, FinetuneJob
 from mscl.finetune.loop import Probabilities, predict_all, train
 from mscl.models.encoders import untrained_encoder
 from mscl.models.files import load_rgb_encoder
-from mscl.score.classification import classification, classification_report
+from mscl.score.classification import classification
 from mscl.score.labels import train_and_test, unfit
 from mscl.score.predictions import PREDICTIONS, write_predictions
+from mscl.score.scores import flat
 from mscl.score.videos import Videos, mean_by
 from mscl.training.distributed import World, joined_world
 from mscl.video.clips import EvalClips, TrainClips
@@ -71,8 +72,10 @@ def finetune(job: FinetuneJob, world: World) -> dict[str, Any]:
     )  # fmt: skip
     probabilities, labels = tested(test_videos), videos.labels_V[test_videos]
     scores = classification(probabilities, labels, seed=config.seed)
-    extra = {"epochs": len(curve), "train_loss": curve[-1]["loss"], "warnings": notes + said}
-    report = classification_report(scores, manifest.classes, extra=extra)
+    report = flat(scores.scores()) | {
+        "num_test": scores.num_test, "epochs": len(curve), "train_loss": curve[-1]["loss"],
+        "warnings": [*notes, *said], "classes": list(manifest.classes), "confusion": scores.confusion_CC.tolist(),
+    }  # fmt: skip
     if world.is_main:
         write_predictions(
             folder / PREDICTIONS,

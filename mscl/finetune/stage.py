@@ -6,7 +6,7 @@ from typing import Any
 
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
-from mscl.score.scored_splits import Scored, split_settings
+from mscl.score.scored_splits import ScoredSplits, split_settings
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 
@@ -20,19 +20,20 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 
 def _run(run: StageRun) -> dict[str, Any]:
     from mscl.finetune.job import FinetuneJob, run_finetuning
+    from mscl.finetune.scores import NOT_ASKED
     from mscl.pretrain.config import PretrainConfig
     from storage.splits import write_split
 
     config = run.config.finetune
     if not config.enabled:
-        return {"skipped": "finetune.enabled is false"}
-    scored = Scored.of(run, config.splits)
+        return NOT_ASKED.as_record()
+    scored = ScoredSplits.of(run, config.splits)
     if scored.reason:
-        return scored.skipped(run, "finetune")
+        return scored.skipped(run, "finetune").as_record()
     pretrained = run.inputs["pretrain"]
     trained_with = PretrainConfig.model_validate(pretrained.record.config["pretrain"])
     start = config.initial == "pretrained"
-    notes = scored.told(run, pretrained=start)
+    notes = scored.say_notes(run, pretrained=start)
     ingest = run.input("ingest")
     manifests = {split: write_split(ingest, split, run.folder / f".split{split}.parquet") for split in scored.manifests}
     job = FinetuneJob(
@@ -48,7 +49,7 @@ def _run(run: StageRun) -> dict[str, Any]:
     for path in manifests.values():
         if path.parent == run.folder:
             path.unlink()
-    return metrics
+    return metrics.as_record()
 
 
 def _blocks(stages: Stages) -> list[Block]:

@@ -11,8 +11,7 @@ from mscl.motion.motion_stage import MOTION
 from mscl.motion.screen_stage import SCREEN
 from mscl.pretrain.stage import PRETRAIN
 from mscl.report.stage import report_stage
-from mscl.score.probe_stage import PROBE
-from mscl.score.retrieve_stage import RETRIEVE
+from mscl.score.stages import PROBE, RETRIEVE
 from mscl.stage.contract import Stage
 
 _REPORTED = (

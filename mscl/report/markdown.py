@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from mscl.display.blocks import Block, Chart, Code, Contact, Note, Photo, Table, attempt
+from mscl.display.blocks import Block, Chart, Code, Contact, Note, Number, Photo, Table, attempt
 from mscl.display.style import data_address, for_card
 from mscl.report.lineage import byte_size, duration
 from mscl.stage.contract import Stage
@@ -76,9 +76,9 @@ def _size(parts: list[str]) -> int:
     return sum(len(part.encode()) + 2 for part in parts) + 200
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str | Number]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(_cell(str(value)) for value in line) + " |" for line in lines)
 
 
 def _cell(value: str) -> str:

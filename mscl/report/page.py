@@ -5,15 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mscl.display.blocks import Block, Chart, Code, Note, Section, Table, attempt
+from mscl.display.blocks import Block, Chart, Code, Section, Table, attempt
 from mscl.display.style import data_address, for_page
-from mscl.embedding.variants import VARIANT_NAMES, variant_names
 from mscl.report.lineage import lineage_graph, sizes_table, time_and_disk
-from mscl.score.blocks import score_table
+from mscl.report.results import Results
 from mscl.score.figures import score_bars
-from mscl.score.protocol import HEADS
+from mscl.score.scores import Score
 from mscl.stage.contract import Stage
 from mscl.stage.view import Stages, StageView, by_stage, plain_metrics
 from storage.atomic import write_atomic
@@ -34,7 +33,9 @@ def build_report(views: Sequence[StageView], out: Path, *, stages: Sequence[Stag
     found = by_stage(views, [stage.name for stage in stages])
     sections = [_results(found), *_stage_sections(found, stages), *_about(found)]
     finished = max((view.created_at for view in found.values()), default="")[:16].replace("T", " ")
-    return write_page(out, sections, title=title, cards=_cards(found), about=_dataset(found), finished=finished)
+    return write_page(
+        out, sections, title=title, cards=Results.of(found).cards(), about=_dataset(found), finished=finished
+    )
 
 
 def write_page(
@@ -60,53 +61,17 @@ def write_page(
 
 
 def _results(stages: Stages) -> Section:
+    results = Results.of(stages)
     blocks: list[Block] = []
-    panels = {}
-    if _scored(stages, "retrieve"):
-        metrics = stages["retrieve"].metrics
-        panels["Retrieval, R@1"] = (metrics, "R@1", metrics["chance"].get("R@1"))
-    if _scored(stages, "probe"):
-        metrics = stages["probe"].metrics
-        panels[f"{_head(stages)}, top-1"] = (metrics, "top1", metrics["chance"]["top1"])
-    called = variant_names(stages)
-    if panels:
-        blocks.append(Chart(score_bars(panels, labels=called), caption=_beside(panels)))
-    if panels or _scored(stages, "finetune"):
-        rows: dict[str, dict[str, Any]] = {name: {} for name in [*VARIANT_NAMES, "finetuned", "chance"]}
-        columns = (
-            ("retrieve", "R@1", "retrieval R@1"),
-            ("probe", "top1", f"{_head(stages)}, top-1"),
-            ("finetune", "top1", "fine-tuned top-1"),
-        )
-        for stage, score, column in columns:
-            if not _scored(stages, stage):
-                continue
-            metrics = stages[stage].metrics
-            found = metrics if stage != "finetune" else {"finetuned": metrics, "chance": metrics["chance"]}
-            for name in rows:
-                if score in found.get(name, {}):
-                    rows[name] |= {
-                        column: found[name][score],
-                        f"{column}_interval": found[name].get(f"{score}_interval"),
-                    }
-        table = {name: values for name, values in rows.items() if values}
-        blocks.append(
-            score_table(
-                table,
-                [column for _, _, column in columns],
-                caption="Test split; below each score its 95 % bootstrap interval",
-                called=called,
-            )
-        )
-    reasons = [f"{name}: {stages[name].metrics['skipped']}" for name in ("retrieve", "probe", "finetune")
-               if name in stages and "skipped" in stages[name].metrics]  # fmt: skip
-    blocks += [Note(f"Skipped, {reason}.") for reason in reasons]
-    return Section("results", "Results", tuple(blocks))
+    if panels := results.panels():
+        chart = score_bars(panels, labels=results.called)
+        blocks.append(Chart(chart, caption=_beside(panels)))
+    return Section("results", "Results", (*blocks, *results.tables()))
 
 
-def _beside(panels: Mapping[str, tuple[Mapping[str, Any], str, float | None]]) -> str:
+def _beside(panels: Mapping[str, Mapping[str, Score]]) -> str:
     """Caption of the first picture."""
-    if not any("untrained" in variants for variants, _, _ in panels.values()):
+    if not any("untrained" in variants for variants in panels.values()):
         return "The encoder beside chance"
     return (
         "The encoder beside the same network untrained; frozen: both on clips whose frames stand still, where "
@@ -152,35 +117,6 @@ def _about(stages: Stages) -> Iterable[Section]:
             Table(("", "version"), versions, caption=f"Software, on {last.host or 'this machine'}", words=True)
         )
     yield Section("settings", "Settings", tuple(blocks), "Everything that decides a result, as it was used.")
-
-
-def _cards(stages: Stages) -> list[dict[str, str]]:
-    """The few numbers to see first."""
-    cards = []
-    for stage, score, title in (("retrieve", "R@1", "Retrieval R@1"), ("probe", "top1", _head(stages)),
-                                ("finetune", "top1", "Fine-tuned")):  # fmt: skip
-        if not _scored(stages, stage):
-            continue
-        metrics = stages[stage].metrics
-        values = metrics if stage == "finetune" else metrics.get("trained", {})
-        if score not in values:
-            continue
-        low, high = values.get(f"{score}_interval", (values[score], values[score]))
-        beside = [f"chance {100 * metrics['chance'][score]:.1f}"]
-        if "untrained" in metrics and score in metrics["untrained"]:
-            beside.insert(0, f"untrained {100 * metrics['untrained'][score]:.1f}")
-        value, interval = f"{100 * values[score]:.1f}", f"{100 * low:.0f}–{100 * high:.0f}"
-        cards.append({"title": title, "value": value, "interval": interval, "beside": " · ".join(beside)})
-    return cards
-
-
-def _head(stages: Stages) -> str:
-    """Title of the classifier on frozen features."""
-    return HEADS[stages["probe"].metrics.get("head", "linear")] if "probe" in stages else ""
-
-
-def _scored(stages: Stages, name: str) -> bool:
-    return name in stages and "chance" in stages[name].metrics
 
 
 def _dataset(stages: Stages) -> str:

@@ -1,62 +1,77 @@
 """What the stages that score an encoder have to show, as blocks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mscl.display.blocks import Block, Cell, Chart, Contact, Note, Table, attempt
-from mscl.embedding.variants import VARIANT_NAMES, variant_names
+from mscl.display.blocks import Block, Cell, Chart, Contact, Note, Number, Table, attempt
+from mscl.embedding.variants import in_order, variant_names
 from mscl.extract.segment_pictures import SegmentPictures
 from mscl.score.figures import confusion_matrix, recall_curve, score_bars
-from mscl.score.protocol import HEADS, protocol_blocks, run_blocks
+from mscl.score.protocol import protocol_blocks
+from mscl.score.scores import (
+    FEW_VIDEOS,
+    HEADS,
+    TITLES,
+    ClassifierScores,
+    ProbeMetrics,
+    RetrievalMetrics,
+    RetrievalScores,
+    Score,
+    VariantScores,
+    percent,
+)
+from mscl.stage.skipped import Skipped
 from mscl.stage.view import Stages
 from storage.json_files import read_json
 
 
 def probe_blocks(stages: Stages) -> list[Block]:
-    """Accuracy of the linear classifier with its controls, and whom it takes for whom."""
+    """Accuracy of the classifier with its controls, and whom it takes for whom."""
     view = stages["probe"]
-    if "skipped" in view.metrics:
-        return [Note(f"Skipped: {view.metrics['skipped']}.")]
-    chance, head = view.metrics["chance"]["top1"], HEADS[view.metrics.get("head", "linear")]
-    called = variant_names(stages)
-    full = read_json(view.folder / "metrics.json")
-    name = "trained" if "trained" in full else next(n for n in VARIANT_NAMES if n in full)
+    metrics = ProbeMetrics.read(view.metrics)
+    if isinstance(metrics, Skipped):
+        return [Note(f"Skipped: {metrics.reason}.")]
+    called, head = variant_names(stages), HEADS.get(metrics.head, metrics.head)
+    shown = {name: metrics.variants[name] for name in in_order(metrics.variants)}
+    name, scores = next(iter(shown.items()))
+    what = f"{head[0].lower()}{head[1:]}, {called.get(name, name)} encoder"
     return [
         Chart(
-            score_bars({f"{head}, top-1": (view.metrics, "top1", chance)}, labels=called),
+            score_bars({f"{head}, top-1": {n: found.top1 for n, found in shown.items()}}, labels=called),
             caption=f"{head} on the features of each encoder, and on those of frozen-frame clips",
         ),
-        score_table(view.metrics, ("top1", "top5", "mean_class"), caption=f"{head}, test videos", called=called),
-        *run_blocks(full[name], what=f"{head}, {called[name]} encoder"),
-        *warning_notes(view.metrics),
-        confusion_block(full[name], f"{head[0].lower()}{head[1:]}, {called[name]} encoder"),
-        *protocol_blocks(stages, "probe"),
+        *score_tables({called.get(n, n): found for n, found in shown.items()}, caption=f"{head}, test videos"),
+        *run_blocks(scores, what=f"{head}, {called.get(name, name)} encoder"),
+        *(Note(f"{n}: {warning}") for n, found in shown.items() for warning in found.warnings),
+        *attempt("confusion matrix", lambda: [confusion_block(view.folder / "metrics.json", what, variant=name)]),
+        *(Note(f"{note}.") for note in metrics.notes),
+        *protocol_blocks(stages, "probe", scores.splits),
     ]
 
 
 def retrieve_blocks(stages: Stages, *, queries: int = 6) -> list[Block]:
     """R@k with its controls, and neighbours as pictures."""
     view = stages["retrieve"]
-    if "skipped" in view.metrics:
-        return [Note(f"Skipped: {view.metrics['skipped']}.")]
-    metrics, chance = view.metrics, view.metrics["chance"]
-    scores, called = tuple(chance), variant_names(stages)
-    blocks: list[Block] = [
+    metrics = RetrievalMetrics.read(view.metrics)
+    if isinstance(metrics, Skipped):
+        return [Note(f"Skipped: {metrics.reason}.")]
+    called = variant_names(stages)
+    shown = {name: metrics.variants[name] for name in in_order(metrics.variants)}
+    name, scores = next(iter(shown.items()))
+    return [
         Chart(
-            recall_curve(metrics, chance, labels=called),
+            recall_curve(shown, labels=called),
             caption="Share of test videos with their class among the k nearest train videos",
         ),
-        score_table(metrics, scores, caption="Retrieval, test videos among train videos", called=called),
-    ]
-    if "trained" in metrics:
-        blocks += run_blocks(metrics["trained"], score="R@1", what=f"Encoder {called['trained']}")
-    blocks += [Note(f"{note}.") for note in metrics.get("notes", [])]
-    blocks += protocol_blocks(stages, "retrieve")
-    return [
-        *blocks,
+        *score_tables(
+            {called.get(n, n): found for n, found in shown.items()},
+            caption="Retrieval, test videos among train videos",
+        ),
+        *run_blocks(scores, what=f"Encoder {called.get(name, name)}"),
+        *(Note(f"{note}.") for note in metrics.notes),
+        *protocol_blocks(stages, "retrieve", scores.splits),
         *attempt("neighbours", lambda: [neighbours(SegmentPictures.of(stages), view.folder, count=queries)]),
     ]
 
@@ -92,41 +107,76 @@ def neighbours(
     )
 
 
-def score_table(
-    metrics: Mapping[str, Any], scores: Sequence[str], *, caption: str, called: Mapping[str, str] = VARIANT_NAMES
-) -> Table:
-    """Variants as rows, scores as columns in %, with the interval behind."""
-    variants = [*VARIANT_NAMES, "finetuned", "chance"]
-    titles = {"top1": "top-1", "top5": "top-5", "mean_class": "class mean"}
-    rows = [name for name in variants if name in metrics]
-    shown = [score for score in scores if any(score in metrics[name] for name in rows if name != "chance")]
-    names = {**called, "finetuned": "fine-tuned"}
-    return Table(
-        ("%", *(titles.get(score, score) for score in shown)),
-        tuple((names.get(name, name), *(_percent(metrics[name], score) for score in shown)) for name in rows),
+def score_tables(rows: Mapping[str, VariantScores], *, caption: str, corner: str = "%") -> list[Block]:
+    """Encoders as rows, scores as columns in % with their intervals, chance as the last row; and whether it decides.
+
+    Args:
+        rows: what an encoder is called -> its scores.
+        corner: head of the first column.
+    """
+    named = {label: scores.named() for label, scores in rows.items()}
+    columns = list(dict.fromkeys(name for scores in named.values() for name in scores))
+    return score_table(
+        {label: {TITLES.get(name, name): scores.get(name) for name in columns} for label, scores in named.items()},
         caption=caption,
-        strong_first=True,
+        corner=corner,
     )
 
 
-def confusion_block(report: Mapping[str, Any], what: str) -> Chart:
-    """Confusion matrix of a classification report."""
-    return Chart(confusion_matrix(report["confusion"], report["classes"]), caption=f"Confusion, {what}")
-
-
-def _percent(metrics: Mapping[str, Any], score: str) -> str:
-    if score not in metrics:
-        return ""
-    text = f"{100 * metrics[score]:.1f}"
-    interval = metrics.get(f"{score}_interval")
-    return f"{text} ({100 * interval[0]:.0f}–{100 * interval[1]:.0f})" if interval else text
-
-
-def warning_notes(metrics: Mapping[str, Any]) -> list[Block]:
-    """What was complained about while variants were scored."""
-    return [
-        Note(f"{name}: {warning}")
-        for name, values in metrics.items()
-        if isinstance(values, Mapping)
-        for warning in values.get("warnings", [])
+def score_table(
+    rows: Mapping[str, Mapping[str, Score | None]], *, caption: str, corner: str = "encoder"
+) -> list[Block]:
+    """The table of scores: one for console, page and artifact. Rows -> columns -> score, all rows with all columns."""
+    columns = list(next(iter(rows.values())))
+    cells: list[tuple[str | Number, ...]] = [
+        (label, *(score.cell if (score := scores[column]) else "" for column in columns))
+        for label, scores in rows.items()
     ]
+    chances = {
+        column: next((s.chance for row in rows.values() if (s := row[column]) and s.chance is not None), None)
+        for column in columns
+    }
+    if any(chance is not None for chance in chances.values()):
+        cells.append(("chance", *("" if chance is None else percent(chance) for chance in chances.values())))
+    table = Table((corner, *columns), tuple(cells), caption=caption, strong_first=True)
+    return [table, *few_videos(score for row in rows.values() for score in row.values())]
+
+
+def few_videos(scores: Iterable[Score | None]) -> list[Block]:
+    """What is said in the place of intervals where test videos are too few for any."""
+    few = sorted({score.num_videos for score in scores if score is not None and score.decides_nothing})
+    if not few:
+        return []
+    number = f"{few[0]} test video{'s' if few[0] > 1 else ''}"
+    return [Note(f"{number} decide{'' if few[0] > 1 else 's'} nothing: under {FEW_VIDEOS} there are no intervals.")]
+
+
+def run_blocks(scores: VariantScores, *, what: str) -> list[Block]:
+    """Every split and seed behind a mean, where there are several."""
+    head: tuple[str, ...]
+    rows: list[tuple[str | Number, ...]]
+    match scores:
+        case ClassifierScores(runs=runs) if len(runs) > 1:
+            names = [name for name in scores.named() if all(name in run.named() for run in runs)]
+            head = ("split", "seed", *(f"{TITLES[name]} %" for name in names), "test videos")
+            rows = [("mean", "", *(scores.named()[name].cell for name in names), "")]
+            for run in runs:
+                cells = (run.named()[name].cell for name in names)
+                rows.append((str(run.split), str(run.seed), *cells, f"{run.num_test:,}"))
+        case RetrievalScores(runs=splits) if len(splits) > 1:
+            names = [name for name in ("R@1", "R@5", "mAP") if all(name in run.named() for run in (scores, *splits))]
+            head = ("split", *(f"{name} %" for name in names), "queries", "gallery")
+            rows = [("mean", *(scores.named()[name].cell for name in names), "", "")]
+            for found in splits:
+                cells = (found.named()[name].cell for name in names)
+                rows.append((str(found.split), *cells, f"{found.num_query:,}", f"{found.num_gallery:,}"))
+        case _:
+            return []
+    return [Table(head, tuple(rows), caption=f"{what}: {scores.spread()}", strong_first=True)]
+
+
+def confusion_block(path: Path, what: str, *, variant: str = "") -> Chart:
+    """Confusion matrix that a stage left in its metrics.json."""
+    report = read_json(path)
+    report = report[variant] if variant else report
+    return Chart(confusion_matrix(report["confusion"], report["classes"]), caption=f"Confusion, {what}")

@@ -1,14 +1,13 @@
 """Scores of a classifier from its probabilities: top-1, top-5, mean class accuracy, confusion."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mscl.errors import DataError
 from mscl.score.intervals import Interval, bootstrap_mean, bootstrap_statistic
+from mscl.score.scores import Score
 
 
 @dataclass(frozen=True)
@@ -33,17 +32,18 @@ class Classification:
     """Whether the most probable class of each item is its own."""
     labels_N: npt.NDArray[np.int64]
 
-    def as_metrics(self) -> dict[str, Any]:
-        """Plain values for a record; the confusion matrix is left to its file."""
-        metrics: dict[str, Any] = {"top1": self.top1, "top1_interval": list(self.top1_interval)}
-        if self.top5 is not None:
-            metrics["top5"] = self.top5
-        metrics |= {"mean_class": self.mean_class, "mean_class_interval": list(self.mean_class_interval)}
-        return metrics | {"num_test": self.num_test}
-
-    def chance(self) -> dict[str, float]:
-        """What a classifier that has not looked would score."""
-        return {"top1": self.chance_largest, "uniform": self.chance_uniform, "mean_class": self.chance_uniform}
+    def scores(self) -> dict[str, Score]:
+        """Its numbers beside their chance."""
+        num = self.num_test
+        scores = {
+            "top1": Score(
+                value=self.top1, interval=self.top1_interval, chance=self.chance_largest, num_videos=num
+            ),
+            "mean_class": Score(
+                value=self.mean_class, interval=self.mean_class_interval, chance=self.chance_uniform, num_videos=num
+            ),
+        }  # fmt: skip
+        return scores if self.top5 is None else scores | {"top5": Score(value=self.top5, num_videos=num)}
 
 
 def classification(
@@ -86,15 +86,6 @@ def classification(
         right_N=right,
         labels_N=np.asarray(labels_N, dtype=np.int64),
     )
-
-
-def classification_report(
-    result: Classification, classes: Sequence[str], *, extra: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """Everything about one classifier as plain values, for metrics.json."""
-    return result.as_metrics() | (extra or {}) | {
-        "chance": result.chance(), "classes": list(classes), "confusion": result.confusion_CC.tolist(),
-    }  # fmt: skip
 
 
 def mean_class_accuracy(right_N: npt.NDArray[np.generic], labels_N: npt.NDArray[np.int64]) -> float:

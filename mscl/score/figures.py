@@ -1,34 +1,33 @@
 """Pictures of scores: encoders beside their controls and chance, recall over k, confusion."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from mscl.display.style import BLUE, GREEN, GREY, INK, ORANGE, TEAL, canvas, to_svg
-from mscl.embedding.variants import VARIANT_NAMES
+from mscl.embedding.variants import VARIANT_NAMES, in_order
+from mscl.score.scores import RetrievalScores, Score
 
 VARIANT_COLOURS = {"trained": BLUE, "untrained": ORANGE, "trained_frozen": TEAL, "untrained_frozen": GREY}
 
 
-def score_bars(
-    panels: Mapping[str, tuple[Mapping[str, Mapping[str, Any]], str, float | None]],
-    *,
-    labels: Mapping[str, str] = VARIANT_NAMES,
-) -> str:
+def score_bars(panels: Mapping[str, Mapping[str, Score]], *, labels: Mapping[str, str] = VARIANT_NAMES) -> str:
     """Horizontal bars of one score per panel, with its interval; a dashed line where chance lies.
 
     Args:
-        panels: title -> (variant -> metrics, name of the score in the metrics, chance). Fractions in 0..1.
+        panels: title -> variant -> score.
         labels: how each variant is called.
     """
-    rows = [sum(name in VARIANT_NAMES for name in variants) for variants, _, _ in panels.values()]
+    rows = [len(variants) for variants in panels.values()]
     with canvas(0.32 * sum(rows) + 0.55 * len(rows)) as figure:
         axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=[n + 0.6 for n in rows])[:, 0]
-        for axis, (title, (variants, score, chance)) in zip(axes, panels.items(), strict=True):
-            names = [name for name in VARIANT_NAMES if name in variants]
+        for axis, (title, variants) in zip(axes, panels.items(), strict=True):
+            names = in_order(variants)
+            chance = next((score.chance for score in variants.values()), None)
             for place, name in enumerate(names):
-                value = 100 * variants[name][score]
-                axis.barh(place, value, height=0.62, color=VARIANT_COLOURS[name], alpha=0.85)
-                low, high = (100 * v for v in variants[name].get(f"{score}_interval", (value / 100, value / 100)))
+                score = variants[name]
+                value = 100 * score.value
+                axis.barh(place, value, height=0.62, color=VARIANT_COLOURS.get(name, GREY), alpha=0.85)
+                low, high = (100 * end for end in score.interval or (score.value, score.value))
                 axis.plot([low, high], [place, place], color=INK, linewidth=1.2, solid_capstyle="butt")
                 end = (_clear_of(max(high, value), None if chance is None else 100 * chance), place)
                 axis.annotate(f"{value:.1f}", end, (5, 0), textcoords="offset points", va="center", fontsize=8.5)
@@ -38,7 +37,7 @@ def score_bars(
                     f"chance {100 * chance:.1f}", (100 * chance, 1.0), (3, 2), xycoords=("data", "axes fraction"),
                     textcoords="offset points", fontsize=8,
                 )  # fmt: skip
-            axis.set_yticks(range(len(names)), [labels[name] for name in names])
+            axis.set_yticks(range(len(names)), [labels.get(name, name) for name in names])
             axis.set_ylim(len(names) - 0.45, -0.55)
             axis.set_title(title, fontweight="bold", loc="left", x=-0.0, pad=12 if chance is not None else 5)
             axis.grid(axis="y", visible=False)
@@ -54,24 +53,21 @@ def _clear_of(end: float, line: float | None) -> float:
     return end if line is None or not end <= line <= end + 10 else line
 
 
-def recall_curve(
-    variants: Mapping[str, Mapping[str, Any]], chance: Mapping[str, float], *, labels: Mapping[str, str] = VARIANT_NAMES
-) -> str:
+def recall_curve(variants: Mapping[str, RetrievalScores], *, labels: Mapping[str, str] = VARIANT_NAMES) -> str:
     """R@k over k of every variant and of chance, with intervals as bands."""
-    ks = sorted(int(name[2:]) for name in chance if name.startswith("R@"))
+    first = next(iter(variants.values()))
+    ks = list(first.recall)
     with canvas(3.1) as figure:
         axis = figure.subplots()
-        for name in VARIANT_NAMES:
-            if name not in variants:
-                continue
-            values = [100 * variants[name][f"R@{k}"] for k in ks]
-            axis.plot(ks, values, "o-", markersize=3.5, color=VARIANT_COLOURS[name], label=labels[name])
-            bands = [variants[name].get(f"R@{k}_interval", (v / 100, v / 100)) for k, v in zip(ks, values, strict=True)]
-            axis.fill_between(
-                ks, [100 * b[0] for b in bands], [100 * b[1] for b in bands],
-                color=VARIANT_COLOURS[name], alpha=0.15, linewidth=0,
-            )  # fmt: skip
-        axis.plot(ks, [100 * chance[f"R@{k}"] for k in ks], "--", color=INK, linewidth=1, label="chance")
+        for name in in_order(variants):
+            colour, recall = VARIANT_COLOURS.get(name, GREY), [variants[name].recall[k] for k in ks]
+            values = [100 * score.value for score in recall]
+            axis.plot(ks, values, "o-", markersize=3.5, color=colour, label=labels.get(name, name))
+            bands = [score.interval or (score.value, score.value) for score in recall]
+            low, high = ([100 * band[end] for band in bands] for end in (0, 1))
+            axis.fill_between(ks, low, high, color=colour, alpha=0.15, linewidth=0)
+        chance = [math.nan if score.chance is None else 100 * score.chance for score in first.recall.values()]
+        axis.plot(ks, chance, "--", color=INK, linewidth=1, label="chance")
         axis.set_xscale("log")
         axis.set_xticks(ks, [str(k) for k in ks])
         axis.minorticks_off()

@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,7 @@ class Probe:
     """Scores of the classifier, and how it was chosen."""
 
     scores: Classification
-    details: dict[str, Any]
+    details: dict[str, int | float]
     """Of `linear`: `l2`, the regularisation strength 1/C that cross-validation on the train split chose, `folds` used
     (0 where the classes were too small for any), `train_accuracy`. Of `knn`: `k`."""
     warnings: tuple[str, ...] = ()

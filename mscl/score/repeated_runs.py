@@ -1,6 +1,6 @@
 """Scores over several runs of one protocol: official splits and seeds, their mean and spread."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,80 +8,93 @@ import numpy as np
 
 from mscl.score.classification import Classification, mean_class_accuracy
 from mscl.score.intervals import bootstrap_mean_of_means, bootstrap_statistic
+from mscl.score.scores import ClassifierRun, ClassifierScores, Score
 
 
 @dataclass(frozen=True)
-class Run:
+class Trial:
     """One classifier, trained and tested once."""
 
     split: int
     seed: int
     scores: Classification
-    details: dict[str, Any] = field(default_factory=dict)
-    """What else is to be known of it, as plain values."""
+    details: Mapping[str, int | float] = field(default_factory=dict)
+    """How it was made."""
+    warnings: tuple[str, ...] = ()
 
-    def as_metrics(self) -> dict[str, Any]:
-        """Plain values for a record."""
-        return {"split": self.split, "seed": self.seed, **self.scores.as_metrics(), **self.details}
+    def as_run(self) -> ClassifierRun:
+        """Its scores alone."""
+        return ClassifierRun(
+            split=self.split, seed=self.seed, **self.scores.scores(), num_test=self.scores.num_test,
+            details=dict(self.details), warnings=self.warnings,
+        )  # fmt: skip
 
 
-def mean_over_runs(runs: Sequence[Run], *, seed: int = 0) -> dict[str, Any]:
-    """Mean of the scores over seeds, then over splits, as plain values for a record; `runs` holds every one.
+def mean_over_runs(tested: Sequence[Trial], *, seed: int = 0) -> ClassifierScores:
+    """Mean of the scores over seeds, then over splits; `runs` holds every one.
 
     Intervals resample test videos, those of each split on their own; a video's score is its mean over the seeds, so an
     interval says how far another test set would move the mean, not how far another seed would. That is said by
-    `top1_std_seeds`, and by `top1_std_splits` for splits: standard deviations (n - 1) of the means.
+    the standard deviations (n - 1) of the means over seeds and over splits.
 
     Raises:
         ValueError: no runs, or a split without one of the seeds.
     """
-    splits = sorted({run.split for run in runs})
-    seeds = sorted({run.seed for run in runs})
-    of = {(run.split, run.seed): run for run in runs}
-    if not runs or len(of) != len(runs) or len(of) != len(splits) * len(seeds):
-        raise ValueError(f"{len(runs)} runs are not one for each of the splits {splits} and seeds {seeds}")
-    if len(runs) == 1:
-        return runs[0].scores.as_metrics() | {"splits": splits, "seeds": seeds, "runs": [runs[0].as_metrics()]}
-    hits = [np.mean([of[split, seed].scores.right_N for seed in seeds], axis=0) for split in splits]
-    labels = [of[split, seeds[0]].scores.labels_N for split in splits]
+    splits = sorted({one.split for one in tested})
+    seeds = sorted({one.seed for one in tested})
+    of = {(one.split, one.seed): one.scores for one in tested}
+    if not tested or len(of) != len(tested) or len(of) != len(splits) * len(seeds):
+        raise ValueError(f"{len(tested)} runs are not one for each of the splits {splits} and seeds {seeds}")
+    common: dict[str, Any] = {
+        "splits": splits,
+        "seeds": seeds,
+        "runs": [one.as_run() for one in tested],
+        "warnings": list(dict.fromkeys(warning for one in tested for warning in one.warnings)),
+    }
+    if len(tested) == 1:
+        only = tested[0]
+        details = dict(only.details)
+        return ClassifierScores(**only.scores.scores(), num_test=only.scores.num_test, details=details, **common)
+    hits = [np.mean([of[split, seed].right_N for seed in seeds], axis=0) for split in splits]
+    labels = [of[split, seeds[0]].labels_N for split in splits]
+    num_test = sum(len(hit) for hit in hits)
 
     def mean_class(*drawn: np.ndarray[Any, Any]) -> float:
         parts = zip(hits, labels, drawn, strict=True)
         return float(np.mean([mean_class_accuracy(hit[rows], label[rows]) for hit, label, rows in parts]))
 
-    def over(numbers: Sequence[int], which: str, score: str) -> list[float]:
-        """Mean of a score over the runs of each split, or of each seed."""
-        return [
-            float(np.mean([getattr(run.scores, score) for run in runs if getattr(run, which) == number]))
-            for number in numbers
-        ]
+    def by_split(score: str) -> list[float]:
+        return [float(np.mean([getattr(of[split, seed], score) for seed in seeds])) for split in splits]
 
-    metrics: dict[str, Any] = {
-        "top1": float(np.mean(over(splits, "split", "top1"))),
-        "top1_interval": list(bootstrap_mean_of_means(hits, seed=seed)),
-    }
-    if all(run.scores.top5 is not None for run in runs):
-        metrics["top5"] = float(np.mean(over(splits, "split", "top5")))
-    metrics["mean_class"] = float(np.mean(over(splits, "split", "mean_class")))
-    metrics["mean_class_interval"] = list(
-        bootstrap_statistic(mean_class, *(len(hit) for hit in hits), seed=seed, resamples=1000)
-    )
-    for which, numbers in (("split", splits), ("seed", seeds)):
-        if len(numbers) > 1:
-            metrics[f"top1_std_{which}s"] = float(np.std(over(numbers, which, "top1"), ddof=1))
-    metrics["num_test"] = sum(len(hit) for hit in hits)
-    return metrics | {"splits": splits, "seeds": seeds, "runs": [run.as_metrics() for run in runs]}
+    def by_seed(score: str) -> list[float]:
+        return [float(np.mean([getattr(of[split, seed], score) for split in splits])) for seed in seeds]
 
+    def chance(score: str) -> float:
+        return float(np.mean([getattr(of[split, seeds[0]], score) for split in splits]))
 
-def chance_over_runs(runs: Sequence[Run]) -> dict[str, float]:
-    """Mean over the splits of what a classifier that has not looked would score."""
-    first_of = {run.split: run.scores.chance() for run in runs}
-    return {
-        name: float(np.mean([found[name] for found in first_of.values()])) for name in next(iter(first_of.values()))
-    }
+    top1 = Score(
+        value=float(np.mean(by_split("top1"))), interval=bootstrap_mean_of_means(hits, seed=seed),
+        chance=chance("chance_largest"), num_videos=num_test, std_splits=_deviation(by_split("top1")),
+        std_seeds=_deviation(by_seed("top1")),
+    )  # fmt: skip
+    mean_class_interval = bootstrap_statistic(mean_class, *(len(hit) for hit in hits), seed=seed, resamples=1000)
+    scores = {
+        "top1": top1,
+        "mean_class": Score(
+            value=float(np.mean(by_split("mean_class"))), interval=mean_class_interval,
+            chance=chance("chance_uniform"), num_videos=num_test,
+        ),
+    }  # fmt: skip
+    if all(one.scores.top5 is not None for one in tested):
+        scores["top5"] = Score(value=float(np.mean(by_split("top5"))), num_videos=num_test)
+    return ClassifierScores(**scores, num_test=num_test, **common)
 
 
-def confusion_over_runs(runs: Sequence[Run]) -> list[list[int]]:
+def confusion_over_runs(tested: Sequence[Trial]) -> list[list[int]]:
     """Sum of the confusion matrices: rows true class, columns called."""
-    summed: list[list[int]] = np.sum([run.scores.confusion_CC for run in runs], axis=0).tolist()
+    summed: list[list[int]] = np.sum([one.scores.confusion_CC for one in tested], axis=0).tolist()
     return summed
+
+
+def _deviation(means: Sequence[float]) -> float | None:
+    return float(np.std(means, ddof=1)) if len(means) > 1 else None

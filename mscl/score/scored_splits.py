@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mscl.config import ExperimentConfig
 from mscl.stage.contract import StageRun
+from mscl.stage.skipped import Skipped
 
 if TYPE_CHECKING:
     from storage.manifest import Manifest
@@ -19,7 +20,7 @@ def split_settings(config: ExperimentConfig, splits: Sequence[int]) -> dict[str,
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredSplits:
     """The splits that a stage scores."""
 
     manifests: Mapping[int, Manifest]
@@ -28,19 +29,19 @@ class Scored:
     """Why they cannot be scored; empty when they can."""
 
     @classmethod
-    def of(cls, run: StageRun, splits: Sequence[int]) -> Scored:
+    def of(cls, run: StageRun, splits: Sequence[int]) -> ScoredSplits:
         """Of this run; `splits` empty: `data.split` alone."""
         from mscl.score.labels import evaluable_splits, manifests_of_splits
 
         manifests = manifests_of_splits(run.input("ingest"), splits, chosen=run.config.data.split)
         return cls(manifests, evaluable_splits(manifests))
 
-    def skipped(self, run: StageRun, stage: str) -> dict[str, Any]:
-        """Metrics of a stage that could not score; says why."""
+    def skipped(self, run: StageRun, stage: str) -> Skipped:
+        """What a stage leaves that could not score; says why."""
         run.progress.say(f"{stage} skipped: {self.reason}")
-        return {"skipped": self.reason}
+        return Skipped(self.reason)
 
-    def told(self, run: StageRun, *, pretrained: bool = True) -> list[str]:
+    def say_notes(self, run: StageRun, *, pretrained: bool = True) -> list[str]:
         """What a reader of the scores must know, said once and returned for the record.
 
         `pretrained`: whether the encoder comes from the pretrain stage.

@@ -1,17 +1,20 @@
 """The tables of scores on the console."""
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from flows.cli.results import scores_of
+from flows.cli.results import print_scores
+from mscl.stage.view import StageView
 
 
-def _printed(metrics: dict[str, dict[str, Any]]) -> str:
-    console = Console(width=160, no_color=True)
+def _printed(metrics: dict[str, dict[str, Any]], *, width: int = 160) -> str:
+    console = Console(width=width, no_color=True)
     with console.capture() as captured:
-        for part in scores_of(metrics):
-            console.print(part, highlight=False)
+        print_scores(
+            console, {name: StageView(name, "0" * 16, Path(), metrics=found) for name, found in metrics.items()}
+        )
     return captured.get()
 
 
@@ -30,7 +33,7 @@ FINETUNE = {
 def test_a_mean_says_over_what_and_shows_every_run() -> None:
     text = _printed({"finetune": FINETUNE})
     assert "mean over splits 1, 2 (standard deviation 2.0) and seeds 0, 1 (standard deviation 1.0)" in text
-    assert "50.0  (45-55)" in text and "split 2, seed 1" in text and "chance" in text
+    assert "50.0 (45–55)" in text and text.count("50.0 (40–60)") == 4 and "chance" in text
     assert "Note         finetune: 1 class (a) is in the test split alone" in text
 
 
@@ -43,11 +46,37 @@ def test_a_note_of_several_stages_is_said_once() -> None:
     }
     text = _printed({"probe": probe, "finetune": FINETUNE})
     assert "Note         probe, finetune: 1 class" in text and text.count("Note ") == 1
-    assert "k nearest top-1 %" in text and "retrieval" not in text
+    assert "k nearest neighbours top-1" in text and "retrieval" not in text
 
 
 def test_a_stage_that_could_not_score_says_why() -> None:
     text = _printed(
         {"probe": {"skipped": "no video has a label"}, "finetune": {"skipped": "finetune.enabled is false"}}
     )
-    assert "Skipped      probe: no video has a label" in text and "enabled" not in text
+    assert "Skipped, probe: no video has a label" in text and "enabled" not in text
+
+
+def test_three_test_videos_decide_nothing_and_have_no_interval() -> None:
+    few = {"top1": 1.0, "top1_interval": [1.0, 1.0], "mean_class": 1.0, "num_test": 3, "splits": [1], "seeds": [0]}
+    text = _printed({"probe": {"trained": few, "chance": {"top1": 0.5}}, "finetune": {**few, "chance": {"top1": 0.5}}})
+    assert "100.0" in text and "(100" not in text
+    assert text.count("3 test videos decide nothing") == 2
+
+
+def test_the_tables_of_a_run_fit_into_80_columns() -> None:
+    scores = {"top1": 1.0, "top1_interval": [0.9, 1.0], "R@1": 1.0, "R@1_interval": [0.9, 1.0], "mAP": 1.0}
+    variants = dict.fromkeys(("trained", "untrained", "trained_frozen", "untrained_frozen"), scores)
+    metrics = {
+        "retrieve": {**variants, "chance": {"R@1": 0.125}},
+        "probe": {**variants, "head": "knn", "chance": {"top1": 0.1}},
+    }
+    text = _printed(metrics, width=80)
+    row = next(line for line in text.splitlines() if "untrained, frozen" in line)
+    assert row.count("100.0 (90–100)") == 2 and len(row) <= 80
+
+
+def test_names_of_others_are_no_markup_and_reach_no_terminal_raw() -> None:
+    said = "1 class ([red]loud[/red] [/b] \x1b]0;title\x07 a\nb) is in the test split alone"
+    text = _printed({"finetune": {**FINETUNE, "notes": [said]}, "pretrain": {"given": "[/b]encoder\x1b[31m.pth"}})
+    assert "[red]loud[/red] [/b] \\x1b]0;title\\x07 a" in text
+    assert "\x1b" not in text

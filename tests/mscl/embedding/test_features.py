@@ -14,7 +14,7 @@ from mscl.errors import DataError
 from mscl.models.encoders import untrained_encoder
 from mscl.progress import Silent
 from mscl.score.labels import train_and_test, unfit
-from mscl.score.variants import probe_variants, retrieve_variants
+from mscl.score.score_variants import probe_variants, retrieve_variants
 
 RUNTIME = RuntimeConfig(device="cpu", loader_workers=0)
 CLIP = ClipConfig(length=4, stride=1)
@@ -91,17 +91,17 @@ def test_damaged_weights_are_named_before_features_are_written(patch_run: Any, t
 def test_probe_and_retrieval_score_every_variant_beside_chance(patch_run: Any, embedded: Path, tmp_path: Path) -> None:
     manifests = {1: _manifest(patch_run)}
     probe = probe_variants(embedded, tmp_path, manifests=manifests, config=ProbeConfig(), notes=["a note"])
-    assert set(probe) == {*VARIANTS, "chance", "head", "protocol", "notes"}
-    assert probe["notes"] == ["a note"]
-    assert probe["chance"]["top1"] == 0.5
+    assert set(probe.variants) == set(VARIANTS) and probe.notes == ("a note",)
+    assert probe.variants["trained"].top1.chance == 0.5
     full = json.loads((tmp_path / "metrics.json").read_text())
     assert np.sum(full["trained"]["confusion"]) == 6
     metrics = retrieve_variants(
         embedded, tmp_path, manifests=manifests, config=RetrieveConfig(ks=(1, 5, 50), neighbours=3)
     )
-    assert metrics["chance"]["R@1"] == pytest.approx(0.5)
-    assert metrics["sizes"] == {"query": 6, "gallery": 12}
-    assert "R@50" not in metrics["trained"]
+    recall = metrics.variants["trained"].recall
+    assert recall[1].chance == pytest.approx(0.5)
+    assert (metrics.num_query, metrics.num_gallery) == (6, 12)
+    assert set(recall) == {1, 5}
     found = json.loads((tmp_path / "neighbours.json").read_text())["trained"]
     assert found["query_rows"] == list(range(12, 18))
     assert np.shape(found["gallery_rows"]) == (6, 3)

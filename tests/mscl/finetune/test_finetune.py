@@ -15,6 +15,7 @@ from mscl.finetune.classifier import Classifier, load_classifier
 from mscl.finetune.job import FinetuneJob, run_finetuning
 from mscl.finetune.loop import rate_at
 from mscl.finetune.process import finetune
+from mscl.finetune.scores import FinetuneMetrics
 from mscl.models.encoders import untrained_encoder
 from mscl.progress import Silent
 from mscl.training.distributed import World
@@ -139,10 +140,10 @@ def test_two_ranks_under_torchrun(patch_run: Any, tmp_path: Path) -> None:
     job = _job(patch_run, tmp_path)
     job = job.model_copy(update={"runtime": job.runtime.model_copy(update={"processes": 2, "threads": 1})})
     metrics = run_finetuning(job, manifests={1: patch_run.manifest}, notes=["a note"], progress=Silent())
-    assert metrics["epochs"] == 3
-    assert metrics["num_test"] == 6
-    assert metrics["notes"] == ["a note"]
-    assert "confusion" not in metrics
+    assert metrics.epochs == 3
+    assert metrics.scores.num_test == 6
+    assert metrics.notes == ("a note",)
+    assert FinetuneMetrics.read(metrics.as_record()).as_record() == metrics.as_record()
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"metrics.json", "predictions.parquet", "curve.jsonl", "classifier.safetensors", "train.log"}
 
@@ -179,17 +180,18 @@ def test_splits_and_seeds_are_averaged_and_a_stopped_one_goes_on(
     # The first two runs were done: only the one that was stopped and the last are begun again.
     runs = [f"split{split}-seed{seed}" for split in (1, 2) for seed in (0, 5)]
     assert begun == [*runs[:3], *runs[2:]]
-    assert [(run["split"], run["seed"]) for run in metrics["runs"]] == [(1, 0), (1, 5), (2, 0), (2, 5)]
-    top1 = np.array([run["top1"] for run in metrics["runs"]]).reshape(2, 2)
-    assert metrics["top1"] == pytest.approx(top1.mean())
-    assert metrics["top1_std_seeds"] == pytest.approx(top1.mean(axis=0).std(ddof=1))
-    assert metrics["top1_std_splits"] == pytest.approx(top1.mean(axis=1).std(ddof=1))
+    scores = metrics.scores
+    assert [(run.split, run.seed) for run in scores.runs] == [(1, 0), (1, 5), (2, 0), (2, 5)]
+    top1 = np.array([run.top1.value for run in scores.runs]).reshape(2, 2)
+    assert scores.top1.value == pytest.approx(top1.mean())
+    assert scores.top1.std_seeds == pytest.approx(top1.mean(axis=0).std(ddof=1))
+    assert scores.top1.std_splits == pytest.approx(top1.mean(axis=1).std(ddof=1))
     rows = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pydict()
     assert sorted(set(zip(rows["split"], rows["seed"], strict=True))) == [(1, 0), (1, 5), (2, 0), (2, 5)]
     weights = {path.name for path in (tmp_path / "out").glob("*.safetensors")}
     assert weights == {"classifier.safetensors", *(f"classifier-{run}.safetensors" for run in runs[1:])}
     assert not (tmp_path / "out" / ".runs").exists()
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["runs"] == metrics["runs"]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["runs"] == metrics.as_record()["runs"]
 
 
 def test_a_long_video_counts_once_with_the_mean_of_its_segments(patch_run: Any, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from mscl.report.lineage import lineage_graph, time_and_disk
 from mscl.report.markdown import stage_markdown
 from mscl.report.page import build_report
 from mscl.score.figures import confusion_matrix, recall_curve, score_bars
+from mscl.score.scores import RetrievalScores, Score
 from mscl.stage.view import StageView, by_stage
 
 SCORES = {
@@ -202,8 +203,10 @@ CHARTS = {
     "losses": lambda: loss_curves([{"step": s, "rgb": 5, "flow": math.nan} for s in range(999)], queue_size=8),
     "total loss only": lambda: loss_curves([{"step": 1, "loss": 5.0}]),
     "curve": lambda: finetune_curve([{"epoch": 1, "loss": 1, "accuracy": 0.5, "val_top1": 0.4}], test_top1=0.4),
-    "bars": lambda: score_bars({"R@1": ({"trained": {"R@1": 0.5}}, "R@1", None)}),
-    "recall": lambda: recall_curve({"trained": {"R@1": 0.5, "R@5": 0.9}}, {"R@1": 0.1, "R@5": 0.4, "mAP": 0.1}),
+    "bars": lambda: score_bars({"R@1": {"trained": Score(value=0.5)}}),
+    "recall": lambda: recall_curve(
+        {"trained": RetrievalScores.read({"R@1": 0.5, "R@5": 0.9, "mAP": 0.3}, {"R@1": 0.1, "R@5": 0.4})}
+    ),
     "confusion": lambda: confusion_matrix([[3, 1], [0, 0]], ["a < b", "c"]),
     "large confusion": lambda: confusion_matrix(np.eye(101, dtype=int).tolist(), [f"c{i}" for i in range(101)]),
     "lineage": lambda: lineage_graph([StageView("ingest", "k" * 16, Path()),

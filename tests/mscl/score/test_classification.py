@@ -5,7 +5,7 @@ import pytest
 
 from mscl.config import ProbeConfig
 from mscl.errors import DataError
-from mscl.score.classification import classification, classification_report
+from mscl.score.classification import classification
 from mscl.score.intervals import bootstrap_mean
 from mscl.score.probe import linear_probe
 
@@ -31,13 +31,6 @@ def test_top5_counts_the_five_largest() -> None:
     result = classification(probabilities, np.arange(8))
     assert result.top1 == pytest.approx(1 / 8)
     assert result.top5 == pytest.approx(5 / 8)
-
-
-def test_report_is_plain_json() -> None:
-    import json
-
-    report = classification_report(classification(_one_hot([0, 1], 2), np.array([0, 1])), ["a", "b"])
-    assert json.loads(json.dumps(report))["confusion"] == [[1, 0], [0, 1]]
 
 
 @pytest.mark.parametrize(

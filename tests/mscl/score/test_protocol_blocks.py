@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from mscl.config import load_config
-from mscl.display.blocks import Note, Table
-from mscl.score.protocol import protocol_blocks, run_blocks, spread_of
+from mscl.display.blocks import Table
+from mscl.score.blocks import run_blocks
+from mscl.score.protocol import protocol_blocks
+from mscl.score.scores import ClassifierScores
 from mscl.stage.view import StageView
 
 
@@ -15,10 +17,9 @@ def _view(name: str, config: dict[str, object], **metrics: object) -> StageView:
 def test_a_protocol_is_printed_in_full_with_what_was_changed() -> None:
     changes = ["finetune.epochs=20", "finetune.seeds=0,1", "flow.store_short_side=128"]
     config = load_config("demo+finetune-ssv2", changes)
-    view = _view("finetune", {"finetune": config.finetune.model_dump(mode="json")}, notes=["one class is small"])
+    view = _view("finetune", {"finetune": config.finetune.model_dump(mode="json")})
     extract = _view("extract", {"flow": config.flow.model_dump(mode="json")})
-    note, table = protocol_blocks({"finetune": view, "extract": extract}, "finetune")
-    assert note == Note("one class is small.")
+    [table] = protocol_blocks({"finetune": view, "extract": extract}, "finetune")
     assert isinstance(table, Table)
     assert table.caption == "Protocol finetune-ssv2 in full, 2 settings changed"
     rows = {setting: (value, other) for setting, value, other in table.rows}
@@ -33,9 +34,9 @@ def test_protocols_on_features_show_how_those_were_made() -> None:
     sections = {name: getattr(config, name).model_dump(mode="json") for name in ("clip", "embed", "probe")}
     stages = {
         "embed": _view("embed", {name: sections[name] for name in ("clip", "embed")}),
-        "probe": _view("probe", {"probe": sections["probe"]}, trained={"splits": [1]}),
+        "probe": _view("probe", {"probe": sections["probe"]}),
     }
-    [table] = protocol_blocks(stages, "probe")
+    [table] = protocol_blocks(stages, "probe", [1])
     assert isinstance(table, Table)
     rows = {setting: (value, other) for setting, value, other in table.rows}
     assert rows["embed.clips"] == ("2", "protocol: 10") and rows["clip.length"] == ("8", "")
@@ -50,14 +51,15 @@ def test_without_a_protocol_there_is_no_table() -> None:
 
 def test_every_run_stands_under_its_mean() -> None:
     runs = [{"split": s, "seed": 0, "top1": s / 10, "mean_class": s / 10, "num_test": 40} for s in (1, 2)]
-    metrics = {
+    flat = {
         "top1": 0.15, "top1_interval": [0.1, 0.2], "mean_class": 0.15, "top1_std_splits": 0.07, "splits": [1, 2],
         "seeds": [0], "runs": runs,
     }  # fmt: skip
-    assert spread_of(metrics) == "mean over splits 1, 2 (standard deviation 7.0)"
-    [table] = run_blocks(metrics, what="Fine-tuned")
+    scores = ClassifierScores.read(flat, {})
+    assert scores.spread() == "mean over splits 1, 2 (standard deviation 7.0)"
+    [table] = run_blocks(scores, what="Fine-tuned")
     assert isinstance(table, Table)
     assert table.head == ("split", "seed", "top-1 %", "class mean %", "test videos")
-    assert table.rows[0] == ("mean", "", "15.0 (10–20)", "15.0", "")
-    assert table.rows[2] == ("2", "0", "20.0", "20.0", "40")
-    assert run_blocks({"runs": runs[:1]}) == []
+    assert list(map(str, table.rows[0])) == ["mean", "", "15.0 (10–20)", "15.0", ""]
+    assert list(map(str, table.rows[2])) == ["2", "0", "20.0", "20.0", "40"]
+    assert run_blocks(ClassifierScores.read({**flat, "runs": runs[:1]}, {}), what="") == []

@@ -10,7 +10,8 @@ from mscl.config import ProbeConfig, RetrieveConfig
 from mscl.errors import DataError
 from mscl.score.labels import manifests_of_splits, notes_on, unfit
 from mscl.score.probe import knn_probe
-from mscl.score.variants import probe_variants, retrieve_variants
+from mscl.score.score_variants import probe_variants, retrieve_variants
+from mscl.score.scores import RetrievalMetrics
 from mscl.score.videos import Videos
 from storage.errors import StorageError
 from storage.features import write_features
@@ -81,10 +82,11 @@ def test_probe_counts_videos_and_averages_splits(tmp_path: Path) -> None:
     features[9, 0] = 2.0
     embedded = _features(tmp_path, manifests[1], features)
     config = ProbeConfig(l2=(1.0,), folds=2, splits=(1, 2), seeds=(0, 1))
-    metrics = probe_variants(embedded, tmp_path, manifests=manifests, config=config)["trained"]
-    assert metrics["top1"] == 1.0
-    assert metrics["num_test"] == 8
-    assert [(run["split"], run["seed"], run["num_test"]) for run in metrics["runs"]] == [
+    metrics = probe_variants(embedded, tmp_path, manifests=manifests, config=config)
+    scores = metrics.variants["trained"]
+    assert scores.top1.value == 1.0 and scores.num_test == 8
+    assert scores.top1.interval is None and scores.top1.decides_nothing  # eight videos
+    assert [(run.split, run.seed, run.num_test) for run in scores.runs] == [
         (1, 0, 4), (1, 1, 4), (2, 0, 4), (2, 1, 4),
     ]  # fmt: skip
 
@@ -98,13 +100,13 @@ def test_retrieval_counts_videos_and_averages_splits(tmp_path: Path) -> None:
     each = [
         retrieve_variants(embedded, tmp_path, manifests={1: manifest}, config=config) for manifest in manifests.values()
     ]
-    for score in ("R@1", "R@2", "mAP"):
-        mean = np.mean([metrics["trained"][score] for metrics in each])
-        assert both["trained"][score] == pytest.approx(mean)
-        low, high = both["trained"][f"{score}_interval"]
-        assert low <= mean <= high
-    assert both["sizes"] == {"query": 4, "gallery": 4}
-    assert [run["split"] for run in both["trained"]["runs"]] == [1, 2]
+    for name, score in both.variants["trained"].named().items():
+        assert score.value == pytest.approx(np.mean([one.variants["trained"].named()[name].value for one in each]))
+        assert score.num_videos == 8
+    assert (both.num_query, both.num_gallery) == (4, 4)
+    assert [run.split for run in both.variants["trained"].runs] == [1, 2]
+    again = RetrievalMetrics.read(both.as_record())
+    assert again.as_record() == both.as_record()
 
 
 def test_features_of_other_videos_are_refused(tmp_path: Path) -> None:

@@ -5,42 +5,46 @@ import pytest
 
 from mscl.score.classification import classification
 from mscl.score.intervals import bootstrap_mean, bootstrap_mean_of_means
-from mscl.score.repeated_runs import Run, confusion_over_runs, mean_over_runs
+from mscl.score.repeated_runs import Trial, confusion_over_runs, mean_over_runs
 
 
-def _run(split: int, seed: int, predicted: list[int], labels: list[int]) -> Run:
+def _run(split: int, seed: int, predicted: list[int], labels: list[int]) -> Trial:
     probabilities = np.eye(3, dtype=np.float32)[predicted]
-    return Run(split, seed, classification(probabilities, np.array(labels)))
+    return Trial(split, seed, classification(probabilities, np.array(labels)))
 
 
 def test_splits_count_alike_whatever_their_size() -> None:
     runs = [_run(1, 0, [0, 0], [0, 1]), _run(2, 0, [0, 1, 0, 1], [0, 1, 0, 1])]
-    metrics = mean_over_runs(runs)
-    assert metrics["top1"] == pytest.approx((0.5 + 1.0) / 2)
-    assert metrics["mean_class"] == pytest.approx((0.5 + 1.0) / 2)
-    assert metrics["top1_std_splits"] == pytest.approx(np.std([0.5, 1.0], ddof=1))
-    assert "top1_std_seeds" not in metrics and "top5" not in metrics
-    assert metrics["num_test"] == 6
+    scores = mean_over_runs(runs)
+    assert scores.top1.value == pytest.approx((0.5 + 1.0) / 2)
+    assert scores.mean_class is not None and scores.mean_class.value == pytest.approx((0.5 + 1.0) / 2)
+    assert scores.top1.std_splits == pytest.approx(np.std([0.5, 1.0], ddof=1))
+    assert scores.top1.std_seeds is None and scores.top5 is None
+    assert scores.num_test == scores.top1.num_videos == 6
+    # The largest class of a split: one of two, two of four.
+    assert scores.top1.chance == 0.5 and scores.mean_class.chance == pytest.approx(1 / 3)
     assert confusion_over_runs(runs) == [[3, 0, 0], [1, 2, 0], [0, 0, 0]]
 
 
 def test_seeds_have_a_spread_and_share_their_videos() -> None:
-    labels = [0, 1, 2, 0]
-    runs = [_run(1, 0, [0, 1, 2, 0], labels), _run(1, 1, [0, 1, 2, 1], labels), _run(1, 2, [0, 1, 0, 1], labels)]
-    metrics = mean_over_runs(runs)
-    assert metrics["top1"] == pytest.approx((1 + 0.75 + 0.5) / 3)
-    assert metrics["top1_std_seeds"] == pytest.approx(0.25)
-    # Two videos are right with every seed, one with two of three, one with one of three.
-    assert metrics["top1_interval"] == list(bootstrap_mean(np.array([1, 1, 2 / 3, 1 / 3]), seed=0))
-    low, high = metrics["mean_class_interval"]
-    assert low <= metrics["mean_class"] <= high
+    labels = 3 * [0, 1, 2, 0]
+    said = ([0, 1, 2, 0], [0, 1, 2, 1], [0, 1, 0, 1])
+    scores = mean_over_runs([_run(1, seed, 3 * predicted, labels) for seed, predicted in enumerate(said)])
+    assert scores.top1.value == pytest.approx((1 + 0.75 + 0.5) / 3)
+    assert scores.top1.std_seeds == pytest.approx(0.25)
+    # Of every four videos two are right with every seed, one with two of three, one with one of three.
+    assert scores.top1.interval == bootstrap_mean(np.array(3 * [1, 1, 2 / 3, 1 / 3]), seed=0)
+    assert scores.mean_class is not None and scores.mean_class.interval is not None
+    low, high = scores.mean_class.interval
+    assert low <= scores.mean_class.value <= high
+    assert scores.spread() == "mean over seeds 0, 1, 2 (standard deviation 25.0)"
 
 
 def test_one_run_keeps_its_own_interval() -> None:
-    run = _run(1, 0, [0, 1, 2, 2], [0, 1, 2, 0])
-    metrics = mean_over_runs([run])
-    assert {name: metrics[name] for name in run.scores.as_metrics()} == run.scores.as_metrics()
-    assert metrics["splits"] == [1] and metrics["seeds"] == [0] and len(metrics["runs"]) == 1
+    run = _run(1, 0, 3 * [0, 1, 2, 2], 3 * [0, 1, 2, 0])
+    scores = mean_over_runs([run])
+    assert scores.named() == run.scores.scores() and scores.top1.interval == run.scores.top1_interval
+    assert scores.splits == (1,) and scores.seeds == (0,) and len(scores.runs) == 1 and scores.spread() == ""
 
 
 def test_a_missing_run_is_refused() -> None:

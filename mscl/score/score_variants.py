@@ -17,8 +17,16 @@ from mscl.score.config import ProbeConfig, RetrieveConfig
 from mscl.score.intervals import bootstrap_mean_of_means
 from mscl.score.labels import evaluable_splits, train_and_test
 from mscl.score.probe import knn_probe, linear_probe
-from mscl.score.repeated_runs import Run, chance_over_runs, confusion_over_runs, mean_over_runs
+from mscl.score.repeated_runs import Trial, confusion_over_runs, mean_over_runs
 from mscl.score.retrieval import Retrieval, average_precision, prepare, retrieve
+from mscl.score.scores import (
+    ClassifierScores,
+    ProbeMetrics,
+    RetrievalMetrics,
+    RetrievalRun,
+    RetrievalScores,
+    Score,
+)
 from mscl.score.videos import Videos
 from storage.json_files import write_json
 
@@ -33,32 +41,32 @@ Manifests = Mapping[int, "Manifest"]
 
 def probe_variants(
     embed_folder: Path, output: Path, *, manifests: Manifests, config: ProbeConfig, notes: Sequence[str] = ()
-) -> dict[str, Any]:
+) -> ProbeMetrics:
     """Classifier on the features of every variant in `embed_folder`, on every split and with every seed.
 
-    Writes `output/metrics.json`, with the confusion matrices; returns the same without them.
+    Writes `output/metrics.json`: the record's metrics with the confusion matrices.
 
     Raises:
         DataError: no features, features of other videos, or a dataset that cannot score them.
     """
     _check(manifests)
     classes = next(iter(manifests.values())).classes
-    metrics: dict[str, Any] = {"head": config.head, "protocol": config.protocol, "notes": list(notes)}
-    full: dict[str, Any] = dict(metrics)
+    variants: dict[str, ClassifierScores] = {}
+    confusions: dict[str, list[list[int]]] = {}
     for name, features_SD in _features(embed_folder, manifests).items():
-        runs = [
+        tested = [
             _probed(features_SD, split, manifest, config=config.model_copy(update={"seed": seed}))
             for split, manifest in manifests.items()
             for seed in config.all_seeds
         ]
-        scores = mean_over_runs(runs, seed=config.seed)
-        warnings = {warning: None for run in runs for warning in run.details["warnings"]}
-        metrics[name] = scores | ({**runs[0].details} if len(runs) == 1 else {}) | {"warnings": list(warnings)}
-        metrics["chance"] = full["chance"] = chance_over_runs(runs)
-        full[name] = metrics[name] | {
-            "chance": metrics["chance"], "classes": list(classes), "confusion": confusion_over_runs(runs),
-        }  # fmt: skip
-    write_json(output / "metrics.json", full)
+        variants[name], confusions[name] = mean_over_runs(tested, seed=config.seed), confusion_over_runs(tested)
+    metrics = ProbeMetrics(head=config.head, protocol=config.protocol, notes=tuple(notes), variants=variants)
+    full = metrics.as_record()
+    for name, scores in variants.items():
+        confusion = {"chance": scores.chance_record(), "classes": list(classes), "confusion": confusions[name]}
+        full[name] = full[name] | confusion
+    start = {name: full.pop(name) for name in ("head", "protocol", "notes", "chance")}
+    write_json(output / "metrics.json", start | full)
     return metrics
 
 
@@ -70,7 +78,7 @@ def retrieve_variants(
     config: RetrieveConfig,
     notes: Sequence[str] = (),
     seed: int = 0,
-) -> dict[str, Any]:
+) -> RetrievalMetrics:
     """Retrieval with every variant in `embed_folder`: query = test split, gallery = train split, on every split.
 
     Writes `output/metrics.json` and `output/neighbours.json` (per variant, of the first split: rows of the queries and
@@ -80,20 +88,24 @@ def retrieve_variants(
         DataError: no features, features of other videos, or a dataset that cannot score them.
     """
     _check(manifests)
-    metrics: dict[str, Any] = {"protocol": config.protocol}
+    variants: dict[str, RetrievalScores] = {}
     neighbours: dict[str, Any] = {}
+    more_notes: dict[str, None] = {}
     for name, features_SD in _features(embed_folder, manifests).items():
         found = [_Search.of(features_SD, split, manifest, config, seed) for split, manifest in manifests.items()]
-        metrics[name], metrics["chance"] = _mean_over_splits(found, seed=seed)
+        variants[name] = _mean_over_splits(found, seed=seed)
         first = found[0]
-        metrics["sizes"] = {"query": len(first.test), "gallery": len(first.train)}
-        metrics["notes"] = [*notes, *dict.fromkeys(note for one in found for note in one.result.notes)]
+        more_notes |= {note: None for one in found for note in one.result.notes}
         neighbours[name] = {
             "query_rows": first.videos.first_V[first.test].tolist(),
             "gallery_rows": first.videos.first_V[first.train[first.result.neighbours_QK]].tolist(),
             "similarity": np.round(first.result.similarity_QK.astype(np.float64), 5).tolist(),
         }
-    write_json(output / "metrics.json", metrics)
+    metrics = RetrievalMetrics(
+        protocol=config.protocol, notes=(*notes, *more_notes), num_query=len(first.test),
+        num_gallery=len(first.train), variants=variants,
+    )  # fmt: skip
+    write_json(output / "metrics.json", metrics.as_record())
     write_json(output / "neighbours.json", neighbours)
     return metrics
 
@@ -130,12 +142,19 @@ class _Search:
         )
         return cls(split, videos, train, test, query, gallery, np.logical_or.accumulate(same_QK, axis=1), kept)
 
-    def as_metrics(self) -> dict[str, Any]:
-        """Plain values for a record."""
-        scores: dict[str, Any] = {"split": self.split, "query": len(self.test), "gallery": len(self.train)}
-        for k, recall in self.result.recall.items():
-            scores |= {f"R@{k}": recall, f"R@{k}_interval": list(self.result.recall_interval[k])}
-        return scores | {"mAP": self.result.mean_ap, "mAP_interval": list(self.result.mean_ap_interval)}
+    def as_run(self) -> RetrievalRun:
+        """Its scores alone."""
+        found, num = self.result, len(self.test)
+        recall = {
+            k: Score(value=value, interval=found.recall_interval[k], chance=found.recall_chance[k], num_videos=num)
+            for k, value in found.recall.items()
+        }
+        mean_ap = Score(
+            value=found.mean_ap, interval=found.mean_ap_interval, chance=found.mean_ap_chance, num_videos=num
+        )
+        return RetrievalRun(
+            split=self.split, num_query=num, num_gallery=len(self.train), recall=recall, mean_ap=mean_ap
+        )
 
     def precision(self) -> npt.NDArray[np.float64]:
         """Average precision of the queries whose label the gallery has."""
@@ -146,26 +165,32 @@ class _Search:
         return found[np.isfinite(found)]
 
 
-def _mean_over_splits(found: Sequence[_Search], *, seed: int) -> tuple[dict[str, Any], dict[str, float]]:
-    """Scores and their chance, means over the splits; intervals resample the queries of each split on their own."""
-    ks = [k for k in found[0].result.recall if all(k in one.result.recall for one in found)]
-    chance = {f"R@{k}": float(np.mean([one.result.recall_chance[k] for one in found])) for k in ks}
-    chance["mAP"] = float(np.mean([one.result.mean_ap_chance for one in found]))
-    scores: dict[str, Any] = {}
-    runs = [one.as_metrics() for one in found]
-    if len(found) == 1:
-        scores = {name: value for name, value in runs[0].items() if name not in ("split", "query", "gallery")}
-    else:
-        hits = {f"R@{k}": [one.hit_QK[:, k - 1] for one in found] for k in ks}
-        for name, groups in (hits | {"mAP": [one.precision() for one in found]}).items():
-            scores[name] = float(np.mean([group.mean() for group in groups]))
-            scores[f"{name}_interval"] = list(bootstrap_mean_of_means(groups, seed=seed))
-        for name in (f"R@{ks[0]}", "mAP"):
-            scores[f"{name}_std_splits"] = float(np.std([run[name] for run in runs], ddof=1))
-    return scores | {"splits": [one.split for one in found], "runs": runs}, chance
+def _mean_over_splits(found: Sequence[_Search], *, seed: int) -> RetrievalScores:
+    """Means over the splits; intervals resample the queries of each split on their own."""
+    runs = tuple(one.as_run() for one in found)
+    splits = tuple(one.split for one in found)
+    if len(runs) == 1:
+        return RetrievalScores(recall=runs[0].recall, mean_ap=runs[0].mean_ap, splits=splits, runs=runs)
+    ks = [k for k in runs[0].recall if all(k in run.recall for run in runs)]
+    num_videos = sum(run.num_query for run in runs)
+
+    def mean(scores: Sequence[Score], values: Sequence[npt.NDArray[Any]], *, spread: bool) -> Score:
+        return Score(
+            value=float(np.mean([group.mean() for group in values])),
+            interval=bootstrap_mean_of_means(values, seed=seed),
+            chance=float(np.mean([score.chance for score in scores])),
+            std_splits=float(np.std([score.value for score in scores], ddof=1)) if spread else None,
+            num_videos=num_videos,
+        )
+
+    recall = {
+        k: mean([run.recall[k] for run in runs], [one.hit_QK[:, k - 1] for one in found], spread=k == ks[0]) for k in ks
+    }
+    mean_ap = mean([run.mean_ap for run in runs], [one.precision() for one in found], spread=True)
+    return RetrievalScores(recall=recall, mean_ap=mean_ap, splits=splits, runs=runs)
 
 
-def _probed(features_SD: Floats, split: int, manifest: "Manifest", *, config: ProbeConfig) -> Run:
+def _probed(features_SD: Floats, split: int, manifest: "Manifest", *, config: ProbeConfig) -> Trial:
     videos = Videos.of(manifest)
     train, test = train_and_test(videos.split_V, videos.labels_V)
     features_VD = videos.mean(features_SD)
@@ -174,7 +199,7 @@ def _probed(features_SD: Floats, split: int, manifest: "Manifest", *, config: Pr
         features_VD[train], videos.labels_V[train], features_VD[test], videos.labels_V[test],
         num_classes=len(manifest.classes), config=config,
     )  # fmt: skip
-    return Run(split, config.seed, probe.scores, probe.details | {"warnings": list(probe.warnings)})
+    return Trial(split, config.seed, probe.scores, probe.details, probe.warnings)
 
 
 def _check(manifests: Manifests) -> None:

@@ -1,0 +1,134 @@
+"""The scores of a whole run, side by side: what a reader looks at first, on the page and on the console."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mscl.display.blocks import Block, Note
+from mscl.embedding.variants import in_order, variant_names
+from mscl.finetune.blocks import finetune_tables
+from mscl.finetune.scores import NOT_ASKED, FinetuneMetrics
+from mscl.score.blocks import score_table
+from mscl.score.scores import (
+    HEADS,
+    ProbeMetrics,
+    RetrievalMetrics,
+    Score,
+    VariantScores,
+    percent,
+    percents,
+)
+from mscl.stage.skipped import Skipped
+from mscl.stage.view import Stages
+
+
+@dataclass(frozen=True)
+class Results:
+    """The scores of a run; None: a stage that is not there or scored nothing."""
+
+    retrieve: RetrievalMetrics | None
+    probe: ProbeMetrics | None
+    finetune: FinetuneMetrics | None
+    skipped: Mapping[str, Skipped]
+    called: Mapping[str, str]
+    """Variant -> how it is called."""
+
+    @classmethod
+    def of(cls, stages: Stages) -> "Results":
+        """From the records of a run."""
+        retrieve = RetrievalMetrics.read(stages["retrieve"].metrics) if "retrieve" in stages else None
+        probe = ProbeMetrics.read(stages["probe"].metrics) if "probe" in stages else None
+        finetune = FinetuneMetrics.read(stages["finetune"].metrics) if "finetune" in stages else None
+        read = {"retrieve": retrieve, "probe": probe, "finetune": finetune}
+        return cls(
+            None if isinstance(retrieve, Skipped) or not retrieve or not retrieve.variants else retrieve,
+            None if isinstance(probe, Skipped) or not probe or not probe.variants else probe,
+            None if isinstance(finetune, Skipped) else finetune,
+            {name: one for name, one in read.items() if isinstance(one, Skipped) and one != NOT_ASKED},
+            variant_names(stages),
+        )
+
+    @property
+    def columns(self) -> dict[str, Mapping[str, VariantScores]]:
+        """Title -> scores by variant, of what is measured on features."""
+        found: dict[str, Mapping[str, VariantScores]] = {}
+        if self.retrieve is not None:
+            found["retrieval R@1"] = self.retrieve.variants
+        if self.probe is not None:
+            head = HEADS.get(self.probe.head, self.probe.head)
+            found[f"{head[0].lower()}{head[1:]} top-1"] = self.probe.variants
+        return found
+
+    def panels(self) -> dict[str, dict[str, Score]]:
+        """Title -> variant -> main score, for the first picture."""
+        return {
+            f"{title[0].upper()}{title[1:]}": {name: variants[name].first for name in in_order(variants)}
+            for title, variants in self.columns.items()
+        }
+
+    def tables(self) -> list[Block]:
+        """Encoders beside their controls and chance; fine-tuned scores; what was skipped and why."""
+        blocks: list[Block] = []
+        columns = self.columns
+        if columns:
+            names = in_order({name: None for variants in columns.values() for name in variants})
+            rows = {
+                self.called.get(name, name): {
+                    title: variants[name].first if name in variants else None for title, variants in columns.items()
+                }
+                for name in names
+            }
+            blocks += score_table(rows, caption=_caption(columns))
+        if self.finetune is not None:
+            blocks += finetune_tables(self.finetune)
+        return blocks + [Note(f"Skipped, {name}: {one.reason}.") for name, one in self.skipped.items()]
+
+    def notes(self) -> list[Block]:
+        """What must be known of the scores, a line each, with the stages that say it."""
+        said: dict[str, list[str]] = {}
+        lines: list[tuple[str, Sequence[str]]] = []
+        for name, found in (("retrieve", self.retrieve), ("probe", self.probe), ("finetune", self.finetune)):
+            lines.append((name, found.notes if found is not None else ()))
+        if self.probe is not None:
+            lines += [("probe", scores.warnings) for scores in self.probe.variants.values()]
+        if self.finetune is not None:
+            lines.append(("finetune", self.finetune.scores.warnings))
+        for name, texts in lines:
+            for text in texts:
+                said.setdefault(text, []).append(name)
+        return [Note(f"{', '.join(dict.fromkeys(names))}: {text}") for text, names in said.items()]
+
+    def cards(self) -> list[dict[str, str]]:
+        """The few numbers to see first."""
+        cards = [
+            _card(title, variants["trained"].first, beside=variants.get("untrained"))
+            for title, variants in self.columns.items()
+            if "trained" in variants
+        ]
+        if self.finetune is not None:
+            cards.append(_card("fine-tuned top-1", self.finetune.scores.top1))
+        return cards
+
+
+def _card(title: str, score: Score, *, beside: VariantScores | None = None) -> dict[str, str]:
+    parts = [f"untrained {percent(beside.first.value)}"] if beside is not None else []
+    parts += [f"chance {percent(score.chance)}"] if score.chance is not None else []
+    interval = percents(score.interval) if score.interval else ""
+    if score.decides_nothing:
+        parts.append(f"{score.num_videos} test videos decide nothing")
+    return {
+        "title": f"{title[0].upper()}{title[1:]}", "value": percent(score.value), "interval": interval,
+        "beside": " · ".join(parts),
+    }  # fmt: skip
+
+
+def _caption(columns: Mapping[str, Mapping[str, VariantScores]]) -> str:
+    """What the columns are a mean of: said once where it is the same for all."""
+    spreads = {title: next(iter(variants.values())).spread() for title, variants in columns.items()}
+    start = "Test videos, %, with 95 % intervals"
+    if any(name.endswith("_frozen") for variants in columns.values() for name in variants):
+        start += "; frozen: clips that repeat one frame"
+    if not any(spreads.values()):
+        return start
+    if len(spreads) == 1:
+        return f"{start}; {next(iter(spreads.values()))}"
+    return f"{start}; " + "; ".join(f"{title} {spread or 'on one split'}" for title, spread in spreads.items())

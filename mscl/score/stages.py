@@ -1,0 +1,87 @@
+"""Stages probe and retrieve: features -> accuracy of a classifier on them, and nearest neighbours with R@k."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mscl.config import ExperimentConfig
+from mscl.display.blocks import Block
+from mscl.score.scored_splits import ScoredSplits, split_settings
+from mscl.stage.contract import Stage, StageRun
+from mscl.stage.view import Stages
+
+
+def _probe_settings(config: ExperimentConfig) -> dict[str, Any]:
+    return {"probe": config.probe.model_dump(mode="json"), **split_settings(config, config.probe.splits)}
+
+
+def _probe(run: StageRun) -> dict[str, Any]:
+    from mscl.score.score_variants import probe_variants
+
+    config = run.config.probe
+    scored = ScoredSplits.of(run, config.splits)
+    if scored.reason:
+        return scored.skipped(run, "probe").as_record()
+    notes = scored.say_notes(run)
+    return probe_variants(
+        run.input("embed"), run.folder, manifests=scored.manifests, config=config, notes=notes
+    ).as_record()
+
+
+def _probe_blocks(stages: Stages) -> list[Block]:
+    from mscl.score.blocks import probe_blocks
+
+    return probe_blocks(stages)
+
+
+def _retrieve_settings(config: ExperimentConfig) -> dict[str, Any]:
+    return {"retrieve": config.retrieve.model_dump(mode="json"), **split_settings(config, config.retrieve.splits)}
+
+
+def _retrieve(run: StageRun) -> dict[str, Any]:
+    from mscl.score.score_variants import retrieve_variants
+
+    config = run.config.retrieve
+    scored = ScoredSplits.of(run, config.splits)
+    if scored.reason:
+        return scored.skipped(run, "retrieve").as_record()
+    notes = scored.say_notes(run)
+    return retrieve_variants(
+        run.input("embed"), run.folder, manifests=scored.manifests, config=config, notes=notes
+    ).as_record()
+
+
+def _retrieve_blocks(stages: Stages) -> list[Block]:
+    from mscl.score.blocks import retrieve_blocks
+
+    return retrieve_blocks(stages)
+
+
+PROBE = Stage(
+    name="probe",
+    version=2,
+    needs=("ingest", "pretrain", "embed"),
+    settings=_probe_settings,
+    run=_probe,
+    summary="Classifier on frozen features, with its controls and chance.",
+    title="Probe",
+    lead=(
+        "A classifier on frozen features, one feature a video: logistic regression, regularised as cross-validation "
+        "on the train split chose, or a vote of the nearest train videos."
+    ),
+    blocks=_probe_blocks,
+    is_experiment=True,
+)
+
+RETRIEVE = Stage(
+    name="retrieve",
+    version=2,
+    needs=("ingest", "pretrain", "embed"),
+    settings=_retrieve_settings,
+    run=_retrieve,
+    summary="Nearest neighbours of test videos among train videos: R@k, with its controls and chance.",
+    title="Retrieval",
+    lead="Test videos ask, train videos answer; features are centred and compared by cosine.",
+    blocks=_retrieve_blocks,
+    is_experiment=True,
+)
