@@ -92,19 +92,21 @@ def spread_over_dask(count: int) -> float:
 
 
 def beat(count: int) -> None:
-    """The heartbeats of a run that lasts `count` times 30 s."""
+    """The events of the heartbeats of a run that lasts `count` times 30 s."""
     from prefect import flow, tags
-    from prefect.context import FlowRunContext
-    from prefect.flow_engine import FlowRunEngine
+    from prefect.events import emit_event
+    from prefect.runtime import flow_run
 
     @flow(name="beating", persist_result=False)
     def beating() -> None:
-        context = FlowRunContext.get()
-        assert context is not None and context.flow is not None
-        engine = FlowRunEngine[..., None](flow=context.flow, flow_run=context.flow_run)
-        resource, related = engine._build_heartbeat_event_template()
+        run = flow_run.get_id()
+        resource = {"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.name": str(flow_run.get_name())}
+        related = [
+            {"prefect.resource.id": f"prefect.flow.{run}", "prefect.resource.role": "flow"},
+            {"prefect.resource.id": "prefect.tag.mscl", "prefect.resource.role": "tag"},
+        ]  # what Prefect sends, in form and length
         for _ in range(count):
-            engine._emit_flow_run_heartbeat(resource, related)
+            emit_event("prefect.flow-run.heartbeat", resource=resource, related=related)
 
     with tags("mscl"):
         beating()

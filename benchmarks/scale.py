@@ -24,7 +24,7 @@ import numpy as np
 
 from mscl.config import DecodeLimits, load_config
 from mscl.extract.shard import Segment, ShardTask, extract_shard, num_fields
-from mscl.motion.motion_stage import _measure, _Task
+from mscl.motion.motion_stage import _measure, _ShardTask
 from mscl.motion.screen_stage import screen_segment
 from mscl.training.loader import StepPlan
 from mscl.video.decoding import inspect_video, stored_size
@@ -199,7 +199,7 @@ def unit_costs(folder: Path, video: Path | None) -> dict[str, float]:
     task = ShardTask(0, (segment,), config.flow, DecodeLimits(), "cpu", result)
     clocked("flow and frames (extract)", lambda: extract_shard(task, lambda _: None), times, config.flow.method)
     finalise_flow_store(result / "flow.zarr")
-    motion = _Task(0, range(1), result / "flow.zarr", config.motion)
+    motion = _ShardTask(0, range(1), result / "flow.zarr", config.motion)
     clocked("differences (motion)", lambda: _measure(motion, lambda _: None), times)
     times["frames"], times["fields"] = info.num_frames, count
     times["flow bytes"] = sum(p.stat().st_size for p in (result / "flow.zarr").rglob("*") if p.is_file())

@@ -21,15 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmarks.orchestration import free_port
 from mscl.devices import cores
 
 LIMIT_SECONDS = 60.0
 """What may pass until the first run is Running, on two cores."""
 _POLL_SECONDS = 0.25
-_DEPLOYMENTS = len(yaml.safe_load((Path(__file__).parents[1] / "prefect.yaml").read_text())["deployments"])
 
 
 def call(api: str, path: str, body: object = None, *, method: str = "GET") -> Any:
@@ -41,6 +38,13 @@ def call(api: str, path: str, body: object = None, *, method: str = "GET") -> An
             return json.loads(answer.read())
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return None
+
+
+def deployments() -> list[Any]:
+    """What `mscl up` is to make."""
+    from flows.server.deployments import DEPLOYMENTS
+
+    return list(DEPLOYMENTS)
 
 
 def command(*arguments: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -58,8 +62,9 @@ def measure(folder: Path) -> dict[str, float]:
     watched: dict[str, Callable[[], bool]] = {
         "server answers": lambda: call(api, "/health") is True,
         "worker polls": lambda: bool(call(api, "/work_pools/mscl/workers/filter", {}, method="POST")),
-        "all deployments are there": lambda: call(api, "/deployments/count", {}, method="POST") == _DEPLOYMENTS,
+        "all deployments are there": lambda: call(api, "/deployments/count", {}, method="POST") == number,
     }
+    number = len(deployments())
     began = time.perf_counter()
 
     def until(process: subprocess.Popen[bytes], milestone: str) -> None:

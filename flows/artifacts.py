@@ -10,7 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
-from flows.background import once_busy
+from flows.background import submit
 from mscl.pipeline import Outcome, stage_named
 from mscl.stage.view import stage_view
 from storage.atomic import write_atomic
@@ -26,7 +26,7 @@ def publish_stage(workspace: Workspace, outcome: Outcome) -> None:
     """One Markdown report; the key is stable, so that versions of a stage's report line up in the UI."""
     if not outcome.reused:
         _remember_run(outcome.result)
-    once_busy(_publish, workspace, outcome)
+    submit(_publish, workspace, outcome)
 
 
 def _publish(workspace: Workspace, outcome: Outcome) -> None:

@@ -1,6 +1,6 @@
-"""Telling the server beside the work: what a person looks at must not keep a stage waiting.
+"""Calls of Prefect's API beside the work: what a person looks at must not keep a stage waiting.
 
-A call of the API takes 80 ms and drawing a report more, tens of times a run.
+A call takes 80 ms and drawing a report more, tens of times a run.
 """
 
 from __future__ import annotations
@@ -15,74 +15,44 @@ from typing import ParamSpec
 P = ParamSpec("P")
 
 
-class _Queue:
-    """A thread that makes calls one after the other, some of them not before they are let go."""
+class _Calls:
+    """Calls that a thread makes one after the other."""
 
     def __init__(self, thread: ThreadPoolExecutor) -> None:
         self._thread = thread
-        self._held: list[Callable[[], None]] = []
-        self.calls: list[Future[None]] = []
+        self.left: list[Future[None]] = []
 
-    def add(self, call: Callable[[], None], *, held: bool) -> None:
+    def add(self, call: Callable[[], None]) -> None:
+        self.left = [past for past in self.left if not past.done() or past.exception()]  # stages may take weeks
         # In the context of here and now: what the call leaves belongs to this task run.
-        call = partial(copy_context().run, call)
-        if held:
-            self._held.append(call)
-        else:
-            self._submit(call)
-
-    def release(self) -> None:
-        for call in self._held:
-            self._submit(call)
-        self._held = []
-
-    def _submit(self, call: Callable[[], None]) -> None:
-        self.calls = [past for past in self.calls if not past.done() or past.exception()]  # stages may take weeks
-        self.calls.append(self._thread.submit(call))
+        self.left.append(self._thread.submit(copy_context().run, call))
 
 
-_queue: ContextVar[_Queue | None] = ContextVar("queue", default=None)
+_calls: ContextVar[_Calls | None] = ContextVar("calls", default=None)
 
 
 @contextmanager
-def beside() -> Iterator[None]:
-    """Within, `later` puts calls into a thread of its own, which makes them one after the other; the end waits for all.
+def in_background() -> Iterator[None]:
+    """Within, what is submitted goes into a thread of its own; the end waits for all of it.
 
     Raises:
         Exception: of the first call that raised one, unless the work itself did.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="beside") as thread:
-        queue = _Queue(thread)
-        token = _queue.set(queue)
+    with ThreadPoolExecutor(1, thread_name_prefix="background") as thread:
+        calls = _Calls(thread)
+        token = _calls.set(calls)
         try:
             yield
         finally:
-            _queue.reset(token)
-            queue.release()
-    for call in queue.calls:
+            _calls.reset(token)
+    for call in calls.left:
         call.result()
 
 
-def later(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Call beside the work; at once where no `beside` is."""
-    _put(partial(call, *args, **kwargs), held=False)
-
-
-def once_busy(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-    """As `later`, but not before `busy`: what takes the interpreter for long must not delay the start of a stage."""
-    _put(partial(call, *args, **kwargs), held=True)
-
-
-def busy() -> None:
-    """A stage's work begins: let go what `once_busy` holds."""
-    queue = _queue.get()
-    if queue is not None:
-        queue.release()
-
-
-def _put(call: Callable[[], None], *, held: bool) -> None:
-    queue = _queue.get()
-    if queue is None:
-        call()
+def submit(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Make a call in the background; at once where no `in_background` is."""
+    calls, bound = _calls.get(), partial(call, *args, **kwargs)
+    if calls is None:
+        bound()
     else:
-        queue.add(call, held=held)
+        calls.add(bound)

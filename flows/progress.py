@@ -11,7 +11,7 @@ from rich.progress import Progress as RichBars
 from rich.table import Column
 from rich.text import Text
 
-from flows.background import later
+from flows.background import submit
 from mscl.progress import Progress
 
 _LINE_SECONDS = 15.0
@@ -104,7 +104,7 @@ class ArtifactProgress:
         self._total, self._count, self._percent = total, 0, 0.0
         if total:
             self._updated = time.monotonic()
-            later(self._create, f"{description} ({unit})")
+            submit(self._create, f"{description} ({unit})")
 
     def advance(self, n: int = 1, **info: float | str) -> None:
         self._count += n
@@ -113,7 +113,7 @@ class ArtifactProgress:
         percent = 100.0 * self._count / self._total
         if percent - self._percent >= _ARTIFACT_PERCENT:
             self._updated, self._percent = time.monotonic(), percent
-            later(self._update, percent)
+            submit(self._update, percent)
 
     def say(self, message: str) -> None:
         from prefect.logging import get_run_logger
@@ -122,7 +122,7 @@ class ArtifactProgress:
 
     def done(self) -> None:
         if self._total:
-            later(self._update, 100.0 * self._count / self._total)
+            submit(self._update, 100.0 * self._count / self._total)
         self._total = None
 
     def _create(self, description: str) -> None:

@@ -1,6 +1,6 @@
 """Shards over a cluster: with `runtime.task_runner` ray or dask, extraction and motion become Prefect task runs.
 
-With `threads`, the default, a stage's shards go to processes of this machine, and no task runs (mscl/stage/pool.py).
+With `threads`, the default, shards go to processes of this machine, and are no task runs (mscl/stage/worker_pool.py).
 A task run costs 0.1 to 0.3 s and 20 kB of the server's database, so several shards share one where there are many.
 Workers write shards into the result's folder: all nodes must see the workspace and the videos under the same paths.
 Ray and Dask send pickles between their own processes; an address must be that of a cluster that you trust.
@@ -11,8 +11,8 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
     from prefect.task_runners import TaskRunner
 
-Task = TypeVar("Task")
+Item = TypeVar("Item")
 Done = TypeVar("Done")
 
 MAX_TASK_RUNS = 400
 """Per stage. Extraction, motion and the stages themselves stay under 1,000 in all, whatever the dataset."""
+
+_ONE_NODE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 def spread_for(runtime: RuntimeConfig) -> Spread | None:
@@ -60,30 +62,30 @@ def spread_for(runtime: RuntimeConfig) -> Spread | None:
     return partial(_over_cluster, runtime)
 
 
-def units(tasks: Sequence[Task]) -> list[Sequence[Task]]:
-    """The tasks in order, in at most MAX_TASK_RUNS parts of one length (the last may be shorter)."""
-    size = max(1, math.ceil(len(tasks) / MAX_TASK_RUNS))
-    return [tasks[first : first + size] for first in range(0, len(tasks), size)]
+def units(items: Sequence[Item]) -> list[Sequence[Item]]:
+    """The items in order, in at most MAX_TASK_RUNS parts of one length (the last may be shorter)."""
+    size = max(1, math.ceil(len(items) / MAX_TASK_RUNS))
+    return [items[first : first + size] for first in range(0, len(items), size)]
 
 
 @dataclass(frozen=True)
 class _Unit(Generic[Done]):
-    """What one task run did: results of its tasks, and the units of progress that they counted."""
+    """What one task run did: results of its items, and the units of progress that they counted."""
 
     done: list[Done]
     ticks: int
 
 
-class _Work(Generic[Task, Done]):
-    """Some tasks of a stage. No dataclass: Prefect would search that for futures, down to the last path."""
+class _Work(Generic[Item, Done]):
+    """Some of a stage's items. No dataclass: Prefect would search that for futures, down to the last path."""
 
-    def __init__(self, function: Callable[[Task, Tick], Done], tasks: Sequence[Task]) -> None:
+    def __init__(self, function: Callable[[Item, Tick], Done], items: Sequence[Item]) -> None:
         self.function = function
-        self.tasks = tasks
+        self.items = items
 
     def run(self) -> _Unit[Done]:
         ticks: list[int] = []
-        return _Unit([self.function(task, ticks.append) for task in self.tasks], sum(ticks))
+        return _Unit([self.function(item, ticks.append) for item in self.items], sum(ticks))
 
 
 @task(name="shards", task_run_name="shards {number}", cache_policy=NO_CACHE, persist_result=False)
@@ -96,15 +98,15 @@ def _shards(number: int, work: _Work[Any, Any]) -> _Unit[Any]:
 
 
 def _over_cluster(
-    runtime: RuntimeConfig, function: Callable[[Task, Tick], Done], tasks: Sequence[Task], *, progress: Progress
+    runtime: RuntimeConfig, function: Callable[[Item, Tick], Done], items: Sequence[Item], *, progress: Progress
 ) -> Iterator[Done]:
     """As `run_in_processes`, on the cluster; results come unit by unit."""
-    if not tasks:
+    if not items:
         return
-    with _on_loopback(runtime), _runner(runtime) as runner:
+    with _runner(runtime) as runner:
         futures: list[PrefectFuture[_Unit[Done]]] = [
             runner.submit(_shards, {"number": number, "work": _Work(function, some)})
-            for number, some in enumerate(units(tasks))
+            for number, some in enumerate(units(items))
         ]
         for future in as_completed(futures):
             unit = future.result()
@@ -125,6 +127,8 @@ def _runner(runtime: RuntimeConfig) -> TaskRunner[Any]:
             "dashboard_address": None, "worker_dashboard_address": None,
         }  # fmt: skip
         return cast("TaskRunner[Any]", DaskTaskRunner(cluster_kwargs=local))
+    if not runtime.cluster:
+        _keep_ray_on_loopback()
     from prefect_ray import RayTaskRunner
 
     if runtime.cluster:
@@ -136,30 +140,20 @@ def _runner(runtime: RuntimeConfig) -> TaskRunner[Any]:
     return cast("TaskRunner[Any]", RayTaskRunner(init_kwargs=local))
 
 
-@contextmanager
-def _on_loopback(runtime: RuntimeConfig) -> Iterator[None]:
-    """Every process of a Ray cluster that is started inside listens on 127.0.0.1; nothing is changed for other runners.
+def _keep_ray_on_loopback() -> None:
+    """See that every process of a Ray cluster of this machine listens on 127.0.0.1.
 
     Ray puts the machine's own address in the place of a loopback one, and then most of its processes listen on all
-    interfaces, unless clusters of several nodes are switched off. That switch is read when Ray is imported, here and
-    in each of its processes, so it is set both ways, and back again: a later run may use a cluster elsewhere.
-    """
-    if runtime.task_runner != "ray" or runtime.cluster:
-        yield
-        return
-    # The second: no reports to Ray's makers.
-    wanted = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-    before = {name: os.environ.get(name) for name in wanted}
-    from ray._private import ray_constants  # before the variable is set, so that what is put back is Ray's own
+    interfaces, unless clusters of several nodes are switched off, as on desktops. Ray reads that switch when it is
+    imported, here and in each of its processes. A run is a process of its own, so nobody else's Ray is changed.
 
-    os.environ.update(wanted)
-    switched, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = switched
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    Raises:
+        ConfigError: this process has imported Ray already, with clusters of several nodes.
+    """
+    if "ray" in sys.modules and os.environ.get(_ONE_NODE) != "0":
+        raise ConfigError(
+            "this Python process has used Ray before, for a cluster of several nodes, and one that it starts now would "
+            "listen on all interfaces; start the run in a process of its own (`mscl run`), or set runtime.cluster"
+        )
+    os.environ[_ONE_NODE] = "0"
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no reports to Ray's makers

@@ -14,42 +14,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mscl.errors import ConfigError
 from storage.workspace import Workspace
 
-VARIABLE = "MSCL_RUNS_PER_WORKSPACE"
 _POLL_SECONDS = 0.5
-_held: set[Path] = set()
 
 
 @contextmanager
-def workspace_slot(workspace: Workspace, *, say: Callable[[str], None]) -> Iterator[None]:
-    """Wait for one of the workspace's slots and hold it; a run that holds one lets its subflows in.
-
-    There is one slot, or as many as the environment variable `MSCL_RUNS_PER_WORKSPACE` says (0: no limit).
+def workspace_slot(workspace: Workspace, *, limit: int, say: Callable[[str], None]) -> Iterator[None]:
+    """Wait for one of the workspace's `limit` slots and hold it; 0: there is no limit.
 
     Raises:
-        ConfigError: the variable is not a whole number.
         StorageError: the workspace cannot be written.
     """
-    limit, root = _limit(), workspace.root
-    if not limit or root in _held:
+    if not limit:
         yield
         return
     workspace.prepare()
-    folder = root / ".locks"
+    folder = workspace.root / ".locks"
     folder.mkdir(exist_ok=True)
     descriptor = _take(folder, limit)
     if descriptor is None:
-        say(f"{limit} other run(s) are working in {root}; waiting for one to end ({VARIABLE} sets how many may)")
+        say(
+            f"{limit} other run(s) are working in {workspace.root}; waiting for one to end "
+            "(runtime.runs_per_workspace sets how many may)"
+        )
     while descriptor is None:
         time.sleep(_POLL_SECONDS)  # not a blocking lock: a cancelled run must hear of it
         descriptor = _take(folder, limit)
-    _held.add(root)
     try:
         yield
     finally:
-        _held.discard(root)
         os.close(descriptor)
 
 
@@ -63,10 +57,3 @@ def _take(folder: Path, limit: int) -> int | None:
             continue
         return descriptor
     return None
-
-
-def _limit() -> int:
-    text = os.environ.get(VARIABLE, "1")
-    if not text.isdecimal():
-        raise ConfigError(f"{VARIABLE} is {text!r}; give a whole number, 0 for no limit")
-    return int(text)

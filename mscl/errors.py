@@ -1,5 +1,8 @@
 """Errors that a user can mend: the console prints them as one line, without a traceback."""
 
+from kernels.errors import KernelInputError
+from storage.errors import StorageError
+
 
 class UserError(ValueError):
     """Input or configuration that cannot be used; the message says what, where, and what to do."""
@@ -15,3 +18,7 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint that does not fit the model or the run that asks for it."""
+
+
+USER_ERRORS: tuple[type[ValueError], ...] = (UserError, StorageError, KernelInputError)
+"""All that a caller can mend: `except USER_ERRORS`. Stores and kernels know no mscl and have bases of their own."""

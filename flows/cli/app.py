@@ -164,13 +164,11 @@ def main() -> None:
     """Entry point: user errors are one clear line and exit code 2; Ctrl-C and SIGTERM say how to go on."""
     settings.apply()
     before = signal.signal(signal.SIGTERM, _on_sigterm)
-    from kernels.errors import KernelInputError
-    from mscl.errors import UserError
-    from storage.errors import StorageError
+    from mscl.errors import USER_ERRORS
 
     try:
         code = app(standalone_mode=False)
-    except (UserError, StorageError, KernelInputError) as error:
+    except USER_ERRORS as error:
         _complain(str(error))
         code = 2
     except (KeyboardInterrupt, typer.Abort):

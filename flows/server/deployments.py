@@ -1,24 +1,55 @@
-"""The deployments of `prefect.yaml`, made through the API: what `prefect deploy --all` makes, and closed forms.
+"""The deployments: one per stage of the pipeline, `full` and `ablate`; for `mscl up`, and for `prefect deploy --all`.
 
-Not by that command itself: it is a process that imports everything once more, asks the server three times as often,
-and leaves every form open for names that no flow takes. A run that is given such a name crashes before it starts;
-with the form closed the API refuses it and says which name it was.
+`mscl up` makes them through the API: Prefect's command is a process that imports everything once more, asks the server
+three times as often, and leaves every form open for names that no flow takes. A run that is given such a name crashes
+before it starts; with the form closed the API refuses it and says which name it was.
 """
 
 from __future__ import annotations
 
-from importlib.resources import files
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.flows import load_flow_from_entrypoint
 
-import flows.pipeline  # noqa: F401  # the flows of all entry points
+import flows.pipeline  # noqa: F401  # so that whoever imports this while a server starts need not wait for it later
+from flows.server.worker import POOL
+from flows.settings import TAG
+from mscl.pipeline import PIPELINE
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What is said of a deployment; the rest comes from its flow."""
+
+    name: str
+    entrypoint: str
+    kind: str
+    """Tag beside the one that all runs have."""
+    is_nightly: bool = False
+    """Has an example of a schedule, switched off: at three, whatever new videos the folder holds by then."""
+
+    @property
+    def tags(self) -> list[str]:
+        return [TAG, self.kind]
+
+    @property
+    def schedules(self) -> list[dict[str, Any]]:
+        """As `prefect.yaml` has them."""
+        nightly = {"slug": "nightly", "cron": "0 3 * * *", "timezone": "UTC", "active": False}
+        return [nightly] if self.is_nightly else []
+
+
+DEPLOYMENTS: tuple[Deployment, ...] = (
+    Deployment("full", "flows.pipeline.full", "pipeline", is_nightly=True),
+    *(Deployment(stage.name, f"flows.pipeline.{stage.name}", "stage") for stage in PIPELINE),
+    Deployment("ablate", "flows.ablation.ablate", "ablation"),
+)
 
 
 def deploy(client: SyncPrefectClient, *, folder: Path) -> list[str]:
@@ -27,38 +58,29 @@ def deploy(client: SyncPrefectClient, *, folder: Path) -> list[str]:
     Args:
         folder: relative paths in a run's parameters count from here.
     """
-    return [_deploy_one(client, entry, folder) for entry in declared()]
+    return [_deploy_one(client, one, folder) for one in DEPLOYMENTS]
 
 
-def declared() -> list[dict[str, Any]]:
-    """What `prefect.yaml` says of each deployment."""
-    found: list[dict[str, Any]] = yaml.safe_load((files("flows") / "prefect.yaml").read_text())["deployments"]
-    return found
-
-
-def _deploy_one(client: SyncPrefectClient, entry: dict[str, Any], folder: Path) -> str:
-    flow: Flow[..., Any] = load_flow_from_entrypoint(entry["entrypoint"])
-    variables = {
-        name: value.replace("{{ $PWD }}", str(folder)) for name, value in entry["work_pool"]["job_variables"].items()
-    }
+def _deploy_one(client: SyncPrefectClient, deployment: Deployment, folder: Path) -> str:
+    flow: Flow[..., Any] = load_flow_from_entrypoint(deployment.entrypoint)
     schedules = [
         DeploymentScheduleCreate(
             slug=one["slug"], active=one["active"], schedule=CronSchedule(cron=one["cron"], timezone=one["timezone"])
         )
-        for one in entry.get("schedules", [])
+        for one in deployment.schedules
     ]
     client.create_deployment(
         flow_id=client.create_flow(flow),
-        name=entry["name"],
+        name=deployment.name,
         version=flow.version,
         description=flow.description,
-        entrypoint=entry["entrypoint"],
-        work_pool_name=entry["work_pool"]["name"],
-        job_variables=variables,
-        tags=entry["tags"],
+        entrypoint=deployment.entrypoint,
+        work_pool_name=POOL,
+        job_variables={"working_dir": str(folder)},
+        tags=deployment.tags,
         schedules=schedules,
         pull_steps=[],
-        enforce_parameter_schema=entry["enforce_parameter_schema"],
+        enforce_parameter_schema=True,
         parameter_openapi_schema=flow.parameters.model_dump_for_openapi() | {"additionalProperties": False},
     )
-    return str(entry["name"])
+    return deployment.name

@@ -151,17 +151,15 @@ def _tell_the_end(*, of_worker: bool) -> None:
     from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
     from prefect.states import Crashed
 
-    def running(**which: Any) -> FlowRunFilter:
-        return FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING"]}}, **which})
-
+    running = FlowRunFilter.model_validate(
+        {"state": {"type": {"any_": ["RUNNING"]}}, "parent_task_run_id": {"is_null_": True}}
+    )
     with get_client(sync_client=True) as client:
         if of_worker:
             pool = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
-            for run in client.read_flow_runs(flow_run_filter=running(), work_pool_filter=pool):
-                stages = client.read_flow_runs(flow_run_filter=running(parent_flow_run_id={"any_": [run.id]}))
-                for ended in [*stages, run]:
-                    client.set_flow_run_state(ended.id, Crashed(message=_STOPPED), force=True)
-        others = client.read_flow_runs(flow_run_filter=running(parent_task_run_id={"is_null_": True}))
+            for run in client.read_flow_runs(flow_run_filter=running, work_pool_filter=pool):
+                client.set_flow_run_state(run.id, Crashed(message=_STOPPED), force=True)
+        others = client.read_flow_runs(flow_run_filter=running)
     if others and server_pid() is not None:
         console.print(
             "without their server these end within minutes, and `mscl run` continues them: "

@@ -21,7 +21,7 @@ from storage.motion_store import MotionStats, MotionWriter
 
 
 @dataclass(frozen=True)
-class _Task:
+class _ShardTask:
     shard: int
     segments: range
     flow_store: Path
@@ -45,7 +45,7 @@ def _run(run: StageRun) -> dict[str, Any]:
     log = CommitLog(result.commits)
     done = {} if run.is_damaged else log.rows()  # which shards are damaged nobody knows, and doing all takes minutes
     tasks = [
-        _Task(shard, spec.grid.segments_of(shard), flow_store, config)
+        _ShardTask(shard, spec.grid.segments_of(shard), flow_store, config)
         for shard in range(spec.grid.num_shards)
         if shard not in done
     ]
@@ -61,7 +61,7 @@ def _run(run: StageRun) -> dict[str, Any]:
     return {"segments": spec.segments, "fields": int(reader.num_fields.sum())}
 
 
-def _measure(task: _Task, tick: Callable[[int], None]) -> tuple[int, list[MotionStats | None]]:
+def _measure(task: _ShardTask, tick: Callable[[int], None]) -> tuple[int, list[MotionStats | None]]:
     """Statistics of every segment of a shard; runs in a worker process."""
     import torch
 

@@ -30,5 +30,7 @@ class RuntimeConfig(Section):
     """Who works on shards in extract and motion: processes of this machine, or a Ray or Dask cluster."""
     cluster: str = ""
     """Address of the Ray or Dask cluster, ray://head:10001 or tcp://scheduler:8786; empty: one on this machine."""
+    runs_per_workspace: int = Field(default=1, ge=0)
+    """Prefect's runs only: how many may work in one workspace at a time, others wait; 0: no limit."""
     timeout_minutes: float = Field(default=0, ge=0)
     """Prefect's runs only: a stage that takes longer is stopped, keeps what is done, and fails its run; 0: no limit."""

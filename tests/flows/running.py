@@ -121,7 +121,17 @@ def flow_runs(**filters: Any) -> list[Any]:
         return list(client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, **filters))
 
 
+def task_runs(flow_run: object) -> list[Any]:
+    """Task runs of a flow run, by its id. The server writes them down from events, a moment after they happen."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    chosen = FlowRunFilter.model_validate({"id": {"any_": [flow_run]}})
+    with get_client(sync_client=True) as client:
+        return list(client.read_task_runs(flow_run_filter=chosen))
+
+
 __all__ = [
     "checkpointed", "committed", "digests", "family", "finished", "flow_runs", "is_loopback",
-    "listening", "mscl", "no_survivors", "only", "ranks", "wait_until",
+    "listening", "mscl", "no_survivors", "only", "ranks", "task_runs", "wait_until",
 ]  # fmt: skip

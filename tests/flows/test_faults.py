@@ -41,6 +41,7 @@ from tests.flows.running import (
     no_survivors,
     only,
     ranks,
+    task_runs,
     wait_until,
 )
 
@@ -88,9 +89,9 @@ def test_ctrl_c_then_kills_then_done(api: str, tiny: Path, tmp_path: Path, first
     assert digests(only(workspace, "extract")) == digests(undisturbed["extract"].result)
 
     # And to the end.
-    from flows.pipeline import STAGE_FLOWS
+    from flows.pipeline import stage_flow
 
-    outcome = STAGE_FLOWS["pretrain"](workspace=str(workspace), preset=str(tiny))
+    outcome = stage_flow("pretrain")(workspace=str(workspace), preset=str(tiny))
     assert not outcome.reused
     assert [name for name in _changed(first, workspace) if name.startswith("pretrain")] == []
 
@@ -109,7 +110,7 @@ def test_a_rank_killed_then_terminated_then_done(api: str, tiny: Path, tmp_path:
     assert "rank 0, exit code -9" in output
     assert "Run the same command again to go on" in " ".join(output.split())
     no_survivors(members)
-    assert {run.name: run.state.name for run in flow_runs(limit=2)} == {"pretrain": "Failed", _full(tiny): "Failed"}
+    assert _states(tiny) == ("Failed", "Failed")
 
     # SIGTERM, as batch systems send it: an end like Ctrl-C's.
     process = mscl(*command, api=api)
@@ -120,7 +121,7 @@ def test_a_rank_killed_then_terminated_then_done(api: str, tiny: Path, tmp_path:
     assert process.returncode == 143, output
     assert "the same command continues" in output
     no_survivors(members)
-    assert {run.name: run.state.name for run in flow_runs(limit=2)} == {"pretrain": "Crashed", _full(tiny): "Crashed"}
+    assert _states(tiny) == ("Crashed", "Crashed")
 
     from flows.pipeline import full
 
@@ -130,19 +131,21 @@ def test_a_rank_killed_then_terminated_then_done(api: str, tiny: Path, tmp_path:
 
 def test_a_time_out_fails_the_run_and_keeps_the_checkpoint(api: str, tiny: Path, tmp_path: Path, first: First) -> None:
     workspace = _without(first[0], "pretrain", tmp_path)
-    process = mscl(
-        "run", tiny, "--workspace", workspace, "pretrain.min_steps=100000", "runtime.timeout_minutes=0.3", api=api
-    )
-    wait_until(lambda: bool(ranks(process.pid)), seconds=120, why="a rank is there")
-    members = family(process.pid)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 2, output
-    assert "pretrain took longer than runtime.timeout_minutes=0.3" in output
-    no_survivors(members)
+    command = ("run", tiny, "--workspace", workspace, "pretrain.min_steps=100000")
+    for minutes in (0.3, 1, 4):  # a busy machine needs longer for its first checkpoint; the same command goes on
+        process = mscl(*command, f"runtime.timeout_minutes={minutes}", api=api)
+        wait_until(lambda: bool(ranks(process.pid)), seconds=120, why="a rank is there")  # noqa: B023
+        members = family(process.pid)
+        output, _ = process.communicate(timeout=120 + 60 * minutes)
+        assert process.returncode == 2, output
+        assert f"pretrain took longer than runtime.timeout_minutes={minutes:g}" in output
+        no_survivors(members)
+        run = flow_runs(limit=1)[0]
+        assert run.state.is_failed()
+        assert "took longer" in run.state.message
+        if checkpointed(workspace):
+            break
     assert checkpointed(workspace)
-    run = flow_runs(limit=1)[0]
-    assert run.state.is_failed()
-    assert "took longer" in run.state.message
 
 
 def test_a_few_kills_at_random_moments(tiny: Path, tmp_path: Path, first: First) -> None:
@@ -179,8 +182,16 @@ def _without(workspace: Path, stage: str, folder: Path) -> Path:
     return copy
 
 
-def _full(tiny: Path) -> str:
-    return f"full-{tiny}"
+def _states(tiny: Path) -> tuple[str, str]:
+    """How the latest run ended, and pretrain in it, as the server has them."""
+    (run,) = flow_runs(limit=1)
+    assert run.name == f"full-{tiny}"
+
+    def ended() -> list[str]:
+        return [one.state.name for one in task_runs(run.id) if one.name == "pretrain" and one.state.is_final()]
+
+    wait_until(lambda: len(ended()) == 1, seconds=60, why="the end of pretrain is written down")
+    return run.state.name, ended()[0]
 
 
 def _keys(first: First) -> set[str]:

@@ -7,14 +7,13 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 
-from mscl.config import DataConfig, LossConfig, PretrainConfig, RuntimeConfig, load_config
+from mscl.config import DataConfig, ExperimentConfig, LossConfig, PretrainConfig, RuntimeConfig, load_config
 from mscl.errors import ConfigError, UserError
-from mscl.pipeline import BY_NAME, PIPELINE, Outcome
-from tests.flows.running import digests, flow_runs
+from mscl.pipeline import PIPELINE, Outcome
+from tests.flows.running import digests, flow_runs, task_runs
 
 NAMES = [stage.name for stage in PIPELINE]
 
@@ -35,7 +34,7 @@ def _table_of_first(first: tuple[Path, dict[str, Outcome]]) -> Any:
 
 
 def test_sections_change_only_the_names_they_set(tiny: Path) -> None:
-    from flows.pipeline import resolve
+    from flows.parameters import resolve
 
     plain = load_config(str(tiny))
     changes = {
@@ -52,14 +51,15 @@ def test_sections_change_only_the_names_they_set(tiny: Path) -> None:
 
 
 def test_sections_that_do_not_fit_the_preset(tiny: Path) -> None:
-    from flows.pipeline import resolve
+    from flows.parameters import resolve
 
     with pytest.raises(ConfigError, match=r"queue_size 16 is not divisible by batch_size 12"):
         resolve(str(tiny), {"pretrain": PretrainConfig.model_construct({"batch_size"}, batch_size=12)})
 
 
 def test_a_section_is_held_against_the_preset_and_not_against_what_the_class_would_take(tiny: Path) -> None:
-    from flows.pipeline import STAGE_FLOWS, full, resolve
+    from flows.parameters import resolve
+    from flows.pipeline import full, stage_flow
 
     changes = {"loss": {"queue_size": 24}}  # fits the preset's batch of 4, and not the 128 of `PretrainConfig()`
     pretrain = resolve(str(tiny), {"pretrain": changes}).pretrain
@@ -68,7 +68,7 @@ def test_a_section_is_held_against_the_preset_and_not_against_what_the_class_wou
         resolve(str(tiny), {"pretrain": changes | {"batch_size": 5}})
     with pytest.raises(ConfigError, match=r"temprature"):
         resolve(str(tiny), {"pretrain": {"loss": {"temprature": 1}}})
-    assert not any(one.should_validate_parameters for one in (full, *STAGE_FLOWS.values()))
+    assert not any(one.should_validate_parameters for one in (full, *map(stage_flow, NAMES)))
 
 
 def test_every_stage_leaves_a_result_and_a_report(first: tuple[Path, dict[str, Outcome]]) -> None:
@@ -81,17 +81,17 @@ def test_every_stage_leaves_a_result_and_a_report(first: tuple[Path, dict[str, O
         assert report.type == "markdown"
         assert name in report.data
         assert len(report.data) < 1_000_000
-        # Drawn while the next stage ran, it belongs to the page of its own.
+        # Drawn while the next stage ran, it belongs to the task of its own, on the page of the one run.
         made_by = json.loads((outcome.result.folder / ".made-by.json").read_bytes())["flow_run"]
         assert str(report.flow_run_id) == made_by
-        assert report.task_run_id is not None
+        assert report.task_run_id in {one.id for one in task_runs(made_by) if one.name == name}
 
 
 def test_a_report_that_cannot_be_published_is_said_after_the_others(
     first: tuple[Path, dict[str, Outcome]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flows import artifacts
-    from flows.background import beside
+    from flows.background import in_background
     from storage.workspace import Workspace
 
     published: list[str] = []
@@ -103,7 +103,7 @@ def test_a_report_that_cannot_be_published_is_said_after_the_others(
 
     monkeypatch.setattr(artifacts, "create_markdown_artifact", publish)
     workspace = Workspace(str(first[0]))
-    with pytest.raises(OSError, match="no room for extract"), beside():
+    with pytest.raises(OSError, match="no room for extract"), in_background():
         for name in ("ingest", "extract", "motion"):
             artifacts.publish_stage(workspace, replace(first[1][name], reused=True))
     assert published == ["ingest-report", "motion-report"]
@@ -119,28 +119,22 @@ def test_the_run_s_table_says_what_was_computed_and_where_it_lies(first: tuple[P
         assert str(outcome.result.folder / "record.json") in row
 
 
-def test_each_row_of_the_table_links_to_a_tagged_subflow_of_its_run(first: tuple[Path, dict[str, Outcome]]) -> None:
-    from prefect.client.orchestration import get_client
-
+def test_the_run_has_a_task_for_every_stage_and_each_row_links_to_it(first: tuple[Path, dict[str, Outcome]]) -> None:
     table = _table_of_first(first)
     linked = re.findall(r"\[run\]\(http://127\.0\.0\.1:\d+/runs/flow-run/([0-9a-f-]{36})\)", table.data)
-    with get_client(sync_client=True) as client:
-        for name, run_id in zip(NAMES, linked, strict=True):
-            run = client.read_flow_run(UUID(run_id))
-            assert run.name == name
-            assert run.state is not None and run.state.is_completed()
-            assert "mscl" in run.tags
-            assert run.parent_task_run_id is not None
-            assert client.read_task_run(run.parent_task_run_id).flow_run_id == table.flow_run_id
+    assert linked == [str(table.flow_run_id)] * len(NAMES)
+    stages = sorted(task_runs(table.flow_run_id), key=lambda one: one.start_time)
+    assert [one.name for one in stages] == NAMES
+    assert all(one.state.is_completed() for one in stages)
+    assert not [run for run in flow_runs() if run.parent_task_run_id is not None]  # nothing runs as a subflow
 
 
 def test_a_second_run_reuses_everything(first: tuple[Path, dict[str, Outcome]], tiny: Path) -> None:
     from flows.pipeline import full
 
     workspace, before = first
-    subflows = len([run for run in flow_runs() if run.name in NAMES])
     again = full(workspace=str(workspace), preset=str(tiny))
-    assert len([run for run in flow_runs() if run.name in NAMES]) == subflows
+    assert task_runs(flow_runs(limit=1)[0].id) == []
     assert all(outcome.reused for outcome in again.values())
     assert [o.result.key for o in again.values()] == [o.result.key for o in before.values()]
     table = _artifacts("pipeline")[0]
@@ -152,15 +146,15 @@ def test_a_second_run_reuses_everything(first: tuple[Path, dict[str, Outcome]], 
 
 
 def test_a_stage_alone_finds_its_inputs(first: tuple[Path, dict[str, Outcome]], tiny: Path) -> None:
-    from flows.pipeline import STAGE_FLOWS
+    from flows.pipeline import stage_flow
     from mscl.config import ScreenConfig
 
     workspace, before = first
-    reused = STAGE_FLOWS["screen"](workspace=str(workspace), preset=str(tiny))
+    reused = stage_flow("screen")(workspace=str(workspace), preset=str(tiny))
     assert reused.reused
     assert reused.result.key == before["screen"].result.key
     assert _artifacts("pipeline")[0].description == "0 stages computed, 2 reused"
-    other = STAGE_FLOWS["screen"](
+    other = stage_flow("screen")(
         workspace=str(workspace),
         preset=str(tiny),
         screen=ScreenConfig(select="all"),
@@ -172,17 +166,17 @@ def test_a_stage_alone_finds_its_inputs(first: tuple[Path, dict[str, Outcome]], 
 
 
 def test_force_computes_the_same_again(first: tuple[Path, dict[str, Outcome]], tiny: Path, copy: Path) -> None:
-    from flows.pipeline import STAGE_FLOWS
+    from flows.pipeline import stage_flow
 
     before = first[1]
-    again = STAGE_FLOWS["extract"](workspace=str(copy), preset=str(tiny), force=True)
+    again = stage_flow("extract")(workspace=str(copy), preset=str(tiny), force=True)
     assert not again.reused
     assert again.result.key == before["extract"].result.key
     assert digests(again.result) == digests(before["extract"].result)
 
 
 def test_a_user_s_mistake_fails_the_run_with_our_message(api: str, tmp_path: Path) -> None:
-    from flows.pipeline import STAGE_FLOWS, full
+    from flows.pipeline import full, stage_flow
 
     with pytest.raises(ConfigError, match="unknown preset 'dem'; did you mean 'demo'"):
         full(workspace=str(tmp_path / "ws"), preset="dem")
@@ -193,7 +187,7 @@ def test_a_user_s_mistake_fails_the_run_with_our_message(api: str, tmp_path: Pat
         full(workspace=str(tmp_path / "ws"), preset="demo", force=["extrct"])
     assert not (tmp_path / "ws").exists()
     with pytest.raises(UserError, match="no finished result of ingest"):
-        STAGE_FLOWS["extract"](workspace=str(tmp_path / "ws"), preset="demo")
+        stage_flow("extract")(workspace=str(tmp_path / "ws"), preset="demo")
 
 
 def test_a_run_that_fails_says_what_it_had_done(
@@ -214,15 +208,16 @@ def test_a_run_that_fails_says_what_it_had_done(
     assert "| pretrain | **failed** |" in table.data
 
 
-def test_every_stage_has_a_flow_and_a_deployment() -> None:
-    import yaml
-    from prefect.flows import load_flow_from_entrypoint
+def test_every_flow_takes_every_section_and_nothing_else() -> None:
+    from flows.pipeline import full, stage_flow
 
-    from flows.pipeline import STAGE_FLOWS
+    own = {"full": {"workspace", "preset", "force"}, "stage": {"workspace", "preset", "inputs", "force"}}
+    for one in (full, *map(stage_flow, NAMES)):
+        taken = set(one.parameters.properties)
+        assert taken == own.get(one.name, own["stage"]) | set(ExperimentConfig.model_fields)
+    with pytest.raises(Exception, match="temprature"):
+        full(preset="demo", temprature=1)
+    with pytest.raises(AttributeError, match="no attribute 'extrct'"):
+        import flows.pipeline
 
-    deployments = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())["deployments"]
-    assert list(STAGE_FLOWS) == NAMES == list(BY_NAME)
-    assert [deployment["name"] for deployment in deployments] == ["full", *NAMES, "ablate"]
-    for deployment in deployments:
-        assert load_flow_from_entrypoint(deployment["entrypoint"]).name == deployment["name"]
-        assert deployment["enforce_parameter_schema"] is True
+        flows.pipeline.extrct  # noqa: B018

@@ -43,15 +43,15 @@ def test_the_command_line_does_the_same(tiny: Path, copy: Path) -> None:
 def test_a_failed_run_goes_on_at_the_shard_that_failed(
     api: str, first: First, tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from flows.pipeline import STAGE_FLOWS
+    from flows.pipeline import stage_flow
 
     videos = write_demo_dataset(tmp_path / "data", train_per_class=4, test_per_class=2).videos
     asked = {"workspace": str(tmp_path / "workspace"), "preset": str(tiny), "data": DataConfig(root=str(videos))}
-    manifest = STAGE_FLOWS["ingest"](**asked).result
+    manifest = stage_flow("ingest")(**asked).result
     last = sorted(videos.glob("MoveRight/*.mp4"))[-1]
     hidden = last.rename(tmp_path / last.name)  # a disk that is not mounted, a file that was moved
     with pytest.raises(UserError, match=last.name):
-        STAGE_FLOWS["extract"](**asked)
+        stage_flow("extract")(**asked)
     run = flow_runs(limit=1)[0]
     assert run.state.is_failed()
     assert last.name in run.state.message
@@ -60,7 +60,7 @@ def test_a_failed_run_goes_on_at_the_shard_that_failed(
     assert committed.count(b"\n") >= 1
     hidden.rename(last)
     capfd.readouterr()
-    outcome = STAGE_FLOWS["extract"](**asked)
+    outcome = stage_flow("extract")(**asked)
     assert f"{len(committed.splitlines())} of 6 shards are there already" in capfd.readouterr().out
     assert outcome.result.record.inputs == {"ingest": manifest.key}
     assert digests(outcome.result) == digests(first[1]["extract"].result)

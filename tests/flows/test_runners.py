@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.flows.running import (
     listening,
     mscl,
     no_survivors,
+    task_runs,
     wait_until,
 )
 
@@ -42,15 +44,6 @@ PAIRS = [
     pytest.param("dask", "extract", marks=[_needs("dask"), pytest.mark.storm]),
 ]
 SHARDS = 6
-
-
-def _task_runs(flow_run: Any) -> list[Any]:
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-
-    chosen = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.id]))
-    with get_client(sync_client=True) as client:
-        return list(client.read_task_runs(flow_run_filter=chosen))
 
 
 class _Listeners:
@@ -81,13 +74,13 @@ class _Listeners:
 def test_a_cluster_gives_the_results_of_this_machine_s_processes(
     first: tuple[Path, dict[str, Outcome]], tiny: Path, copy: Path, runner: str, stage: str
 ) -> None:
-    from flows.pipeline import STAGE_FLOWS
+    from flows.pipeline import stage_flow
 
     expected = first[1][stage].result
     members = family(os.getpid())
     runtime = RuntimeConfig.model_validate({"task_runner": runner, "workers": 2})
     with _Listeners() as listeners:
-        again = STAGE_FLOWS[stage](workspace=str(copy), preset=str(tiny), runtime=runtime, force=True)
+        again = stage_flow(stage)(workspace=str(copy), preset=str(tiny), runtime=runtime, force=True)
     assert not again.reused
     assert again.result.key == expected.key
     assert digests(again.result) == digests(expected)
@@ -98,22 +91,17 @@ def test_a_cluster_gives_the_results_of_this_machine_s_processes(
     names = [stage, *(f"shards {number}" for number in range(SHARDS))]
     # The server writes task runs down from events, which may come after the end of the run that they belong to.
     wait_until(
-        lambda: sorted(one.name for one in _task_runs(run)) == names, seconds=30, why=f"the task runs are {names}"
+        lambda: sorted(one.name for one in task_runs(run.id)) == names, seconds=30, why=f"the task runs are {names}"
     )
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="prefect-ray is an extra, not installed")
-@pytest.mark.parametrize(("cluster", "inside"), [("", False), ("ray://head:10001", True)])
-def test_ray_is_kept_to_this_machine_while_our_own_cluster_lasts(cluster: str, inside: bool) -> None:
-    from ray._private import ray_constants
-
-    from flows.runners import _on_loopback
-
-    with _on_loopback(RuntimeConfig(task_runner="ray", cluster=cluster)):
-        assert ray_constants.ENABLE_RAY_CLUSTER is inside
-        assert ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" in os.environ) is not inside
-    assert ray_constants.ENABLE_RAY_CLUSTER is True
-    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
+def test_a_process_that_has_used_another_ray_starts_none_that_listens_on_all_interfaces() -> None:
+    code = "import ray; from flows.runners import _keep_ray_on_loopback; _keep_ray_on_loopback()"
+    plain = {name: value for name, value in os.environ.items() if name != "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"}
+    done = subprocess.run([sys.executable, "-c", code], env=plain, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ConfigError: this Python process has used Ray before" in done.stderr
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.1", "::ffff:192.0.2.1"])
@@ -131,7 +119,7 @@ def test_a_cluster_that_is_there_is_used_and_tells_our_errors(
     import yaml
     from distributed import LocalCluster
 
-    from flows.pipeline import STAGE_FLOWS
+    from flows.pipeline import stage_flow
     from mscl.errors import DataError
 
     tree = yaml.safe_load(tiny.read_text())
@@ -140,7 +128,7 @@ def test_a_cluster_that_is_there_is_used_and_tells_our_errors(
     preset = tmp_path / "copy.yaml"
     preset.write_text(yaml.safe_dump(tree | {"data": tree["data"] | {"root": str(copy)}}))
     workspace = str(tmp_path / "workspace")
-    STAGE_FLOWS["ingest"](workspace=workspace, preset=str(preset))
+    stage_flow("ingest")(workspace=workspace, preset=str(preset))
     video = sorted(copy.glob("MoveRight/*.mp4"))[0]  # the preset takes two of the set's classes
     video.write_bytes(video.read_bytes() + b"more")
     with LocalCluster(
@@ -148,7 +136,7 @@ def test_a_cluster_that_is_there_is_used_and_tells_our_errors(
     ) as cluster:
         runtime = RuntimeConfig(task_runner="dask", cluster=cluster.scheduler_address)
         with pytest.raises(DataError, match="when it was ingested; run ingest again"):
-            STAGE_FLOWS["extract"](workspace=workspace, preset=str(preset), runtime=runtime)
+            stage_flow("extract")(workspace=workspace, preset=str(preset), runtime=runtime)
         assert cluster.scheduler_info["workers"]  # not ours to end
 
 
@@ -179,9 +167,9 @@ def test_a_flow_run_has_at_most_a_thousand_task_runs() -> None:
         assert min((len(part) for part in parts), default=1) >= 1
 
 
-def test_a_runner_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tiny: Path, tmp_path: Path) -> None:
+def test_a_runner_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
     from flows import runners
-    from flows.pipeline import resolve
+    from flows.parameters import resolve
 
     monkeypatch.setattr(runners.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"prefect-ray is not installed; `pip install -e '\.\[ray\]'`"):
@@ -189,7 +177,7 @@ def test_a_runner_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tiny: P
 
 
 def test_an_address_without_a_runner(tiny: Path) -> None:
-    from flows.pipeline import resolve
+    from flows.parameters import resolve
 
     with pytest.raises(ConfigError, match=r"runtime.cluster is 'tcp://x:1' and runtime.task_runner is 'threads'"):
         resolve(str(tiny), {"runtime": RuntimeConfig(cluster="tcp://x:1")})

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from flows.workspace_slots import VARIABLE, workspace_slot
-from mscl.errors import ConfigError
+from flows.workspace_slots import workspace_slot
 from storage.workspace import Workspace
 
 HOLD = """
 import sys, time
 from flows.workspace_slots import workspace_slot
 from storage.workspace import Workspace
-with workspace_slot(Workspace(sys.argv[1]), say=print):
+with workspace_slot(Workspace(sys.argv[1]), limit=1, say=print):
     print("in", flush=True)
     time.sleep(60)
 """
@@ -38,40 +37,22 @@ def test_a_second_run_waits_and_says_so_until_the_first_is_killed(tmp_path: Path
         holder.kill()  # as hard as can be: the lock must go with its holder
 
     started = time.monotonic()
-    with workspace_slot(Workspace(tmp_path / "ws"), say=say):
+    with workspace_slot(Workspace(tmp_path / "ws"), limit=1, say=say):
         assert time.monotonic() - started < 10
     holder.wait()
     assert len(said) == 1
     assert str(tmp_path / "ws") in said[0]
 
 
-def test_a_subflow_gets_in_on_its_parent_s_slot(tmp_path: Path) -> None:
-    place = Workspace(tmp_path / "ws")
-    with workspace_slot(place, say=pytest.fail), workspace_slot(place, say=pytest.fail):
-        pass
-    with workspace_slot(place, say=pytest.fail):
-        pass
-
-
-@pytest.mark.parametrize("limit", ["0", "2"])
-def test_the_limit_is_the_user_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+@pytest.mark.parametrize("limit", [0, 2])
+def test_the_limit_is_the_user_s(tmp_path: Path, limit: int) -> None:
     holder = _holder(tmp_path / "ws")
-    monkeypatch.setenv(VARIABLE, limit)
-    with workspace_slot(Workspace(tmp_path / "ws"), say=pytest.fail):
+    with workspace_slot(Workspace(tmp_path / "ws"), limit=limit, say=pytest.fail):
         holder.kill()
     holder.wait()
 
 
 def test_a_workspace_with_a_slot_is_still_a_workspace(tmp_path: Path) -> None:
-    with workspace_slot(Workspace(tmp_path / "ws"), say=pytest.fail):
+    with workspace_slot(Workspace(tmp_path / "ws"), limit=1, say=pytest.fail):
         Workspace(tmp_path / "ws")
     assert os.listdir(tmp_path) == ["ws"]
-
-
-def test_a_limit_that_is_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "many")
-    with (
-        pytest.raises(ConfigError, match="MSCL_RUNS_PER_WORKSPACE is 'many'"),
-        workspace_slot(Workspace(tmp_path / "ws"), say=pytest.fail),
-    ):
-        pass

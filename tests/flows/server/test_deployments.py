@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.flows import load_flow_from_entrypoint
 
-from flows.server.deployments import declared, deploy
+from flows.server.deployments import DEPLOYMENTS, deploy
 from mscl.pipeline import PIPELINE
 
 
@@ -25,8 +26,8 @@ def deployed(api: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, di
         _make_pool(client)
         _make_pool(client)
         names = deploy(client, folder=folder)
-        assert deploy(client, folder=folder) == names == [entry["name"] for entry in declared()]
-        assert {"full", *(stage.name for stage in PIPELINE)} <= set(names)
+        assert deploy(client, folder=folder) == names == [one.name for one in DEPLOYMENTS]
+        assert names == ["full", *(stage.name for stage in PIPELINE), "ablate"]
         found = client.request("POST", "/deployments/filter", json={}).json()
     assert sorted(one["name"] for one in found) == sorted(names)
     assert {one["job_variables"]["working_dir"] for one in found} == {str(folder)}
@@ -34,10 +35,11 @@ def deployed(api: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, di
 
 
 def test_a_deployment_says_what_it_does_and_where_it_belongs(deployed: dict[str, dict[str, Any]]) -> None:
-    for entry in declared():
-        one = deployed[entry["name"]]
+    for entry in DEPLOYMENTS:
+        one = deployed[entry.name]
         assert one["description"]
-        assert one["entrypoint"] == entry["entrypoint"]
+        assert one["entrypoint"] == entry.entrypoint
+        assert load_flow_from_entrypoint(entry.entrypoint).name == entry.name
         assert one["work_pool_name"] == "mscl"
         assert "mscl" in one["tags"]
         assert one["enforce_parameter_schema"] is True
