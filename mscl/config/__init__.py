@@ -25,18 +25,17 @@ if TYPE_CHECKING:
         build_config,
         merge_section,
     )
-    from mscl.config.presets import load_config, overlay_names, overlay_tree, preset_names, preset_tree, summary_of
+    from mscl.config.presets import load_config, overlay_names, overlay_tree, preset_names, summary_of
 
 __all__ = [
     "AugmentConfig", "ClipConfig", "DataConfig", "DecodeLimits", "EmbedConfig", "ExperimentConfig",
     "FinetuneConfig", "FlowConfig", "LossConfig", "ModelConfig", "MotionConfig", "OptimConfig",
     "PretrainConfig", "ProbeConfig", "RetrieveConfig", "RuntimeConfig", "ScreenConfig",
-    "build_config", "load_config", "merge_section", "overlay_names", "overlay_tree", "preset_names",
-    "preset_tree", "summary_of",
+    "build_config", "load_config", "merge_section", "overlay_names", "overlay_tree", "preset_names", "summary_of",
 ]  # fmt: skip
 
 
-_OF_PRESETS = {"load_config", "overlay_names", "overlay_tree", "preset_names", "preset_tree", "summary_of"}
+_OF_PRESETS = {"load_config", "overlay_names", "overlay_tree", "preset_names", "summary_of"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,8 @@
 """What all configuration sections share."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -23,3 +23,13 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, json_schema_extra=_leave_empty
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML reads `on`, `yes` and `true` alike, and pydantic would make 1 of them where a number belongs."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        given = value if isinstance(value, list | tuple) else [value]
+        if bool not in (annotation, *get_args(annotation)) and any(isinstance(item, bool) for item in given):
+            raise ValueError("true and false, yes and no are no value of this setting")
+        return value

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from mscl.config.base import Section
+from mscl.config.yaml_files import shortened
 from mscl.embedding.config import EmbedConfig
 from mscl.errors import ConfigError
 from mscl.extract.config import FlowConfig
@@ -107,10 +108,5 @@ def _explain(error: dict[str, Any]) -> str:
             model = section_of(model, part) or model
         return unknown_setting(where, parts[-1], model)
     given = error.get("input")
-    shown = f" (given {_short(given)})" if isinstance(given, str | int | float | bool) or given is None else ""
+    shown = f" (given {shortened(repr(given))})" if isinstance(given, str | int | float | bool) or given is None else ""
     return f"{where}: {error['msg'].removeprefix('Value error, ')}{shown}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:60]}... ({len(text):,} characters)"

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from mscl.config.experiment import ExperimentConfig, section_of, unknown_setting
-from mscl.config.yaml_files import parse_yaml
+from mscl.config.yaml_files import parse_yaml, shortened
 from mscl.errors import ConfigError
 
 
@@ -20,7 +20,7 @@ def override_tree(overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals or not name:
-            raise ConfigError(f"override {override!r} is not of the form section.name=value")
+            raise ConfigError(f"override {shortened(override)!r} is not of the form section.name=value")
         value = _value(override, _annotation(name), text)
         *sections, last = name.split(".")
         node = tree
@@ -36,6 +36,8 @@ def _annotation(name: str) -> Any:
     model: type[BaseModel] = ExperimentConfig
     for section in sections:
         below = section_of(model, section)
+        if below is None and section in model.model_fields:
+            raise ConfigError(f"unknown setting {name!r}: {section!r} is a setting and has none inside it")
         if below is None:
             raise ConfigError(unknown_setting(name, section, model))
         model = below
@@ -59,5 +61,5 @@ def _value(override: str, annotation: Any, text: str) -> Any:
         if is_list and isinstance(value, str):
             return [parse_yaml(item, names=names) for item in value.split(",") if item]
     except ValueError as error:
-        raise ConfigError(f"override {override!r}: {error}") from error
+        raise ConfigError(f"override {shortened(override)!r}: {error}") from error
     return [value] if is_list and isinstance(value, int | float) else value

@@ -23,7 +23,7 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
     Raises:
         ConfigError: unknown preset or overlay, unreadable file, unknown setting or unfit value.
     """
-    tree = preset_tree(preset)
+    tree = _preset_tree(preset, above=())
     merge(tree, override_tree(overrides))
     return build_config(tree, source=preset)
 
@@ -42,15 +42,6 @@ def summary_of(name: str) -> str:
     """What a shipped preset or overlay is for, or changes: the first line of its file."""
     folder = _PRESETS if name in preset_names() else _OVERLAYS
     return (folder / f"{name}.yaml").read_text().partition("\n")[0].removeprefix("#").strip()
-
-
-def preset_tree(preset: str) -> dict[str, Any]:
-    """The settings that a preset, its bases and the overlays after it name, as nested plain values.
-
-    Raises:
-        ConfigError: as `load_config`.
-    """
-    return _preset_tree(preset, above=())
 
 
 def overlay_tree(overlay: str) -> dict[str, Any]:
@@ -93,6 +84,7 @@ def base_of(preset: str) -> str | None:
 
 
 def _preset_tree(preset: str, *, above: tuple[str, ...]) -> dict[str, Any]:
+    """The settings that a preset, its bases and the overlays after it name; `above` are the presets it is a base of."""
     first, *overlays = layers_of(preset)
     if first in above:
         raise ConfigError(f"preset {first} is its own base: {' -> '.join((*above, first))}; change one `base:`")

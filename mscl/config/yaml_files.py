@@ -59,12 +59,17 @@ def parse_yaml(text: str, *, names: bool = False) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise ValueError(f"not valid YAML: {error.problem or error.context}{where}") from error
+        what = "" if isinstance(error, _UnfitError) else "not valid YAML: "
+        raise ValueError(f"{what}{error.problem or error.context}{where}") from error
     except yaml.YAMLError as error:  # a character that YAML does not allow
         raise ValueError(f"not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise ValueError("nested too deep to be settings; check the brackets") from error
     return found
+
+
+class _UnfitError(yaml.MarkedYAMLError):
+    """YAML that no setting can be."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -76,7 +81,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
+                    raise _UnfitError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
@@ -90,7 +95,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(found, int) or found.bit_length() <= _MAX_BITS:
                 return found
             problem = "is too large a number"
-        raise yaml.MarkedYAMLError(problem=f"{_short(node.value)} {problem}", problem_mark=node.start_mark)
+        raise _UnfitError(problem=f"{shortened(node.value)} {problem}", problem_mark=node.start_mark)
 
 
 for _tag in ("bool", "int", "float", "timestamp"):
@@ -106,8 +111,9 @@ def _check_depth(value: Any, depth: int = 0) -> None:
             _check_depth(below, depth + 1)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:20]}... ({len(text):,} characters)"
+def shortened(text: str) -> str:
+    """`text` as a message can hold it."""
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text):,} characters)"
 
 
 def _kind(found: Any) -> str:

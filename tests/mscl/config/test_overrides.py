@@ -33,13 +33,22 @@ def test_classes_are_names_and_none_means_all(text: str, classes: tuple[str, ...
         ("pretrain.loss=3", "is a section"),
         ("pretrain.epochs=many", "pretrain.epochs"),
         ("pretrain.epochs", "section.name=value"),
+        ("pretrain.epochs=yes", "pretrain.epochs: true and false, yes and no are no value"),
+        ("pretrain.optim.lr=true", "pretrain.optim.lr: true and false"),
+        ("probe.l2=yes", "probe.l2"),
+        ("pretrain.optim.lr.x=3", "'lr' is a setting and has none inside it"),
+        ("pretrain.optim.lr=.nan", "finite"),
+        pytest.param("pretrain.seed=" + "9" * 5000, r"99\.\.\. \(5,000 characters\) is no int", id="5,000 digits"),
+        ("pretrain.seed=99999999999999999999", "99999999999999999999 is too large a number"),
+        ("data.classes={a", "not valid YAML"),
         ("pretrain.batch_size=33", "queue_size 64 is not divisible by batch_size 33"),
         ("flow.store_short_side=4000", "store_short_side 4000"),
     ],
 )
 def test_a_wrong_override_says_what_fits(override: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=says) as raised:
         load_config("demo", [override])
+    assert len(str(raised.value)) < 500 and "\n" not in str(raised.value)
 
 
 def test_numbers_of_a_tuple_need_no_brackets() -> None:

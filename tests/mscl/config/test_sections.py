@@ -1,6 +1,8 @@
 """Sections: frozen, merged by name, said in the form, each setting with its help."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import jsonschema
 import pytest
 from pydantic import BaseModel, ValidationError
 
+import mscl
 from mscl.config import ExperimentConfig, PretrainConfig, load_config, merge_section
 from mscl.config.describe import json_schema, sections_of, settings_of
 from mscl.config.settings_page import settings_page
@@ -85,3 +88,24 @@ def test_the_schema_of_the_forms_has_no_default() -> None:
     """A form sends what it shows, and a class's default would go over the preset's value."""
     for section in ExperimentConfig.model_json_schema()["$defs"].values():
         assert all("default" not in entry for entry in section["properties"].values())
+
+
+def test_a_rooms_section_costs_no_more_than_its_like() -> None:
+    """A section read first of all imports sections alone: no cycle over `mscl.config`, and nothing that computes."""
+    rooms = sorted(path.parent.name for path in Path(mscl.__path__[0]).glob("*/config.py"))
+    assert len(rooms) >= 10
+    code = """
+import importlib, sys
+for room in sys.argv[1:]:
+    importlib.import_module(f"mscl.{room}.config")
+    print(room, *(name for name in sys.modules if name.startswith("mscl.") or name == "torch"))
+    for name in [name for name in sys.modules if name.startswith("mscl")]:
+        del sys.modules[name]
+"""
+    done = subprocess.run([sys.executable, "-c", code, *rooms], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(rooms)
+    for room, *names in map(str.split, lines):
+        assert f"mscl.{room}.config" in names
+        for name in names:
+            assert name.count(".") == 1 or name.endswith(".config") or name == "mscl.config.base", (room, name)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mscl.finetune.classifier import load_classifier
 from mscl.finetune.predict import predict_videos
 from mscl.pipeline import BY_NAME, Outcome, execute, latest_inputs, run_pipeline
 from mscl.pipeline.repair import config_of
+from mscl.progress import Silent
 from storage.manifest import read_manifest
 from storage.workspace import Workspace, made_with
 
@@ -49,9 +51,22 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return Workspace(tmp_path_factory.mktemp("workspace"))
 
 
+class Listening(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
 @pytest.fixture(scope="module")
-def outcomes(workspace: Workspace, config: ExperimentConfig) -> dict[str, Outcome]:
-    return run_pipeline(workspace, config)
+def listening() -> Listening:
+    return Listening()
+
+
+@pytest.fixture(scope="module")
+def outcomes(workspace: Workspace, config: ExperimentConfig, listening: Listening) -> dict[str, Outcome]:
+    return run_pipeline(workspace, config, execute=partial(execute, progress=listening))
 
 
 def test_every_stage_left_a_record(outcomes: dict[str, Outcome], workspace: Workspace) -> None:
@@ -92,6 +107,12 @@ def test_every_loss_term_was_logged(outcomes: dict[str, Outcome]) -> None:
         "rgb", "flow", "rotated", "rgb_to_flow", "flow_to_rgb", "rgb_to_rotated", "rotated_to_rgb", "local_motion",
     }  # fmt: skip
     assert terms <= set(json.loads(rows[-1]))
+
+
+def test_the_run_says_how_many_steps_it_makes_and_why(outcomes: dict[str, Outcome], listening: Listening) -> None:
+    steps = outcomes["pretrain"].result.record.metrics["steps"]
+    expected = f"pre-training: 2 epochs (pretrain.epochs) x {steps // 2} steps = {steps} steps"
+    assert listening.said.count(expected) == 1
 
 
 def test_scores_stand_beside_their_controls(outcomes: dict[str, Outcome]) -> None:
