@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+
+import psutil
 
 _POLL_SECONDS = 0.1
 
@@ -30,8 +30,8 @@ def running(pid_file: Path, *words: str) -> int | None:
     """Process id from the file, if such a process runs; ids are used again, so its command line must hold `words`."""
     try:
         pid = int(pid_file.read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except (FileNotFoundError, ProcessLookupError, PermissionError, ValueError):
+        command = psutil.Process(pid).cmdline()
+    except (FileNotFoundError, ValueError, psutil.Error):
         return None
     return pid if all(any(word in argument for argument in command) for word in words) else None
 
@@ -39,10 +39,10 @@ def running(pid_file: Path, *words: str) -> int | None:
 def variable(pid: int, name: str) -> str | None:
     """An environment variable that a process was started with; None where it was not, or is not ours to read."""
     try:
-        pairs = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        environment: dict[str, str] = psutil.Process(pid).environ()
+    except psutil.Error:
         return None
-    return dict(pair.partition("=")[::2] for pair in pairs).get(name)
+    return environment.get(name)
 
 
 def end(pid: int, *, grace_seconds: float) -> None:
@@ -50,68 +50,41 @@ def end(pid: int, *, grace_seconds: float) -> None:
 
     Flow runs of a worker lead sessions and groups of their own, so neither tells who belongs to it; parents do.
     """
-    members = {(pid, _started(pid))} | family(pid)
     try:
-        os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        members = {process} | family(pid)
+        process.terminate()
+    except psutil.NoSuchProcess:
         return
     deadline = time.monotonic() + grace_seconds
-    while alive(pid) and time.monotonic() < deadline:
+    while alive(process) and time.monotonic() < deadline:
         members |= family(pid)
         time.sleep(_POLL_SECONDS)
     # Until nobody is left who could start another.
     while left := survivors(members):
-        for member, _ in left:
-            members |= family(member)
-            try:
-                os.kill(member, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        for member in left:
+            members |= family(member.pid)
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
         time.sleep(_POLL_SECONDS)
 
 
-def family(pid: int) -> set[tuple[int, int]]:
-    """(process id, start time) of all living descendants of a process."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (stat := _stat(int(entry.name))) is not None:
-            children.setdefault(stat.parent, []).append(int(entry.name))
-    found: set[tuple[int, int]] = set()
-    todo = [pid]
-    while todo:
-        for child in children.get(todo.pop(), []):
-            found.add((child, _started(child)))
-            todo.append(child)
-    return found
-
-
-def survivors(members: set[tuple[int, int]]) -> set[tuple[int, int]]:
-    """Those of `family`'s processes that still run; a later process with the same id is not one of them."""
-    return {(pid, started) for pid, started in members if alive(pid) and _started(pid) == started}
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is there and has not ended; a zombie has."""
-    stat = _stat(pid)
-    return stat is not None and stat.state != "Z"
-
-
-class _Stat(NamedTuple):
-    state: str
-    parent: int
-    started: int
-    """Clock ticks after boot: tells a process from a later one with the same id."""
-
-
-def _started(pid: int) -> int:
-    stat = _stat(pid)
-    return stat.started if stat is not None else -1
-
-
-def _stat(pid: int) -> _Stat | None:
-    """See proc(5)."""
+def family(pid: int) -> set[psutil.Process]:
+    """All living descendants of a process."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return _Stat(fields[0], int(fields[1]), int(fields[19]))
+        return set(psutil.Process(pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return set()
+
+
+def survivors(members: Iterable[psutil.Process]) -> set[psutil.Process]:
+    """Those that still run; a later process with the same id is not one of them."""
+    return {member for member in members if alive(member)}
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether a process is there and has not ended; a zombie has."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

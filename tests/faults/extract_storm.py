@@ -151,7 +151,7 @@ def _kill(
         time.sleep(0.002)
     if process.poll() is not None:
         return False
-    workers = [pid for pid, _ in family(process.pid) if pid != process.pid]
+    workers = [child.pid for child in family(process.pid)]
     if victim == "worker" and workers:
         _signal(rng.choice(workers))
         hits["killed"] += 1
@@ -163,7 +163,7 @@ def _kill(
     else:
         process.kill()
     process.communicate(timeout=60)
-    _wait_for_end({pid for pid, _ in members})
+    _wait_for_end({member.pid for member in members})
     hits["killed"] += 1
     hits[victim if victim == "group" else "command"] += 1
     hits["with shards"] += _num_committed(workspace) > 0

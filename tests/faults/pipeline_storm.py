@@ -21,10 +21,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from flows.server.background_processes import family, survivors
 from storage.workspace import Workspace
@@ -144,7 +146,7 @@ def pipeline_storm(
         storm.rounds += 1
         workspace = folder / f"seed{seed}-round{storm.rounds}"
         longest = longest_seconds
-        members: set[tuple[int, int]] = set()
+        members: set[psutil.Process] = set()
         while True:
             process = run_once(config, workspace, api=api)
             if storm.kills < kills:
@@ -192,15 +194,13 @@ def _kill(process: subprocess.Popen[bytes], victim: str) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
-    for pid, _ in others:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    for other in others:
+        with suppress(psutil.NoSuchProcess):
+            other.kill()
     process.wait()
 
 
-def _all_gone(members: set[tuple[int, int]]) -> None:
+def _all_gone(members: set[psutil.Process]) -> None:
     deadline = time.monotonic() + _SURVIVAL_SECONDS
     while left := survivors(members):
         assert time.monotonic() < deadline, f"still there {_SURVIVAL_SECONDS:.0f} s after the kill: {left}"

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from flows.server.background_processes import alive, family
+from flows.server.background_processes import family, survivors
 from storage.workspace import Result, Workspace
 
 
@@ -44,11 +44,9 @@ def wait_until(what: Callable[[], bool], *, seconds: float, why: str) -> None:
         time.sleep(0.05)
 
 
-def no_survivors(family_before: set[tuple[int, int]], *, seconds: float = 20) -> None:
+def no_survivors(family_before: set[psutil.Process], *, seconds: float = 20) -> None:
     """All these processes are gone."""
-    wait_until(
-        lambda: not any(alive(pid) for pid, _ in family_before), seconds=seconds, why=f"{family_before} have ended"
-    )
+    wait_until(lambda: not survivors(family_before), seconds=seconds, why=f"{family_before} have ended")
 
 
 def listening(pid: int) -> set[tuple[str, int]]:
@@ -84,7 +82,7 @@ def checkpointed(workspace: Path) -> bool:
 
 def ranks(pid: int) -> list[int]:
     """Training processes among a process's descendants."""
-    commands = {child: _command(child) for child, _ in family(pid)}
+    commands = {child.pid: _command(child) for child in family(pid)}
     # The agent's command line names the module, too, as what it is to start.
     return [
         child
@@ -93,10 +91,10 @@ def ranks(pid: int) -> list[int]:
     ]
 
 
-def _command(pid: int) -> list[str]:
+def _command(process: psutil.Process) -> list[str]:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except (FileNotFoundError, ProcessLookupError):
+        return process.cmdline()
+    except psutil.Error:
         return []
 
 

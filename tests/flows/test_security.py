@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -136,8 +137,6 @@ def test_a_whole_run_and_its_server_listen_on_loopback_only(tiny: Path, tmp_path
     """The server that `mscl run` starts, worker processes, torchrun and its ranks."""
     import time
 
-    from flows.server.background_processes import alive
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -145,14 +144,14 @@ def test_a_whole_run_and_its_server_listen_on_loopback_only(tiny: Path, tmp_path
     process = mscl("run", tiny, "--workspace", tmp_path / "ws", **variables)
     seen: dict[str, set[str]] = {}
     while process.poll() is None:
-        members = {process.pid, *(pid for pid, _ in family(process.pid))}
+        members = {process.pid, *(child.pid for child in family(process.pid))}
         server = tmp_path / "prefect" / "server.pid"
         if server.exists():
-            members |= {int(server.read_text()), *(pid for pid, _ in family(int(server.read_text())))}
+            members |= {int(server.read_text()), *(child.pid for child in family(int(server.read_text())))}
         for pid in members:
             for address, _ in listening(pid):
-                name = psutil.Process(pid).name() if alive(pid) else "?"
-                seen.setdefault(address, set()).add(name)
+                with suppress(psutil.NoSuchProcess):
+                    seen.setdefault(address, set()).add(psutil.Process(pid).name())
         time.sleep(0.3)
     output = process.communicate()[0]
     down = mscl("down", **variables)

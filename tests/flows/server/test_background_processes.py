@@ -26,7 +26,7 @@ def test_all_descendants_end(tmp_path: Path) -> None:
     assert len(members) == 1
     processes.end(process.pid, grace_seconds=5)
     assert process.wait(5) != 0
-    assert not any(processes.alive(pid) for pid, _ in members)
+    assert not processes.survivors(members)
 
 
 def test_a_pid_file_is_believed_only_where_the_process_fits(tmp_path: Path) -> None:

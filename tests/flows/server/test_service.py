@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from flows.server.background_processes import family
@@ -109,7 +110,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     assert code == 0, output
     assert f"http://127.0.0.1:{port}" in output
     yield service
-    members = {pid for name in ("server.pid", WORKER) for pid in family(service.pid(name))}
+    members = {child for name in ("server.pid", WORKER) for child in family(service.pid(name))}
     code, output = service.mscl("down")
     assert code == 0, output
     assert "server stopped" in output
@@ -206,7 +207,7 @@ def test_a_fault_leaves_nothing_running_and_the_next_run_finishes(
         os.kill(flow_process, signal.SIGKILL if fault == "kill the run" else signal.SIGTERM)
         assert service.ends(run) == "CRASHED"
     no_survivors(members - family(service.pid(WORKER)), seconds=90)
-    no_survivors({member for member in members if member[0] == flow_process}, seconds=90)
+    no_survivors({member for member in members if member.pid == flow_process}, seconds=90)
     assert service.mscl("up")[0] == 0
     again = service.run("full", **asked)
     assert service.ends(again) == "COMPLETED"
@@ -285,9 +286,5 @@ def test_up_again_lets_the_automation_be(service: Service) -> None:
 
 def _flow_process(worker: int) -> int:
     """The one child of the worker: the process of its one run."""
-    (pid,) = [pid for pid, _ in family(worker) if _parent(pid) == worker]
-    return pid
-
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    (child,) = psutil.Process(worker).children()
+    return child.pid
