@@ -12,6 +12,7 @@ from rich.table import Column
 from rich.text import Text
 
 from flows.background import submit
+from flows.cli.printing import print_line, visible
 from mscl.progress import Progress
 
 _LINE_SECONDS = 15.0
@@ -52,11 +53,12 @@ class ConsoleProgress:
 
     def start(self, description: str, total: int | None, unit: str) -> None:
         self.done()
+        description = visible(description)
         self._description, self._total, self._unit, self._count, self._info = description, total, unit, 0, {}
         self._started = self._printed = time.monotonic()
         if self._console.is_terminal:
             self._bars = RichBars(
-                SpinnerColumn(), TextColumn("{task.description}"),
+                SpinnerColumn(), TextColumn("{task.description}", markup=False),
                 BarColumn(24 if self._console.width >= 100 else 10, table_column=Column(no_wrap=True)),
                 MofNCompleteColumn(table_column=Column(no_wrap=True)),
                 _RateColumn(table_column=Column(no_wrap=True)), _InfoColumn(),
@@ -75,14 +77,13 @@ class ConsoleProgress:
             rate = self._count / (self._printed - self._started)
             of = f"/{self._total}" if self._total is not None else ""
             eta = f", {_clock((self._total - self._count) / rate)} to go" if self._total and rate else ""
-            self._console.print(
+            print_line(
+                self._console,
                 f"  {self._description}: {self._count}{of} {self._unit}, {rate:.1f}/s{eta} {_shown(self._info)}",
-                highlight=False,
-                soft_wrap=True,
             )
 
     def say(self, message: str) -> None:
-        self._console.print(f"  {message}", highlight=False, markup=False, soft_wrap=True)
+        print_line(self._console, f"  {message}")
 
     def done(self) -> None:
         if self._bars is not None:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from flows.cli.options import WorkspaceOption
+from flows.cli.printing import print_blocks, print_line
 
 if TYPE_CHECKING:
     from mscl.ablation.plan import AblationPlan
-    from mscl.ablation.rows import Row
 
 console = Console()
 
@@ -48,17 +47,17 @@ def ablate(
     supervised (the ceiling). Finished runs are reused: the same command goes on where it stopped.
     """
     from flows.progress import ConsoleProgress
-    from mscl.ablation.page import PAGE, merge_results
+    from mscl.ablation.page import PAGE, merge_results, scores_table
     from mscl.ablation.run import run_ablation
     from storage.workspace import Workspace
 
     plan = make_plan(variants, base=base, name=name, seeds=seeds, folds=fold, sweeps=sweep, equal_time=equal_time)
     done = run_ablation(Workspace(workspace), plan, progress=ConsoleProgress(console))
-    console.print(_table(done.rows, plan.name))
+    print_blocks(console, [scores_table(done.rows, plan.name)])
     if export is not None:
         merge_results(export, done.rows, {plan.name: done.settings})
-        console.print(f"Exported     {export / PAGE}", highlight=False, soft_wrap=True)
-    console.print(f"Results      {done.result.folder / PAGE}", highlight=False, soft_wrap=True)
+        print_line(console, f"Exported     {export / PAGE}")
+    print_line(console, f"Results      {done.result.folder / PAGE}")
 
 
 def make_plan(
@@ -98,22 +97,3 @@ def make_plan(
         )
     except ValidationError as error:
         raise ConfigError("; ".join(e["msg"].removeprefix("Value error, ") for e in error.errors())) from error
-
-
-def _table(rows: list[Row], title: str) -> Table:
-    from mscl.ablation.page import shown_difference, shown_score
-    from mscl.ablation.rows import FROZEN, METRICS, presets_of
-
-    table = Table("preset", title=f"{title}: % of the test videos, mean ± deviation over seeds", title_justify="left")
-    for metric_title in METRICS.values():
-        for column in (metric_title, "mscl minus it", "frozen"):
-            table.add_column(column)
-    for preset in presets_of(rows):
-        cells = []
-        for metric in METRICS:
-            cells += [
-                shown_score(rows, preset, metric), shown_difference(rows, preset, metric),
-                shown_score(rows, preset, metric + FROZEN),
-            ]  # fmt: skip
-        table.add_row(preset, *cells)
-    return table

@@ -16,6 +16,7 @@ from rich.console import Console
 from flows import settings
 from flows.cli import ablate, config, search_and_predict, tools, verify, workspace
 from flows.cli.options import Overrides, PresetArgument, WorkspaceOption
+from flows.cli.printing import print_line
 from flows.server import service
 
 console = Console()
@@ -34,7 +35,7 @@ def _say_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
-        console.print(f"mscl {version('mscl-pipeline')}", highlight=False)
+        print_line(console, f"mscl {version('mscl-pipeline')}")
         raise typer.Exit
 
 
@@ -81,7 +82,7 @@ def run(
 
         from flows.pipeline import full
 
-        console.print(f"Prefect UI: {ui_url()}", highlight=False)
+        print_line(console, f"Prefect UI: {ui_url()}")
         sections = {name: getattr(config, name) for name in ExperimentConfig.model_fields}
         with tags(settings.TAG):
             outcomes = full(workspace=str(place.root), preset=preset_for_flow(preset), **sections, force=force or [])
@@ -93,7 +94,7 @@ def run(
         )  # fmt: skip
     print_results(console, outcomes, seconds=time.monotonic() - started)
     if prefect:
-        console.print(f"Prefect UI   {ui_url()}", highlight=False)
+        print_line(console, f"Prefect UI   {ui_url()}")
 
 
 @app.command()
@@ -132,7 +133,7 @@ for commands in (config, workspace, verify, search_and_predict, tools, ablate, s
 
 def _say_no_time_out(minutes: float) -> None:
     if minutes:
-        console.print(f"runtime.timeout_minutes={minutes:g} has no effect without Prefect", style="yellow")
+        print_line(console, f"runtime.timeout_minutes={minutes:g} has no effect without Prefect", style="yellow")
 
 
 def preset_for_flow(preset: str) -> str:
@@ -151,7 +152,7 @@ def _on_sigterm(number: int, frame: object) -> None:
 
 
 def _complain(message: str) -> None:
-    Console(stderr=True).print(f"mscl: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
+    print_line(Console(stderr=True), f"mscl: {message}", style="red")
 
 
 def _server_is_gone(error: Exception) -> bool:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from flows.cli.options import Overrides
+from flows.cli.printing import print_line
 from mscl.errors import UserError
 
 console = Console()
@@ -27,7 +28,7 @@ def presets() -> None:
     for title, names in (("Presets", preset_names()), ("Overlays: PRESET+OVERLAY", overlay_names())):
         console.print(title, style="bold")
         for name in names:
-            console.print(f"  {name:<18} {summary_of(name)}", highlight=False, soft_wrap=True, markup=False)
+            print_line(console, f"  {name:<18} {summary_of(name)}")
 
 
 def config(

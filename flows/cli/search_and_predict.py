@@ -11,8 +11,10 @@ import typer
 from rich.console import Console
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from flows.cli.options import WorkspaceOption
+from flows.cli.printing import print_line, print_table, visible
 from mscl.devices import resolve_device
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 console = Console()
 _SOME_FAILED = 1
 
-Videos = Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.")]
+VideoFiles = Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.")]
 KeyOption = Annotated[str, typer.Option(help="Key of a result to use; without it the latest.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
@@ -37,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def search(
-    videos: Videos,
+    videos: VideoFiles,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbours per video.")] = 10,
     workspace: WorkspaceOption = Path("workspace"),
     key: KeyOption = "",
@@ -78,22 +80,21 @@ def search(
     else:
         for video, found in pairs:
             _print_name(video)
-            table = Table("rank", "cosine", "class", box=None)
-            table.add_column("path", overflow="fold")
+            neighbour_rows: list[tuple[object, ...]] = []
             for rank, one in enumerate(found, 1):
                 path = f"{index.manifest.row(one.row).video}{_part(one.segment_id)}"
                 name = str(index.manifest.row(one.row).class_name) or "–"
-                table.add_row(str(rank), f"{one.similarity:.4f}", name, path)
-            console.print(table)
+                neighbour_rows.append((rank, f"{one.similarity:.4f}", name, path))
+            print_table(console, ("rank", "cosine", "class", "path"), neighbour_rows)
         size = len(index.features.ids)
-        console.print(f"Searched     {size} segments of {index.root}", highlight=False, soft_wrap=True)
+        print_line(console, f"Searched     {size} segments of {index.root}")
         if page is not None:
-            console.print(f"Page         {page}", highlight=False, soft_wrap=True)
+            print_line(console, f"Page         {page}")
     _finish(failed, page if show else None)
 
 
 def predict(
-    videos: Videos,
+    videos: VideoFiles,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Classes per video.")] = 5,
     grad_cam: Annotated[bool, typer.Option("--grad-cam", help="Show where the classifier looked.")] = False,
     flow: Annotated[bool, typer.Option("--flow", help="Show the flow of the clip in colour.")] = False,
@@ -145,9 +146,9 @@ def predict(
         for look in looks:
             if not look.prediction.failed:
                 _print_prediction(look.prediction, pictures)
-        console.print(f"Classifier   {result.folder}", highlight=False, soft_wrap=True)
+        print_line(console, f"Classifier   {result.folder}")
         if page is not None:
-            console.print(f"Page         {page}", highlight=False, soft_wrap=True)
+            print_line(console, f"Page         {page}")
     _finish(failed, page if show else None)
 
 
@@ -166,15 +167,17 @@ def _print_prediction(said: Prediction, pictures: dict[Path, Path]) -> None:
     _print_name(said.video)
     table = Table("class", "%", "", box=None)
     for name, probability in zip(said.classes, said.probabilities, strict=True):
-        table.add_row(name, f"{100 * probability:.1f}", ProgressBar(total=1, completed=probability, width=24))
+        table.add_row(
+            Text(visible(name)), f"{100 * probability:.1f}", ProgressBar(total=1, completed=probability, width=24)
+        )
     console.print(table)
     if said.video in pictures:
-        console.print(f"  picture {pictures[said.video]}", highlight=False, soft_wrap=True)
+        print_line(console, f"  picture {pictures[said.video]}")
 
 
 def _print_name(video: Path) -> None:
     """A line of its own, never wrapped, over the video's table."""
-    console.print(str(video), style="italic", highlight=False, markup=False, soft_wrap=True)
+    print_line(console, str(video), style="italic")
 
 
 def _as_json(said: Prediction, pictures: dict[Path, Path]) -> dict[str, Any]:
@@ -195,9 +198,7 @@ def _print_json(rows: list[dict[str, Any]]) -> None:
 def _finish(failed: dict[Path, str], page: Path | None) -> None:
     """Open the page where it is asked for; say what failed, and leave with a code that tells."""
     for video, reason in failed.items():
-        Console(stderr=True).print(
-            f"mscl: {video}: could not be read: {reason}", style="red", highlight=False, markup=False, soft_wrap=True
-        )
+        print_line(Console(stderr=True), f"mscl: {video}: could not be read: {reason}", style="red")
     if page is not None:
         typer.launch(page.as_uri())
     if failed:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from flows.cli.options import WorkspaceOption
+from flows.cli.printing import print_line, print_table
 
 if TYPE_CHECKING:
     from storage.verify import Damage
@@ -49,7 +48,7 @@ def verify(
     if not all(sound):
         raise typer.Exit(1)
     if key is None:
-        console.print(f"{len(folders)} results are whole")
+        print_line(console, f"{len(folders)} results are whole")
 
 
 def _check(place: Workspace, folder: Path, option: Path, *, mend: bool) -> bool:
@@ -57,19 +56,19 @@ def _check(place: Workspace, folder: Path, option: Path, *, mend: bool) -> bool:
     name = f"{folder.parent.name} {folder.name}"
     found = _damage(place, folder)
     if found is None:
-        console.print(f"{name} was begun and is not finished; the same command again continues it")
+        print_line(console, f"{name} was begun and is not finished; the same command again continues it")
         return False
     if not found:
         place.clear_damaged(folder)
-        console.print(f"{name} is whole", highlight=False)
+        print_line(console, f"{name} is whole")
         return True
     _mark(place, folder, found)
     _print(name, found)
     if not mend:
         what = _what_again(folder.parent.name, found)
         where = f" --workspace {option}" if option != Path("workspace") else ""
-        console.print(f"damaged; this makes {what} again:", highlight=False)
-        console.print(f"  mscl verify {folder.name} --repair{where}", highlight=False, soft_wrap=True)
+        print_line(console, f"damaged; this makes {what} again:")
+        print_line(console, f"  mscl verify {folder.name} --repair{where}")
         return False
     return _mend(place, folder, found)
 
@@ -120,7 +119,7 @@ def _mend(place: Workspace, folder: Path, found: list[Damage]) -> bool:
         _mark(place, folder, left)
         _print(f"{stage.name} {folder.name}, after making it again,", left)
         return False
-    console.print(f"{stage.name} {folder.name} is whole again", highlight=False)
+    print_line(console, f"{stage.name} {folder.name} is whole again")
     return True
 
 
@@ -136,11 +135,11 @@ def _what_again(stage: str, found: list[Damage]) -> str:
 
 
 def _print(name: str, found: list[Damage]) -> None:
-    console.print(f"{name}: {len(found)} damaged", style="red", highlight=False)
-    table = Table("file", "shard", "segments", "what", box=None)
-    for damage in found[:_SHOWN]:
-        shard = "" if damage.shard is None else str(damage.shard)
-        table.add_row(damage.file, shard, damage.segments_text, escape(damage.what), style="red")
-    console.print(table)
+    print_line(console, f"{name}: {len(found)} damaged", style="red")
+    rows = [
+        (damage.file, "" if damage.shard is None else damage.shard, damage.segments_text, damage.what)
+        for damage in found[:_SHOWN]
+    ]
+    print_table(console, ("file", "shard", "segments", "what"), rows, style="red")
     if len(found) > _SHOWN:
-        console.print(f"... and {len(found) - _SHOWN} more")
+        print_line(console, f"... and {len(found) - _SHOWN} more")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from flows.cli.options import WorkspaceOption
+from flows.cli.printing import print_line, print_table
 
 if TYPE_CHECKING:
     from storage.workspace import Workspace
@@ -29,18 +29,21 @@ def ls(workspace: WorkspaceOption = Path("workspace")) -> None:
     from storage.workspace import Workspace
 
     place = Workspace(workspace)
-    table = Table("stage", "key", "made", "seconds", "MB", "reads", box=None)
-    for result in place.results():
-        record = result.record
-        table.add_row(
-            record.stage, record.key, f"{record.created_at.astimezone():%Y-%m-%d %H:%M}",
-            f"{record.timings.get('seconds', 0):.1f}", f"{record.size / 1e6:.1f}",
-            " ".join(f"{stage}:{key[:6]}" for stage, key in record.inputs.items()),
-        )  # fmt: skip
-    console.print(table if table.row_count else f"no finished results in {place.root}")
+    rows = [
+        (
+            result.record.stage, result.record.key, f"{result.record.created_at.astimezone():%Y-%m-%d %H:%M}",
+            f"{result.record.timings.get('seconds', 0):.1f}", f"{result.record.size / 1e6:.1f}",
+            " ".join(f"{stage}:{key[:6]}" for stage, key in result.record.inputs.items()),
+        )
+        for result in place.results()
+    ]  # fmt: skip
+    if rows:
+        print_table(console, ("stage", "key", "made", "seconds", "MB", "reads"), rows)
+    else:
+        print_line(console, f"no finished results in {place.root}")
     for folder in place.unfinished():
         what = "damaged (`mscl verify` tells)" if place.is_damaged(folder) else "unfinished"
-        console.print(f"{what}: {folder.relative_to(place.root)}", style="yellow", highlight=False)
+        print_line(console, f"{what}: {folder.relative_to(place.root)}", style="yellow")
 
 
 def show(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) -> None:
@@ -48,14 +51,12 @@ def show(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) -> No
     from storage.workspace import Workspace
 
     result = Workspace(workspace).by_key(key)
-    console.print(f"{result.folder}", highlight=False)
+    print_line(console, f"{result.folder}")
     console.print_json(result.record.model_dump_json(exclude={"files"}))
-    table = Table("file", "bytes", "sha256", box=None)
-    for file in result.record.files[:40]:
-        table.add_row(file.path, str(file.size), file.digest[:16])
-    console.print(table)
+    files = [(file.path, file.size, file.digest[:16]) for file in result.record.files[:40]]
+    print_table(console, ("file", "bytes", "sha256"), files)
     if len(result.record.files) > 40:
-        console.print(f"... and {len(result.record.files) - 40} more files")
+        print_line(console, f"... and {len(result.record.files) - 40} more files")
 
 
 def lineage(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) -> None:
@@ -66,7 +67,7 @@ def lineage(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) ->
     for result in place.lineage(place.by_key(key)):
         record = result.record
         reads = ", ".join(f"{stage} {key[:6]}" for stage, key in record.inputs.items()) or "videos and annotations"
-        console.print(f"{record.stage:<9} {record.key}  <- {reads}", highlight=False)
+        print_line(console, f"{record.stage:<9} {record.key}  <- {reads}")
 
 
 def gc(
@@ -112,19 +113,21 @@ def _remove(place: Workspace, folders: list[Path], *, yes: bool) -> None:
     from storage.garbage import remove, size_of
 
     if not folders:
-        console.print("nothing to remove")
+        print_line(console, "nothing to remove")
         return
-    table = Table("stage", "key", "made", "MB", box=None)
+    rows = []
     sizes = [size_of(folder) for folder in folders]
     for folder, size in zip(folders, sizes, strict=True):
         result = place.find(folder.parent.name, folder.name)
         made = f"{result.record.created_at.astimezone():%Y-%m-%d %H:%M}" if result else "not finished"
-        table.add_row(folder.parent.name, folder.name, made, f"{size / 1e6:.1f}")
-    console.print(table)
+        rows.append((folder.parent.name, folder.name, made, f"{size / 1e6:.1f}"))
+    print_table(console, ("stage", "key", "made", "MB"), rows)
     if not yes:
-        console.print(f"{sum(sizes) / 1e6:.1f} MB in {len(folders)} results; nothing removed yet: add --yes to remove")
+        print_line(
+            console, f"{sum(sizes) / 1e6:.1f} MB in {len(folders)} results; nothing removed yet: add --yes to remove"
+        )
         return
     freed, stay = remove(place, folders)
-    console.print(f"removed {len(folders) - len(stay)} results, freed {freed / 1e6:.1f} MB")
+    print_line(console, f"removed {len(folders) - len(stay)} results, freed {freed / 1e6:.1f} MB")
     for folder in stay:
-        console.print(f"in use, stays: {folder.relative_to(place.root)}", style="yellow", highlight=False)
+        print_line(console, f"in use, stays: {folder.relative_to(place.root)}", style="yellow")

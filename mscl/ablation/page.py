@@ -8,7 +8,9 @@ from typing import Any
 from mscl.ablation.figure import dot_plot
 from mscl.ablation.plan import REFERENCE
 from mscl.ablation.rows import FROZEN, METRICS, Row, as_json, difference, from_json, presets_of, score
+from mscl.display.blocks import Table
 from mscl.display.style import card_svg, for_card
+from mscl.report.markdown import markdown_table
 from storage.atomic import write_atomic
 from storage.json_files import read_json, write_json
 
@@ -65,18 +67,8 @@ preset, with the standard error of its mean. Numbers are % of the test videos; `
 def _section(name: str, rows: Sequence[Row], facts: Mapping[str, Any], *, picture: str) -> str:
     plan = facts["plan"]
     lines = [f"## {name}", "", f"![scores of every preset on {name}]({picture})", ""]
-    head = ["preset"]
-    for title in METRICS.values():
-        head += [title, f"{REFERENCE} minus it", "frozen"]
-    lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for preset in presets_of(rows):
-        cells = [preset]
-        for metric in METRICS:
-            cells += [
-                shown_score(rows, preset, metric), shown_difference(rows, preset, metric),
-                shown_score(rows, preset, metric + FROZEN),
-            ]  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
+    table = scores_table(rows)
+    lines.append(markdown_table(table.head, table.rows))
     chance = ", ".join(f"{METRICS[metric]} {100 * value:.1f}" for metric, value in facts["chance"].items())
     lines += ["", f"Chance: {chance}. {facts['test_videos']} test and {facts['train_videos']} train videos; "
               f"seeds {', '.join(map(str, plan['seeds']))}; base `{plan['base']}`, changed by "
@@ -91,6 +83,23 @@ def _section(name: str, rows: Sequence[Row], facts: Mapping[str, Any], *, pictur
         costs = ", ".join(f"{preset} {1000 * cost:.0f}" for preset, cost in facts["step_seconds"].items())
         lines.append(f"{label}: {steps} steps, what the steps of {REFERENCE} cost (CPU ms a step: {costs}).")
     return "\n".join(lines)
+
+
+def scores_table(rows: Sequence[Row], name: str = "") -> Table:
+    """Presets as rows; of each metric the score, the difference to the reference, and the score on frozen clips."""
+    head = ["preset"]
+    for title in METRICS.values():
+        head += [title, f"{REFERENCE} minus it", "frozen"]
+    lines = []
+    for preset in presets_of(rows):
+        cells = [preset]
+        for metric in METRICS:
+            cells += [
+                shown_score(rows, preset, metric), shown_difference(rows, preset, metric),
+                shown_score(rows, preset, metric + FROZEN),
+            ]  # fmt: skip
+        lines.append(tuple(cells))
+    return Table(tuple(head), tuple(lines), caption=f"{name}: % of the test videos, mean ± deviation over seeds")
 
 
 def shown_score(rows: Sequence[Row], preset: str, metric: str) -> str:

@@ -26,7 +26,10 @@ def stage_markdown(stage: Stage, view: StageView, inputs: Sequence[StageView], *
     facts = [("key", view.key), ("time", duration(view.seconds)), ("disk", byte_size(view.size_bytes))]
     facts += [("host", view.host)] if view.host else []
     facts += plain_metrics(view.metrics)
-    head = [f"# {view.stage}", _table(facts[0], facts[1:])]  # the key as its head: Markdown knows no table without
+    head = [
+        f"# {view.stage}",
+        markdown_table(facts[0], facts[1:]),
+    ]  # the key as its head: Markdown knows no table without
     if view.inputs:
         head.append("made of " + ", ".join(f"{name} `{key[:8]}`" for name, key in view.inputs.items()))
     return _within(head, [_markdown(block) for block in blocks], max_bytes)
@@ -37,7 +40,7 @@ def _markdown(block: Block) -> str:
         case Note(text):
             return _plain(text)
         case Table(head, rows, caption):
-            return (f"**{_plain(caption)}**\n\n" if caption else "") + _table(head, rows)
+            return (f"**{_plain(caption)}**\n\n" if caption else "") + markdown_table(head, rows)
         case Chart(svg, caption):
             return f"**{_plain(caption)}**\n\n![{_plain(caption)}]({for_card(svg)})"
         case Photo(jpeg, caption):
@@ -54,7 +57,7 @@ def _contact_row(title: str, cells: Sequence[object]) -> str:
 
     shown = [cell for cell in cells if isinstance(cell, Cell)]
     pictures = [f"![{_plain(cell.caption)}]({data_address(cell.jpeg, 'image/jpeg')})" for cell in shown]
-    return f"{_plain(title)}\n\n" + _table([cell.caption for cell in shown], [pictures])
+    return f"{_plain(title)}\n\n" + markdown_table([cell.caption for cell in shown], [pictures])
 
 
 def _within(head: list[str], parts: list[str], max_bytes: int) -> str:
@@ -76,7 +79,8 @@ def _size(parts: list[str]) -> int:
     return sum(len(part.encode()) + 2 for part in parts) + 200
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str | Number]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str | Number]]) -> str:
+    """A table in Markdown; every cell is text, whatever it holds."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(_cell(str(value)) for value in line) + " |" for line in lines)
 

@@ -58,3 +58,10 @@ def test_a_bar_stays_one_line_in_a_narrow_terminal() -> None:
     shown.done()
     assert "150/400" in text and "steps/s" in text and "…" in text
     assert "\x1b[1A" not in text  # up a line: what Rich does to redraw more than one
+
+
+def test_names_in_what_is_said_reach_no_terminal_raw() -> None:
+    out = StringIO()
+    shown = ConsoleProgress(Console(file=out, width=80))
+    shown.say("v[/b]ideo \x1b]0;title\x07 [red].mp4 :smile:")
+    assert out.getvalue() == "  v[/b]ideo \\x1b]0;title\\x07 [red].mp4 :smile:\n"
