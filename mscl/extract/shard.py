@@ -16,6 +16,7 @@ from mscl.extract.denseflow import FlowPictures, find_flow_pictures
 from mscl.video.config import DecodeLimits
 from mscl.video.decoding import decode, shrunk, stored_size
 from mscl.video.opening import VideoError
+from storage.atomic import digest_file
 from storage.flow_store import FlowShardWriter
 from storage.frame_store import FrameShardWriter, encode_jpeg
 from storage.layout import Extracted
@@ -38,6 +39,8 @@ class Segment:
     """Path relative to the dataset's root."""
     video_frames: int = 0
     """Of the whole video."""
+    digest: str = ""
+    """sha256 of the video file; empty: not known."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +214,11 @@ class _Video:
             raise DataError(
                 f"{segment.path} has {size} bytes, and had {segment.size_bytes} when it was ingested; "
                 "run ingest again (`mscl stage ingest`), or bring the old file back"
+            )
+        if segment.digest and digest_file(segment.path) != segment.digest:
+            raise DataError(
+                f"{segment.path} is not the file that was ingested, though it has the same size; run ingest again "
+                "(`mscl stage ingest`), or bring the old file back"
             )
         try:
             self._decoding = decode(segment.path, limits=task.limits, short_side=task.flow.compute_short_side)

@@ -16,6 +16,7 @@ from mscl.display.blocks import Block
 from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
 from mscl.extract.shard import Segment, ShardTask, extract_shard, num_fields
+from mscl.ingest.places import videos_root
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 from mscl.video.decoding import stored_size
@@ -59,7 +60,7 @@ def _resolved(config: ExperimentConfig) -> FlowConfig:
 def _run(run: StageRun) -> dict[str, Any]:
     flow = _resolved(run.config)
     manifest = Ingested(run.input("ingest")).manifest().ok()
-    segments = _segments(manifest, Path(run.inputs["ingest"].record.config["data"]["root"]))
+    segments = _segments(manifest, videos_root(run.config, run.inputs["ingest"]))
     shards = [
         tuple(segments[first : first + flow.segments_per_shard])
         for first in range(0, len(segments), flow.segments_per_shard)
@@ -120,7 +121,7 @@ def _segments(manifest: Manifest, root: Path) -> list[Segment]:
     return [
         Segment(
             root / row.video, row.first_frame, row.num_frames, row.height, row.width, row.size_bytes, row.video,
-            video_frames[row.video],
+            video_frames[row.video], row.digest,
         )
         for row in rows
     ]  # fmt: skip

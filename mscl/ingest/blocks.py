@@ -30,6 +30,7 @@ def ingest_blocks(stages: Stages) -> list[Block]:
     ]
     if missing := stages["ingest"].metrics.get("missing"):
         blocks.append(Note(f"{missing:,} more videos are listed and not there; missing.txt of this result names them."))
+    blocks += [Note(note) for note in stages["ingest"].metrics.get("notes", ())]
     classes = _class_table(manifest)
     if classes:
         splits = tuple(classes[0][1])
@@ -37,7 +38,14 @@ def ingest_blocks(stages: Stages) -> list[Block]:
         sums = ("all", *(f"{sum(by[split] for _, by in classes):,}" for split in splits))
         more = f", the first {_MAX_ROWS} of {len(classes)}" if len(classes) > _MAX_ROWS else ""
         blocks.append(Table(("class", *splits), (*rows, sums), caption=f"Usable segments by class and split{more}"))
-    bad = np.flatnonzero(np.asarray([str(verdict) != "ok" for verdict in manifest.column("verdict")]))
+    bad = np.flatnonzero(
+        np.asarray(
+            [
+                str(verdict) != "ok" or bool(reason)
+                for verdict, reason in zip(manifest.column("verdict"), manifest.column("reason"), strict=True)
+            ]
+        )
+    )
     if len(bad):
         rows_bad = tuple(
             (row.video, row.verdict, row.reason) for row in (manifest.row(int(i)) for i in bad[:_MAX_ROWS])

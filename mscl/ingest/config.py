@@ -36,4 +36,6 @@ class DataConfig(Section):
     """More bad videos than this stop the run before the expensive stages."""
     partial: Literal["keep", "drop"] = "keep"
     """A video that decodes only partly: keep what decodes, or drop the video. Said in the manifest."""
+    test_twins: Literal["keep", "drop"] = "keep"
+    """Test videos of lists that have the bytes of a train video: keep them, as published scores do, or drop them."""
     limits: DecodeLimits = DecodeLimits()

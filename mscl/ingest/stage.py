@@ -5,46 +5,43 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict
 from hashlib import sha256
-from itertools import pairwise
+from itertools import compress, pairwise
 from pathlib import Path
 from typing import Any
 
 from mscl.config import ExperimentConfig
-from mscl.devices import cores
 from mscl.display.blocks import Block
 from mscl.errors import DataError
 from mscl.ingest.annotations import Annotations, read_annotations
+from mscl.ingest.annotations.index import as_text
 from mscl.ingest.config import DataConfig
+from mscl.ingest.inspection import inspect_videos
+from mscl.ingest.places import content_marks, dataset_root, places
+from mscl.ingest.twins import Twins, find_twins
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
-from mscl.video.decode_pool import inspect_many
 from mscl.video.decoding import VideoInfo
 from storage.atomic import write_atomic
 from storage.layout import Ingested
-from storage.manifest import SegmentRow, write_manifest
+from storage.manifest import USABLE_VERDICTS, SegmentRow, write_manifest
 from storage.splits import write_splits
 
 MISSING_NAME = "missing.txt"
 """Videos that the lists name and the root lacks, a line each; there is no such file where none is missing."""
-_INSPECTED = ".inspected.jsonl"  # hidden: work to resume from, not part of the result
-_USABLE = ("ok", "truncated")
-_MIN_SIDE_PX = 16  # smaller pictures hold no flow
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
-    """The files stand in the key by name and size: time stamps change when a dataset is copied, videos do not."""
+    """The files stand in the key by relative name and content, so that a dataset may be copied elsewhere."""
     annotations = read_annotations(config.data)
-    root = Path(config.data.root).expanduser().resolve()
+    root = dataset_root(config.data)
+    marks = content_marks([root / sample.video for sample in annotations.samples])
     listing = sha256()
-    for sample in annotations.samples:
-        split = sample.splits or sample.split
-        line = (sample.video, (root / sample.video).stat().st_size, sample.class_name, split)
+    for sample, mark in zip(annotations.samples, marks, strict=True):
+        line = (sample.video, mark, sample.class_name, sample.splits or sample.split)
         listing.update(json.dumps(line).encode())
-    listing.update(json.dumps(annotations.missing).encode())
-    data = config.data.model_dump(mode="json") | {"root": str(root)}
+    listing.update(json.dumps([annotations.missing, annotations.classes]).encode())
+    data = config.data.model_dump(mode="json", exclude={"root", "annotations"})
     if annotations.split_numbers:
         # All official splits are in the result: which of them is used is the business of the stages that train and
         # test, and the videos are decoded once for all.
@@ -55,14 +52,19 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 def _run(run: StageRun) -> dict[str, Any]:
     config = run.config.data
     annotations = read_annotations(config)
-    for note in annotations.notes:
+    notes = list(annotations.notes)
+    for note in notes:
         run.progress.say(note)
     if annotations.missing:
         lines = "".join(f"{video}\n" for video in annotations.missing)
         run.digests[MISSING_NAME] = write_atomic(run.folder / MISSING_NAME, lines.encode("utf-8", "surrogateescape"))
         run.progress.say(f"the missing videos are listed in {run.folder / MISSING_NAME}")
-    infos = _inspect(run, annotations)
-    rows = _rows(annotations, infos, config, min_frames=run.config.flow.span_frames + 1)
+    infos = inspect_videos(run, annotations)
+    twins = find_twins(annotations, infos, keep_tests=config.test_twins == "keep")
+    for note in twins.notes():
+        run.progress.say(note)
+        notes.append(note)
+    rows = _rows(annotations, infos, twins, config, min_frames=run.config.flow.span_frames + 1)
     result = Ingested(run.folder)
     digest = write_manifest(result.manifest_path, rows, classes=annotations.classes)
     run.digests[result.manifest_path.name] = digest
@@ -70,60 +72,22 @@ def _run(run: StageRun) -> dict[str, Any]:
         run.digests[result.splits_path.name] = write_splits(run.folder, splits)
     verdicts = Counter(row.verdict for row in {row.video: row for row in rows}.values())
     _stop_if_too_bad(verdicts, rows, config, run.folder)
-    usable = [row for row in rows if row.verdict in _USABLE]
-    in_split = {
-        str(number): dict(Counter(name for row, name in zip(rows, names, strict=True) if row.verdict in _USABLE))
-        for number, names in splits.items()
-    }
+    usable = [row for row in rows if row.verdict in USABLE_VERDICTS]
+    may_use = [row.verdict in USABLE_VERDICTS for row in rows]
+    in_split = {str(number): dict(Counter(compress(names, may_use))) for number, names in splits.items()}
     return {
         "videos": len(annotations.samples), "segments": len(usable), "classes": len(annotations.classes),
         "verdicts": dict(verdicts), "missing": len(annotations.missing),
         "train": sum(row.split == "train" for row in usable), "test": sum(row.split == "test" for row in usable),
         "format": annotations.format, **({"splits": in_split} if in_split else {}),
+        **({"notes": notes} if notes else {}),
     }  # fmt: skip
 
 
-def _inspect(run: StageRun, annotations: Annotations) -> dict[str, VideoInfo]:
-    """Decode every video once, in child processes; an interrupted run goes on where it was."""
-    config, log = run.config.data, run.folder / _INSPECTED
-    root = Path(config.root).expanduser().resolve()
-    infos = {video: info for video, info in _read_log(log) if info.size_bytes == (root / video).stat().st_size}
-    todo = [sample.video for sample in annotations.samples if sample.video not in infos]
-    run.progress.start("Looking at videos", len(todo), "videos")
-    bad = 0
-    with log.open("a") as out:
-
-        def keep(index: int, info: VideoInfo) -> None:
-            nonlocal bad
-            infos[todo[index]] = info
-            out.write(json.dumps({"video": todo[index], **asdict(info)}) + "\n")
-            bad += info.verdict not in _USABLE
-            run.progress.advance(1, **({"bad": bad} if bad else {}))
-
-        inspect_many(
-            [root / video for video in todo], limits=config.limits, workers=run.config.runtime.workers or cores(),
-            min_frames=run.config.flow.span_frames + 1, min_side_px=_MIN_SIDE_PX, on_result=keep,
-        )  # fmt: skip
-    run.progress.done()
-    return infos
-
-
-def _read_log(path: Path) -> Iterable[tuple[str, VideoInfo]]:
-    if not path.exists():
-        return
-    for line in path.read_text().splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:  # the last line of a run that was killed
-            continue
-        yield row.pop("video"), VideoInfo(**row)
-
-
 def _rows(
-    annotations: Annotations, infos: dict[str, VideoInfo], config: DataConfig, *, min_frames: int
+    annotations: Annotations, infos: dict[str, VideoInfo], twins: Twins, config: DataConfig, *, min_frames: int
 ) -> list[SegmentRow]:
     labels = {name: label for label, name in enumerate(annotations.classes)}
-    first_with: dict[str, str] = {}
     rows = []
     for sample in annotations.samples:
         info = infos[sample.video]
@@ -131,13 +95,19 @@ def _rows(
         reason = info.reason
         if verdict == "truncated" and config.partial == "drop":
             verdict, reason = "dropped", f"decodes only partly, and data.partial is drop: {reason}"
-        elif verdict in _USABLE and (twin := first_with.setdefault(info.digest, sample.video)) != sample.video:
-            verdict, reason = "duplicate", f"same bytes as {twin}"
-        parts = _parts(info, config.max_segment_seconds, min_frames) if verdict in _USABLE else [(0, info.num_frames)]
+        elif sample.video in twins.duplicates:
+            verdict, reason = "duplicate", f"same bytes as {twins.duplicates[sample.video]}"
+        elif sample.video in twins.tested_and_trained:
+            twin = f"same bytes as {twins.tested_and_trained[sample.video]}, a train video"
+            reason = f"{reason}; {twin}" if reason else twin
+        parts = [(0, info.num_frames)]
+        if verdict in USABLE_VERDICTS:
+            parts = _parts(info, config.max_segment_seconds, min_frames)
+        video = as_text(sample.video)
         for number, (first, count) in enumerate(parts):
             rows.append(
                 SegmentRow(
-                    segment_id=f"{sample.video}#{number}", video=sample.video, class_name=sample.class_name or "",
+                    segment_id=f"{video}#{number}", video=video, class_name=sample.class_name or "",
                     label=labels.get(sample.class_name or "", -1), split=sample.split, num_frames=count,
                     first_frame=first, fps=info.fps, height=info.height, width=info.width, rotation=info.rotation,
                     size_bytes=info.size_bytes, digest=info.digest, verdict=verdict, reason=reason,
@@ -148,7 +118,7 @@ def _rows(
 
 def _splits(annotations: Annotations, rows: list[SegmentRow]) -> dict[int, list[str]]:
     """Number of each official split -> what every row is in it; empty where the dataset has one split."""
-    of_video = {sample.video: sample.splits for sample in annotations.samples}
+    of_video = {as_text(sample.video): sample.splits for sample in annotations.samples}
     return {
         number: [of_video[row.video][place] for row in rows] for place, number in enumerate(annotations.split_numbers)
     }
@@ -164,10 +134,12 @@ def _parts(info: VideoInfo, max_seconds: float, min_frames: int) -> list[tuple[i
 
 def _stop_if_too_bad(verdicts: Counter[str], rows: list[SegmentRow], config: DataConfig, folder: Path) -> None:
     total = sum(verdicts.values())
-    good = sum(verdicts[name] for name in _USABLE)
+    good = sum(verdicts[name] for name in USABLE_VERDICTS)
     if good and (total - good) / total <= config.max_bad_fraction:
         return
-    examples = {row.verdict: f"{row.video}: {row.reason}" for row in reversed(rows) if row.verdict not in _USABLE}
+    examples = {
+        row.verdict: f"{row.video}: {row.reason}" for row in reversed(rows) if row.verdict not in USABLE_VERDICTS
+    }
     table = "; ".join(f"{count} {name} (e.g. {examples[name]})" for name, count in verdicts.items() if name in examples)
     raise DataError(
         f"{total - good} of {total} videos cannot be used, more than data.max_bad_fraction {config.max_bad_fraction} "
@@ -186,6 +158,7 @@ INGEST = Stage(
     version=3,
     needs=(),
     settings=_settings,
+    places=places,
     run=_run,
     summary="Annotations and videos to a manifest: every video decoded once, with a verdict and a reason.",
     title="Dataset",

@@ -60,6 +60,9 @@ class Stage:
     run: Callable[[StageRun], dict[str, Any]]
     """Computes, writes into `folder`, returns metrics."""
     summary: str
+    places: Callable[[ExperimentConfig], dict[str, Any]] | None = None
+    """Where inputs of the run lie: noted in the record beside the settings, and no part of the key, so that a dataset
+    may be copied elsewhere. Nested like the configuration."""
     preflight: Callable[[ExperimentConfig, Mapping[str, Result]], None] | None = None
     """Raises a UserError where settings, and the results that are there so far, cannot lead to a result of this stage.
     A pipeline asks before each stage that comes earlier, so that hours of work are not spent on what must fail."""
@@ -93,6 +96,13 @@ class Stage:
         """Key of the result that these settings and inputs lead to."""
         keys = {name: result.key for name, result in self.inputs(inputs).items()}
         return result_key(self.name, self.version, self.settings(config), keys)
+
+    def noted(self, config: ExperimentConfig, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings and places as the record keeps them."""
+        noted = dict(settings)
+        for name, values in (self.places(config) if self.places else {}).items():
+            noted[name] = {**noted.get(name, {}), **values}
+        return noted
 
     def find(self, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result]) -> Result | None:
         """The finished result of these settings and inputs, if the workspace has it whole."""

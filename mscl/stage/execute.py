@@ -11,6 +11,7 @@ from mscl.progress import Progress, Silent
 from mscl.stage.contract import Outcome, Stage, StageRun
 from mscl.stage.worker_pool import Spread
 from storage.atomic import disk_errors
+from storage.record import result_key
 from storage.workspace import Result, Workspace, clear
 
 
@@ -42,8 +43,10 @@ def execute(
         )
     started = time.monotonic()
     used = stage.inputs(inputs)
-    settings, key = stage.settings(config), stage.key(config, used)
     keys = {name: result.key for name, result in used.items()}
+    settings = stage.settings(config)
+    key = result_key(stage.name, stage.version, settings, keys)
+    noted = stage.noted(config, settings)
     with workspace.claim(stage.name, key, on_wait=progress.say) as folder:
         done = workspace.find(stage.name, key)
         if done is not None and not force:
@@ -55,12 +58,12 @@ def execute(
         elif workspace.known_damage(folder) and not stage.repairs_in_place:
             clear(folder)
         with disk_errors(folder):
-            was_finished = workspace.begin(stage.name, key, config=settings, inputs=keys)
+            was_finished = workspace.begin(stage.name, key, config=noted, inputs=keys)
             run = StageRun(folder, config, used, progress, is_damaged=was_finished, spread=spread)
             metrics = stage.run(run)
             seconds = time.monotonic() - started
             result = workspace.commit(
-                stage.name, key, version=stage.version, config=settings, inputs=keys, metrics=metrics,
+                stage.name, key, version=stage.version, config=noted, inputs=keys, metrics=metrics,
                 timings={"seconds": round(seconds, 3)}, digests=run.digests,
             )  # fmt: skip
     return Outcome(result, reused=False, seconds=seconds)

@@ -5,7 +5,7 @@ import re
 from collections import defaultdict
 
 from mscl.errors import DataError
-from mscl.ingest.annotations.index import VideoIndex, shown_name
+from mscl.ingest.annotations.index import VideoIndex, as_text, one_spelling
 from mscl.ingest.annotations.samples import Listing, Row, Split
 
 _SPLIT_FOLDERS: dict[str, Split] = {
@@ -46,13 +46,13 @@ def read_folders(index: VideoIndex, *, test_pattern: str, test_fraction: float) 
                 parts = video.split("/")
                 loose += len(parts) < 3
                 if len(parts) >= 3:
-                    rows.append(Row((video,), shown_name(parts[1]), split))
+                    rows.append(Row((video,), one_spelling(as_text(parts[1])), split))
         if loose:
             notes.append(f"{loose} videos directly in {', '.join(sorted(splits))} are in no class folder and left out")
         return Listing(rows, sorted({row.class_name or "" for row in rows}), notes)
     by_class: dict[str, list[str]] = defaultdict(list)
     for top, videos in by_top.items():
-        by_class[shown_name(top)] += videos
+        by_class[one_spelling(as_text(top))] += videos
     if test_pattern:
         return Listing(_by_pattern(by_class, test_pattern), sorted(by_class), notes)
     return _by_fraction(by_class, test_fraction, notes)
@@ -117,7 +117,7 @@ def _by_fraction(by_class: dict[str, list[str]], fraction: float, notes: list[st
             "the names are UCF101's: clips of one group (gNN) show the same scene and may be in both splits here; "
             "data.annotations with the official lists, or a data.test_pattern on the group, keeps them apart"
         )
-    return Listing(rows, sorted(by_class), notes)
+    return Listing(rows, sorted(by_class), notes, splits_given=False)
 
 
 def _digest(video: str) -> bytes:

@@ -21,9 +21,14 @@ def one_spelling(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def shown_name(name: str) -> str:
-    """A name from the disk as text: bytes that are not UTF-8 as `\\xe9`, accents composed."""
-    return one_spelling(name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+def is_text(name: str) -> bool:
+    """Whether a name from the disk is UTF-8: Python keeps other bytes as lone surrogates."""
+    return not any("\udc80" <= letter <= "\udcff" for letter in name)
+
+
+def as_text(name: str) -> str:
+    """A name from the disk with bytes that are not UTF-8 as `\\xe9`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def folded(text: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mscl.errors import DataError
 from mscl.ingest.annotations.folders import read_folders, read_unlabelled
-from mscl.ingest.annotations.index import VideoIndex, folded, one_spelling
+from mscl.ingest.annotations.index import VideoIndex, as_text, folded, is_text, one_spelling
 from mscl.ingest.annotations.recognise import Found, expected_files, find_lists, given_paths, read_lists
 from mscl.ingest.annotations.samples import Annotations, Listing, Row, Sample
 from mscl.ingest.config import DataConfig
@@ -55,7 +55,7 @@ def read_annotations(config: DataConfig) -> Annotations:
         folders = _from_folders(config, index, _folder_format(index))
         named = f"{there} of the {len(index.videos)}" if there else "none of the"
         note = f"{found.kind} lists in {found.where} name {named} videos in {root}: not used"
-        return Annotations(folders.samples, folders.classes, folders.format, notes=(note, *folders.notes))
+        return replace(folders, notes=(note, *folders.notes))
     if not annotations.samples:
         raise DataError(_all_missing(root, found, annotations))
     return annotations
@@ -134,6 +134,11 @@ def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Fou
             f"{len(index.ambiguous)} listed videos are not where the lists say, and several files could be meant: "
             f"{index.ambiguous[0]} and others count as missing"
         )
+    if odd := [video for video in samples if not is_text(video)]:
+        notes.append(
+            f"{len(odd)} videos have names that are not UTF-8 and cannot be used, the first: {odd[0]}; rename them, "
+            "for example with `convmv -f latin1 -t utf8 -r --notest`"
+        )
     if index.unreadable:
         notes.append(
             f"{len(index.unreadable)} folders may not be read and are left out, the first: {index.unreadable[0]}"
@@ -146,7 +151,13 @@ def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Fou
             f"{len(missing)} of {len(samples) + len(missing)} listed videos are missing, the first: {missing[0]}"
         )
     return Annotations(
-        tuple(samples.values()), classes, found.format, tuple(missing), tuple(notes), listing.split_numbers
+        tuple(samples.values()),
+        classes,
+        found.format,
+        tuple(missing),
+        tuple(map(as_text, notes)),
+        listing.split_numbers,
+        listing.splits_given,
     )
 
 

@@ -36,6 +36,8 @@ class Annotations:
     """What a user should know: what was left out, renumbered or guessed."""
     split_numbers: tuple[int, ...] = ()
     """Official splits, in the order of `Sample.splits`; empty: there is one."""
+    splits_given: bool = True
+    """Lists, folders or a pattern say what is tested; else a share of the videos that we chose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Listing:
     classes: list[str]
     notes: list[str] = field(default_factory=list)
     split_numbers: tuple[int, ...] = ()
+    splits_given: bool = True
 
 
 def read_text(path: Path) -> str:
