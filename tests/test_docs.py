@@ -23,3 +23,14 @@ def test_pages_link_to_what_is_there() -> None:
     for path in DOCS.rglob("*.md"):
         for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#]+)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_files_that_documents_name_are_there() -> None:
+    root = DOCS.parent
+    tops = "flows|mscl|kernels|storage|tests|benchmarks|deploy|docs"
+    for path in [root / "README.md", root / "CONTRIBUTING.md", *DOCS.glob("*.md")]:
+        for name in re.findall(rf"`((?:{tops})/[\w./-]*)`", path.read_text()):
+            assert (root / name).exists(), f"{path.name} names {name}"
+    for name in re.findall(r"`(\w+/[\w./]*|\w+\.py)`", (DOCS / "architecture.md").read_text()):
+        found = (root / name).exists() or any((root / "mscl").rglob(name.rstrip("/")))
+        assert found, f"architecture.md names {name}"
