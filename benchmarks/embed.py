@@ -55,18 +55,20 @@ def main() -> None:
 
     import mscl
     from mscl.config import ModelConfig
+    from mscl.embedding.encoder_input import assumed_input
     from mscl.models.encoders import untrained_encoder
     from mscl.video.normalise import normalise_rgb
 
     torch.set_num_threads(1)
-    encoder = untrained_encoder(ModelConfig(rgb_width=arguments.width), seed=0)
+    encoder = untrained_encoder(ModelConfig(rgb_width=arguments.width), seed=0).to(memory_format=torch.channels_last_3d)
     with tempfile.TemporaryDirectory() as folder:
         paths = write_videos(Path(folder), arguments.videos, frames=arguments.frames)
 
+        encoder_input = encoder.input = assumed_input().model_copy(update={"clips": arguments.clips})
+
         def cut(path: Path) -> Clips:
-            return file_clips(
-                path, clips=arguments.clips, length=8, stride=8, gap_frames=2, span_frames=8, crop_px=112
-            )  # fmt: skip
+            (clips_KTHW3,) = file_clips(path, encoder_input)
+            return clips_KTHW3
 
         clips = [cut(path) for path in paths]
 
@@ -74,13 +76,13 @@ def main() -> None:
         def model() -> None:
             for clip in clips:
                 rgb = normalise_rgb(torch.from_numpy(clip))
-                encoder(rgb.contiguous(memory_format=torch.channels_last_3d))
+                encoder(rgb.to(memory_format=torch.channels_last_3d))
 
-        found = mscl.embed(paths[:2], encoder, clips=arguments.clips)  # brings the encoder into its memory format
+        found = mscl.embed(paths[:2], encoder)
         assert found.videos == paths[:2], found.failed
         decode_wall, decode_cpu = timed(lambda: [cut(path) for path in paths], arguments.runs)
         model_wall, model_cpu = timed(model, arguments.runs)
-        both_wall, both_cpu = timed(lambda: mscl.embed(paths, encoder, clips=arguments.clips), arguments.runs)
+        both_wall, both_cpu = timed(lambda: mscl.embed(paths, encoder), arguments.runs)
         ahead_wall, ahead_cpu = timed(lambda: list(each_file(paths, cut)), arguments.runs)
     print(f"decode alone   {decode_wall:7.2f} s   {decode_cpu:7.2f} CPU s   {arguments.videos} videos, one thread")
     print(f"decode ahead   {ahead_wall:7.2f} s   {ahead_cpu:7.2f} CPU s   as in both, without the model")

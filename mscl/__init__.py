@@ -7,9 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mscl.api import Embedded, Found, Index, Workspace, embed, load_encoder, open_index, search
+    from mscl.api import Embedded, FrameRecipe, Index, Neighbour, Workspace, embed, load_encoder, open_index, search
 
-__all__ = ["Embedded", "Found", "Index", "Workspace", "embed", "load_encoder", "open_index", "search"]
+__all__ = [
+    "Embedded", "FrameRecipe", "Index", "Neighbour", "Workspace", "embed", "load_encoder", "open_index", "search",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,12 @@
 """The public surface of `mscl` as a library: `import mscl; mscl.embed(videos, mscl.load_encoder(path))`."""
 
+from mscl.embedding.encoder_input import load_encoder
 from mscl.embedding.index import Index, open_index
-from mscl.embedding.neighbours import Found, search
+from mscl.embedding.neighbours import Neighbour, search
 from mscl.embedding.video_features import Embedded, embed
-from mscl.models.files import load_encoder
+from mscl.video.frame_recipe import FrameRecipe
 from storage.workspace import Workspace
 
-__all__ = ["Embedded", "Found", "Index", "Workspace", "embed", "load_encoder", "open_index", "search"]
+__all__ = [
+    "Embedded", "FrameRecipe", "Index", "Neighbour", "Workspace", "embed", "load_encoder", "open_index", "search",
+]  # fmt: skip

@@ -20,5 +20,9 @@ class CheckpointError(UserError):
     """A checkpoint that does not fit the model or the run that asks for it."""
 
 
+class AssumptionWarning(UserWarning):
+    """Something that decides a result was not said, or contradicts what is known; the message names every value."""
+
+
 USER_ERRORS: tuple[type[ValueError], ...] = (UserError, StorageError, KernelInputError)
 """All that a caller can mend: `except USER_ERRORS`. Stores and kernels know no mscl and have bases of their own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+import warnings
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,7 @@ import typer
 from rich.console import Console
 
 from flows import settings
-from flows.cli import ablate, config, search_and_predict, tools, verify, workspace
+from flows.cli import ablate, config, export, search_and_predict, tools, verify, workspace
 from flows.cli.options import Overrides, PresetArgument, WorkspaceOption
 from flows.cli.printing import print_line
 from flows.server import service
@@ -127,7 +128,7 @@ def stage(
 
 
 # `mscl --help` lists commands in this order.
-for commands in (config, workspace, verify, search_and_predict, tools, ablate, service):
+for commands in (config, workspace, verify, search_and_predict, export, tools, ablate, service):
     commands.register(app)
 
 
@@ -151,8 +152,20 @@ def _on_sigterm(number: int, frame: object) -> None:
     raise _Terminated
 
 
-def _complain(message: str) -> None:
-    print_line(Console(stderr=True), f"mscl: {message}", style="red")
+def _complain(message: str, *, style: str = "red") -> None:
+    print_line(Console(stderr=True), f"mscl: {message}", style=style)
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """What was assumed is a line for the user; other warnings are for whoever changes the code."""
+    from mscl.errors import AssumptionWarning
+
+    if issubclass(category, AssumptionWarning):
+        _complain(str(message), style="yellow")
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _server_is_gone(error: Exception) -> bool:
@@ -168,7 +181,9 @@ def main() -> None:
     from mscl.errors import USER_ERRORS
 
     try:
-        code = app(standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = app(standalone_mode=False)
     except USER_ERRORS as error:
         _complain(str(error))
         code = 2

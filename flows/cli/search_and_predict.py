@@ -157,7 +157,8 @@ def _search_page(out: Path, index: Index, pairs: Sequence[tuple[Path, Any]], fai
     from mscl.report.video_pages import search_page
     from storage.layout import Ingested
 
-    pictures = SegmentPictures(Ingested(index.ingest.folder).manifest_path, index.extract.folder)
+    gap_frames = index.encoder_input.recipe.gap_frames
+    pictures = SegmentPictures(Ingested(index.ingest.folder).manifest_path, index.extract.folder, gap_frames)
     about = f"{len(index.features.ids)} segments of {index.root}"
     queries = [(video, index.clip_of(video), found) for video, found in pairs]
     return search_page(out, queries, pictures, failed=failed, about=about).resolve()

@@ -3,6 +3,8 @@
 from typing import Literal
 
 from mscl.config.base import PositiveInt, Section
+from mscl.video.config import ClipConfig
+from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 
 
 class EmbedConfig(Section):
@@ -19,3 +21,10 @@ class EmbedConfig(Section):
     controls: bool = True
     """Also embed with the untrained encoder, and frozen-frame clips with both: the controls that a
     result needs."""
+
+    def encoder_input(self, recipe: FrameRecipe, clip: ClipConfig, *, max_segment_seconds: float) -> EncoderInput:
+        """What a video goes through to be embedded with these settings."""
+        return EncoderInput(
+            recipe=recipe, max_segment_seconds=max_segment_seconds, clip=clip, clips=self.clips, crop_px=self.crop_px,
+            crops=self.crops,
+        )  # fmt: skip

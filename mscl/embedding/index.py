@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mscl.embedding.config import EmbedConfig
+from mscl.embedding.encoder_input import recorded_input
 from mscl.errors import CheckpointError, UserError
-from mscl.extract.config import FlowConfig
 from mscl.stage.skipped import Skipped
-from mscl.video.config import ClipConfig
+from mscl.video.frame_recipe import EncoderInput
 
 if TYPE_CHECKING:
-    from mscl.embedding.neighbours import Found
+    from mscl.embedding.neighbours import Neighbour
     from mscl.embedding.video_features import Embedded
+    from mscl.models.encoders import VideoEncoder
     from mscl.video.file_clips import Clips
     from storage.features import Features
     from storage.manifest import Manifest
@@ -27,7 +28,7 @@ class Neighbours:
     """What was found for each query that could be read."""
 
     queries: "Embedded"
-    found: list[list["Found"]]
+    found: list[list["Neighbour"]]
     """Per video of `queries.videos`, the nearest first."""
 
 
@@ -52,20 +53,38 @@ class Index:
         """Video file of a row."""
         return self.root / str(self.manifest.row(row).video)
 
+    @cached_property
+    def encoder_input(self) -> EncoderInput:
+        """What this set's videos went through to be embedded, from the records of its stages."""
+        return recorded_input({"embed": self.embed, "extract": self.extract, "ingest": self.ingest})
+
+    def load_encoder(self) -> "VideoEncoder":
+        """The encoder that embedded this set; `mscl.embed` with it gives features like this set's.
+
+        Raises:
+            CheckpointError: the encoder gives features of another size than the set holds.
+        """
+        from mscl.models.files import read_encoder
+
+        checkpoint = self.pretrain.folder / str(self.pretrain.record.metrics["checkpoint"])
+        encoder = read_encoder(checkpoint).encoder
+        if encoder.feature_dim != self.features.features_ND.shape[1]:
+            raise CheckpointError(
+                f"the encoder {checkpoint} gives {encoder.feature_dim} features, the index {self.embed.folder} holds "
+                f"{self.features.features_ND.shape[1]}: another encoder made it; run the embed stage again"
+            )
+        encoder.input = self.encoder_input
+        return encoder
+
     def clip_of(self, video: Path) -> "Clips":
         """The middle clip (T, H, H, 3) of a video file, cut as this set's were; for pictures.
 
         Raises:
             VideoError: the file does not decode.
         """
-        from mscl.video.file_clips import file_clips
+        from mscl.video.file_clips import middle_clip
 
-        config, clip = self._config(), self._clip()
-        clips = file_clips(
-            video, clips=1, length=clip.length, stride=clip.stride, crop_px=config.crop_px, **self._frames()
-        )
-        middle: Clips = clips[0]
-        return middle
+        return middle_clip(video, self.encoder_input.model_copy(update={"clips": 1}))
 
     def search(self, videos: Sequence[Path], *, k: int, device: str = "cpu") -> Neighbours:
         """The k nearest segments of each video file, embedded as this set was.
@@ -74,37 +93,11 @@ class Index:
             CheckpointError: the encoder gives features of another size than the set holds.
         """
         from mscl.embedding.neighbours import search
-        from mscl.embedding.video_features import embed
-        from mscl.models.files import load_encoder
+        from mscl.embedding.video_features import features_of_files
 
-        checkpoint = self.pretrain.folder / str(self.pretrain.record.metrics["checkpoint"])
-        encoder = load_encoder(checkpoint)
-        if encoder.feature_dim != self.features.features_ND.shape[1]:
-            raise CheckpointError(
-                f"the encoder {checkpoint} gives {encoder.feature_dim} features, the index {self.embed.folder} holds "
-                f"{self.features.features_ND.shape[1]}: another encoder made it; run the embed stage again"
-            )
-        config = self._config()
-        queries = embed(
-            videos, encoder.to(device), clips=config.clips, clip=self._clip(), crop_px=config.crop_px,
-            crops=config.crops, **self._frames(),
-        )  # fmt: skip
+        queries = features_of_files(videos, self.load_encoder().to(device), self.encoder_input)
         found = search(queries.features_ND, self.features, k=k) if queries.videos else []
         return Neighbours(queries, found)
-
-    def _config(self) -> EmbedConfig:
-        return EmbedConfig.model_validate(self.embed.record.config["embed"])
-
-    def _clip(self) -> ClipConfig:
-        return ClipConfig.model_validate(self.embed.record.config["clip"])
-
-    def _frames(self) -> dict[str, Any]:
-        """How the frames of this set's store came out of its videos, as arguments of `embed` and `file_clips`."""
-        flow = FlowConfig.model_validate(self.extract.record.config["flow"])
-        return {
-            "gap_frames": flow.gap_frames, "span_frames": flow.span_frames, "stored_px": flow.store_short_side,
-            "computed_px": flow.compute_short_side, "jpeg_quality": flow.jpeg_quality,
-        }  # fmt: skip
 
 
 def open_index(workspace: "Workspace", key: str = "") -> Index:

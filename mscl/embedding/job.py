@@ -47,9 +47,9 @@ class EmbedJob(Job):
             CheckpointError: the checkpoint is missing, unreadable, or holds no encoder.
         """
         from mscl.models.encoders import untrained_encoder
-        from mscl.models.files import load_rgb_encoder
+        from mscl.models.files import read_encoder
 
-        found = {"trained": load_rgb_encoder(Path(self.checkpoint))}
+        found = {"trained": read_encoder(Path(self.checkpoint)).encoder}
         if self.embed.controls:
             found["untrained"] = untrained_encoder(self.model, seed=self.seed)
         return found

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Found:
+class Neighbour:
     """A neighbour of a video in an indexed set."""
 
     segment_id: str
@@ -24,7 +24,7 @@ class Found:
     """Its row in the index, and in the usable manifest that was embedded."""
 
 
-def search(features_QD: npt.NDArray[np.float32], index: "Features", *, k: int = 10) -> list[list[Found]]:
+def search(features_QD: npt.NDArray[np.float32], index: "Features", *, k: int = 10) -> list[list[Neighbour]]:
     """The k nearest segments of an indexed set for each query, by cosine, exactly.
 
     Both sides are centred by the mean of the indexed set: a single query has no mean of its own.
@@ -50,10 +50,11 @@ def search(features_QD: npt.NDArray[np.float32], index: "Features", *, k: int = 
     similarity, rows = nearest(
         _unit(features_QD - centre_D), _unit(gallery_GD - centre_D), min(k, len(gallery_GD))
     )  # fmt: skip
-    return [
-        [Found(index.ids[row], int(index.labels_N[row]), float(cosine), row) for row, cosine in zip(*pair, strict=True)]
-        for pair in zip(rows.tolist(), similarity.tolist(), strict=True)
-    ]
+
+    def neighbour(row: int, cosine: float) -> Neighbour:
+        return Neighbour(index.ids[row], int(index.labels_N[row]), cosine, row)
+
+    return [list(map(neighbour, *pair)) for pair in zip(rows.tolist(), similarity.tolist(), strict=True)]
 
 
 def _unit(features_ND: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

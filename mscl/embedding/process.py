@@ -13,8 +13,8 @@ from storage.json_files import write_json
 from storage.manifest import read_manifest
 
 
-def embed(job: EmbedJob, world: World) -> None:
-    """This process's share of the parts; the first process leaves behind how long its own took."""
+def write_share(job: EmbedJob, world: World) -> None:
+    """Write this process's share of the parts; the first process leaves behind how long its own took."""
     output = Path(job.output_folder)
     seconds = embed_share(
         encoders=job.encoders(), manifest=read_manifest(Path(job.manifest_path)).ok(),
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
         if job.runtime.threads:
             torch.set_num_threads(job.runtime.threads)
         with joined_world(job.runtime.device) as world:
-            embed(job, world)
+            write_share(job, world)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -6,9 +6,14 @@ from typing import Any
 
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
+from mscl.extract.recorded import recorded_frames
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
+from storage.json_files import write_json
 from storage.layout import Extracted, Ingested
+
+ENCODER_INPUT = "encoder_input.json"
+"""What the videos of the features went through."""
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
@@ -17,13 +22,25 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 
 def _run(run: StageRun) -> dict[str, Any]:
     from mscl.embedding.job import EmbedJob, run_embedding
+    from mscl.models.files import read_encoder
     from mscl.pretrain.config import PretrainConfig
 
     pretrained = run.inputs["pretrain"]
     # The settings that made the checkpoint, not those of this run: a stage run alone may have been given others.
     trained_with = PretrainConfig.model_validate(pretrained.record.config["pretrain"])
+    checkpoint = pretrained.folder / pretrained.record.metrics["checkpoint"]
+    recipe, max_segment_seconds = recorded_frames(run.inputs)
+    encoder_input = run.config.embed.encoder_input(recipe, run.config.clip, max_segment_seconds=max_segment_seconds)
+    write_json(run.folder / ENCODER_INPUT, encoder_input.model_dump(mode="json"))
+    known = read_encoder(checkpoint).encoder.input
+    here, there = ("", "") if known is None else encoder_input.differing(known)
+    if here:
+        run.progress.say(
+            f"embedding with {here}; the encoder's file says {there}, for mscl.embed: `mscl export {run.folder.name}` "
+            "writes one that says what is done here"
+        )
     job = EmbedJob(
-        checkpoint=str(pretrained.folder / pretrained.record.metrics["checkpoint"]),
+        checkpoint=str(checkpoint),
         model=trained_with.model,
         seed=trained_with.seed,
         manifest_path=str(Ingested(run.input("ingest")).manifest_path),

@@ -1,20 +1,25 @@
 """Features of video files that are in no store."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from mscl.embedding.encoder_input import chosen_input
 from mscl.errors import DataError
 from mscl.video.config import ClipConfig, DecodeLimits
+from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 
 if TYPE_CHECKING:
     from mscl.models.encoders import VideoEncoder
+
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Embedded:
     """Features of the videos that could be read, and why the others could not."""
 
     videos: list[Path]
-    features_ND: npt.NDArray[np.float32]
+    features_ND: Floats
     """A row per video of `videos`, the L4 global average, mean over the video's clips (METHOD 1.8)."""
     failed: dict[Path, str] = field(default_factory=dict)
     """Video -> reason."""
@@ -32,70 +37,99 @@ def embed(
     videos: Iterable[str | PathLike[str]],
     encoder: "VideoEncoder",
     *,
-    clips: int = 10,
+    recipe: FrameRecipe | None = None,
     clip: ClipConfig | None = None,
-    gap_frames: int = 2,
-    span_frames: int = 8,
-    crop_px: int = 112,
-    crops: int = 1,
-    stored_px: int = 128,
-    computed_px: int = 256,
-    jpeg_quality: int = 90,
+    clips: int | None = None,
+    crop_px: int | None = None,
+    crops: Literal[1, 3] | None = None,
     limits: DecodeLimits | None = None,
+    **frames: int,
 ) -> Embedded:
     """Features of video files, decoded while the encoder works; on the device where the encoder is.
 
-    The defaults are the paper's; an encoder trained otherwise needs the settings of its run.
+    An encoder from `load_encoder` says how its videos were prepared, and nothing else needs to be given: the features
+    are those that the pipeline stores for these videos. A video that the pipeline cuts into several segments has the
+    mean of their features. What is given all the same is taken, with a warning where the encoder says otherwise.
 
     Args:
         videos: files.
-        encoder: from `load_encoder`.
-        clips: evenly spaced clips per video, averaged.
-        clip: length and stride of a clip in index units; None: 8 and 8.
-        gap_frames: source frames per index unit.
-        span_frames: source frames that a flow field spans; no clip reaches beyond the last field.
+        encoder: from `load_encoder`; comes back as it was.
+        recipe: how frames come out of a video.
+        clip: length and stride of a clip in index units.
+        clips: evenly spaced clips per segment of a video, averaged.
         crop_px: centre crop, after the short side was resized to 8/7 of it.
         crops: 1, the centre, or 3 along the longer side; features are averaged over clips and crops.
-        stored_px: short side of the frames that the encoder learnt from.
-        computed_px: short side at which flow was computed: the frames were shrunk to it first.
-        jpeg_quality: of the frames that the encoder learnt from.
         limits: of the decoder.
+        frames: single settings of the recipe, as in `gap_frames=1`.
 
     Raises:
+        ConfigError: an unknown setting, or a value that does not fit.
         DataError: features that are not finite: the encoder is damaged.
+    """
+    asked = {"recipe": recipe, "clip": clip, "clips": clips, "crop_px": crop_px, "crops": crops}
+    encoder_input = chosen_input(encoder, asked, frames)
+    return features_of_files([Path(video) for video in videos], encoder, encoder_input, limits=limits)
+
+
+def features_of_files(
+    videos: Sequence[Path], encoder: "VideoEncoder", encoder_input: EncoderInput, *, limits: DecodeLimits | None = None
+) -> Embedded:
+    """`embed`, with all that a video goes through.
+
+    Raises:
+        DataError: as there.
     """
     import torch
 
     from mscl.video.file_clips import each_file, file_clips
-    from mscl.video.normalise import normalise_rgb
+    from mscl.video.opening import VideoError
 
-    clip = clip or ClipConfig()
-    device = next(encoder.parameters()).device
-    read = partial(
-        file_clips, clips=clips, length=clip.length, stride=clip.stride, gap_frames=gap_frames,
-        span_frames=span_frames, crop_px=crop_px, crops=crops, stored_px=stored_px, computed_px=computed_px,
-        jpeg_quality=jpeg_quality, limits=limits,
-    )  # fmt: skip
-    was_training = encoder.training
-    encoder = encoder.to(memory_format=torch.channels_last_3d).eval()
     done: list[Path] = []
-    features: list[npt.NDArray[np.float32]] = []
+    features: list[Floats] = []
     failed: dict[Path, str] = {}
-    try:
-        with torch.inference_mode():
-            for path, found in each_file([Path(video) for video in videos], read):
-                if isinstance(found, Exception):
-                    failed[path] = str(found)
-                    continue
-                rgb_K3THW = normalise_rgb(torch.from_numpy(found).to(device))
-                features_KD = encoder(rgb_K3THW.contiguous(memory_format=torch.channels_last_3d))
-                features_D = features_KD.mean(dim=0).float().cpu().numpy()
-                if not np.isfinite(features_D).all():
-                    raise DataError(f"the features of {path} are not finite; the encoder comes from a training that "
-                                    "diverged")  # fmt: skip
-                done.append(path)
-                features.append(features_D)
-    finally:
-        encoder.train(was_training)
+    with _evaluating(encoder), torch.inference_mode():
+        for path, segments in each_file(videos, partial(file_clips, encoder_input=encoder_input, limits=limits)):
+            if isinstance(segments, Exception):
+                failed[path] = str(segments)
+                continue
+            try:
+                features_D = np.mean([_features(encoder, clips_KTHW3) for clips_KTHW3 in segments], axis=0)
+            except (VideoError, OSError) as error:  # of a long video, which is decoded while it is embedded
+                failed[path] = str(error)
+                continue
+            if not np.isfinite(features_D).all():
+                raise DataError(f"the features of {path} are not finite; the encoder comes from a training that "
+                                "diverged")  # fmt: skip
+            done.append(path)
+            features.append(features_D)
     empty = np.empty((0, encoder.feature_dim), np.float32)
     return Embedded(done, np.stack(features) if features else empty, failed)
+
+
+def _features(encoder: "VideoEncoder", clips_KTHW3: npt.NDArray[np.uint8]) -> Floats:
+    """(D,): mean over the clips."""
+    import torch
+
+    from mscl.video.normalise import normalise_rgb
+
+    device = next(encoder.parameters()).device
+    rgb_K3THW = normalise_rgb(torch.from_numpy(clips_KTHW3).to(device)).to(memory_format=torch.channels_last_3d)
+    features_D: Floats = encoder(rgb_K3THW).mean(dim=0).float().cpu().numpy()
+    return features_D
+
+
+@contextmanager
+def _evaluating(encoder: "VideoEncoder") -> Iterator[None]:
+    """Eval mode and the memory format that convolutions are fast in; afterwards both as they were, module by module."""
+    import torch
+
+    modes = [(module, module.training) for module in encoder.modules()]
+    weights = [(parameter, parameter.data) for parameter in encoder.parameters()]
+    encoder.eval().to(memory_format=torch.channels_last_3d)
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, before in weights:
+            parameter.data = before

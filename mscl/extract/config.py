@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mscl.config.base import PositiveInt, Section
+from mscl.video.frame_recipe import FrameRecipe
 
 FlowMethod = Literal["tvl1", "dis", "farneback", "raft_small", "raft_large", "denseflow"]
 
@@ -45,6 +46,14 @@ class FlowConfig(Section):
     segments_per_shard: PositiveInt = 32
     """Segments in one file of the stores, and in one unit of work; a killed run loses no more than the shards in
     work."""
+
+    @property
+    def recipe(self) -> FrameRecipe:
+        """How frames come out of a video with these settings."""
+        return FrameRecipe(
+            gap_frames=self.gap_frames, span_frames=self.span_frames, computed_px=self.compute_short_side,
+            stored_px=self.store_short_side, jpeg_quality=self.jpeg_quality,
+        )  # fmt: skip
 
     @model_validator(mode="after")
     def _store_not_above_compute(self) -> "FlowConfig":

@@ -26,7 +26,7 @@ class SegmentPictures:
 
     manifest_path: Path
     extract_folder: Path
-    gap_frames: int = 1
+    gap_frames: int
     """Source frames per index of the stores."""
 
     @classmethod

@@ -1,21 +1,25 @@
 """The video encoder with a linear classifier on it, and its file."""
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mscl.errors import CheckpointError
+from mscl.errors import AssumptionWarning, CheckpointError
+from mscl.extract.config import FlowConfig
 from mscl.finetune.config import FinetuneConfig
+from mscl.ingest.config import DataConfig
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import VideoEncoder, build_rgb_encoder
+from mscl.models.files import load_matching
 from mscl.models.weight_files import read_safetensors, write_safetensors
+from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 from mscl.video.normalise import normalise_rgb
 
-_FORMAT = "mscl-classifier-1"
+_FORMAT, _FORMAT_1 = "mscl-classifier-2", "mscl-classifier-1"
 
 
 class Classifier(nn.Module):
@@ -49,8 +53,8 @@ class Trained:
     classifier: Classifier
     classes: tuple[str, ...]
     finetune: FinetuneConfig
-    source: dict[str, Any]
-    """How the frames were made: gap in frames, short side of the stored frames."""
+    input: EncoderInput
+    """What a video goes through to be classified as in the test."""
 
 
 def save_classifier(
@@ -60,15 +64,15 @@ def save_classifier(
     classes: tuple[str, ...],
     model: ModelConfig,
     finetune: FinetuneConfig,
-    source: dict[str, Any],
+    encoder_input: EncoderInput,
 ) -> None:
     """Write weights and settings as one safetensors file: nothing in it is executed when it is read."""
     card = {
         "format": _FORMAT,
-        "classes": json.dumps(classes),
-        "model": model.model_dump_json(),
-        "finetune": finetune.model_dump_json(),
-        "source": json.dumps(source),
+        "classes": list(classes),
+        "model": model.model_dump(mode="json"),
+        "finetune": finetune.model_dump(mode="json"),
+        "encoder_input": encoder_input.model_dump(mode="json"),
     }
     write_safetensors(path, classifier.state_dict(), card)
 
@@ -76,20 +80,45 @@ def save_classifier(
 def load_classifier(path: Path) -> Trained:
     """Read what `save_classifier` wrote; the classifier comes in eval mode, on the CPU.
 
+    Files of format 1 do not say all that a video goes through: a warning tells what is assumed.
+
     Raises:
         CheckpointError: the file is missing, damaged, or is not a classifier of this project.
     """
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(f"classifier {path} does not exist; run the finetune stage first")
     tensors, card = read_safetensors(path)
-    if card.get("format") != _FORMAT:
+    if card.get("format") not in (_FORMAT, _FORMAT_1):
         raise CheckpointError(
             f"{path} holds {card.get('format', 'no format')!r}, not {_FORMAT!r}; "
             "give the classifier.safetensors that the finetune stage wrote"
         )
-    classes = tuple(json.loads(card["classes"]))
-    finetune = FinetuneConfig.model_validate_json(card["finetune"])
-    encoder = build_rgb_encoder(ModelConfig.model_validate_json(card["model"]))
+    try:
+        if card["format"] == _FORMAT_1:  # its values are JSON texts
+            card = {name: json.loads(text) for name, text in card.items() if name != "format"}
+        classes = tuple(str(name) for name in card["classes"])
+        finetune = FinetuneConfig.model_validate(card["finetune"])
+        encoder = build_rgb_encoder(ModelConfig.model_validate(card["model"]))
+        if "source" in card:
+            encoder_input = _of_format_1(finetune, card["source"], path)
+        else:
+            encoder_input = EncoderInput.model_validate(card["encoder_input"])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        why = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path} is no classifier of this program: {why}") from error
     classifier = Classifier(encoder, len(classes), dropout=finetune.dropout)
-    classifier.load_state_dict(tensors)
-    return Trained(classifier.eval(), classes, finetune, json.loads(card["source"]))
+    load_matching(classifier, tensors, source=str(path))
+    return Trained(classifier.eval(), classes, finetune, encoder_input)
+
+
+def _of_format_1(finetune: FinetuneConfig, source: dict[str, int], path: Path) -> EncoderInput:
+    recipe = FlowConfig().recipe.model_dump() | source
+    seconds = DataConfig().max_segment_seconds
+    assumed = {name: value for name, value in recipe.items() if name not in source} | {"max_segment_seconds": seconds}
+    warnings.warn(
+        f"{path} does not say all that its videos went through; assumed: "
+        f"{', '.join(f'{name} {value}' for name, value in assumed.items())}. Fine-tune again where that is wrong",
+        AssumptionWarning,
+        stacklevel=3,
+    )
+    return finetune.test_input(FrameRecipe.model_validate(recipe), max_segment_seconds=seconds)

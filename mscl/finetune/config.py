@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from mscl.config.base import Fraction, PositiveInt, Section
 from mscl.score.config import Seeds, Splits
 from mscl.training.config import OptimConfig
+from mscl.video.config import ClipConfig
+from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 
 
 class FinetuneConfig(Section):
@@ -57,6 +59,14 @@ class FinetuneConfig(Section):
     """Of the classifier's weights, order, crops and dropout: the same seed gives the same run."""
     seeds: Seeds = ()
     """Several: one training each, and the scores are averaged. Empty: `seed` alone."""
+
+    def test_input(self, recipe: FrameRecipe, *, max_segment_seconds: float) -> EncoderInput:
+        """What a video goes through to be classified as in the test."""
+        return EncoderInput(
+            recipe=recipe, max_segment_seconds=max_segment_seconds,
+            clip=ClipConfig(length=self.frames, stride=self.stride), clips=self.test_clips, crop_px=self.test_crop_px,
+            crops=self.test_crops, short_side_px=self.test_crop_px, sampling=self.sampling,
+        )  # fmt: skip
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

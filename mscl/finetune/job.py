@@ -21,6 +21,7 @@ from mscl.score.predictions import PREDICTIONS, join_predictions, read_predictio
 from mscl.score.repeated_runs import Trial, confusion_over_runs, mean_over_runs
 from mscl.stage.config import RuntimeConfig
 from mscl.training.job import Job
+from mscl.video.frame_recipe import EncoderInput
 from storage.atomic import write_atomic
 from storage.json_files import read_json, write_json
 
@@ -49,6 +50,8 @@ class FinetuneJob(Job):
     """`seed` is that of the run."""
     model: ModelConfig
     """Networks of the checkpoint; what is built when there is none."""
+    encoder_input: EncoderInput
+    """What a video goes through to be classified as in the test; for the classifier's file."""
     runtime: RuntimeConfig = RuntimeConfig()
 
 

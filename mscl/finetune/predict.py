@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mscl.video.config import DecodeLimits
-from mscl.video.file_clips import Clips, each_file, file_clips
+from mscl.video.file_clips import Clips, each_file, file_clips, middle_clip
+from mscl.video.opening import VideoError
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +49,6 @@ def predict_videos(
     trained: "Trained",
     videos: Sequence[Path],
     *,
-    gap_frames: int | None = None,
     best: int = 5,
     limits: DecodeLimits | None = None,
     device: str = "cpu",
@@ -58,30 +58,24 @@ def predict_videos(
     A video that does not decode gives a result with its reason, and the others go on.
 
     Args:
-        trained: from `load_classifier`.
-        gap_frames: source frames per index; None: as the classifier was trained.
+        trained: from `load_classifier`; it knows what its videos went through.
         best: classes per video.
     """
+    import torch
+
     classifier = trained.classifier.to(device)
-    for video, clips in each_file(videos, lambda path: clips_of(trained, path, gap_frames=gap_frames, limits=limits)):
-        if isinstance(clips, Exception):
-            yield Prediction(video, failed=str(clips))
+    for video, segments in each_file(videos, partial(file_clips, encoder_input=trained.input, limits=limits)):
+        if isinstance(segments, Exception):
+            yield Prediction(video, failed=str(segments))
             continue
-        probabilities_C = classifier.probabilities(_tensor(clips, device))[0].cpu()
-        values, order = probabilities_C.topk(min(best, len(trained.classes)))
+        try:
+            probabilities = [classifier.probabilities(_tensor(clips, device))[0].cpu() for clips in segments]
+        except (VideoError, OSError) as error:  # of a long video, which is decoded while it is classified
+            yield Prediction(video, failed=str(error))
+            continue
+        values, order = torch.stack(probabilities).mean(dim=0).topk(min(best, len(trained.classes)))
         names = tuple(trained.classes[i] for i in order.tolist())
         yield Prediction(video, names, tuple(values.tolist()))
-
-
-def clips_of(
-    trained: "Trained", video: Path, *, gap_frames: int | None = None, limits: DecodeLimits | None = None
-) -> Clips:
-    """Clips (K, T, H, H, 3) of a file as the test of fine-tuning cuts them.
-
-    Raises:
-        VideoError: the file does not decode.
-    """
-    return _cut(trained, video, gap_frames=gap_frames, crops=trained.finetune.test_crops, limits=limits)
 
 
 def explain(
@@ -92,7 +86,6 @@ def explain(
     heat: bool = True,
     flow: bool = True,
     method: str = "dis",
-    gap_frames: int | None = None,
     limits: DecodeLimits | None = None,
 ) -> Explained:
     """The middle test clip of a file, its centre crop, with where the classifier looked and what moved.
@@ -100,7 +93,7 @@ def explain(
     Args:
         label: class whose evidence is mapped; None: the most probable one of this clip.
         heat: Grad-CAM.
-        flow: from each frame of the clip to the next index of the video, `gap_frames` later.
+        flow: from each frame of the clip to the next index of the video, `gap_frames` of the recipe later.
         method: of `kernels.flow.compute_flow`.
 
     Raises:
@@ -108,28 +101,13 @@ def explain(
     """
     from kernels.flow import compute_flow
 
-    clip = partial(_cut, trained, video, gap_frames=gap_frames, crops=1, limits=limits)
-    middle = trained.finetune.test_clips // 2
-    clip_THW3 = clip()[middle]
+    clip_THW3 = middle_clip(video, trained.input, limits=limits)
+    later_THW3 = middle_clip(video, trained.input, later=1, limits=limits) if flow else None
     return Explained(
         clip_THW3,
         grad_cam(trained.classifier, clip_THW3, label=label) if heat else None,
-        compute_flow(clip_THW3, clip(later=1)[middle], method=method) if flow else None,
+        None if later_THW3 is None else compute_flow(clip_THW3, later_THW3, method=method),
     )
-
-
-def _cut(
-    trained: "Trained", video: Path, *, gap_frames: int | None, crops: int, limits: DecodeLimits | None, later: int = 0
-) -> Clips:
-    config, source = trained.finetune, trained.source
-    stored_px = int(source.get("stored_px", 128))
-    return file_clips(
-        video, clips=config.test_clips, length=config.frames, stride=config.stride,
-        gap_frames=gap_frames or int(source.get("gap_frames", 1)), span_frames=int(source.get("span_frames", 0)),
-        crop_px=config.test_crop_px, short_side_px=config.test_crop_px, stored_px=stored_px,
-        computed_px=int(source.get("computed_px", stored_px)), jpeg_quality=int(source.get("jpeg_quality", 90)),
-        sampling=config.sampling, crops=crops, later=later, limits=limits,
-    )  # fmt: skip
 
 
 def grad_cam(

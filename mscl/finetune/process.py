@@ -13,7 +13,7 @@ from mscl.finetune.config import FinetuneConfig
 from mscl.finetune.job import CLASSIFIER, METRICS, FinetuneJob
 from mscl.finetune.loop import Probabilities, predict_all, train
 from mscl.models.encoders import untrained_encoder
-from mscl.models.files import load_rgb_encoder
+from mscl.models.files import read_encoder
 from mscl.score.classification import classification
 from mscl.score.labels import train_and_test, unfit
 from mscl.score.predictions import PREDICTIONS, write_predictions
@@ -21,7 +21,6 @@ from mscl.score.scores import flat
 from mscl.score.videos import Videos, mean_by
 from mscl.training.distributed import World, joined_world
 from mscl.video.clips import EvalClips, TrainClips
-from storage.flow_store import FlowReader
 from storage.json_files import write_json
 from storage.layout import Extracted
 from storage.manifest import read_manifest
@@ -83,16 +82,9 @@ def finetune(job: FinetuneJob, world: World) -> dict[str, Any]:
             labels_V=labels,
             probabilities_VC=probabilities,
         )
-        # What another video must go through to look like the ones that were trained on.
-        flow = FlowReader(Extracted(Path(job.extract_folder)).flow).attributes.get("flow", {})
         save_classifier(
             folder / CLASSIFIER, classifier, classes=tuple(manifest.classes), model=job.model, finetune=job.finetune,
-            source={
-                "gap_frames": int(flow.get("gap_frames", 1)), "span_frames": int(flow.get("span_frames", 0)),
-                "stored_px": int(flow.get("store_short_side", 128)),
-                "computed_px": int(flow.get("compute_short_side", 256)),
-                "jpeg_quality": int(flow.get("jpeg_quality", 90)),
-            },
+            encoder_input=job.encoder_input,
         )  # fmt: skip
         write_json(folder / METRICS, report)
     return report
@@ -100,7 +92,7 @@ def finetune(job: FinetuneJob, world: World) -> dict[str, Any]:
 
 def _initial(job: FinetuneJob, num_classes: int) -> Classifier:
     encoder = (
-        load_rgb_encoder(Path(job.checkpoint)).train()
+        read_encoder(Path(job.checkpoint)).encoder.train()
         if job.checkpoint
         else untrained_encoder(job.model, seed=job.finetune.seed).train()
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
+from mscl.extract.recorded import recorded_frames
 from mscl.score.scored_splits import ScoredSplits, split_settings
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
@@ -35,6 +36,7 @@ def _run(run: StageRun) -> dict[str, Any]:
     start = config.initial == "pretrained"
     notes = scored.say_notes(run, pretrained=start)
     ingest = run.input("ingest")
+    recipe, max_segment_seconds = recorded_frames(run.inputs)
     manifests = {split: write_split(ingest, split, run.folder / f".split{split}.parquet") for split in scored.manifests}
     job = FinetuneJob(
         extract_folder=str(run.input("extract")),
@@ -43,6 +45,7 @@ def _run(run: StageRun) -> dict[str, Any]:
         output_folder=str(run.folder),
         finetune=config,
         model=trained_with.model,
+        encoder_input=config.test_input(recipe, max_segment_seconds=max_segment_seconds),
         runtime=run.config.runtime,
     )
     metrics = run_finetuning(job, manifests=manifests, notes=notes, progress=run.progress)

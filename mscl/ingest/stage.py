@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from hashlib import sha256
-from itertools import compress, pairwise
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from mscl.ingest.twins import Twins, find_twins
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 from mscl.video.decoding import VideoInfo
+from mscl.video.segments import segment_bounds
 from storage.atomic import write_atomic
 from storage.layout import Ingested
 from storage.manifest import USABLE_VERDICTS, SegmentRow, write_manifest
@@ -102,7 +102,9 @@ def _rows(
             reason = f"{reason}; {twin}" if reason else twin
         parts = [(0, info.num_frames)]
         if verdict in USABLE_VERDICTS:
-            parts = _parts(info, config.max_segment_seconds, min_frames)
+            parts = segment_bounds(
+                info.num_frames, fps=info.fps, max_seconds=config.max_segment_seconds, min_frames=min_frames
+            )
         video = as_text(sample.video)
         for number, (first, count) in enumerate(parts):
             rows.append(
@@ -122,14 +124,6 @@ def _splits(annotations: Annotations, rows: list[SegmentRow]) -> dict[int, list[
     return {
         number: [of_video[row.video][place] for row in rows] for place, number in enumerate(annotations.split_numbers)
     }
-
-
-def _parts(info: VideoInfo, max_seconds: float, min_frames: int) -> list[tuple[int, int]]:
-    """(first frame, frames) of each segment: equal parts, none longer than `max_seconds` unless it must be."""
-    longest = max(math.floor(max_seconds * (info.fps or 25.0)), min_frames)
-    number = max(1, min(math.ceil(info.num_frames / longest), info.num_frames // min_frames))
-    bounds = [info.num_frames * part // number for part in range(number + 1)]
-    return [(first, last - first) for first, last in pairwise(bounds)]
 
 
 def _stop_if_too_bad(verdicts: Counter[str], rows: list[SegmentRow], config: DataConfig, folder: Path) -> None:

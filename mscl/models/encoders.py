@@ -16,6 +16,8 @@ from torchvision.models.video.resnet import BasicBlock, Bottleneck, Conv3DNoTemp
 from mscl.models.config import ModelConfig
 from mscl.models.heads import global_average
 from mscl.models.pictures import in_picture_form
+from mscl.video.config import ClipConfig
+from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 
 _TORCHVISION_WIDTH = 64
 _FLOW_R18_WIDTH = 16
@@ -51,10 +53,22 @@ class VideoEncoder(VideoResNet):
         """Channels of L2, L3 and L4."""
         self.feature_dim = self.pyramid_dims[-1]
         """Channels of the features."""
+        self.input: EncoderInput | None = None
+        """What videos go through before this encoder sees them, where that is known."""
         if width < _TORCHVISION_WIDTH:
             # Activations follow the weights' format. On CPU narrow convolutions run up to 1.7 times as fast channels
             # last; from 64 channels on the default format is a tenth faster (benchmarks/step.py).
             self.to(memory_format=torch.channels_last_3d)
+
+    @property
+    def recipe(self) -> FrameRecipe | None:
+        """How frames came out of the videos of its training, where that is known."""
+        return None if self.input is None else self.input.recipe
+
+    @property
+    def clip(self) -> ClipConfig | None:
+        """Length and stride of the clips of its training, where they are known."""
+        return None if self.input is None else self.input.clip
 
     def pyramid(self, x_B3THW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Feature maps L2, L3 and L4, each (B, C, T, H, W)."""

@@ -1,27 +1,46 @@
-"""Encoders in files: out of a training checkpoint, or exported for others as safetensors with a JSON card."""
+"""Encoders in files: out of a training checkpoint, exported as safetensors with a JSON card, or of other programs."""
 
 import json
-from os import PathLike
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from mscl.errors import CheckpointError
 from mscl.models.config import ModelConfig
-from mscl.models.encoders import VideoEncoder, untrained_encoder
-from mscl.models.torchvision_files import is_torchvision, load_torchvision
-from mscl.models.weight_files import read_checkpoint, read_safetensors, write_safetensors
+from mscl.models.encoders import VideoEncoder, build_rgb_encoder
+from mscl.models.torchvision_files import torchvision_weights
+from mscl.models.weight_files import is_safetensors, read_checkpoint, read_safetensors, write_safetensors
+from mscl.video.frame_recipe import EncoderInput
 
+EXPORT_NAME = "encoder.safetensors"
 ENCODER_PREFIX = "query_rgb.encoder."
 """Where a training checkpoint's model state keeps the encoder that evaluation reads."""
 RELEASED_PREFIX = "recognizer.encoder_q."
 """Where the checkpoints of the released code keep it; below the prefix the names are the same."""
+_FORMAT = "mscl-encoder-2"
+"""2: says what videos go through before the encoder sees them. The first had no name and does not say it."""
 
 
-def load_rgb_encoder(path: Path | str) -> VideoEncoder:
-    """RGB query encoder of a training checkpoint or of an export (`.safetensors`), on CPU, in eval mode.
+@dataclass(frozen=True)
+class EncoderFile:
+    """What a file of any kind holds."""
+
+    encoder: VideoEncoder
+    """On the CPU, in eval mode; its `input` is None where the file does not say it."""
+    model: ModelConfig
+    crop_px: int | None = None
+    """Of the training, where the file says that."""
+    steps: int | None = None
+    """Of the training, where the file says that."""
+
+
+def read_encoder(path: Path) -> EncoderFile:
+    """RGB query encoder of a training checkpoint or of an export, on CPU, in eval mode; nothing in the file executes.
 
     Takes checkpoints of the released code, too: R18, names below `recognizer.encoder_q.`; what else they hold is
     left out. And torchvision's weights of `r3d_18`, whose classifier is left out.
@@ -29,40 +48,55 @@ def load_rgb_encoder(path: Path | str) -> VideoEncoder:
     Raises:
         CheckpointError: the file is missing, unreadable, or holds no such encoder.
     """
-    return read_encoder(path)[0]
-
-
-def read_encoder(path: Path | str) -> tuple[VideoEncoder, ModelConfig]:
-    """`load_rgb_encoder`, with the configuration that the file's encoder was built from.
-
-    Raises:
-        CheckpointError: as there.
-    """
-    path = Path(path)
-    if path.suffix == ".safetensors":
-        return _load_export(path)
+    if is_safetensors(path):
+        return _exported(path)
     state = read_checkpoint(path)
-    released = state.get("state_dict", state)
-    if any(name.startswith(RELEASED_PREFIX) for name in released):
-        return _load_released(released, path)
-    if "model_config" not in state and is_torchvision(state):
-        return load_torchvision(state, path), ModelConfig()
-    try:
-        model: dict[str, Tensor] = state["model"]
-        config = ModelConfig.model_validate_json(state["model_config"])
-    except (KeyError, ValidationError) as error:
-        raise CheckpointError(f"{path} is no pre-training checkpoint of this program: {error}") from error
-    return _encoder(config, _below(ENCODER_PREFIX, model), path)
+    if "model_config" in state:
+        return _checkpoint(state, path)
+    tensors = state.get("state_dict", state)
+    if not isinstance(tensors, dict):
+        raise CheckpointError(f"{path} holds a {type(tensors).__name__} for a state_dict")
+    if any(str(name).startswith(RELEASED_PREFIX) for name in tensors):
+        return _released(tensors, path)
+    if tensors and all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        model = ModelConfig()
+        return EncoderFile(_encoder(model, torchvision_weights(tensors, path), path), model)
+    raise CheckpointError(
+        f"{path} holds no encoder; give a checkpoint or an export of this program, a checkpoint of the released code, "
+        "or torchvision's r3d_18 weights"
+    )
 
 
-def load_matching(module: nn.Module, weights: dict[str, Tensor], *, source: str) -> None:
-    """`load_state_dict` that names the first tensors that differ.
+def write_encoder(encoder: VideoEncoder, model: ModelConfig, path: Path, *, card: Mapping[str, Any]) -> Path:
+    """Write an encoder built from `model` as one safetensors file; returns `path`.
+
+    Its card is JSON: the networks' configuration, what videos go through before the encoder sees them (`encoder.input`,
+    where that is known), and what the caller adds.
+    """
+    known = {} if encoder.input is None else {"encoder_input": encoder.input.model_dump(mode="json")}
+    whole = {
+        "format": _FORMAT,
+        "model_config": model.model_dump(mode="json"),
+        "feature_dim": encoder.feature_dim,
+        "tensor": "float (B, 3, T, H, W), RGB 0..1, ImageNet mean and standard deviation",
+        **known,
+        **card,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_safetensors(path, encoder.state_dict(), whole)
+    return path
+
+
+def load_matching(module: nn.Module, weights: Any, *, source: str, advice: str = "") -> None:
+    """`load_state_dict` that names the first tensors that differ, and refuses values that are not finite.
 
     Raises:
-        CheckpointError: names or shapes differ: weights of another architecture.
+        CheckpointError: no tensors by name; names, shapes or kinds of numbers differ: weights of another architecture.
     """
-    wanted = {name: tuple(t.shape) for name, t in module.state_dict().items()}
-    found = {name: tuple(t.shape) for name, t in weights.items()}
+    if not isinstance(weights, Mapping):
+        raise CheckpointError(f"{source} holds a {type(weights).__name__} where weights should be")
+    wanted = {name: _kind(tensor) for name, tensor in module.state_dict().items()}
+    found = {str(name): _kind(tensor) for name, tensor in weights.items()}
     differing = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
     if differing:
         shown = "; ".join(
@@ -70,74 +104,86 @@ def load_matching(module: nn.Module, weights: dict[str, Tensor], *, source: str)
             for name in differing[:3]
         )
         raise CheckpointError(
-            f"{source} is of another architecture: {len(differing)} of {len(wanted)} tensors differ ({shown}); "
-            "set pretrain.model and pretrain.loss as they were for that run, or start anew in another folder"
+            f"{source} is of another architecture: {len(differing)} of {len(wanted)} tensors differ ({shown}){advice}"
         )
+    for name, tensor in weights.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{source}: {name} is not finite; it comes from a training that diverged")
     module.load_state_dict(weights)
 
 
-def export_encoder(checkpoint: Path, folder: Path, *, card: dict[str, Any]) -> Path:
-    """Write `encoder.safetensors` and `encoder.json`, the card: model configuration and what the caller adds.
-
-    The card usually says lineage and metrics; it also goes into the safetensors file, so that one file is enough.
-
-    Returns:
-        Path of the safetensors file; load it with `load_rgb_encoder`.
-    """
-    encoder, config = read_encoder(checkpoint)
-    return write_encoder(encoder, config, folder, card={"steps": read_checkpoint(checkpoint)["step"], **card})
+def _kind(tensor: Any) -> str:
+    """Shape of a dense tensor, and the kind of its numbers where they are no floats."""
+    if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
+        return f"has a {type(tensor).__name__} that is no dense tensor"
+    kind = "" if tensor.is_floating_point() else " complex" if tensor.is_complex() else " integer"
+    return f"{tuple(tensor.shape)}{kind}"
 
 
-def write_encoder(encoder: VideoEncoder, config: ModelConfig, folder: Path, *, card: dict[str, Any]) -> Path:
-    """`export_encoder` of an encoder that is in memory, built from `config`."""
-    from storage.atomic import write_atomic
-
-    whole = {
-        "model_config": config.model_dump(mode="json"),
-        "feature_dim": encoder.feature_dim,
-        "input": "float (B, 3, T, H, W), RGB 0..1, ImageNet mean and standard deviation",
-        **card,
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    write_safetensors(folder / "encoder.safetensors", encoder.state_dict(), whole)
-    write_atomic(folder / "encoder.json", json.dumps(whole, indent=2, sort_keys=True).encode())
-    return folder / "encoder.safetensors"
-
-
-def _load_released(state: dict[str, Tensor], path: Path) -> tuple[VideoEncoder, ModelConfig]:
-    weights = _below(RELEASED_PREFIX, state)
-    wanted = untrained_encoder(ModelConfig(), seed=0).state_dict().keys()
-    weights = {name: t for name, t in weights.items() if name in wanted}
-    stem = weights.get("stem.0.weight")
-    width = 1.0 if stem is None else stem.shape[0] / 64
-    return _encoder(ModelConfig(rgb_width=width), weights, path)
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-def _load_export(path: Path) -> tuple[VideoEncoder, ModelConfig]:
-    weights, card = read_safetensors(path)
-    try:
-        config = ModelConfig.model_validate(card["model_config"])
-    except (KeyError, ValidationError) as error:
-        raise CheckpointError(f"{path} is no encoder exported by this program: {error}") from error
-    return _encoder(config, weights, path)
-
-
-def _encoder(config: ModelConfig, weights: dict[str, Tensor], path: Path) -> tuple[VideoEncoder, ModelConfig]:
-    encoder = untrained_encoder(config, seed=0)
+def _encoder(model: ModelConfig, weights: Any, path: Path) -> VideoEncoder:
+    with torch.device("meta"):  # compared before memory is taken
+        encoder = build_rgb_encoder(model)
+    encoder.eval().to_empty(device="cpu")
     load_matching(encoder, weights, source=str(path))
-    return encoder, config
+    return encoder
 
 
-def load_encoder(path: str | PathLike[str]) -> "VideoEncoder":
-    """RGB encoder of a training checkpoint (`.pt`) or an exported one (`.safetensors`), in eval mode, on the CPU.
+def _checkpoint(state: dict[str, Any], path: Path) -> EncoderFile:
+    try:
+        model = ModelConfig.model_validate_json(state["model_config"])
+        steps, settings = int(state["step"]), json.loads(state.get("config", "{}"))
+        crop_px = settings.get("pretrain", settings).get("augment", {}).get("crop_px")
+        encoder = _encoder(model, _below(ENCODER_PREFIX, state["model"]), path)
+        if state.get("encoder_input") is not None:
+            encoder.input = EncoderInput.model_validate_json(state["encoder_input"])
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise _no_encoder(path, "pre-training checkpoint of this program", error) from error
+    return EncoderFile(encoder, model, crop_px, steps)
 
-    Calling it with (B, 3, T, H, W) ImageNet-normalised clips gives features (B, C).
 
-    Raises:
-        CheckpointError: missing, unreadable, or no such encoder.
-    """
-    return load_rgb_encoder(Path(path))
+def _exported(path: Path) -> EncoderFile:
+    weights, card = read_safetensors(path)
+    if str(card.get("format", "")).startswith("mscl-classifier"):
+        raise CheckpointError(f"{path} holds a classifier; for an encoder give the checkpoint that it was trained from")
+    try:
+        model = ModelConfig.model_validate(card["model_config"])
+        encoder = _encoder(model, weights, path)
+        if "encoder_input" in card:
+            encoder.input = EncoderInput.model_validate(card["encoder_input"])
+    except (KeyError, TypeError, ValidationError) as error:
+        raise _no_encoder(path, "encoder exported by this program", error) from error
+    steps = card.get("steps")
+    return EncoderFile(encoder, model, steps=steps if isinstance(steps, int) else None)
+
+
+def _released(state: dict[str, Any], path: Path) -> EncoderFile:
+    weights = _below(RELEASED_PREFIX, state)
+    stem = weights.get("stem.0.weight")
+    width = stem.shape[0] / 64 if isinstance(stem, Tensor) and stem.ndim else 1.0
+    try:
+        model = ModelConfig(rgb_width=width)
+    except ValidationError as error:
+        raise _no_encoder(path, "checkpoint of the released code", error) from error
+    with torch.device("meta"):
+        wanted = build_rgb_encoder(model).state_dict().keys()
+    return EncoderFile(_encoder(model, {name: weights[name] for name in wanted if name in weights}, path), model)
+
+
+def _below(prefix: str, tensors: Any) -> dict[str, Any]:
+    if not isinstance(tensors, dict):
+        raise TypeError(f"its weights are a {type(tensors).__name__}")
+    return {str(name).removeprefix(prefix): t for name, t in tensors.items() if str(name).startswith(prefix)}
+
+
+def _no_encoder(path: Path, kind: str, error: Exception) -> CheckpointError:
+    """In one line, whatever the error looks like."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        why = f"{'.'.join(map(str, first['loc'])) or 'its settings'}: {first['msg']}"
+    elif isinstance(error, KeyError):
+        why = f"it has no {error}"
+    else:
+        why = str(error).partition("\n")[0]
+    return CheckpointError(f"{path} is no {kind}: {why}")

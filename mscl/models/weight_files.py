@@ -10,6 +10,7 @@ Files of other programs and of older versions carry none: of a checkpoint the CR
 
 import hashlib
 import json
+import pickle
 import re
 import struct
 import zipfile
@@ -32,6 +33,34 @@ _DIGEST = "mscl_digest"
 """Name of an entry that every file written here has: without a digest such a file is damaged, not foreign."""
 _CHUNK_BYTES = 1 << 20
 _MAX_HEADER_BYTES = 1 << 27
+
+
+def check_file(path: Path) -> None:
+    """Refuse what cannot hold weights, before it is opened.
+
+    Raises:
+        CheckpointError: nothing there, no file, or an empty one.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist; check the path")
+    if not path.is_file():
+        raise CheckpointError(f"{path} is no file; give a file of weights")
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"{path} is damaged: it is empty; {_MEND}")
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is to be read by `read_safetensors`: by its beginning, or by its name where it is damaged.
+
+    Raises:
+        CheckpointError: as `check_file`; a file that may not be read.
+    """
+    check_file(path)
+    try:
+        with path.open("rb") as file:
+            return file.read(9)[8:] == b"{" or path.suffix == ".safetensors"
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -70,16 +99,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing, unreadable or damaged.
     """
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist; check the path")
+    check_file(path)
     try:
-        if path.stat().st_size == 0:
-            raise CheckpointError(f"checkpoint {path} is damaged: it is empty; {_MEND}")
         with path.open("rb") as file:
             has_digest = _check_archive(file, path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read: it is no PyTorch file of tensors and plain values alone; of a network "
+            "that was saved whole, with its code, save the state_dict"
+        ) from error
     except Exception as error:
         raise CheckpointError(
             f"checkpoint {path} cannot be read: {type(error).__name__}: {str(error).partition(chr(10))[0]}; "
@@ -117,6 +148,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     from safetensors import SafetensorError, safe_open
 
+    check_file(path)
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))

@@ -16,6 +16,7 @@ from mscl.models.mscl import MSCL
 from mscl.models.weight_files import read_checkpoint, write_checkpoint
 from mscl.pretrain.config import PretrainConfig
 from mscl.training.distributed import World
+from mscl.video.frame_recipe import EncoderInput
 
 FORMAT = 1
 _FREE_TO_CHANGE = {"checkpoint_minutes", "keep_checkpoints", "compile"}
@@ -30,6 +31,8 @@ class Run:
     config: PretrainConfig
     total_steps: int
     world: World
+    encoder_input: EncoderInput | None = None
+    """What the videos went through before the encoder saw them."""
 
 
 def save_checkpoint(folder: Path, run: Run, *, step: int) -> Path | None:
@@ -49,6 +52,7 @@ def save_checkpoint(folder: Path, run: Run, *, step: int) -> Path | None:
         "world_size": run.world.size,
         "config": run.config.model_dump_json(),
         "model_config": run.config.model.model_dump_json(),
+        "encoder_input": None if run.encoder_input is None else run.encoder_input.model_dump_json(),
         "model": run.model.state_dict(),
         "optimiser": run.optimiser.state_dict(),
         "random": states,
@@ -84,7 +88,12 @@ def resume(folder: Path, run: Run) -> int:
         raise CheckpointError(f"{error}; delete it, and the run goes on {before}") from error
     if state.get("format") != FORMAT:
         raise CheckpointError(f"{path} has format {state.get('format')}, this program reads {FORMAT}; start anew")
-    load_matching(run.model, state["model"], source=f"checkpoint {path}")
+    load_matching(
+        run.model,
+        state["model"],
+        source=f"checkpoint {path}",
+        advice="; set pretrain.model and pretrain.loss as they were for that run, or start anew in another folder",
+    )
     if state["world_size"] != run.world.size:
         raise CheckpointError(
             f"checkpoint {path} was written by {state['world_size']} processes and this run has {run.world.size}: "

@@ -15,7 +15,7 @@ from mscl.progress import Progress
 from mscl.stage.config import RuntimeConfig
 from mscl.training.job import Job
 from mscl.training.launch import run_torchrun
-from mscl.video.config import ClipConfig
+from mscl.video.frame_recipe import EncoderInput
 
 
 class PretrainJob(Job):
@@ -29,7 +29,8 @@ class PretrainJob(Job):
     screen_path: str
     output_folder: str
     """Gets `checkpoints/`, `metrics.jsonl`, `tensorboard/` and `train.log`; may hold a run to resume."""
-    clip: ClipConfig = ClipConfig()
+    encoder_input: EncoderInput
+    """What the videos go through, clips included; for the checkpoints."""
     pretrain: PretrainConfig = PretrainConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 

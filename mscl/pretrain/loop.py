@@ -21,6 +21,7 @@ from mscl.pretrain.step import momenta_of, train_step
 from mscl.schedules import learning_rate
 from mscl.training.config import OptimConfig
 from mscl.training.distributed import KeyExchange, World, any_rank
+from mscl.video.frame_recipe import EncoderInput
 from mscl.views import RawBatch, TwoViews
 
 LOG_EVERY_STEPS = 10
@@ -62,6 +63,7 @@ def train(
     output: Path,
     world: World,
     stop: StopRequest,
+    encoder_input: EncoderInput | None = None,
     log_every: int = LOG_EVERY_STEPS,
 ) -> Finished:
     """Pre-train for `config.epochs` epochs, or what is left of them after the latest checkpoint in `output`.
@@ -71,6 +73,7 @@ def train(
     Args:
         batches_from: opens the loader at a global step; yields this rank's share of each batch to the end of the run.
         augment: raw clips on the device -> the two views.
+        encoder_input: what the videos went through; kept in the checkpoints for whoever uses the encoder.
 
     Raises:
         ConfigError: batch, ranks and groups do not divide; SyncBatchNorm without CUDA.
@@ -81,7 +84,7 @@ def train(
     total_steps = config.total_steps(steps_per_epoch)
     model = build_model(config, world)
     optimiser = make_optimiser(model, config.optim)
-    run = Run(model, optimiser, config, total_steps, world)
+    run = Run(model, optimiser, config, total_steps, world, encoder_input)
     folder = output / "checkpoints"
     start = resume(folder, run)
     trained = _distributed(model, world)

@@ -23,9 +23,9 @@ def preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
 
     pretrain, runtime = config.pretrain, config.runtime
     if pretrain.encoder:
-        from mscl.models.external_encoder import given_encoder
+        from mscl.models.external_encoder import external_encoder
 
-        given_encoder(pretrain.encoder, model=pretrain.model, seed=pretrain.seed)
+        external_encoder(pretrain.encoder, model=pretrain.model, seed=pretrain.seed)
         return  # nothing is trained
     check_nodes(runtime)
     # Without a number, each node counts its GPUs when training starts, and asks then.

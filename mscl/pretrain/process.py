@@ -48,6 +48,7 @@ def pretrain(job: PretrainJob, world: World, stop: StopRequest) -> Finished:
         Augment(config.augment, rotation=config.loss.rotation),
         steps_per_epoch=per_epoch,
         output=Path(job.output_folder),
+        encoder_input=job.encoder_input,
         world=world,
         stop=stop,
     )
@@ -80,7 +81,7 @@ def open_dataset(job: PretrainJob) -> ClipDataset:
         extract.frames,
         segments=segments,
         chosen=chosen,
-        clip=job.clip,
+        clip=job.encoder_input.clip,
         augment=job.pretrain.augment,
         flow=job.pretrain.loss.flow,
         seed=job.pretrain.seed,

@@ -7,19 +7,21 @@ from typing import Any
 
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
+from mscl.extract.recorded import recorded_frames
 from mscl.pretrain.preflight import preflight
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
+from mscl.video.frame_recipe import EncoderInput
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
     if config.pretrain.encoder:
-        from mscl.models.external_encoder import RANDOM, identity_of
+        from mscl.models.external_encoder import RANDOM, external_encoder_digest
 
         given = config.pretrain.encoder
         name = given if given == RANDOM else Path(given).name
         kept = config.pretrain.model_dump(mode="json", include={"model", *({"seed"} if given == RANDOM else ())})
-        return {"pretrain": {"encoder": name, **kept}, "encoder_sha256": identity_of(given)}
+        return {"pretrain": {"encoder": name, **kept}, "encoder_sha256": external_encoder_digest(given)}
     # Results of before these settings came keep their names.
     left_out = {"checkpoint_minutes", "keep_checkpoints", "encoder"}
     settings = {
@@ -57,7 +59,7 @@ def _run(run: StageRun) -> dict[str, Any]:
         manifest_path=str(manifest_path),
         screen_path=str(screen_path),
         output_folder=str(run.folder),
-        clip=run.config.clip,
+        encoder_input=_encoder_input(run),
         pretrain=fitted,
         runtime=run.config.runtime,
     )
@@ -70,17 +72,29 @@ def _run(run: StageRun) -> dict[str, Any]:
     }
 
 
+def _encoder_input(run: StageRun) -> EncoderInput:
+    """What this run's videos go through before the encoder sees them, in training and then in `embed`."""
+    recipe, max_segment_seconds = recorded_frames(run.inputs)
+    return run.config.embed.encoder_input(recipe, run.config.clip, max_segment_seconds=max_segment_seconds)
+
+
 def _given(run: StageRun) -> dict[str, Any]:
     """No training: the encoder that the user gives, in the form in which one is exported."""
-    from mscl.models.external_encoder import given_encoder
-    from mscl.models.files import write_encoder
+    from mscl.models.external_encoder import external_encoder
+    from mscl.models.files import EXPORT_NAME, write_encoder
 
     config = run.config.pretrain
-    encoder = given_encoder(config.encoder, model=config.model, seed=config.seed)
+    encoder = external_encoder(config.encoder, model=config.model, seed=config.seed)
     settings = _settings(run.config)
     card = {"given": settings["pretrain"]["encoder"], "sha256": settings["encoder_sha256"]}
-    path = write_encoder(encoder, config.model, run.folder, card=card)
     run.progress.say(f"encoder taken from {config.encoder}: nothing is trained")
+    encoder_input = _encoder_input(run)
+    if encoder.input is not None:
+        here, there = encoder_input.differing(encoder.input, trained=True)
+        if here:
+            run.progress.say(f"this run's videos have {here}; that encoder was trained with {there}")
+    encoder.input = encoder_input
+    path = write_encoder(encoder, config.model, run.folder / EXPORT_NAME, card=card)
     return {"given": settings["pretrain"]["encoder"], "checkpoint": path.name}
 
 

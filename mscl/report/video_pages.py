@@ -15,7 +15,7 @@ from mscl.errors import UserError
 from mscl.report.page import write_page
 
 if TYPE_CHECKING:
-    from mscl.embedding.neighbours import Found
+    from mscl.embedding.neighbours import Neighbour
     from mscl.extract.segment_pictures import SegmentPictures
     from mscl.finetune.predict import Explained, Prediction
 
@@ -33,7 +33,7 @@ class Look:
 
 def search_page(
     out: Path,
-    queries: Sequence[tuple[Path, Picture, Sequence["Found"]]],
+    queries: Sequence[tuple[Path, Picture, Sequence["Neighbour"]]],
     pictures: "SegmentPictures",
     *,
     failed: Mapping[Path, str],

@@ -1,6 +1,6 @@
 """Video files that are in no store: clips cut straight out of them, as the stores would have given them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -12,88 +12,102 @@ import simplejpeg
 
 from mscl.devices import cores
 from mscl.video.clip_indices import clip_indices, even_starts, part_indices
-from mscl.video.clips import Sampling
 from mscl.video.config import DecodeLimits
 from mscl.video.decoding import Decoding, decode, shrunk, stored_size
+from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 from mscl.video.geometry import crops_into
 from mscl.video.opening import VideoError
+from mscl.video.segments import segment_bounds
 from storage.frame_store import encode_jpeg
 
 Clips = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.integer[Any]]
 T = TypeVar("T")
 
 _KEPT_FRAMES = 2000
-"""A video with more indices than this is decoded twice, so that only the frames that are used stay in memory."""
+"""A video with more frames at every `gap_frames` is decoded once more, segment by segment as they are asked for."""
 
 
 def file_clips(
-    path: Path,
-    *,
-    clips: int,
-    length: int,
-    stride: int,
-    gap_frames: int,
-    span_frames: int = 0,
-    crop_px: int,
-    short_side_px: int | None = None,
-    stored_px: int = 128,
-    computed_px: int = 256,
-    jpeg_quality: int = 90,
-    sampling: Sampling = "clip",
-    crops: int = 1,
-    later: int = 0,
-    limits: DecodeLimits | None = None,
-) -> Clips:
-    """Evenly spaced clips (K, T, H, H, 3) uint8 of a video file, K = clips * crops.
+    path: Path, encoder_input: EncoderInput, *, later: int = 0, limits: DecodeLimits | None = None
+) -> Iterator[Clips]:
+    """Clips (K, T, H, H, 3) uint8 of each segment of a video file in turn, as the stores give them; K = clips * crops.
+
+    Frames go through the JPEG of the stores, too: features of a stored video and of its file, whose frames have all the
+    detail, would else differ by a hundredth.
 
     Args:
-        gap_frames: source frames per index, as in the flow settings of the run that trained the encoder.
-        span_frames: source frames that one flow field spans in that run: its stores end where no field begins.
-        short_side_px: None takes 8/7 of the crop, as `EvalClips` does.
-        stored_px: short side of the frames in the stores of that run; they are shrunk to it before they are cropped.
-        computed_px: short side at which that run computed flow: videos are first shrunk to it.
-        jpeg_quality: of the stores. Frames go through the same JPEG: features of a stored video and of its file, whose
-            frames have all the detail, would else differ by a hundredth.
-        crops: 1, the centre, or 3 along the longer side.
-        later: show the frames that many indices after those of the clips; the last frame stands for what lies beyond.
+        later: show the frames that many indices after those of the clips; a segment's last frame stands for what lies
+            beyond.
         limits: of the decoder.
 
     Raises:
-        VideoError: not one frame of the file decodes; with its verdict.
+        VideoError: not one frame of the file decodes; with its verdict. At once, not when the first clip is asked for.
     """
-    limits = limits or DecodeLimits()
-    short_side = round(crop_px * 8 / 7) if short_side_px is None else short_side_px
-
-    first_px = max(stored_px, computed_px)
-    decoding = decode(path, limits=limits, short_side=first_px)
+    limits, gap_frames = limits or DecodeLimits(), encoder_input.recipe.gap_frames
     kept: dict[int, Clips] = {}
+    decoding = _decoded(path, encoder_input.recipe, limits)
     for number, frame in enumerate(decoding):
         if number % gap_frames == 0 and len(kept) < _KEPT_FRAMES:
-            kept[number // gap_frames] = _as_stored(frame, decoding, stored_px)
+            kept[number] = _as_stored(frame, decoding, encoder_input.recipe)
     if decoding.num_frames == 0:
         raise VideoError(decoding.verdict, decoding.reason)
-    there = -(-decoding.num_frames // gap_frames)
-    total = max(1, -(-(decoding.num_frames - span_frames) // gap_frames))
-    indices_KT = _indices(total, clips=clips, length=length, stride=stride, sampling=sampling)
-    indices_KT = np.minimum(indices_KT + later, there - 1)
-    if indices_KT.max() >= _KEPT_FRAMES:
-        needed = set((indices_KT * gap_frames).ravel().tolist())
-        again = decode(path, limits=limits, short_side=first_px)
-        kept = {
-            number // gap_frames: _as_stored(frame, again, stored_px)
-            for number, frame in enumerate(again)
-            if number in needed
-        }
-    out = np.empty((clips, crops, length, crop_px, crop_px, 3), np.uint8)
-    stored = {index: _stored(kept[index], jpeg_quality) for index in np.unique(indices_KT).tolist()}
-    for indices_T, out_VTHW3 in zip(indices_KT.tolist(), out, strict=True):
-        crops_into([stored[index] for index in indices_T], out_VTHW3, short_side_px=short_side)
+    segments = _frame_numbers(decoding, encoder_input, later=later)
+    if kept.keys() >= {number for numbers_KT in segments for number in numbers_KT.ravel().tolist()}:
+        return iter([_cut(numbers_KT, kept, encoder_input) for numbers_KT in segments])
+    # A long video, or segments that begin between two kept frames.
+    return _decoded_again(path, segments, encoder_input, limits)
+
+
+def middle_clip(
+    path: Path, encoder_input: EncoderInput, *, later: int = 0, limits: DecodeLimits | None = None
+) -> Clips:
+    """The middle clip (T, H, H, 3) of a video file, its centre crop; for pictures.
+
+    Raises:
+        VideoError: as `file_clips`.
+    """
+    whole = encoder_input.model_copy(update={"max_segment_seconds": None, "crops": 1})
+    (clips_KTHW3,) = file_clips(path, whole, later=later, limits=limits)
+    middle: Clips = clips_KTHW3[len(clips_KTHW3) // 2]
+    return middle
+
+
+def _decoded_again(
+    path: Path, segments: list[Ints], encoder_input: EncoderInput, limits: DecodeLimits
+) -> Iterator[Clips]:
+    decoding = _decoded(path, encoder_input.recipe, limits)
+    frames = enumerate(decoding)
+    for numbers_KT in segments:
+        needed, last, kept = set(numbers_KT.ravel().tolist()), int(numbers_KT.max()), {}
+        for number, frame in frames:
+            if number in needed:
+                kept[number] = _as_stored(frame, decoding, encoder_input.recipe)
+            if number == last:
+                break
+        if not needed <= kept.keys():
+            raise VideoError(decoding.verdict, decoding.reason or "it gave more frames when it was read before")
+        yield _cut(numbers_KT, kept, encoder_input)
+
+
+def _cut(numbers_KT: Ints, frames: Mapping[int, Clips], encoder_input: EncoderInput) -> Clips:
+    """Crops of the clips of one segment, from its frames at the size of the stores."""
+    crop_px, quality = encoder_input.crop_px, encoder_input.recipe.jpeg_quality
+    short_side = encoder_input.short_side_px or round(crop_px * 8 / 7)
+    out = np.empty((len(numbers_KT), encoder_input.crops, numbers_KT.shape[1], crop_px, crop_px, 3), np.uint8)
+    stored = {number: _stored(frames[number], quality) for number in np.unique(numbers_KT).tolist()}
+    for numbers_T, out_VTHW3 in zip(numbers_KT.tolist(), out, strict=True):
+        crops_into([stored[number] for number in numbers_T], out_VTHW3, short_side_px=short_side)
     return out.reshape(-1, *out.shape[2:])
 
 
-def _as_stored(frame_HW3: Clips, decoding: Decoding, stored_px: int) -> Clips:
+def _decoded(path: Path, recipe: FrameRecipe, limits: DecodeLimits) -> Decoding:
+    return decode(path, limits=limits, short_side=max(recipe.stored_px, recipe.computed_px))
+
+
+def _as_stored(frame_HW3: Clips, decoding: Decoding, recipe: FrameRecipe) -> Clips:
     """The frame at the size of the stores; the video's own aspect counts, not that of the decoded frame."""
-    return shrunk(frame_HW3, *stored_size(decoding.source_height, decoding.source_width, stored_px))
+    return shrunk(frame_HW3, *stored_size(decoding.source_height, decoding.source_width, recipe.stored_px))
 
 
 def _stored(frame_HW3: Clips, quality: int) -> Clips:
@@ -133,8 +147,25 @@ def each_file(
                 future.cancel()
 
 
-def _indices(total: int, *, clips: int, length: int, stride: int, sampling: Sampling) -> npt.NDArray[Any]:
-    if sampling == "segments":
+def _frame_numbers(decoding: Decoding, encoder_input: EncoderInput, *, later: int) -> list[Ints]:
+    """(clips, T) source frames of each segment's clips."""
+    recipe, seconds = encoder_input.recipe, encoder_input.max_segment_seconds
+    bounds = [(0, decoding.num_frames)]
+    if seconds is not None:
+        least = recipe.span_frames + 1
+        bounds = segment_bounds(decoding.num_frames, fps=decoding.fps, max_seconds=seconds, min_frames=least)
+    return [
+        first + recipe.gap_frames * np.minimum(
+            _indices(recipe.num_indices(count), encoder_input) + later, (count - 1) // recipe.gap_frames
+        )
+        for first, count in bounds
+    ]  # fmt: skip
+
+
+def _indices(total: int, encoder_input: EncoderInput) -> Ints:
+    """(clips, T) indices of the clips of a segment."""
+    clips, length, stride = encoder_input.clips, encoder_input.clip.length, encoder_input.clip.stride
+    if encoder_input.sampling == "segments":
         offsets = (np.arange(clips) + 0.5) / clips
         return np.stack([part_indices(total, parts=length, offsets=np.array(offset)) for offset in offsets])
     starts = even_starts(total, clips=clips, length=length, stride=stride).tolist()

@@ -1,4 +1,4 @@
-"""`mscl search` and `mscl predict`: on a small set that the real stages made, with an untrained network."""
+"""`mscl search`, `predict` and `export`: on a small set that the real stages made, with an untrained network."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from shutil import copy, copytree
 
+import numpy as np
 import pytest
 import torch
 
 from flows.cli import app as console
 from mscl.config import ExperimentConfig, load_config
+from mscl.embedding.encoder_input import load_encoder
+from mscl.embedding.index import open_index
+from mscl.embedding.video_features import embed
 from mscl.finetune.classifier import Classifier, save_classifier
 from mscl.models.encoders import untrained_encoder
-from mscl.models.files import write_encoder
+from mscl.models.files import EXPORT_NAME, write_encoder
+from mscl.models.weight_files import read_safetensors, write_safetensors
 from mscl.pipeline import BY_NAME, execute
 from storage.features import read_features, write_features
 from storage.workspace import Result, Workspace
@@ -60,7 +65,9 @@ def _encoder(place: Workspace, config: ExperimentConfig, inputs: dict[str, Resul
     keys = {name: result.key for name, result in inputs.items()}
     settings = {"pretrain": config.pretrain.model_dump(mode="json")}
     with place.claim("pretrain", "e" * 16) as folder:
-        write_encoder(untrained_encoder(config.pretrain.model, seed=0), config.pretrain.model, folder, card={})
+        write_encoder(
+            untrained_encoder(config.pretrain.model, seed=0), config.pretrain.model, folder / EXPORT_NAME, card={}
+        )
         return place.commit(
             "pretrain", "e" * 16, version=1, config=settings, inputs=keys, timings={},
             metrics={"checkpoint": "encoder.safetensors"},
@@ -74,7 +81,8 @@ def _classifier(place: Workspace, config: ExperimentConfig, inputs: dict[str, Re
     with place.claim("finetune", "f" * 16) as folder:
         save_classifier(
             folder / "classifier.safetensors", classifier, classes=("MoveLeft", "MoveRight"),
-            model=config.pretrain.model, finetune=config.finetune, source={"gap_frames": 1, "span_frames": 1},
+            model=config.pretrain.model, finetune=config.finetune,
+            encoder_input=config.finetune.test_input(config.flow.recipe, max_segment_seconds=10),
         )  # fmt: skip
         return place.commit("finetune", "f" * 16, version=1, config={}, inputs=keys, timings={}, metrics={})
 
@@ -194,3 +202,65 @@ def test_a_skipped_finetuning_says_why(mscl: Command, tmp_path: Path) -> None:
     code, _, err = mscl("predict", "x.mp4", "-w", place.root)
     assert code == USER_ERROR
     assert "finetune.enabled is false" in err
+
+
+def test_an_encoder_is_exported_with_what_its_videos_went_through(mscl: Command, workspace: Path) -> None:
+    place = Workspace(workspace)
+    (embedded,) = place.results("embed")
+    code, out, err = mscl("export", embedded.key, "a.safetensors", "-w", workspace)
+    assert (code, err) == (0, "")
+    assert "wrote a.safetensors: the encoder of " in out and "its videos: gap_frames 1, " in out
+    encoder = load_encoder("a.safetensors")
+    index = open_index(place)
+    assert encoder.input == index.encoder_input
+    video = index.path(0)
+    np.testing.assert_allclose(embed([video], encoder).features_ND[0], index.features.features_ND[0], rtol=1e-3)
+    _, card = read_safetensors(Path("a.safetensors"))
+    assert card["lineage"]["embed"] == embedded.key and card["lineage"]["pretrain"] == "e" * 16
+    code, _, err = mscl("export", "a.safetensors", "b.safetensors")  # a file: what it says goes along
+    assert (code, err) == (0, "")
+    assert load_encoder("b.safetensors").input == encoder.input
+
+
+def test_what_is_assumed_of_an_older_result_is_said_when_it_is_exported(mscl: Command, workspace: Path) -> None:
+    code, _, err = mscl("export", "e" * 16, "a.safetensors", "-w", workspace)
+    assert code == 0 and err.count("\n") == 1
+    # The records say the rest.
+    assumed = "assumed: clip.length 8, clip.stride 8, clips 10, crop_px 112, crops 1"
+    assert err.startswith("mscl: ") and err.endswith(f"does not say all that its videos go through; {assumed}\n")
+    assert load_encoder("a.safetensors").recipe == open_index(Workspace(workspace)).encoder_input.recipe
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["absent.pt", "a.safetensors"], "absent.pt does not exist; check the path"),
+        (["INGEST", "a.safetensors"], "was made without an encoder; give the key of a pretrain result"),
+        (["e" * 16, "a.pt"], "a.pt is to be a .safetensors file"),
+        (["e" * 16, "there.safetensors"], "there.safetensors is there already"),
+        (["0123", "a.safetensors"], "'0123'"),
+    ],
+)
+def test_what_cannot_be_exported_is_one_line(mscl: Command, workspace: Path, arguments: list[str], says: str) -> None:
+    Path("there.safetensors").write_text("mine")
+    (ingested,) = Workspace(workspace).results("ingest")
+    named = [ingested.key if word == "INGEST" else word for word in arguments]
+    code, _, err = mscl("export", *named, "-w", workspace)
+    assert code == USER_ERROR
+    assert says in err and err.count("\n") == 1
+    assert Path("there.safetensors").read_text() == "mine" and not Path("a.safetensors").exists()
+
+
+def test_a_classifier_that_does_not_say_everything_is_used_with_a_line_about_it(
+    mscl: Command, workspace: Path, videos: list[Path], tmp_path: Path
+) -> None:
+    tensors, card = read_safetensors(workspace / "finetune" / ("f" * 16) / "classifier.safetensors")
+    old = {name: json.dumps(card[name]) for name in ("classes", "model", "finetune")}
+    old |= {"format": "mscl-classifier-1", "source": json.dumps({"gap_frames": 1, "span_frames": 1, "stored_px": 64})}
+    place = Workspace(tmp_path / "older")
+    with place.claim("finetune", "a" * 16) as folder:
+        write_safetensors(folder / "classifier.safetensors", tensors, old)
+        place.commit("finetune", "a" * 16, version=1, config={}, inputs={}, timings={}, metrics={})
+    code, out, err = mscl("predict", videos[0], "-w", place.root)
+    assert code == 0 and "MoveLeft" in out
+    assert err.count("\n") == 1 and "assumed: computed_px 256, jpeg_quality 90, max_segment_seconds 10.0." in err

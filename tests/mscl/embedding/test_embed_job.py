@@ -14,7 +14,7 @@ from mscl.embedding import process as embed_main
 from mscl.embedding.features import embed_share, read_variants
 from mscl.embedding.job import EmbedJob, run_embedding
 from mscl.models.encoders import untrained_encoder
-from mscl.models.files import write_encoder
+from mscl.models.files import EXPORT_NAME, write_encoder
 from mscl.progress import Silent
 from storage.manifest import read_manifest
 
@@ -33,7 +33,9 @@ class Counted(Silent):
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_encoder(untrained_encoder(TINY, seed=0), TINY, tmp_path_factory.mktemp("encoder"), card={})
+    return write_encoder(
+        untrained_encoder(TINY, seed=0), TINY, tmp_path_factory.mktemp("encoder") / EXPORT_NAME, card={}
+    )
 
 
 def _job(run: Any, encoder: Path, output: Path, **runtime: Any) -> EmbedJob:

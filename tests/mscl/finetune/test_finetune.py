@@ -10,6 +10,7 @@ import torch
 
 from mscl.config import FinetuneConfig, ModelConfig, OptimConfig, RuntimeConfig
 from mscl.errors import CheckpointError, DataError
+from mscl.extract.config import FlowConfig
 from mscl.finetune import loop as finetune_loop
 from mscl.finetune.classifier import Classifier, load_classifier
 from mscl.finetune.job import FinetuneJob, run_finetuning
@@ -32,7 +33,9 @@ def _job(run: Any, output: Path, config: FinetuneConfig = CONFIG) -> FinetuneJob
     output.mkdir(exist_ok=True)
     return FinetuneJob(
         extract_folder=str(run.extract), manifest_path=str(run.manifest), checkpoint="", output_folder=str(output),
-        finetune=config, model=TINY, runtime=RuntimeConfig(device="cpu", loader_workers=0, processes=1),
+        finetune=config, model=TINY,
+        encoder_input=config.test_input(FlowConfig().recipe, max_segment_seconds=10),
+        runtime=RuntimeConfig(device="cpu", loader_workers=0, processes=1),
     )  # fmt: skip
 
 

@@ -9,8 +9,8 @@ import torchvision
 from mscl.errors import CheckpointError
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import untrained_encoder
-from mscl.models.external_encoder import given_encoder, identity_of
-from mscl.models.files import load_rgb_encoder, write_encoder
+from mscl.models.external_encoder import external_encoder, external_encoder_digest
+from mscl.models.files import EXPORT_NAME, read_encoder, write_encoder
 
 TINY = ModelConfig(rgb_width=0.0625)
 
@@ -19,7 +19,7 @@ def test_torchvisions_weights_give_torchvisions_features(tmp_path: Path) -> None
     torch.manual_seed(0)
     theirs = torchvision.models.video.r3d_18(weights=None).eval()
     torch.save(theirs.state_dict(), tmp_path / "r3d_18.pth")
-    ours = given_encoder(str(tmp_path / "r3d_18.pth"), model=ModelConfig(), seed=0)
+    ours = external_encoder(str(tmp_path / "r3d_18.pth"), model=ModelConfig(), seed=0)
     clip = torch.randn(1, 3, 4, 32, 32)
     theirs.fc = torch.nn.Identity()
     with torch.no_grad():
@@ -36,27 +36,27 @@ def test_another_network_is_named_beside_the_one_that_fits(tmp_path: Path, name:
     network = getattr(torchvision.models.video, name)(weights=None) if name else torchvision.models.resnet18()
     torch.save(network.state_dict(), path)
     with pytest.raises(CheckpointError, match=f"holds {says}.*r3d_18 .backbone r18"):
-        load_rgb_encoder(path)
+        read_encoder(path)
 
 
 def test_another_backbone_or_width_names_both(tmp_path: Path) -> None:
-    path = write_encoder(untrained_encoder(TINY, seed=0), TINY, tmp_path, card={})
-    assert given_encoder(str(path), model=TINY, seed=0).feature_dim == 32
+    path = write_encoder(untrained_encoder(TINY, seed=0), TINY, tmp_path / EXPORT_NAME, card={})
+    assert external_encoder(str(path), model=TINY, seed=0).feature_dim == 32
     for model, asked in ((ModelConfig(), "r18 at width 1"), (ModelConfig(backbone="r50"), "r50 at width 1")):
         with pytest.raises(CheckpointError, match=f"holds backbone r18 at width 0.0625, .* backbone {asked}"):
-            given_encoder(str(path), model=model, seed=0)
+            external_encoder(str(path), model=model, seed=0)
 
 
 def test_random_is_the_start_of_a_training(tmp_path: Path) -> None:
-    given, start = given_encoder("random", model=TINY, seed=4), untrained_encoder(TINY, seed=4)
+    given, start = external_encoder("random", model=TINY, seed=4), untrained_encoder(TINY, seed=4)
     for name, tensor in start.state_dict().items():
         torch.testing.assert_close(given.state_dict()[name], tensor, rtol=0, atol=0)
-    assert identity_of("random") == "random"
-    with pytest.raises(CheckpointError, match="absent.pth is no file; give a checkpoint"):
-        identity_of(str(tmp_path / "absent.pth"))
+    assert external_encoder_digest("random") == "random"
+    with pytest.raises(CheckpointError, match="absent.pth does not exist"):
+        external_encoder_digest(str(tmp_path / "absent.pth"))
 
 
 def test_a_whole_pickled_network_is_refused(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(1, 1), tmp_path / "model.pth")
     with pytest.raises(CheckpointError, match="cannot be read"):
-        load_rgb_encoder(tmp_path / "model.pth")
+        read_encoder(tmp_path / "model.pth")

@@ -14,7 +14,7 @@ from torch import Tensor
 from mscl.errors import CheckpointError
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import untrained_encoder
-from mscl.models.files import ENCODER_PREFIX, load_rgb_encoder, write_encoder
+from mscl.models.files import ENCODER_PREFIX, EXPORT_NAME, read_encoder, write_encoder
 from mscl.models.weight_files import read_checkpoint, read_safetensors, write_checkpoint, write_safetensors
 
 TINY = ModelConfig(rgb_width=0.0625)
@@ -58,7 +58,7 @@ def written_checkpoint(folder: Path) -> Path:
 
 
 def written_export(folder: Path) -> Path:
-    return write_encoder(untrained_encoder(TINY, seed=0), TINY, folder, card={"steps": 7})
+    return write_encoder(untrained_encoder(TINY, seed=0), TINY, folder / EXPORT_NAME, card={"steps": 7})
 
 
 @pytest.mark.parametrize(("write", "read"), [(written_checkpoint, read_checkpoint), (written_export, read_safetensors)])
@@ -108,7 +108,7 @@ def test_a_file_that_is_cut_short_is_one_line(tmp_path: Path, write: Callable[[P
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
     with pytest.raises(CheckpointError) as caught:
-        load_rgb_encoder(path)
+        read_encoder(path)
     assert path.name in str(caught.value) and "\n" not in str(caught.value)
 
 

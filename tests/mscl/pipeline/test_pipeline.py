@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import zarr
 from markdown_it import MarkdownIt
 
+import mscl
 from mscl.config import ExperimentConfig, load_config
 from mscl.demo.dataset import write_demo_dataset
 from mscl.embedding.features import evaluation_clips
@@ -24,6 +26,7 @@ from mscl.pipeline.repair import config_of
 from mscl.progress import Silent
 from storage.manifest import read_manifest
 from storage.workspace import Workspace, made_with
+from tests.mscl.features import least_cosine
 
 TINY = [
     "flow.segments_per_shard=8", "pretrain.epochs=2", "pretrain.batch_size=8", "pretrain.loss.queue_size=16",
@@ -186,6 +189,23 @@ def test_a_file_gives_the_clips_and_the_prediction_of_its_stored_frames(
     for said, row in zip(predict_videos(trained, tested, best=8), table, strict=False):
         by_class = dict(zip(said.classes, said.probabilities, strict=True))
         assert [by_class[name] for name in trained.classes] == pytest.approx(row["probabilities"], abs=1e-3)
+
+
+def test_a_trained_encoder_gives_the_pipeline_s_own_features_with_nothing_else(
+    outcomes: dict[str, Outcome], workspace: Workspace, config: ExperimentConfig
+) -> None:
+    index = open_index(workspace)
+    pretrained = outcomes["pretrain"].result
+    encoder = mscl.load_encoder(pretrained.folder / pretrained.record.metrics["checkpoint"])
+    assert encoder.recipe == config.flow.recipe and encoder.clip == config.clip
+    assert encoder.input == index.encoder_input == index.load_encoder().input
+    kept = json.loads((outcomes["embed"].result.folder / "encoder_input.json").read_text())
+    assert kept == index.encoder_input.model_dump(mode="json")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        embedded = mscl.embed([index.path(row) for row in range(len(index.manifest))], encoder)
+    assert not embedded.failed
+    assert least_cosine(embedded.features_ND, index.features.features_ND) > 0.9999
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from mscl.config import ModelConfig, load_config
 from mscl.demo.dataset import write_demo_dataset
 from mscl.errors import UserError
 from mscl.models.encoders import untrained_encoder
-from mscl.models.files import write_encoder
+from mscl.models.files import EXPORT_NAME, write_encoder
 from mscl.pipeline import BY_NAME, execute, run_pipeline, run_stage
 from mscl.pipeline.repair import repair
 from mscl.progress import Silent
@@ -41,7 +41,7 @@ def test_settings_that_do_not_fit_stop_the_first_stage(
 
 
 def test_an_encoder_of_another_architecture_stops_the_first_stage(videos: Path, tmp_path: Path) -> None:
-    given = write_encoder(untrained_encoder(WIDE, seed=0), WIDE, tmp_path, card={})
+    given = write_encoder(untrained_encoder(WIDE, seed=0), WIDE, tmp_path / EXPORT_NAME, card={})
     config = load_config("demo", [f"data.root={videos}", f"pretrain.encoder={given}"])
     with pytest.raises(UserError, match=r"backbone r18 at width 0\.25, and the settings ask for .* at width 0\.125"):
         run_stage(Workspace(tmp_path / "w"), config, BY_NAME["ingest"], {})

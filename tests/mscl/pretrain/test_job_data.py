@@ -9,6 +9,7 @@ from mscl.errors import DataError
 from mscl.pretrain.job import PretrainJob
 from mscl.pretrain.process import open_dataset
 from storage.screen_table import ScreenRow, write_screen
+from tests.mscl.encoder_inputs import encoder_input
 
 
 def test_a_screen_with_no_clip_left_is_said_with_numbers(patch_run: Any, tmp_path: Path) -> None:
@@ -22,6 +23,7 @@ def test_a_screen_with_no_clip_left_is_said_with_numbers(patch_run: Any, tmp_pat
         manifest_path=str(patch_run.manifest),
         screen_path=str(tmp_path / "screen.parquet"),
         output_folder=str(tmp_path / "out"),
+        encoder_input=encoder_input(),
     )
     with pytest.raises(DataError, match=r"no clip is left to train on: 18 usable segments, 0 of them.*clip.length"):
         open_dataset(job)

@@ -11,7 +11,7 @@ import torch
 
 from mscl.errors import CheckpointError, ConfigError
 from mscl.models.encoders import untrained_encoder
-from mscl.models.files import load_rgb_encoder
+from mscl.models.files import read_encoder
 from mscl.models.weight_files import read_checkpoint
 from mscl.pretrain.checkpoint import checkpoints
 from mscl.pretrain.config import PretrainConfig
@@ -113,7 +113,7 @@ def test_every_loss_is_logged_with_its_accuracy(tmp_path: Path) -> None:
 def test_the_trained_encoder_can_be_loaded(tmp_path: Path) -> None:
     config = tiny_config()
     run(config, tmp_path)
-    encoder = load_rgb_encoder(checkpoints(tmp_path / "checkpoints")[-1])
+    encoder = read_encoder(checkpoints(tmp_path / "checkpoints")[-1]).encoder
     assert encoder(torch.rand(2, 3, 8, 16, 16)).shape == (2, 32)
     untrained = untrained_encoder(config.model, seed=config.seed)
     assert not torch.equal(encoder.stem[0].weight, untrained.stem[0].weight)

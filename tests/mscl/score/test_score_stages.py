@@ -11,7 +11,7 @@ import torchvision
 from mscl.config import ExperimentConfig, load_config
 from mscl.errors import CheckpointError
 from mscl.models.encoders import untrained_encoder
-from mscl.models.files import write_encoder
+from mscl.models.files import EXPORT_NAME, write_encoder
 from mscl.pipeline import BY_NAME, Outcome, execute
 from mscl.pretrain.stage import PRETRAIN
 from mscl.progress import Silent
@@ -92,7 +92,7 @@ def test_test_videos_that_the_encoder_was_trained_on_are_told(workspace: Workspa
     settings = PRETRAIN.settings(config)
     with workspace.claim("pretrain", "trained") as folder:  # as a training on split 1 leaves it
         encoder = untrained_encoder(config.pretrain.model, seed=0)
-        path = write_encoder(encoder, config.pretrain.model, folder, card={})
+        path = write_encoder(encoder, config.pretrain.model, folder / EXPORT_NAME, card={})
         pretrained = workspace.commit(
             "pretrain", "trained", version=1, config=settings, inputs={"ingest": "ingest"},
             metrics={"checkpoint": path.name}, timings={},
@@ -109,8 +109,8 @@ def test_a_file_is_named_by_its_contents(tmp_path: Path) -> None:
         return PRETRAIN.settings(load_config("demo", [*SMALL, f"pretrain.encoder={path}"]))
 
     config = load_config("demo", SMALL).pretrain.model
-    first = write_encoder(untrained_encoder(config, seed=0), config, tmp_path / "a", card={})
-    other = write_encoder(untrained_encoder(config, seed=1), config, tmp_path / "b", card={})
+    first = write_encoder(untrained_encoder(config, seed=0), config, tmp_path / "a" / EXPORT_NAME, card={})
+    other = write_encoder(untrained_encoder(config, seed=1), config, tmp_path / "b" / EXPORT_NAME, card={})
     (tmp_path / "c").mkdir()
     copy = Path(shutil.copy(first, tmp_path / "c"))
     assert settings(first) == settings(copy) != settings(other)

@@ -1,0 +1,100 @@
+"""What a video goes through before a given encoder sees it: from the encoder's file, from a caller, or assumed."""
+
+import warnings
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from mscl.embedding.config import EmbedConfig
+from mscl.errors import AssumptionWarning, ConfigError
+from mscl.extract.config import FlowConfig
+from mscl.extract.recorded import recorded_frames
+from mscl.ingest.config import DataConfig
+from mscl.video.config import ClipConfig
+from mscl.video.frame_recipe import EncoderInput, FrameRecipe
+
+if TYPE_CHECKING:
+    from mscl.models.encoders import VideoEncoder
+    from storage.workspace import Result
+
+
+def load_encoder(path: str | PathLike[str]) -> "VideoEncoder":
+    """RGB encoder of a training checkpoint (`.pt`) or an exported one (`.safetensors`), in eval mode, on the CPU.
+
+    Calling it with (B, 3, T, H, W) ImageNet-normalised clips gives features (B, C). `recipe` and `clip` say how the
+    videos of its training were prepared, `input` everything that `embed` does with a video. Files of older versions and
+    of other programs do not say it: a warning tells what is assumed.
+
+    Raises:
+        CheckpointError: missing, unreadable, or no such encoder.
+    """
+    from mscl.models.files import read_encoder
+
+    found = read_encoder(Path(path))
+    if found.encoder.input is None:
+        found.encoder.input = assumed_input(crop_px=found.crop_px)
+        warnings.warn(
+            f"{path} does not say how the videos of its training were prepared; assumed: {found.encoder.input}. "
+            "Give mscl.embed what differs",
+            AssumptionWarning,
+            stacklevel=2,
+        )
+    return found.encoder
+
+
+def assumed_input(*, crop_px: int | None = None) -> EncoderInput:
+    """The defaults of the settings, which are the paper's; `crop_px`: of the training, where that is known."""
+    embed = EmbedConfig() if crop_px is None else EmbedConfig(crop_px=crop_px)
+    return embed.encoder_input(
+        FlowConfig().recipe, ClipConfig(), max_segment_seconds=DataConfig().max_segment_seconds
+    )  # fmt: skip
+
+
+def recorded_input(results: Mapping[str, "Result"]) -> EncoderInput:
+    """What the videos of an embed result went through, from its record and those of ingest and extract."""
+    settings = results["embed"].record.config
+    recipe, max_segment_seconds = recorded_frames(results)
+    clip = ClipConfig.model_validate(settings["clip"])
+    embed = EmbedConfig.model_validate(settings["embed"])
+    return embed.encoder_input(recipe, clip, max_segment_seconds=max_segment_seconds)
+
+
+def chosen_input(encoder: "VideoEncoder", asked: dict[str, Any], frames: dict[str, int]) -> EncoderInput:
+    """What a caller asks for, and for the rest what the encoder says; where neither does, the paper's, with a warning.
+
+    Args:
+        asked: settings of `EncoderInput`; None: not asked for.
+        frames: single settings of its recipe.
+
+    Raises:
+        ConfigError: an unknown setting, or a value that does not fit.
+    """
+    asked = {name: value for name, value in asked.items() if value is not None}
+    own = encoder.input or assumed_input()
+    try:
+        recipe = FrameRecipe.model_validate(asked.get("recipe", own.recipe).model_dump() | frames)
+        chosen = EncoderInput.model_validate(own.model_dump() | asked | {"recipe": recipe})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(
+            f"mscl.embed: {'.'.join(map(str, first['loc']))}: {first['msg']} (given {first['input']!r}); of the frames "
+            f"it takes {', '.join(FrameRecipe.model_fields)}"
+        ) from error
+    if encoder.input is None:
+        given = {*asked, *(f"recipe.{name}" for name in frames)}
+        settings = chosen.described(trained=True).items()
+        unsaid = ", ".join(text for name, text in settings if not {name, name.partition(".")[0]} & given)
+        if unsaid:
+            _warn(f"the encoder does not say how the videos of its training were prepared; assumed: {unsaid}")
+        return chosen
+    here, there = chosen.differing(own, trained=True)
+    if here:
+        _warn(f"embedding with {here}; the encoder was trained with {there}")
+    return chosen
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, AssumptionWarning, stacklevel=4)  # where `embed` is called

@@ -1,0 +1,83 @@
+"""A trained encoder as one file for others, with all that a video goes through before it."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from mscl.embedding.encoder_input import assumed_input, recorded_input
+from mscl.errors import AssumptionWarning, UserError
+from mscl.extract.recorded import recorded_frames
+from mscl.models.files import read_encoder, write_encoder
+from mscl.video.config import ClipConfig
+from mscl.video.frame_recipe import EncoderInput
+from storage.workspace import Result, Workspace
+
+_SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    path: Path
+    checkpoint: Path
+    input: EncoderInput
+    lineage: dict[str, str]
+    """Stage -> key of what the encoder was made from; empty for a file that is in no workspace."""
+
+
+def export_encoder(source: str, out: Path, *, workspace: Workspace) -> Exported:
+    """Write the encoder of a result, or of a file, as safetensors; nothing that is there is overwritten.
+
+    Args:
+        source: a file that `read_encoder` reads, or the key of a result of pretrain or of a stage that reads one. With
+            the key of an `embed` result, or of one made from it, videos go through what its settings say.
+
+    Raises:
+        UserError: `out` is there already or has another ending; the result was made without an encoder.
+        CheckpointError: the encoder cannot be read.
+        StorageError: no result with that key, or `out` cannot be written.
+    """
+    if out.suffix != _SUFFIX:
+        raise UserError(f"{out} is to be a {_SUFFIX} file; give a name that ends so")
+    if out.exists():
+        raise UserError(f"{out} is there already; give another name, or remove it")
+    results: dict[str, Result] = {}
+    checkpoint = Path(source).expanduser()
+    if not checkpoint.is_file() and not checkpoint.suffix and len(checkpoint.parts) == 1:
+        named = workspace.by_key(source)
+        results = {result.record.stage: result for result in workspace.lineage(named)}
+        if "pretrain" not in results:
+            raise UserError(
+                f"{named.record.stage} {named.key} was made without an encoder; give the key of a pretrain result or "
+                "of a stage after it (`mscl ls`), or a file"
+            )
+        pretrained = results["pretrain"]
+        checkpoint = pretrained.folder / str(pretrained.record.metrics["checkpoint"])
+    found = read_encoder(checkpoint)
+    if "embed" in results:
+        found.encoder.input = recorded_input(results)
+    elif found.encoder.input is None:
+        found.encoder.input = _assumed(results, checkpoint, found.crop_px)
+    lineage = {stage: result.key for stage, result in results.items()}
+    card = {"lineage": lineage, **({} if found.steps is None else {"steps": found.steps})}
+    write_encoder(found.encoder, found.model, out, card=card)
+    return Exported(out, checkpoint, found.encoder.input, lineage)
+
+
+def _assumed(results: dict[str, Result], checkpoint: Path, crop_px: int | None) -> EncoderInput:
+    """Of an older checkpoint: what the records of its stages say, and for the rest the defaults, with a warning."""
+    assumed = assumed_input(crop_px=crop_px)
+    told: set[str] = set()
+    if results:
+        recipe, max_segment_seconds = recorded_frames(results)
+        assumed = assumed.model_copy(update={"recipe": recipe, "max_segment_seconds": max_segment_seconds})
+        told = {"recipe", "max_segment_seconds"}
+        if (clip := results["pretrain"].record.config.get("clip")) is not None:
+            assumed = assumed.model_copy(update={"clip": ClipConfig.model_validate(clip)})
+            told |= {"clip"}
+    unsaid = ", ".join(text for name, text in assumed.described().items() if name.partition(".")[0] not in told)
+    warnings.warn(
+        f"{checkpoint} does not say all that its videos go through; assumed: {unsaid}", AssumptionWarning, stacklevel=3
+    )
+    return assumed

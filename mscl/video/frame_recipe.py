@@ -1,0 +1,67 @@
+"""What is done to a video before an encoder sees it: which frames, how they are stored, which clips are cut of them."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from mscl.config.base import PositiveInt, Section
+from mscl.video.config import ClipConfig
+
+
+class FrameRecipe(Section):
+    """How frames came out of a video; `FlowConfig.recipe` makes it of the settings, and only they have defaults."""
+
+    gap_frames: PositiveInt
+    """Source frames from one index to the next: index j is frame[gap * j]."""
+    span_frames: PositiveInt
+    """Source frames under one flow field. The last `span_frames` begin no field, so no clip shows them."""
+    computed_px: PositiveInt
+    """Short side at which flow was computed; frames are shrunk to it first."""
+    stored_px: PositiveInt
+    """Short side of the stored frames."""
+    jpeg_quality: int = Field(ge=1, le=100)
+    """Of the stored frames."""
+
+    def num_indices(self, num_frames: int) -> int:
+        """Frames that are stored of a segment, one beside each field; of a segment too short for a field still one."""
+        return max(1, -(-(num_frames - self.span_frames) // self.gap_frames))
+
+
+class EncoderInput(Section):
+    """Everything between a video file and the clips that an encoder gets in evaluation (METHOD 1.8)."""
+
+    recipe: FrameRecipe
+    max_segment_seconds: float | None = Field(gt=0)
+    """A longer video is cut into equal segments, and what is said of it is the mean over them. None: never cut."""
+    clip: ClipConfig
+    """Length and stride of a clip."""
+    clips: PositiveInt
+    """Clips per segment, evenly spaced."""
+    crop_px: PositiveInt
+    """Side of the square crops."""
+    crops: Literal[1, 3] = 1
+    """Crops of each clip: the centre, or three along the longer side."""
+    short_side_px: PositiveInt | None = None
+    """What frames are resized to before they are cropped; None: 8/7 of the crop."""
+    sampling: Literal["clip", "segments"] = "clip"
+    """`clip`: frames `clip.stride` indices apart. `segments`: one frame of each of `clip.length` equal parts."""
+
+    def described(self, *, trained: bool = False) -> dict[str, str]:
+        """Name -> "name value" of every setting; `trained`: of those that training shares, not of how many views."""
+        left_out = {"recipe", "clip", *(["sampling"] if self.sampling == "clip" else [])}
+        left_out |= {"clips", "crops", "max_segment_seconds"} if trained else set()
+        plain = self.model_dump(exclude=left_out, exclude_none=True)
+        parts = [("recipe.", "", self.recipe.model_dump()), ("clip.", "clip.", self.clip.model_dump()), ("", "", plain)]
+        return {
+            prefix + name: f"{shown}{name} {value}" for prefix, shown, part in parts for name, value in part.items()
+        }
+
+    def differing(self, other: "EncoderInput", *, trained: bool = False) -> tuple[str, str]:
+        """The settings in which two differ, as each has them; both empty where they are alike."""
+        own, others = self.described(trained=trained), other.described(trained=trained)
+        names = [name for name in {**own, **others} if own.get(name) != others.get(name)]
+        mine, theirs = (", ".join(texts.get(name, f"no {name}") for name in names) for texts in (own, others))
+        return mine, theirs
+
+    def __str__(self) -> str:
+        return ", ".join(self.described().values())

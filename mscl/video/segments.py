@@ -1,0 +1,17 @@
+"""Long videos are cut into segments."""
+
+import math
+from itertools import pairwise
+
+
+def segment_bounds(num_frames: int, *, fps: float, max_seconds: float, min_frames: int) -> list[tuple[int, int]]:
+    """(first frame, frames) of each segment of a video: equal parts, none longer than `max_seconds` unless it must be.
+
+    Args:
+        fps: 0 where it is not known, which counts as 25.
+        min_frames: a segment has as many, where the video has.
+    """
+    longest = max(math.floor(max_seconds * (fps or 25.0)), min_frames)
+    number = max(1, min(math.ceil(num_frames / longest), num_frames // min_frames))
+    bounds = [num_frames * part // number for part in range(number + 1)]
+    return [(first, last - first) for first, last in pairwise(bounds)]

@@ -1,0 +1,80 @@
+"""`mscl.embed(videos, encoder)` with nothing else gives the features that the pipeline stores for these videos."""
+
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+
+import mscl
+from mscl.config import ExperimentConfig, load_config
+from mscl.demo.dataset import write_demo_dataset
+from mscl.pipeline import BY_NAME, PIPELINE, run_pipeline
+from mscl.score.videos import Videos
+from storage.workspace import Workspace
+from tests.mscl.features import Floats, least_cosine
+
+QUICK = [
+    "pretrain.encoder=random",
+    "embed.controls=false",
+    "flow.method=dis",
+    "runtime.workers=2",
+    "runtime.device=cpu",
+]
+
+
+def stored_and_embedded(config: ExperimentConfig, place: Path) -> tuple[Videos, Floats, Floats]:
+    """The videos of a set, the features that the pipeline stores for them, and those of `mscl.embed`."""
+    workspace = Workspace(place)
+    run_pipeline(workspace, config, stages=PIPELINE[: PIPELINE.index(BY_NAME["embed"]) + 1])
+    index = mscl.open_index(workspace)
+    encoder = mscl.load_encoder(index.pretrain.folder / index.pretrain.record.metrics["checkpoint"])
+    assert encoder.recipe == config.flow.recipe and encoder.clip == config.clip
+    videos = Videos.of(index.manifest)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        embedded = mscl.embed([index.root / name for name in videos.names], encoder)
+    assert not embedded.failed
+    return videos, videos.mean(index.features.features_ND), embedded.features_ND
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings"),
+    [
+        ("demo", ["data.max_segment_seconds=0.4"]),  # several segments of each video
+        ("ucf101", ["embed.clips=2"]),  # full width
+    ],
+)
+def test_generated_videos(tmp_path: Path, preset: str, settings: list[str]) -> None:
+    root = write_demo_dataset(tmp_path / "demo", train_per_class=2, test_per_class=1).videos
+    config = load_config(preset, [f"data.root={root}", "data.classes=MoveLeft,ZoomIn", *QUICK, *settings])
+    videos, stored_VD, embedded_VD = stored_and_embedded(config, tmp_path / "w")
+    assert len(videos.video_S) == (24 if preset == "demo" else 6)
+    assert least_cosine(embedded_VD, stored_VD) > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("preset", "names"),
+    [
+        ("demo", ["weizmann64/bend/*", "weizmann64/jack/*"]),
+        ("demo", ["ucf101/PushUps/*", "ucf101/BabyCrawling/*"]),
+        ("ucf101", ["ucf101/PushUps/*", "ucf101/BabyCrawling/*"]),  # full width
+    ],
+)
+def test_real_videos(shared_dir: Path, tmp_path: Path, preset: str, names: list[str]) -> None:
+    """Two of each class. Of UCF101 some are longer than a segment: a video has the mean of its segments."""
+    for name in names:
+        found = sorted((shared_dir / "data" / "videos").glob(name))
+        longest = max(found, key=lambda path: path.stat().st_size)
+        for path in {found[0], longest}:
+            copy = tmp_path / "videos" / path.parent.name / path.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    segments = ["data.max_segment_seconds=3"] if "ucf101" in names[0] else []
+    config = load_config(
+        preset, [f"data.root={tmp_path / 'videos'}", "data.format=folders", "embed.clips=3", *QUICK, *segments]
+    )
+    videos, stored_VD, embedded_VD = stored_and_embedded(config, tmp_path / "w")
+    assert len(videos) == 4
+    assert (len(videos.video_S) > 4) == ("ucf101" in names[0])
+    assert least_cosine(embedded_VD, stored_VD) > 0.9999
