@@ -123,7 +123,7 @@ class MSCL(nn.Module):
                 rotated_BD = self._grouped(self.key_flow, _given(k.rotated_B3FHW, "rotated flow"))
         return Embeddings(rgb_BD, flow_BD, rotated_BD)
 
-    def update_keys(self, rgb_momentum: float, flow_momenta: Sequence[float]) -> None:
+    def update_keys(self, rgb_momentum: float | Tensor, flow_momenta: Sequence[float | Tensor]) -> None:
         """EMA of the key networks from the query's; one update of the flow network per momentum given (D7)."""
         ema_(self.key_rgb, self.query_rgb, rgb_momentum)
         if self.key_flow is not None and self.query_flow is not None:
@@ -138,14 +138,21 @@ class MSCL(nn.Module):
 
 
 @torch.no_grad()
-def ema_(key: nn.Module, query: nn.Module, momentum: float) -> None:
+def ema_(key: nn.Module, query: nn.Module, momentum: float | Tensor) -> None:
     """key <- momentum * key + (1 - momentum) * query, for every parameter of `key`, in a few fused kernels.
 
     Buffers stay: batch statistics of the key networks come from their own forward passes (METHOD 1.7).
     """
     source = dict(query.named_parameters())
-    names, targets = zip(*key.named_parameters(), strict=True)
-    torch._foreach_lerp_(list(targets), [source[name] for name in names], 1 - momentum)
+    names, parameters = zip(*key.named_parameters(), strict=True)
+    targets: list[Tensor] = list(parameters)
+    sources: list[Tensor] = [source[name] for name in names]
+    if isinstance(momentum, Tensor):  # read on the device: a captured step sees what it holds by then
+        moves = torch._foreach_sub(sources, targets)
+        torch._foreach_mul_(moves, 1 - momentum)
+        torch._foreach_add_(targets, moves)
+    else:
+        torch._foreach_lerp_(targets, sources, 1 - momentum)
 
 
 def _rgb_stream(model: ModelConfig, *, neck: bool) -> RGBStream:

@@ -9,9 +9,13 @@ quick or quicker, they run as they are.
 # torchvision ships no types, so its classes are Any to the checker.
 # mypy: warn-return-any=False
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+_FEW_CHANNELS = 3
 
 
 def pictures(x_BCTHW: Tensor) -> Tensor:
@@ -56,6 +60,31 @@ class TimeConv(nn.Conv3d):
         return y_BCTN.unflatten(3, input.shape[3:])
 
 
+class UnfoldedConv(nn.Conv3d):
+    """`nn.Conv3d` of few channels: a convolution of pictures that hold every frame that the kernel sees as channels.
+
+    For the stem, three channels wide, whose 3D form is four times as slow (docs/gpu.md).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) if input.device.type == "cpu" else self.as_pictures(input)
+
+    def as_pictures(self, input: Tensor) -> Tensor:
+        """The same numbers, by a GPU's way."""
+        kind = input.device.type
+        if torch.is_autocast_enabled(kind):
+            input = input.to(torch.get_autocast_dtype(kind))  # before it is copied k times
+        times, around = input.shape[2], int(self.padding[0])
+        padded_BTHWC = F.pad(input.permute(0, 2, 3, 4, 1), (0, 0, 0, 0, 0, 0, around, around))
+        last = times + 2 * around - self.kernel_size[0] + 1
+        seen = [padded_BTHWC[:, tap : tap + last : self.stride[0]] for tap in range(self.kernel_size[0])]
+        pictures_NCHW = torch.cat(seen, dim=-1).flatten(0, 1).permute(0, 3, 1, 2)
+        weight = self.weight.transpose(1, 2).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        padding_px = int(self.padding[1]), int(self.padding[2])
+        y_NCHW = F.conv2d(pictures_NCHW, weight, self.bias, self.stride[1:], padding_px)
+        return clips(y_NCHW, input.shape[0])
+
+
 class ClipBatchNorm(nn.BatchNorm3d):
     """`nn.BatchNorm3d` over rows of channels: for every place of every frame one."""
 
@@ -64,10 +93,65 @@ class ClipBatchNorm(nn.BatchNorm3d):
 
     def as_pictures(self, input: Tensor) -> Tensor:
         """The same numbers, by a GPU's way."""
-        by_place_BTHWC = input.permute(0, 2, 3, 4, 1)
-        rows_NC = by_place_BTHWC.reshape(-1, self.num_features)
-        y_NC111 = super().forward(rows_NC[:, :, None, None, None])
-        return y_NC111.view(by_place_BTHWC.shape).permute(0, 4, 1, 2, 3)
+        if not self.training:
+            return super().forward(input)
+        assert self.momentum is not None and self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        y_BCTHW: Tensor = _BatchNormOfRows.apply(
+            input, self.weight, self.bias, self.running_mean, self.running_var, self.momentum, self.eps
+        )
+        return y_BCTHW
+
+
+class _BatchNormOfRows(torch.autograd.Function):
+    """Batch norm in training. What comes out is no view: torchvision's blocks write into it in place, and autograd
+    copies the gradients of views that are written into, twice, in another memory format."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_BCTHW: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        momentum: float,
+        eps: float,
+    ) -> Tensor:
+        x_BCTHW = x_BCTHW.contiguous(memory_format=torch.channels_last_3d)
+        y_BCTHW = torch.empty_like(x_BCTHW)
+        of_batch = [torch.empty_like(mean) for _ in range(2)]
+        rows_NC111 = _rows(x_BCTHW)
+        torch.native_batch_norm(
+            rows_NC111, weight, bias, mean, variance, True, momentum, eps, out=(_rows(y_BCTHW), *of_batch)
+        )
+        ctx.save_for_backward(x_BCTHW, weight, *of_batch)
+        ctx.eps = eps
+        return y_BCTHW
+
+    @staticmethod
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
+        x_BCTHW, weight, mean, inverse_std = ctx.saved_tensors
+        incoming = incoming.contiguous(memory_format=torch.channels_last_3d)
+        dx_NC111, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
+            _rows(incoming),
+            _rows(x_BCTHW),
+            weight,
+            None,
+            None,
+            mean,
+            inverse_std,
+            True,
+            ctx.eps,
+            [*ctx.needs_input_grad[:3]],
+        )
+        dx = None if dx_NC111 is None else dx_NC111.view(x_BCTHW.permute(0, 2, 3, 4, 1).shape).permute(0, 4, 1, 2, 3)
+        return dx, dweight, dbias, None, None, None, None
+
+
+def _rows(x_BCTHW: Tensor) -> Tensor:
+    """(B, C, T, H, W) in channels last -> (B*T*H*W, C, 1, 1, 1), the same memory."""
+    return x_BCTHW.permute(0, 2, 3, 4, 1).view(-1, x_BCTHW.shape[1])[:, :, None, None, None]
 
 
 class PicturePool(nn.MaxPool3d):
@@ -103,13 +187,15 @@ def _picture_form(layer: nn.Module) -> nn.Module | None:
             return ClipBatchNorm(layer.num_features, eps=layer.eps, momentum=layer.momentum)
         if type(layer) is nn.MaxPool3d and (_in_time(layer.kernel_size), _in_time(layer.stride)) == (1, 1):
             return PicturePool(layer.kernel_size, layer.stride, layer.padding)
-        if not isinstance(layer, nn.Conv3d) or isinstance(layer, PictureConv | TimeConv):
+        if not isinstance(layer, nn.Conv3d) or isinstance(layer, PictureConv | TimeConv | UnfoldedConv):
             return None
         form: type[nn.Conv3d]
         if layer.kernel_size[0] == 1 and layer.padding[0] == 0:
             form = PictureConv
         elif layer.kernel_size[1:] == (1, 1) and layer.stride == (1, 1, 1):
             form = TimeConv
+        elif layer.in_channels <= _FEW_CHANNELS and layer.kernel_size[0] > 1:
+            form = UnfoldedConv
         else:
             return None
         return form(

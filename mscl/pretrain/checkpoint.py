@@ -19,7 +19,7 @@ from mscl.training.distributed import World
 from mscl.video.frame_recipe import EncoderInput
 
 FORMAT = 1
-_FREE_TO_CHANGE = {"checkpoint_minutes", "keep_checkpoints", "compile"}
+_FREE_TO_CHANGE = {"checkpoint_minutes", "keep_checkpoints", "compile", "cuda_graph"}
 
 
 @dataclass(frozen=True)

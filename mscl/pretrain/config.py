@@ -67,8 +67,10 @@ class PretrainConfig(Section):
     """One process: key batch split into this many groups with their own BN statistics."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 autocast on CUDA, fp32 on CPU."""
+    cuda_graph: Literal["auto", "never"] = "auto"
+    """Record the step as a CUDA graph and replay it; `auto`: on CUDA with one process and no accumulation."""
     compile: bool = False
-    """Compile the encoders with torch.compile: minutes at the start, faster steps on a GPU."""
+    """Compile the encoders with torch.compile, on a CPU; on CUDA it fails, and `cuda_graph` is what helps there."""
     checkpoint_minutes: float = Field(default=10.0, gt=0)
     """Time between two checkpoints; a kill loses no more than that."""
     keep_checkpoints: PositiveInt = 2

@@ -7,17 +7,20 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mscl.errors import ConfigError
 from mscl.models.mscl import MSCL
 from mscl.pretrain.batch_checks import check_divisions
+from mscl.pretrain.capture import CapturedStep, Work, why_not
 from mscl.pretrain.checkpoint import Run, resume, save_checkpoint
 from mscl.pretrain.config import PretrainConfig
 from mscl.pretrain.metrics import Journal
-from mscl.pretrain.step import momenta_of, train_step
+from mscl.pretrain.step import KeyMomenta, StepResult, momenta_of, train_step
 from mscl.schedules import learning_rate
 from mscl.training.config import OptimConfig
 from mscl.training.distributed import KeyExchange, World, any_rank
@@ -97,24 +100,29 @@ def train(
         steps_per_epoch=steps_per_epoch,
         batch_size=config.batch_size,
     )
+    replayed = captured_step(config, model, optimiser, exchange)
     saved_at, step = time.monotonic(), start
     with batches_from(start) if start < total_steps else nullcontext(()) as batches:
         for step, raw in enumerate(batches, start + 1):
             journal.data_arrived()
             momenta = momenta_of(step - 1, total_steps, config)
             lr = _set_rate(optimiser, config.optim, step - 1, total_steps, steps_per_epoch)
-            result = train_step(
-                model,
-                trained,
-                optimiser,
-                (augment(part.to(world.device, non_blocking=True)) for part in raw.split(config.accumulate)),
-                step=step - 1,
-                accumulate=config.accumulate,
-                momenta=momenta,
-                exchange=exchange,
-                clip_norm=config.optim.clip_norm,
-                autocast=autocast_of(config, world),
-            )
+            parts = (augment(part.to(world.device, non_blocking=True)) for part in raw.split(config.accumulate))
+            if replayed is not None:
+                result = replayed(next(parts), momenta)
+            else:
+                result = train_step(
+                    model,
+                    trained,
+                    optimiser,
+                    parts,
+                    step=step - 1,
+                    accumulate=config.accumulate,
+                    momenta=momenta,
+                    exchange=exchange,
+                    clip_norm=config.optim.clip_norm,
+                    autocast=autocast_of(config, world),
+                )
             journal.step_done(step, result, raw.segment_B)
             last, logged = step == total_steps, step % log_every == 0
             leave = due = False
@@ -123,7 +131,7 @@ def train(
                 leave = any_rank(stop.asked, world)
                 due = any_rank(time.monotonic() - saved_at > 60 * config.checkpoint_minutes, world)
             if last or logged or leave or due or step == start + 1:
-                journal.write(step, lr=lr, key_momentum=momenta.rgb)
+                journal.write(step, lr=lr, key_momentum=float(momenta.rgb))
             if last or leave or due:
                 save_checkpoint(folder, run, step=step)
                 saved_at = time.monotonic()
@@ -133,8 +141,53 @@ def train(
     return Finished(step, stopped=step < total_steps)
 
 
+def captured_step(
+    config: PretrainConfig, model: MSCL, optimiser: torch.optim.Optimizer, exchange: KeyExchange
+) -> CapturedStep | None:
+    """The step as a CUDA graph, where `pretrain.cuda_graph` asks for it and it can be; call it after `resume`."""
+    world = exchange.world
+    hindrance = why_not(config, world)
+    if config.cuda_graph == "never":
+        return None
+    if hindrance is not None:
+        if world.device.type == "cuda" and world.is_main:
+            print(f"the step is not replayed as a CUDA graph (pretrain.cuda_graph): {hindrance}")
+        return None
+    return CapturedStep(whole_step(config, model, optimiser, exchange), optimiser, world.device)
+
+
+def whole_step(config: PretrainConfig, model: MSCL, optimiser: torch.optim.Optimizer, exchange: KeyExchange) -> Work:
+    """A step of one process without accumulation, as a function of what changes from step to step."""
+    autocast = autocast_of(config, exchange.world)
+
+    def work(views: TwoViews, momenta: KeyMomenta) -> StepResult:
+        return train_step(
+            model,
+            model,
+            optimiser,
+            [views],
+            step=0,  # one process exchanges nothing, so no permutation depends on it
+            accumulate=1,
+            momenta=momenta,
+            exchange=exchange,
+            clip_norm=config.optim.clip_norm,
+            autocast=autocast,
+        )
+
+    return work
+
+
 def build_model(config: PretrainConfig, world: World) -> MSCL:
-    """The module as it is trained: on its device, channels last on CUDA, compiled or synchronised if asked."""
+    """The module as it is trained: on its device, channels last on CUDA, compiled or synchronised if asked.
+
+    Raises:
+        ConfigError: compiling on CUDA.
+    """
+    if config.compile and world.device.type == "cuda":
+        raise ConfigError(
+            "pretrain.compile is for CPUs: torch.compile fails on channels-last convolutions of CUDA; "
+            "leave it off, pretrain.cuda_graph replays the step there"
+        )
     model = MSCL(config.model, config.loss, seed=config.seed, bn_splits=config.bn_splits)
     if config.bn == "sync" and world.size > 1:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -151,11 +204,28 @@ def build_model(config: PretrainConfig, world: World) -> MSCL:
 def make_optimiser(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """SGD or AdamW over what is trained; key networks are not."""
     trained = [p for p in model.parameters() if p.requires_grad]
+    cuda = all(p.device.type == "cuda" for p in trained)
+    way: dict[str, Any] = {"fused": True} if cuda else {"foreach": True}
+    optimiser: torch.optim.Optimizer
     if config.name == "sgd":
-        return torch.optim.SGD(
-            trained, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, foreach=True
+        optimiser = torch.optim.SGD(
+            trained, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, **way
         )
-    return torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, foreach=True)
+    else:
+        if cuda:
+            way["capturable"] = True
+        optimiser = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, **way)
+    optimiser.register_load_state_dict_pre_hook(_keep_way)
+    return optimiser
+
+
+def _keep_way(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint of another device leaves the kernels that the optimiser runs by as they are here."""
+    groups = [
+        {**saved, **{key: own[key] for key in ("foreach", "fused", "capturable") if key in own}}
+        for saved, own in zip(state["param_groups"], optimiser.param_groups, strict=True)
+    ]
+    return {**state, "param_groups": groups}
 
 
 def _set_rate(

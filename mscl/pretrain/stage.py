@@ -23,7 +23,7 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
         kept = config.pretrain.model_dump(mode="json", include={"model", *({"seed"} if given == RANDOM else ())})
         return {"pretrain": {"encoder": name, **kept}, "encoder_sha256": external_encoder_digest(given)}
     # Results of before these settings came keep their names.
-    left_out = {"checkpoint_minutes", "keep_checkpoints", "encoder"}
+    left_out = {"checkpoint_minutes", "keep_checkpoints", "encoder", "cuda_graph"}
     settings = {
         "pretrain": config.pretrain.model_dump(mode="json", exclude=left_out),
         "clip": config.clip.model_dump(mode="json"),

@@ -28,8 +28,8 @@ class StepResult:
 class KeyMomenta:
     """EMA momenta of one step: the flow network gets one update per entry."""
 
-    rgb: float
-    flow: tuple[float, ...]
+    rgb: float | Tensor
+    flow: tuple[float | Tensor, ...]
 
 
 def train_step(
