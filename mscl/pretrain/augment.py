@@ -1,5 +1,8 @@
 """Augmentation of both views on the training device, after the workers' crops (METHOD 1.4, steps 2 and 5-7)."""
 
+import importlib.util
+from typing import Protocol
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +15,20 @@ from mscl.pretrain.config import AugmentConfig
 from mscl.pretrain.draws import ColourDraws, sample_draws
 from mscl.video.normalise import planar, standardise_
 from mscl.views import RawBatch, TwoViews, View
+
+
+class AugmentRGB(Protocol):
+    """`augment_rgb`."""
+
+    def __call__(self, rgb_BTHW3: Tensor, draws: ColourDraws, *, flip_B: NDArray[np.bool_]) -> Tensor: ...
+
+
+class FlowPictures(Protocol):
+    """`flow_pictures`."""
+
+    def __call__(
+        self, flow_BFHW2: Tensor, *, angle_rad_B: NDArray[np.float64] | None, flip_B: NDArray[np.bool_]
+    ) -> tuple[Tensor, Tensor | None]: ...
 
 
 class Augment:
@@ -35,6 +52,7 @@ class Augment:
         """
         length = raw.rgb_q_BTHW3.shape[1]
         draws = sample_draws(raw.draws_BD.numpy(), self._config, length=length)
+        augment_rgb, flow_pictures = _kernels_of(raw.rgb_q_BTHW3.device)
         rgb_q = augment_rgb(raw.rgb_q_BTHW3, draws.q, flip_B=draws.flip_B)
         rgb_k = augment_rgb(raw.rgb_k_BTHW3, draws.k, flip_B=draws.flip_B)
         if raw.flow_q_BFHW2 is None or raw.flow_k_BFHW2 is None:
@@ -44,6 +62,15 @@ class Augment:
         flow_k, rotated_k = flow_pictures(raw.flow_k_BFHW2, angle_rad_B=angle_rad_B, flip_B=draws.flip_B)
         views = TwoViews(View(rgb_q, flow_q, rotated_q), View(rgb_k, flow_k, rotated_k))
         return _released_routing(views) if self._config.routing == "released" else views
+
+
+def _kernels_of(device: torch.device) -> tuple[AugmentRGB, FlowPictures]:
+    """The functions below, or on CUDA their Triton kernels."""
+    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return augment_rgb, flow_pictures
+    from mscl.pretrain import augment_cuda
+
+    return augment_cuda.augment_rgb, augment_cuda.flow_pictures
 
 
 def _released_routing(views: TwoViews) -> TwoViews:

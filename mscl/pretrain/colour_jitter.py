@@ -102,16 +102,21 @@ def blur_kernel_px(size_px: int) -> int:
     return int(0.1 * size_px) // 2 * 2 + 1
 
 
+def blur_weights(sigma_px: NDArray[np.float64], size: int) -> NDArray[np.float32]:
+    """Weights of an odd kernel of `size` px for every sigma, one row each, of sum 1."""
+    offsets = np.arange(-(size // 2), size // 2 + 1)
+    weights = np.exp(-0.5 * (offsets / sigma_px[:, None]) ** 2)
+    normalised: NDArray[np.float32] = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return normalised
+
+
 def gaussian_blur_(clip: Tensor, rows: NDArray[np.int64], sigma_px: NDArray[np.float64]) -> None:
     """Blur the clips `rows` with their own sigma, borders reflected, in place; `sigma_px` belongs to `rows`."""
     size = blur_kernel_px(clip.shape[-1])
     if len(rows) == 0 or size == 1:
         return
     reach = size // 2
-    offsets = np.arange(-reach, reach + 1)
-    weights = np.exp(-0.5 * (offsets / sigma_px[:, None]) ** 2)
-    weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-    taps = on_device(weights, clip)[:, :, None, None, None]
+    taps = on_device(blur_weights(sigma_px, size), clip)[:, :, None, None, None]
     index = on_device(rows, clip)
     _, channels, frames, height, width = clip.shape
     flat = clip.index_select(0, index).view(len(rows), channels * frames, height, width)
