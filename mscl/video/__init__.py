@@ -1,1 +1,1 @@
-"""Videos and clips: decoding in guarded processes, which frames a clip reads, crops, normalised pictures."""
+"""Videos and clips: decoding in child processes, which frames a clip reads, crops, normalised pictures."""

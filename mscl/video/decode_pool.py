@@ -1,7 +1,7 @@
 """Work in child processes that may die: a job that crashes, hangs or eats memory costs that job and no other.
 
-Children are plain subprocesses that speak JSON lines, so they can be had from anywhere (scripts without a main
-guard, daemonic processes, threads), and nothing is unpickled. A child is killed with its parent.
+Workers are plain subprocesses that speak JSON lines, so they can be had from anywhere (scripts without a main
+guard, daemonic processes, threads), and nothing is unpickled. A worker is killed with its parent.
 """
 
 import json
@@ -22,11 +22,11 @@ from mscl.video.decoding import VideoInfo
 
 _START_SECONDS = 120.0
 _GRACE_SECONDS = 5.0
-"""How much later than a job's own deadline the child that does not keep it is killed."""
+"""How much later than a job's own deadline the worker that does not keep it is killed."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobEnd:
     """How one job ended. `failed`: it raised, and `reason` is the exception; `crashed`: its process died."""
 
     status: Literal["done", "failed", "crashed", "timeout"]
@@ -44,20 +44,20 @@ def inspect_many(
     min_side_px: int = 1,
     on_result: Callable[[int, VideoInfo], None] | None = None,
 ) -> list[VideoInfo]:
-    """`inspect_video` of every path, in `workers` guarded processes; the results in the order of `paths`.
+    """`inspect_video` of every path, in child processes; the results in the order of `paths`.
 
     Args:
         on_result: called in this thread with the index and the finding as soon as each video is done.
     """
 
-    def found(index: int, outcome: Outcome) -> None:
-        results[index] = info = _as_info(Path(paths[index]), outcome, limits)
+    def found(index: int, ended: JobEnd) -> None:
+        results[index] = info = _as_info(Path(paths[index]), ended, limits)
         if on_result:
             on_result(index, info)
 
     results: list[VideoInfo | None] = [None] * len(paths)
     settings = {"limits": limits.model_dump(mode="json"), "min_frames": min_frames, "min_side_px": min_side_px}
-    run_guarded(
+    run_jobs(
         "mscl.video.decode_worker:inspect_job", [{"path": str(path), **settings} for path in paths], workers=workers,
         timeout_seconds=limits.timeout_seconds + _GRACE_SECONDS, memory_bytes=memory_limit(limits), on_result=found,
     )  # fmt: skip
@@ -69,89 +69,89 @@ def memory_limit(limits: DecodeLimits) -> int:
     return (3 << 30) + 32 * limits.max_pixels
 
 
-def run_guarded(
+def run_jobs(
     function: str,
     jobs: Sequence[dict[str, Any]],
     *,
     workers: int,
     timeout_seconds: float,
     memory_bytes: int | None = None,
-    on_result: Callable[[int, Outcome], None] | None = None,
-) -> list[Outcome]:
-    """Call `function` once per job in child processes; the outcomes in the order of `jobs`.
+    on_result: Callable[[int, JobEnd], None] | None = None,
+) -> list[JobEnd]:
+    """Call `function` once per job in child processes; how each ended, in the order of `jobs`.
 
     Args:
         function: `package.module:name`, called with the job's items as keyword arguments; both the items and what
             it returns are JSON values.
         timeout_seconds: wall-clock limit of one job, after which its process is killed.
-        memory_bytes: address space of a child (RLIMIT_AS); None: no limit.
-        on_result: called in this thread with a job's index and outcome as soon as it ended. If it raises, the
-            children are killed and the exception goes on.
+        memory_bytes: address space of a worker (RLIMIT_AS); None: no limit.
+        on_result: called in this thread with a job's index and how it ended, as soon as it did. If it raises, the
+            workers are killed and the exception goes on.
 
     Raises:
-        RuntimeError: children cannot start; the message holds what they said.
+        RuntimeError: workers cannot start; the message holds what they said.
     """
-    outcomes: dict[int, Outcome] = {}
+    ends: dict[int, JobEnd] = {}
     waiting = list(range(len(jobs)))[::-1]
-    children: list[_Child] = []
+    running: list[_Worker] = []
     with selectors.DefaultSelector() as selector:
 
         def start() -> None:
-            child = _Child(function, memory_bytes)
-            children.append(child)
-            selector.register(child.answers, selectors.EVENT_READ, child)
+            worker = _Worker(function, memory_bytes)
+            running.append(worker)
+            selector.register(worker.answers, selectors.EVENT_READ, worker)
 
-        def end(child: _Child) -> None:
-            selector.unregister(child.answers)
-            children.remove(child)
-            child.kill()
+        def end(worker: _Worker) -> None:
+            selector.unregister(worker.answers)
+            running.remove(worker)
+            worker.kill()
 
-        def finish(child: _Child, outcome: Outcome) -> None:
-            index, child.job = child.job, None
+        def finish(worker: _Worker, ended: JobEnd) -> None:
+            index, worker.job = worker.job, None
             assert index is not None
-            outcomes[index] = outcome
+            ends[index] = ended
             if on_result:
-                on_result(index, outcome)
+                on_result(index, ended)
 
         try:
-            while len(outcomes) < len(jobs):
-                while len(children) < min(max(1, workers), len(jobs) - len(outcomes)):
+            while len(ends) < len(jobs):
+                while len(running) < min(max(1, workers), len(jobs) - len(ends)):
                     start()
-                nearest_s = min(child.deadline_s for child in children)
+                nearest_s = min(worker.deadline_s for worker in running)
                 for key, _ in selector.select(max(0.0, nearest_s - time.monotonic())):
-                    child = key.data
-                    line = child.read()
+                    worker = key.data
+                    line = worker.read()
                     if line is None:
                         continue
                     if line == "":
-                        reason = child.obituary()
-                        if not child.ready:
-                            raise RuntimeError(f"child process for {function} does not start: {reason}")
-                        if child.job is not None:
-                            finish(child, Outcome("crashed", reason=reason))
-                        end(child)
+                        reason = worker.obituary()
+                        if not worker.ready:
+                            raise RuntimeError(f"worker process for {function} does not start: {reason}")
+                        if worker.job is not None:
+                            finish(worker, JobEnd("crashed", reason=reason))
+                        end(worker)
                         continue
                     answer = json.loads(line)
-                    if child.job is not None:
-                        finish(child, Outcome(answer["status"], answer["value"], answer["reason"]))
-                    child.ready = True
+                    if worker.job is not None:
+                        finish(worker, JobEnd(answer["status"], answer["value"], answer["reason"]))
+                    worker.ready = True
                     if waiting:
-                        child.give(waiting[-1], jobs[waiting.pop()], timeout_seconds)
+                        worker.give(waiting[-1], jobs[waiting.pop()], timeout_seconds)
                     else:
-                        child.deadline_s = float("inf")
-                for child in [child for child in children if child.deadline_s < time.monotonic()]:
-                    if not child.ready:
-                        raise RuntimeError(f"child process for {function} does not start within {_START_SECONDS:g} s")
-                    finish(child, Outcome("timeout", reason=f"killed after {timeout_seconds:g} s"))
-                    end(child)
+                        worker.deadline_s = float("inf")
+                for worker in [worker for worker in running if worker.deadline_s < time.monotonic()]:
+                    if not worker.ready:
+                        raise RuntimeError(f"worker process for {function} does not start within {_START_SECONDS:g} s")
+                    finish(worker, JobEnd("timeout", reason=f"killed after {timeout_seconds:g} s"))
+                    end(worker)
         finally:
-            for child in list(children):
-                child.kill()
-    return [outcomes[index] for index in range(len(jobs))]
+            for worker in list(running):
+                worker.kill()
+    return [ends[index] for index in range(len(jobs))]
 
 
-class _Child:
-    """One subprocess, idle or at one job."""
+class _Worker:
+    """One child process, idle or at one job."""
 
     def __init__(self, function: str, memory_bytes: int | None) -> None:
         self.job: int | None = None
@@ -178,7 +178,7 @@ class _Child:
             return  # it died while idle; reading from it finds that out next
 
     def read(self) -> str | None:
-        """A line; "" when the child is gone; None while the line is not whole."""
+        """A line; "" when the worker is gone; None while the line is not whole."""
         chunk = os.read(self.answers.fileno(), 1 << 16)
         if not chunk:
             return ""
@@ -208,10 +208,10 @@ class _Child:
         os.close(self._said_fd)
 
 
-def _as_info(path: Path, outcome: Outcome, limits: DecodeLimits) -> VideoInfo:
-    if outcome.status == "done":
-        return VideoInfo(**outcome.value)
+def _as_info(path: Path, ended: JobEnd, limits: DecodeLimits) -> VideoInfo:
+    if ended.status == "done":
+        return VideoInfo(**ended.value)
     size_bytes = path.stat().st_size if path.is_file() else 0
-    if outcome.status == "timeout":
+    if ended.status == "timeout":
         return VideoInfo("timeout", f"not decoded within {limits.timeout_seconds:g} s", size_bytes=size_bytes)
-    return VideoInfo("crashed", outcome.reason, size_bytes=size_bytes)
+    return VideoInfo("crashed", ended.reason, size_bytes=size_bytes)

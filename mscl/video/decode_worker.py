@@ -1,4 +1,4 @@
-"""The child's side of `mscl.video.decode_pool`.
+"""The worker's side of `mscl.video.decode_pool`.
 
 `python -m mscl.video.decode_worker MODULE:NAME MEMORY_BYTES PARENT_PID`.
 """

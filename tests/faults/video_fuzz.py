@@ -1,4 +1,4 @@
-"""Mutated copies of videos through the guarded reader: a verdict for each, no crash of ours, no hang.
+"""Mutated copies of videos through the decode pool: a verdict for each, no crash of ours, no hang.
 
 `python tests/faults/video_fuzz.py --count 200 --seed 0 --videos DIR` (without DIR: on videos that it generates).
 """

@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 
 from mscl.config import DecodeLimits
-from mscl.video import decode_pool as guarded
-from mscl.video.decode_pool import Outcome, inspect_many, run_guarded
+from mscl.video import decode_pool
+from mscl.video.decode_pool import JobEnd, inspect_many, run_jobs
 from mscl.video.decoding import VideoInfo
 
-JOBS = "tests.mscl.misbehaving:"
+JOBS = "tests.mscl.crashing_jobs:"
 LIMITS = DecodeLimits(timeout_seconds=30)
 
 
-def misbehave(kinds: list[str], *, workers: int = 2, seconds: float = 20, **more: Any) -> list[Outcome]:
+def misbehave(kinds: list[str], *, workers: int = 2, seconds: float = 20, **more: Any) -> list[JobEnd]:
     jobs = [{"kind": kind, "number": number} for number, kind in enumerate(kinds)]
-    return run_guarded(JOBS + "work", jobs, workers=workers, timeout_seconds=seconds, **more)
+    return run_jobs(JOBS + "work", jobs, workers=workers, timeout_seconds=seconds, **more)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_outcomes_come_in_the_order_of_the_jobs(workers: int) -> None:
-    seen: dict[int, Outcome] = {}
+    seen: dict[int, JobEnd] = {}
     outcomes = misbehave(["ok"] * 7, workers=workers, on_result=seen.__setitem__)
     assert [outcome.value for outcome in outcomes] == [{"number": n} for n in range(7)]
     assert seen == dict(enumerate(outcomes))
@@ -55,20 +55,20 @@ def test_memory_is_limited() -> None:
 
 
 def test_printing_does_not_disturb_the_answers_and_runs_from_a_thread() -> None:
-    found: list[Outcome] = []
+    found: list[JobEnd] = []
     thread = threading.Thread(target=lambda: found.extend(misbehave(["print", "print"])))
     thread.start()
     thread.join()
     assert [o.value for o in found] == [{"number": 0}, {"number": 1}]
 
 
-def test_children_that_cannot_start_say_why() -> None:
+def test_workers_that_cannot_start_say_why() -> None:
     with pytest.raises(RuntimeError, match="no_such_module"):
-        run_guarded("no_such_module:work", [{}], workers=1, timeout_seconds=5)
+        run_jobs("no_such_module:work", [{}], workers=1, timeout_seconds=5)
 
 
-def test_an_exception_in_the_callback_leaves_no_child() -> None:
-    def stop(index: int, outcome: Outcome) -> None:
+def test_an_exception_in_the_callback_leaves_no_worker() -> None:
+    def stop(index: int, outcome: JobEnd) -> None:
         raise KeyboardInterrupt
 
     before = _own_children()  # other tests' servers may still run
@@ -81,17 +81,17 @@ def test_a_decoder_killed_in_the_middle_costs_its_video(tmp_path: Path, write_vi
     fifo_like = write_video("big.mp4", 3)
     others = [write_video(f"{n}.mp4", 5) for n in range(4)]
     paths = [others[0], fifo_like, *others[1:]]
-    real = guarded._Child.give
+    real = decode_pool._Worker.give
 
-    def give_and_kill(child: guarded._Child, index: int, job: dict[str, Any], seconds: float) -> None:
+    def give_and_kill(worker: decode_pool._Worker, index: int, job: dict[str, Any], seconds: float) -> None:
         if index == 1:
-            os.kill(child._process.pid, signal.SIGSTOP)
-        real(child, index, job, seconds)
+            os.kill(worker._process.pid, signal.SIGSTOP)
+        real(worker, index, job, seconds)
         if index == 1:
-            os.kill(child._process.pid, signal.SIGKILL)
+            os.kill(worker._process.pid, signal.SIGKILL)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(guarded._Child, "give", give_and_kill)
+        patch.setattr(decode_pool._Worker, "give", give_and_kill)
         results = inspect_many(paths, limits=LIMITS, workers=2)
     assert [info.verdict for info in results] == ["ok", "crashed", "ok", "ok", "ok"]
     assert "SIGKILL" in results[1].reason and results[1].size_bytes == fifo_like.stat().st_size
@@ -99,16 +99,16 @@ def test_a_decoder_killed_in_the_middle_costs_its_video(tmp_path: Path, write_vi
 
 def test_a_decoder_that_hangs_costs_its_video_and_its_time(tmp_path: Path, write_video: Any) -> None:
     paths = [write_video(f"{n}.mp4", 5) for n in range(3)]
-    real = guarded._Child.give
+    real = decode_pool._Worker.give
 
-    def give_and_stop(child: guarded._Child, index: int, job: dict[str, Any], seconds: float) -> None:
+    def give_and_stop(worker: decode_pool._Worker, index: int, job: dict[str, Any], seconds: float) -> None:
         if index == 0:
-            os.kill(child._process.pid, signal.SIGSTOP)  # to its parent this is a decoder that never comes back
-        real(child, index, job, seconds)
+            os.kill(worker._process.pid, signal.SIGSTOP)  # to its parent this is a decoder that never comes back
+        real(worker, index, job, seconds)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(guarded._Child, "give", give_and_stop)
-        patch.setattr(guarded, "_GRACE_SECONDS", 1.0)
+        patch.setattr(decode_pool._Worker, "give", give_and_stop)
+        patch.setattr(decode_pool, "_GRACE_SECONDS", 1.0)
         started_s = time.monotonic()
         results = inspect_many(paths, limits=DecodeLimits(timeout_seconds=2), workers=1)
     assert [info.verdict for info in results] == ["timeout", "ok", "ok"]

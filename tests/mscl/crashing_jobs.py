@@ -1,4 +1,4 @@
-"""A job for guarded children that does what it is told, good or bad."""
+"""A job for the workers of the decode pool that does what it is asked, good or bad."""
 
 import ctypes
 import os
