@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: help install demo test check lint types bench faults lowest audit ablate settings docs clean
+.PHONY: help install demo test test-gpu check lint types bench faults lowest audit ablate settings docs clean
 
 help:  ## What can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -36,6 +36,9 @@ types: .venv/.installed
 bench: .venv/.installed  ## Ratios against what one would pick instead
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+test-gpu: .venv/.installed  ## What only a GPU can show: a minute on one card, skipped where there is none
+	$(BIN)/python -m pytest -m gpu -rs
 
 faults: .venv/.installed  ## The long storms: kills, fuzzed videos, flipped bits
 	$(BIN)/python -m pytest -m storm --timeout=3600

@@ -3,7 +3,7 @@
 
     python benchmarks/gpu.py [PART ...] [--baseline DIR] [--tiny] [--out DIR]
 
-PART: step, captured, compiled, convs, profile, tvl1; all without one. `--baseline DIR` runs `step` and `tvl1` in that
+PART: step, profile, convs, tvl1; all without one. `--baseline DIR` runs `step` and `tvl1` in that
 checkout too, on the same card, and prints ratios. Every part is a process with a time limit of its own and prints its
 lines as it has them, so a part that fails or hangs loses nothing but its rest. `--tiny` runs all on whatever is here
 in a minute, to try the script. Inputs are noise; the steps of both versions start from equal weights, and their first
@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-LIMITS_S = {"step": 100, "captured": 60, "compiled": 200, "convs": 60, "profile": 60, "tvl1": 60}
+LIMITS_S = {"step": 75, "profile": 40, "convs": 60, "tvl1": 60}
 IN_BASELINE = ("step", "tvl1")
 JOBS = [("r18", 112, 128), ("r18", 112, 32), ("r50", 224, 32)]
 TINY_JOBS = [("r18", 40, 2)]
@@ -86,12 +86,23 @@ def _made(backbone: str, crop_px: int, batch: int, timer: Timer, *, tiny: bool, 
     return OurStep(config, build_model(config, world), world), Augment(config.augment), raw
 
 
-def _augmented(update: Any, augment: Any, raw: Any) -> None:
-    update.update(augment(raw))
+def _replayed(update: Any, timer: Timer) -> Callable[[Any], Any] | None:
+    """The product's captured step around a step's model and optimiser; None where there is no such thing."""
+    try:
+        from mscl.pretrain.capture import CapturedStep
+    except ImportError:
+        return None
+    if not timer.cuda:
+        return None
+    from mscl.pretrain.step import KeyMomenta
+
+    momenta = KeyMomenta(0.994, (0.994,))
+    captured = CapturedStep(update.work, update.optimiser, timer.device)
+    return lambda views: captured(views, momenta)
 
 
 def step(*, tiny: bool, **_: Any) -> None:
-    """Eager steps; augmentation alone; peak memory; the first losses."""
+    """Steps as the product makes them (replayed, where this version can), eager ones, augmentation, peak memory."""
     timer = Timer()
     times = {"times": 1, "warm": 1} if tiny else {}
     for backbone, crop_px, batch in TINY_JOBS if tiny else JOBS:
@@ -103,63 +114,16 @@ def step(*, tiny: bool, **_: Any) -> None:
         views = augment(raw)
         say(f"first losses, {name}", **update(views))
         augment_s = timer(functools.partial(augment, raw), **times)
-        step_s = timer(functools.partial(update.update, views), **times)
-        both_s = timer(functools.partial(_augmented, update, augment, raw), **times)
+        eager_s = timer(functools.partial(update.update, views), **times)
+        made = _replayed(update, timer) or update.update
+        step_s = timer(functools.partial(made, views), **({"warm": 6} if timer.cuda else {}), **times)
+        both_s = timer(lambda made=made, augment=augment, raw=raw: made(augment(raw)), **times)  # type: ignore[misc]
         peak = timer.torch.cuda.max_memory_allocated() / 2**30 if timer.cuda else 0.0
         say(f"augmentation, {name}", ms=augment_s * 1e3)
+        say(f"eager step, {name}", ms=eager_s * 1e3)
         say(f"step, {name}", ms=step_s * 1e3)
         say(f"both, {name}", ms=both_s * 1e3, pairs_per_s=batch / both_s, peak_gib=peak)
-        del update, augment, raw, views
-
-
-def _captured(timer: Timer, update: Any, views: Any) -> float:
-    """Seconds of a step replayed as a CUDA graph."""
-    torch = timer.torch
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            update.update(views)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    began = time.perf_counter()
-    with torch.cuda.graph(graph):
-        update.update(views)
-    timer.synchronise()
-    print(f"capture took {time.perf_counter() - began:.1f} s", flush=True)
-    return timer(graph.replay)
-
-
-def captured(*, tiny: bool, **_: Any) -> None:
-    """The whole step as a CUDA graph: what launches cost."""
-    timer = Timer()
-    for backbone, crop_px, batch in TINY_JOBS if tiny else JOBS:
-        update, augment, raw = _made(backbone, crop_px, batch, timer, tiny=tiny)
-        if timer.cuda:
-            seconds = _captured(timer, update, augment(raw))
-            say(f"captured, {backbone} {crop_px} px, batch {batch}", ms=seconds * 1e3)
-        del update, augment, raw
-
-
-def compiled(*, tiny: bool, **_: Any) -> None:
-    """Streams compiled: what the first call costs, the steady rate, and the same replayed as a graph."""
-    timer = Timer()
-    for backbone, crop_px, batch in TINY_JOBS if tiny else JOBS:
-        name = f"{backbone} {crop_px} px, batch {batch}"
-        timer.torch._dynamo.reset()
-        update, augment, raw = _made(backbone, crop_px, batch, timer, tiny=tiny, compile=True)
-        views = augment(raw)
-        began = time.perf_counter()
-        say(f"first losses, {name}", **update(views))
-        timer.synchronise()
-        say(f"compiled, first step, {name}", ms=(time.perf_counter() - began) * 1e3)
-        say(f"compiled, {name}", ms=timer(functools.partial(update.update, views)) * 1e3)
-        if timer.cuda:
-            try:
-                say(f"compiled and captured, {name}", ms=_captured(timer, update, views) * 1e3)
-            except RuntimeError as error:
-                print(f"capture failed: {str(error)[:300]}", flush=True)
-        del update, augment, raw, views
+        del update, augment, raw, views, made
 
 
 # name, (channels in, out), kernel, stride, (T, H, W) of the input; r3d_18 at 112 px and the neck
@@ -281,7 +245,7 @@ def tvl1(*, tiny: bool, **_: Any) -> None:
 
 
 PARTS: dict[str, Callable[..., None]] = {
-    "step": step, "captured": captured, "compiled": compiled, "convs": convs, "profile": profile, "tvl1": tvl1
+    "step": step, "profile": profile, "convs": convs, "tvl1": tvl1
 }  # fmt: skip
 
 

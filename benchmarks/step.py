@@ -38,14 +38,14 @@ from mscl.models.mscl import MSCL
 from mscl.pretrain.augment import Augment
 from mscl.pretrain.config import AugmentConfig, PretrainConfig
 from mscl.pretrain.draws import num_draws
-from mscl.pretrain.loop import autocast_of, build_model, make_optimiser
-from mscl.pretrain.step import KeyMomenta, train_step
+from mscl.pretrain.loop import build_model, make_optimiser, whole_step
+from mscl.pretrain.step import KeyMomenta
 from mscl.training.config import OptimConfig
 from mscl.training.distributed import KeyExchange, World
 from mscl.views import RawBatch, TwoViews
 
 H100_FLOPS, H100_BYTES_PER_S = 989e12, 3.35e12
-MOMENTUM, CLIP_NORM = 0.994, 40.0
+MOMENTUM = 0.994
 
 FMA_PEAK_CPP = """
 #include <immintrin.h>
@@ -81,24 +81,11 @@ class OurStep:
     def __init__(self, config: PretrainConfig, model: MSCL, world: World) -> None:
         self.model = model
         self.optimiser = make_optimiser(model, config.optim)
-        self.exchange = KeyExchange(world, shuffle=True, seed=0)
-        self.autocast = autocast_of(config, world)
+        self.work = whole_step(config, model, self.optimiser, KeyExchange(world, shuffle=True, seed=0))
 
     def update(self, views: TwoViews) -> dict[str, Tensor]:
         """The step; losses stay on the device."""
-        result = train_step(
-            self.model,
-            self.model,
-            self.optimiser,
-            [views],
-            step=0,
-            accumulate=1,
-            momenta=KeyMomenta(MOMENTUM, (MOMENTUM,)),
-            exchange=self.exchange,
-            clip_norm=CLIP_NORM,
-            autocast=self.autocast,
-        )
-        return result.terms[0].value
+        return self.work(views, KeyMomenta(MOMENTUM, (MOMENTUM,))).terms[0].value
 
     def __call__(self, views: TwoViews) -> dict[str, float]:
         values = self.update(views)

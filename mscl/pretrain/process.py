@@ -17,6 +17,7 @@ from mscl.stage.config import RuntimeConfig
 from mscl.training.distributed import World, joined_world
 from mscl.training.launch import STOPPED_CODE
 from mscl.training.loader import make_loader, steps_per_epoch
+from mscl.training.memory import card_memory
 from mscl.video.clip_indices import IntArray
 from storage.layout import Extracted
 from storage.manifest import Manifest, read_manifest
@@ -105,7 +106,8 @@ def main(arguments: list[str]) -> int:
     try:
         job = PretrainJob.load(Path(arguments[0]))
         set_threads(job.runtime)
-        with StopRequest() as stop, joined_world(job.runtime.device) as world:
+        advice = "lower pretrain.batch_size or augment.crop_px, or raise pretrain.accumulate"
+        with StopRequest() as stop, joined_world(job.runtime.device) as world, card_memory(advice):
             finished = pretrain(job, world, stop)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

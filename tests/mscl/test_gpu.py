@@ -1,0 +1,171 @@
+"""What only a GPU can show; `make test-gpu` runs it, in under a minute on one card. Skipped where there is none."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kernels.tvl1 import PRESETS, oracle, tvl1_flow
+from kernels.tvl1.scenes import smooth_motion
+from mscl.pretrain import augment as plain_augment
+from mscl.pretrain.augment import Augment
+from mscl.pretrain.capture import WARM_UP_STEPS, CapturedStep
+from mscl.pretrain.config import AugmentConfig, PretrainConfig
+from mscl.pretrain.draws import num_draws, sample_draws
+from mscl.pretrain.loop import StopRequest, build_model, make_optimiser, train, whole_step
+from mscl.pretrain.metrics import read_metrics
+from mscl.pretrain.step import KeyMomenta, StepResult
+from mscl.training.distributed import KeyExchange, World
+from mscl.training.memory import CardMemoryError, card_memory
+from mscl.views import TwoViews, View
+from tests.mscl.synthetic import SyntheticBatches, plain_views, tiny_config
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA device here"),
+]
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+
+
+def moved(views: TwoViews, device: torch.device, dtype: torch.dtype = torch.float32) -> TwoViews:
+    def all_of(view: View) -> View:
+        return View(*(None if t is None else t.to(device, dtype) for t in vars(view).values()))  # type: ignore[arg-type]
+
+    return TwoViews(all_of(views.q), all_of(views.k))
+
+
+def step_values(result: StepResult) -> list[float]:
+    return [value.item() for value in (*result.terms[0].value.values(), result.grad_norm)]
+
+
+class Stepper:
+    """A model, its optimiser and one step, on a device."""
+
+    def __init__(self, config: PretrainConfig, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        self.world = World(0, 1, device)
+        self.model = build_model(config, self.world).to(dtype)
+        self.model.queues.float()  # embeddings are float32 in every precision of the networks
+        self.optimiser = make_optimiser(self.model, config.optim)
+        self.work = whole_step(config, self.model, self.optimiser, KeyExchange(self.world, shuffle=True, seed=0))
+
+
+def views_at(config: PretrainConfig, step: int, px: int = 32) -> TwoViews:
+    return plain_views(SyntheticBatches(batch_size=config.batch_size, total_steps=9, px=px).at(step))
+
+
+MOMENTA = KeyMomenta(0.9, (0.9,))
+
+
+def test_tvl1_is_that_of_the_cpu() -> None:
+    first, second = (torch.from_numpy(frame)[None] for frame in smooth_motion("smooth")[:2])
+    cpu = oracle.flow(first.float(), second.float(), PRESETS["balanced"])
+    cuda = torch.as_tensor(tvl1_flow(first.cuda(), second.cuda(), params=PRESETS["balanced"])).cpu()
+    assert float((cpu - cuda).norm(dim=-1).mean()) < 0.02
+
+
+@pytest.mark.parametrize(("precision", "relative"), [("fp32", 2e-3), ("bf16", 3e-2)])
+def test_a_step_of_r18_is_that_in_float64(precision: str, relative: float) -> None:
+    config = tiny_config(model={"rgb_width": 0.25, "flow_width": 0.5}, precision="fp32")
+    truth = step_values(
+        Stepper(config, CPU, torch.float64).work(moved(views_at(config, 0), CPU, torch.float64), MOMENTA)
+    )
+    config = config.model_copy(update={"precision": precision})
+    got = step_values(Stepper(config, CUDA).work(moved(views_at(config, 0), CUDA), MOMENTA))
+    assert got[:-1] == pytest.approx(truth[:-1], rel=relative)
+    assert got[-1] == pytest.approx(truth[-1], rel=5 * relative), "norm of the gradient"
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_replayed_steps_are_eager_steps(optimiser: str) -> None:
+    config = tiny_config(precision="fp32", optim={"name": optimiser, "lr": 0.01})
+    losses: dict[bool, list[float]] = {True: [], False: []}
+    for replayed in (False, True):
+        stepper = Stepper(config, CUDA)
+        said: list[str] = []
+        work: Any = stepper.work
+        if replayed:
+            work = CapturedStep(stepper.work, stepper.optimiser, CUDA, said.append)
+        for step in range(WARM_UP_STEPS + 5):
+            stepper.optimiser.param_groups[0]["lr"] = 0.01 * (1 + step % 3)
+            views = moved(views_at(config, step), CUDA)
+            losses[replayed].append(step_values(work(views, KeyMomenta(0.9 + step / 100, (0.9,))))[0])
+        if replayed:
+            assert work.replays and not said
+            assert int(stepper.model.queues.pointer) == (WARM_UP_STEPS + 5) * config.batch_size % 32
+    assert losses[True] == pytest.approx(losses[False], rel=1e-2)
+
+
+def test_a_step_that_cannot_be_recorded_runs_eagerly() -> None:
+    config = tiny_config(precision="fp32")
+    stepper = Stepper(config, CUDA)
+    said: list[str] = []
+
+    def waits(views: TwoViews, momenta: KeyMomenta) -> StepResult:
+        result = stepper.work(views, momenta)
+        float(result.grad_norm)  # waiting for the device cannot be recorded
+        return result
+
+    work = CapturedStep(waits, stepper.optimiser, CUDA, said.append)
+    for step in range(WARM_UP_STEPS + 3):
+        assert np.isfinite(step_values(work(moved(views_at(config, step), CUDA), MOMENTA))).all()
+    assert len(said) == 1 and "runs eagerly" in said[0] and not work.replays
+
+
+def pretrained(config: PretrainConfig, output: Path, *, stop_after: int | None = None) -> list[float]:
+    stop = StopRequest()
+    calls = 0
+
+    def augment(raw: Any) -> TwoViews:
+        nonlocal calls
+        calls += 1
+        stop.asked = stop_after == calls
+        return plain_views(raw)
+
+    batches = SyntheticBatches(batch_size=config.batch_size, total_steps=config.epochs * 5, px=32)
+    train(config, batches, augment, steps_per_epoch=5, output=output, world=World(0, 1, CUDA), stop=stop, log_every=1)
+    return [row["loss"] for row in read_metrics(output / "metrics.jsonl")]
+
+
+def test_resuming_is_not_stopping(tmp_path: Path) -> None:
+    config = tiny_config(precision="fp32")
+    unbroken = pretrained(config, tmp_path / "a")
+    pretrained(config, tmp_path / "b", stop_after=5)
+    resumed = pretrained(config, tmp_path / "b")
+    assert len(unbroken) == len(resumed) == 10
+    assert resumed == pytest.approx(unbroken, rel=1e-2), "a GPU adds in another order each time"
+
+
+def test_augmentation_is_that_of_the_cpu() -> None:
+    config = AugmentConfig(crop_px=32)
+    raw = SyntheticBatches(batch_size=32, total_steps=1, px=32).at(0)
+    uniform = torch.rand(32, num_draws(8), generator=torch.Generator().manual_seed(0))
+    raw = type(raw)(**(vars(raw) | {"draws_BD": uniform}))
+    cpu, cuda = Augment(config)(raw), Augment(config)(raw.to(CUDA))
+    for mine, theirs in ((cuda.q, cpu.q), (cuda.k, cpu.k)):
+        torch.testing.assert_close(mine.rgb_B3THW.cpu(), theirs.rgb_B3THW, rtol=0, atol=1e-4)
+        for got, expected in ((mine.flow_B3FHW, theirs.flow_B3FHW), (mine.rotated_B3FHW, theirs.rotated_B3FHW)):
+            assert got is not None and expected is not None
+            off = (got.cpu() - expected).abs()
+            assert float(off.max()) < 1.001 / 255 and float((off > 1e-6).double().mean()) < 1e-3
+    draws = sample_draws(uniform.numpy(), config, length=8)
+    on_card = plain_augment.augment_rgb(raw.rgb_q_BTHW3.to(CUDA), draws.q, flip_B=draws.flip_B)
+    torch.testing.assert_close(on_card.cpu(), cpu.q.rgb_B3THW, rtol=0, atol=1e-4)
+
+
+def test_a_card_without_the_memory_says_what_to_lower() -> None:
+    with pytest.raises(CardMemoryError, match=r"memory .*; lower x; checkpoints are kept$"), card_memory("lower x"):
+        torch.empty(1 << 46, device=CUDA)
+
+
+@pytest.mark.parametrize(("choice", "said"), [("auto", "cpu"), ("cuda", "PyTorch sees no CUDA device here")])
+def test_a_hidden_card(choice: str, said: str) -> None:
+    program = f"from mscl.devices import resolve_device\nprint(resolve_device({choice!r}))"
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert said in (run.stdout + run.stderr).strip().split("\n")[-1]
+    assert (run.returncode == 0) == (choice == "auto")
