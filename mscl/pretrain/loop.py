@@ -216,6 +216,7 @@ def make_optimiser(model: nn.Module, config: OptimConfig) -> torch.optim.Optimiz
             way["capturable"] = True
         optimiser = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, **way)
     optimiser.register_load_state_dict_pre_hook(_keep_way)
+    optimiser.register_load_state_dict_post_hook(_keep_formats)
     return optimiser
 
 
@@ -226,6 +227,14 @@ def _keep_way(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> dict[s
         for saved, own in zip(state["param_groups"], optimiser.param_groups, strict=True)
     ]
     return {**state, "param_groups": groups}
+
+
+def _keep_formats(optimiser: torch.optim.Optimizer) -> None:
+    """Momenta in the memory format of their weights: fused kernels refuse a checkpoint of another device else."""
+    for parameter, state in optimiser.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _set_rate(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mscl.pretrain.capture import TensorStep, why_not
-from mscl.pretrain.loop import build_model, whole_step
+from mscl.pretrain.loop import build_model, make_optimiser, whole_step
 from mscl.pretrain.step import KeyMomenta
 from mscl.training.distributed import KeyExchange, World
 from tests.mscl.synthetic import SyntheticBatches, plain_views, tiny_config
@@ -55,3 +55,16 @@ def test_what_keeps_a_run_from_replaying() -> None:
     assert "2 processes" in str(why_not(tiny_config(), World(0, 2, cuda)))
     assert "accumulate is 2" in str(why_not(tiny_config(accumulate=2), World(0, 1, cuda)))
     assert "runs on cpu" in str(why_not(tiny_config(), ALONE))
+
+
+def test_momenta_of_another_memory_format_take_that_of_the_weights() -> None:
+    saved, loaded = (torch.nn.Conv3d(4, 4, 3) for _ in range(2))
+    loaded.to(memory_format=torch.channels_last_3d)
+    config = tiny_config().optim
+    before, after = (make_optimiser(module, config) for module in (saved, loaded))
+    saved(torch.rand(1, 4, 3, 3, 3)).sum().backward()
+    before.step()
+    after.load_state_dict(before.state_dict())
+    momentum = after.state[loaded.weight]["momentum_buffer"]
+    assert momentum.stride() == loaded.weight.stride()
+    assert torch.equal(momentum, before.state[saved.weight]["momentum_buffer"])
