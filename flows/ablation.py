@@ -26,11 +26,11 @@ def ablate(plan: AblationPlan, workspace: str = "workspace") -> str:
         workspace: Folder of all results; a relative path counts from where the deployment was made.
     """
     from mscl.ablation.page import markdown
-    from mscl.ablation.plan import cells_of
+    from mscl.ablation.plan import planned_runs
     from mscl.ablation.run import run_ablation
 
     place = Workspace(workspace)
-    limit = cells_of(plan)[0].config.runtime.runs_per_workspace
+    limit = planned_runs(plan)[0].config.runtime.runs_per_workspace
     with workspace_slot(place, limit=limit, say=get_run_logger().info):
         done = run_ablation(place, plan, progress=Both([ConsoleProgress(), ArtifactProgress("ablate")]))
     create_markdown_artifact(

@@ -14,7 +14,7 @@ from kernels.arrays import ArrayT, like, to_tensor
 from kernels.errors import KernelInputError
 
 RAFTVariant = Literal["small", "large"]
-VARIANTS = ("small", "large")
+RAFT_VARIANTS = ("small", "large")
 
 _STRIDE_PX = 8
 _LEAST_SIDE_PX = 128
@@ -69,8 +69,8 @@ def load_raft(variant: str, weights: str | Path | None, device: torch.device) ->
 
     Raises KernelInputError for an unknown variant, and for a file that is missing or holds something else.
     """
-    if variant not in VARIANTS:
-        raise KernelInputError(f"no RAFT variant is called {variant!r}; choose one of {', '.join(VARIANTS)}")
+    if variant not in RAFT_VARIANTS:
+        raise KernelInputError(f"no RAFT variant is called {variant!r}; choose one of {', '.join(RAFT_VARIANTS)}")
     if weights is None:
         return _load(variant, None, 0, device)
     path = Path(weights)

@@ -40,7 +40,7 @@ def remove(workspace: Workspace, folders: Sequence[Path]) -> tuple[int, list[Pat
     """Remove these results, except those in use; returns the bytes freed, and the folders that stay."""
     freed, stay = 0, []
     for folder in folders:
-        size = size_of(folder)
+        size = bytes_on_disk(folder)
         try:
             with workspace.claim(folder.parent.name, folder.name):
                 workspace.discard(folder.parent.name, folder.name)
@@ -51,7 +51,7 @@ def remove(workspace: Workspace, folders: Sequence[Path]) -> tuple[int, list[Pat
     return freed, stay
 
 
-def size_of(folder: Path) -> int:
+def bytes_on_disk(folder: Path) -> int:
     """Bytes of all files in `folder` and below."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 

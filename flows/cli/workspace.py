@@ -110,13 +110,13 @@ def rm(
 
 def _remove(place: Workspace, folders: list[Path], *, yes: bool) -> None:
     """Show what goes and its size; remove it if that is wanted."""
-    from storage.garbage import remove, size_of
+    from storage.garbage import bytes_on_disk, remove
 
     if not folders:
         print_line(console, "nothing to remove")
         return
     rows = []
-    sizes = [size_of(folder) for folder in folders]
+    sizes = [bytes_on_disk(folder) for folder in folders]
     for folder, size in zip(folders, sizes, strict=True):
         result = place.find(folder.parent.name, folder.name)
         made = f"{result.record.created_at.astimezone():%Y-%m-%d %H:%M}" if result else "not finished"

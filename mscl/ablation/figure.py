@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 
-from mscl.ablation.rows import FROZEN, METRICS, Row, presets_of, score
+from mscl.ablation.rows import FROZEN, METRIC_TITLES, SeedScore, presets_of, score
 from mscl.display.style import BLUE, GREY, INK, ORANGE, canvas, to_svg
 
 
-def dot_plot(rows: Sequence[Row], *, chance: Mapping[str, float], reference: str) -> str:
+def dot_plot(rows: Sequence[SeedScore], *, chance: Mapping[str, float], reference: str) -> str:
     """SVG with one panel per metric, presets below each other.
 
     Filled dots are moving clips, hollow ones the same encoder on frozen frames, which tell what is not motion.
     """
     presets = presets_of(rows)
-    panels = [metric for metric in METRICS if any(row.metric == metric for row in rows)]
+    panels = [metric for metric in METRIC_TITLES if any(row.metric == metric for row in rows)]
     with canvas(0.27 * len(presets) + 1.0, width_in=7.2) as figure:
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, metric in zip(axes, panels, strict=True):
@@ -27,7 +27,7 @@ def dot_plot(rows: Sequence[Row], *, chance: Mapping[str, float], reference: str
                     axis.plot([mean, mean], [place - 0.33, place + 0.33], color=colour, linewidth=2)
             if metric in chance:
                 axis.axvline(100 * chance[metric], color=INK, linewidth=1, linestyle=(0, (4, 3)))
-            axis.set_title(METRICS[metric], fontweight="bold")
+            axis.set_title(METRIC_TITLES[metric], fontweight="bold")
             axis.set_xlim(0, 102)
             axis.set_xlabel("% of the test videos")
             axis.grid(axis="y", visible=False)

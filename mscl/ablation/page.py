@@ -7,7 +7,7 @@ from typing import Any
 
 from mscl.ablation.figure import dot_plot
 from mscl.ablation.plan import REFERENCE
-from mscl.ablation.rows import FROZEN, METRICS, Row, as_json, difference, from_json, presets_of, score
+from mscl.ablation.rows import FROZEN, METRIC_TITLES, SeedScore, as_json, difference, from_json, presets_of, score
 from mscl.display.blocks import Table
 from mscl.display.style import card_svg, for_card
 from mscl.report.markdown import markdown_table
@@ -18,7 +18,7 @@ ROWS, SETTINGS, PAGE = "ablation.json", "ablation-settings.json", "ablation.md"
 Settings = Mapping[str, Mapping[str, Any]]
 
 
-def write_results(folder: Path, rows: Sequence[Row], settings: Settings) -> None:
+def write_results(folder: Path, rows: Sequence[SeedScore], settings: Settings) -> None:
     """Write rows, settings, page and pictures of one or more datasets into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / ROWS, as_json(rows))
@@ -32,9 +32,9 @@ def write_results(folder: Path, rows: Sequence[Row], settings: Settings) -> None
     write_atomic(folder / PAGE, "\n\n".join([_HEAD, *sections]).encode() + b"\n")
 
 
-def merge_results(folder: Path, rows: Sequence[Row], settings: Settings) -> None:
+def merge_results(folder: Path, rows: Sequence[SeedScore], settings: Settings) -> None:
     """As `write_results`, beside the datasets that `folder` holds already; those of the same name are replaced."""
-    kept: list[Row] = []
+    kept: list[SeedScore] = []
     known: dict[str, Any] = {}
     if (folder / ROWS).is_file():
         kept = [row for row in from_json(read_json(folder / ROWS)) if row.set not in settings]
@@ -42,7 +42,7 @@ def merge_results(folder: Path, rows: Sequence[Row], settings: Settings) -> None
     write_results(folder, [*kept, *rows], known | dict(settings))
 
 
-def markdown(rows: Sequence[Row], settings: Settings) -> str:
+def markdown(rows: Sequence[SeedScore], settings: Settings) -> str:
     """The page as one text, pictures inside, for places that hold no files."""
     sections = []
     for name, facts in settings.items():
@@ -51,7 +51,7 @@ def markdown(rows: Sequence[Row], settings: Settings) -> str:
     return "\n\n".join([_HEAD, *sections])
 
 
-def _picture(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
+def _picture(rows: Sequence[SeedScore], facts: Mapping[str, Any]) -> str:
     return dot_plot(rows, chance=facts["chance"], reference=REFERENCE)
 
 
@@ -64,12 +64,12 @@ preset, with the standard error of its mean. Numbers are % of the test videos; `
 `{SETTINGS}` all settings."""
 
 
-def _section(name: str, rows: Sequence[Row], facts: Mapping[str, Any], *, picture: str) -> str:
+def _section(name: str, rows: Sequence[SeedScore], facts: Mapping[str, Any], *, picture: str) -> str:
     plan = facts["plan"]
     lines = [f"## {name}", "", f"![scores of every preset on {name}]({picture})", ""]
     table = scores_table(rows)
     lines.append(markdown_table(table.head, table.rows))
-    chance = ", ".join(f"{METRICS[metric]} {100 * value:.1f}" for metric, value in facts["chance"].items())
+    chance = ", ".join(f"{METRIC_TITLES[metric]} {100 * value:.1f}" for metric, value in facts["chance"].items())
     lines += ["", f"Chance: {chance}. {facts['test_videos']} test and {facts['train_videos']} train videos; "
               f"seeds {', '.join(map(str, plan['seeds']))}; base `{plan['base']}`, changed by "
               f"`{' '.join(plan['overrides']) or 'nothing'}`."]  # fmt: skip
@@ -85,15 +85,15 @@ def _section(name: str, rows: Sequence[Row], facts: Mapping[str, Any], *, pictur
     return "\n".join(lines)
 
 
-def scores_table(rows: Sequence[Row], name: str = "") -> Table:
+def scores_table(rows: Sequence[SeedScore], name: str = "") -> Table:
     """Presets as rows; of each metric the score, the difference to the reference, and the score on frozen clips."""
     head = ["preset"]
-    for title in METRICS.values():
+    for title in METRIC_TITLES.values():
         head += [title, f"{REFERENCE} minus it", "frozen"]
     lines = []
     for preset in presets_of(rows):
         cells = [preset]
-        for metric in METRICS:
+        for metric in METRIC_TITLES:
             cells += [
                 shown_score(rows, preset, metric), shown_difference(rows, preset, metric),
                 shown_score(rows, preset, metric + FROZEN),
@@ -102,7 +102,7 @@ def scores_table(rows: Sequence[Row], name: str = "") -> Table:
     return Table(tuple(head), tuple(lines), caption=f"{name}: % of the test videos, mean ± deviation over seeds")
 
 
-def shown_score(rows: Sequence[Row], preset: str, metric: str) -> str:
+def shown_score(rows: Sequence[SeedScore], preset: str, metric: str) -> str:
     """Mean and deviation in %, or nothing."""
     found = score(rows, preset, metric)
     if found is None:
@@ -110,7 +110,7 @@ def shown_score(rows: Sequence[Row], preset: str, metric: str) -> str:
     return f"{100 * found.mean:.1f}" + ("" if math.isnan(found.spread) else f" ± {100 * found.spread:.1f}")
 
 
-def shown_difference(rows: Sequence[Row], preset: str, metric: str) -> str:
+def shown_difference(rows: Sequence[SeedScore], preset: str, metric: str) -> str:
     """Mean and standard error of the difference to the reference in %, or nothing."""
     found = difference(rows, REFERENCE, preset, metric)
     if found is None or preset == REFERENCE:

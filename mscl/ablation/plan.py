@@ -13,7 +13,7 @@ from mscl.errors import ConfigError
 REFERENCE = "mscl"
 """The variant that differences are taken from and that equal time is measured by."""
 SUPERVISED = "supervised"
-RANDOM = "random"
+UNTRAINED = "random"
 EQUAL_TIME = "-equal-time"
 """Ends the name of a variant that was trained for as long as the reference."""
 
@@ -84,37 +84,37 @@ class AblationPlan(Section):
 
 
 @dataclass(frozen=True)
-class Cell:
+class PlannedRun:
     """One training run of an ablation, with the name and seed of its rows."""
 
     preset: str
     seed: int
     config: ExperimentConfig
 
-    def for_steps(self, preset: str, steps: int) -> "Cell":
+    def for_steps(self, preset: str, steps: int) -> "PlannedRun":
         """The same run for at least `steps` steps."""
         pretrain = self.config.pretrain.model_copy(update={"min_steps": steps})
         return replace(self, preset=preset, config=self.config.model_copy(update={"pretrain": pretrain}))
 
 
-def cells_of(plan: AblationPlan) -> list[Cell]:
+def planned_runs(plan: AblationPlan) -> list[PlannedRun]:
     """Every run whose settings are known beforehand, seed by seed: a run cut short still holds whole pairs.
 
     Raises:
         ConfigError: unknown base, variant or setting.
     """
     swept = {sweep.variant: sweep for sweep in plan.sweeps}
-    cells = []
+    runs = []
     for place, seed in enumerate(plan.seeds):
         fold = plan.folds[place : place + 1]
         for name in plan.trained:
             if name not in swept:
-                cells.append(Cell(name, seed, _config(plan, name, seed, fold)))
+                runs.append(PlannedRun(name, seed, _config(plan, name, seed, fold)))
                 continue
             for value in swept[name].values:
                 setting = f"{swept[name].setting}={value}"
-                cells.append(Cell(swept[name].label(value), seed, _config(plan, name, seed, (*fold, setting))))
-    return cells
+                runs.append(PlannedRun(swept[name].label(value), seed, _config(plan, name, seed, (*fold, setting))))
+    return runs
 
 
 def _config(plan: AblationPlan, variant: str, seed: int, more: Sequence[str]) -> ExperimentConfig:

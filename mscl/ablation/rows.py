@@ -7,21 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from mscl.ablation.plan import EQUAL_TIME, RANDOM, REFERENCE, SUPERVISED
+from mscl.ablation.plan import EQUAL_TIME, REFERENCE, SUPERVISED, UNTRAINED
 
 RETRIEVAL, LINEAR = "retrieval_r1", "linear_top1"
-METRICS = {RETRIEVAL: "retrieval R@1", LINEAR: "linear top-1"}
+METRIC_TITLES = {RETRIEVAL: "retrieval R@1", LINEAR: "linear top-1"}
 FROZEN = "_frozen"
 """Ends the name of a metric taken on clips that repeat their middle frame."""
 _ORDER = (
     REFERENCE, "mscl-no-fra", "mscl-no-lmcl", "mscl-no-mds", "flow-rgb-only", "moco", "released-d5", "released-d6",
-    "released-d7", SUPERVISED, RANDOM,
+    "released-d7", SUPERVISED, UNTRAINED,
 )  # fmt: skip
 """Of the rows on a page; other overlays follow by name."""
 
 
 @dataclass(frozen=True)
-class Row:
+class SeedScore:
     """One number of one training run."""
 
     set: str
@@ -33,7 +33,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Score:
+class MeanOverSeeds:
     """Mean over seeds and its spread."""
 
     mean: float
@@ -52,18 +52,18 @@ class Difference:
     by_seed: tuple[float, ...]
 
 
-def as_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
+def as_json(rows: Iterable[SeedScore]) -> list[dict[str, Any]]:
     """Rows as plain values, in a fixed order."""
     ordered = sorted(rows, key=lambda row: (row.set, row.metric, row.preset, row.seed))
     return [asdict(row) | {"value": round(row.value, 6)} for row in ordered]
 
 
-def from_json(content: Iterable[dict[str, Any]]) -> list[Row]:
+def from_json(content: Iterable[dict[str, Any]]) -> list[SeedScore]:
     """What `as_json` wrote."""
-    return [Row(**row) for row in content]
+    return [SeedScore(**row) for row in content]
 
 
-def presets_of(rows: Sequence[Row]) -> list[str]:
+def presets_of(rows: Sequence[SeedScore]) -> list[str]:
     """Method and variants, each with its sweep and equal time; then ceiling and floor; then other overlays."""
 
     def place(preset: str) -> tuple[int, str]:
@@ -73,15 +73,15 @@ def presets_of(rows: Sequence[Row]) -> list[str]:
     return sorted({row.preset for row in rows}, key=place)
 
 
-def score(rows: Sequence[Row], preset: str, metric: str) -> Score | None:
+def score(rows: Sequence[SeedScore], preset: str, metric: str) -> MeanOverSeeds | None:
     """Mean of a metric over the seeds of a preset; None without any."""
     values = np.array(list(_by_seed(rows, preset, metric).values()))
     if not len(values):
         return None
-    return Score(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan, len(values))
+    return MeanOverSeeds(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan, len(values))
 
 
-def difference(rows: Sequence[Row], reference: str, preset: str, metric: str) -> Difference | None:
+def difference(rows: Sequence[SeedScore], reference: str, preset: str, metric: str) -> Difference | None:
     """Paired difference `reference` - `preset` over the seeds that both have; None without any."""
     first, second = _by_seed(rows, reference, metric), _by_seed(rows, preset, metric)
     shared = [seed for seed in first if seed in second]
@@ -92,20 +92,20 @@ def difference(rows: Sequence[Row], reference: str, preset: str, metric: str) ->
     return Difference(float(values.mean()), error, tuple(float(v) for v in values))
 
 
-def best_of(rows: Sequence[Row], presets: Sequence[str]) -> str:
+def best_of(rows: Sequence[SeedScore], presets: Sequence[str]) -> str:
     """The preset with the highest mean over both metrics, the first of equals."""
 
     def mean(preset: str) -> float:
-        found = [s.mean for metric in METRICS if (s := score(rows, preset, metric)) is not None]
+        found = [s.mean for metric in METRIC_TITLES if (s := score(rows, preset, metric)) is not None]
         return sum(found) / len(found)
 
     return max(presets, key=mean)
 
 
-def renamed(rows: Iterable[Row], preset: str, name: str) -> list[Row]:
+def renamed(rows: Iterable[SeedScore], preset: str, name: str) -> list[SeedScore]:
     """The rows of `preset` once more, under another name."""
-    return [Row(row.set, name, row.seed, row.metric, row.value) for row in rows if row.preset == preset]
+    return [SeedScore(row.set, name, row.seed, row.metric, row.value) for row in rows if row.preset == preset]
 
 
-def _by_seed(rows: Sequence[Row], preset: str, metric: str) -> dict[int, float]:
+def _by_seed(rows: Sequence[SeedScore], preset: str, metric: str) -> dict[int, float]:
     return {row.seed: row.value for row in rows if row.preset == preset and row.metric == metric}

@@ -1,4 +1,4 @@
-"""Train and score every cell of a plan, through the pipeline's own stages: what is done already is reused."""
+"""Train and score every run of a plan, through the pipeline's own stages: what is done already is reused."""
 
 import time
 from collections.abc import Mapping
@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from mscl.ablation.page import write_results
-from mscl.ablation.plan import EQUAL_TIME, RANDOM, REFERENCE, SUPERVISED, AblationPlan, Cell, cells_of
-from mscl.ablation.rows import FROZEN, LINEAR, RETRIEVAL, Row, best_of, renamed
+from mscl.ablation.plan import EQUAL_TIME, REFERENCE, SUPERVISED, UNTRAINED, AblationPlan, PlannedRun, planned_runs
+from mscl.ablation.rows import FROZEN, LINEAR, RETRIEVAL, SeedScore, best_of, renamed
 from mscl.devices import resolve_device
 from mscl.errors import DataError
 from mscl.finetune.scores import FinetuneMetrics
@@ -27,23 +27,23 @@ class Ablation:
     """A finished ablation."""
 
     result: Result
-    rows: list[Row]
+    rows: list[SeedScore]
     settings: dict[str, Any]
 
 
 def run_ablation(workspace: Workspace, plan: AblationPlan, *, progress: Progress) -> Ablation:
-    """Every cell of the plan, then sweeps' winners and equal time; rows, table and pictures in one result.
+    """Every run of the plan, then sweeps' winners and equal time; rows, table and pictures in one result.
 
     Raises:
         UserError: a setting, dataset or training run that failed. What was finished is kept and reused.
     """
     began = time.monotonic()
     runner = _Runner(workspace, plan, progress)
-    cells = cells_of(plan)
-    total = len(cells) + len(plan.seeds) * (len(plan.equal_time) + (SUPERVISED in plan.variants))
+    runs = planned_runs(plan)
+    total = len(runs) + len(plan.seeds) * (len(plan.equal_time) + (SUPERVISED in plan.variants))
     runner.total = total
-    for cell in cells:
-        runner.train(cell)
+    for run in runs:
+        runner.train(run)
     winners = {sweep.variant: best_of(runner.rows, [sweep.label(v) for v in sweep.values]) for sweep in plan.sweeps}
     for variant, winner in winners.items():
         progress.say(f"{variant}: {winner} is best and stands for it")
@@ -54,7 +54,7 @@ def run_ablation(workspace: Workspace, plan: AblationPlan, *, progress: Progress
             runner.supervise(seed)
     settings = {
         "plan": plan.model_dump(mode="json"),
-        "config": cells[0].config.model_dump(mode="json", exclude={"runtime"}),
+        "config": runs[0].config.model_dump(mode="json", exclude={"runtime"}),
         "winners": winners,
         "equal_time_steps": steps,
         **runner.facts,
@@ -64,28 +64,28 @@ def run_ablation(workspace: Workspace, plan: AblationPlan, *, progress: Progress
 
 
 class _Runner:
-    """Runs cells and gathers their rows."""
+    """Trains runs and gathers their rows."""
 
     def __init__(self, workspace: Workspace, plan: AblationPlan, progress: Progress) -> None:
         self.workspace = workspace
         self.plan = plan
         self.progress = progress
-        self.rows: list[Row] = []
-        self.cells: dict[tuple[str, int], Cell] = {}
+        self.rows: list[SeedScore] = []
+        self.runs: dict[tuple[str, int], PlannedRun] = {}
         self.done: dict[tuple[str, int], dict[str, Outcome]] = {}
         self.keys: dict[tuple[str, int], dict[str, str]] = {}
         self.facts: dict[str, Any] = {}
         self.total = 0
 
-    def train(self, cell: Cell) -> None:
+    def train(self, run: PlannedRun) -> None:
         """Pre-train, embed, probe and retrieve."""
-        self._announce(cell.preset, cell.seed)
+        self._announce(run.preset, run.seed)
         outcomes = run_pipeline(
-            self.workspace, cell.config, stages=stages_for("probe", "retrieve"),
+            self.workspace, run.config, stages=stages_for("probe", "retrieve"),
             execute=partial(execute, progress=self.progress),
         )  # fmt: skip
-        self.cells[cell.preset, cell.seed], self.done[cell.preset, cell.seed] = cell, outcomes
-        self.keys[cell.preset, cell.seed] = {n: outcomes[n].result.key for n in ("pretrain", "embed", "retrieve")}
+        self.runs[run.preset, run.seed], self.done[run.preset, run.seed] = run, outcomes
+        self.keys[run.preset, run.seed] = {n: outcomes[n].result.key for n in ("pretrain", "embed", "retrieve")}
         probe = ProbeMetrics.read(outcomes["probe"].result.record.metrics)
         retrieve = RetrievalMetrics.read(outcomes["retrieve"].result.record.metrics)
         for found in (probe, retrieve):
@@ -98,11 +98,11 @@ class _Runner:
             if name in retrieve.variants
         }
         r1, top1 = scores["trained"]
-        self._add(cell.preset, cell.seed, r1, top1)
+        self._add(run.preset, run.seed, r1, top1)
         if "trained_frozen" in scores:
-            self._add(cell.preset, cell.seed, *scores["trained_frozen"], suffix=FROZEN)
-        if "untrained" in scores and not any(row.preset == RANDOM and row.seed == cell.seed for row in self.rows):
-            self._add(RANDOM, cell.seed, *scores["untrained"])
+            self._add(run.preset, run.seed, *scores["trained_frozen"], suffix=FROZEN)
+        if "untrained" in scores and not any(row.preset == UNTRAINED and row.seed == run.seed for row in self.rows):
+            self._add(UNTRAINED, run.seed, *scores["untrained"])
         self.facts.setdefault("chance", {RETRIEVAL: r1.chance, LINEAR: top1.chance})
         self.facts.setdefault("test_videos", retrieve.num_query)
         self.facts.setdefault("train_videos", retrieve.num_gallery)
@@ -112,7 +112,7 @@ class _Runner:
         """The ceiling: the same encoder and a classifier, trained on the labels from random weights."""
         self._announce(SUPERVISED, seed)
         (preset, _), outcomes = next((key, found) for key, found in self.done.items() if key[1] == seed)
-        config = self.cells[preset, seed].config
+        config = self.runs[preset, seed].config
         finetune = config.finetune.model_copy(update={"enabled": True, "initial": "random"})
         config = config.model_copy(update={"finetune": finetune})
         results = {name: outcome.result for name, outcome in outcomes.items()}
@@ -122,15 +122,15 @@ class _Runner:
         if isinstance(metrics, Skipped):
             raise DataError(f"{self.plan.name}: nothing to score: {metrics.reason}")
         top1 = metrics.scores.top1.value
-        self.rows.append(Row(self.plan.name, SUPERVISED, seed, LINEAR, top1))
+        self.rows.append(SeedScore(self.plan.name, SUPERVISED, seed, LINEAR, top1))
         self.progress.say(f"    top-1 {percent(top1)}")
 
     def _announce(self, preset: str, seed: int) -> None:
         self.progress.say(f"[{len(self.keys) + 1}/{self.total}] {self.plan.name}: {preset}, seed {seed}")
 
     def _add(self, preset: str, seed: int, r1: Score, top1: Score, *, suffix: str = "") -> None:
-        self.rows.append(Row(self.plan.name, preset, seed, RETRIEVAL + suffix, r1.value))
-        self.rows.append(Row(self.plan.name, preset, seed, LINEAR + suffix, top1.value))
+        self.rows.append(SeedScore(self.plan.name, preset, seed, RETRIEVAL + suffix, r1.value))
+        self.rows.append(SeedScore(self.plan.name, preset, seed, LINEAR + suffix, top1.value))
 
 
 def _equal_time(runner: _Runner, winners: Mapping[str, str]) -> dict[str, int]:
@@ -143,7 +143,7 @@ def _equal_time(runner: _Runner, winners: Mapping[str, str]) -> dict[str, int]:
 
     first = runner.plan.seeds[0]
     names = {variant: winners.get(variant, variant) for variant in runner.plan.equal_time}
-    configs = {name: runner.cells[name, first].config for name in (REFERENCE, *names.values())}
+    configs = {name: runner.runs[name, first].config for name in (REFERENCE, *names.values())}
     device = torch.device(resolve_device(configs[REFERENCE].runtime.device))
     costs = step_costs(configs, device=device)
     runner.facts["step_seconds"] = {name: round(cost, 4) for name, cost in costs.items()}
@@ -154,14 +154,14 @@ def _equal_time(runner: _Runner, winners: Mapping[str, str]) -> dict[str, int]:
             trained = runner.done[name, seed]["pretrain"].result.record.metrics["steps"]
             # One decimal: measured again, the ratio is the same, and finished runs are found again.
             steps[label] = round(trained * round(costs[REFERENCE] / costs[name], 1))
-            runner.train(runner.cells[name, seed].for_steps(label, steps[label]))
+            runner.train(runner.runs[name, seed].for_steps(label, steps[label]))
     return steps
 
 
 def _commit(
     workspace: Workspace,
     plan: AblationPlan,
-    rows: list[Row],
+    rows: list[SeedScore],
     settings: dict[str, Any],
     keys: dict[str, Any],
     *,

@@ -60,7 +60,7 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Cell:
+class SheetPicture:
     """One picture of a contact sheet; its mark is also painted as a frame into the picture."""
 
     jpeg: bytes
@@ -69,10 +69,10 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Contact:
+class ContactSheet:
     """Rows of small pictures, each row with a title."""
 
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    rows: tuple[tuple[str, tuple[SheetPicture, ...]], ...]
     caption: str = ""
 
 
@@ -84,11 +84,11 @@ class Code:
     title: str
 
 
-Block = Note | Table | Chart | Photo | Contact | Code
+Block = Note | Table | Chart | Photo | ContactSheet | Code
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A part of the page, or all that a stage has to show."""
 
     anchor: str

@@ -92,11 +92,6 @@ def jpeg(picture_HW3: Picture, *, quality: int = 80) -> bytes:
     return buffer.tobytes()
 
 
-def size_of(pictures: Sequence[bytes]) -> int:
-    """Bytes of pictures once they are base64."""
-    return sum(-(-len(picture) // 3) * 4 for picture in pictures)
-
-
 def _resized(picture_HW3: Picture, height_px: int, width_px: int) -> Picture:
     how = cv2.INTER_AREA if height_px < picture_HW3.shape[0] else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture_HW3, (width_px, height_px), interpolation=how), dtype=np.uint8)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mscl.display.blocks import Block, Cell, Chart, Contact, Note, Table
+from mscl.display.blocks import Block, Chart, ContactSheet, Note, SheetPicture, Table
 from mscl.extract.segment_pictures import SegmentPictures
 from mscl.motion.config import ScreenConfig
 from mscl.motion.figures import motion_curve, motion_histogram
@@ -83,7 +83,7 @@ def screen_blocks(stages: Stages, *, curves: int = 2, sheet: int = 4) -> list[Bl
 
 def kept_and_dropped(
     pictures: SegmentPictures, rows: Sequence["ScreenRow"], *, clip_span: int = 1, each: int = 3
-) -> Contact:
+) -> ContactSheet:
     """Per segment the clips with the highest scores among the chosen, and with the lowest among the dropped.
 
     `clip_span`: indices from the first to the last of a clip; its middle is shown.
@@ -98,7 +98,7 @@ def kept_and_dropped(
         best = _apart(chosen[np.argsort(-scores[chosen], kind="stable")], each)
         worst = _apart(dropped[np.argsort(scores[dropped], kind="stable")], each)
         cells = [
-            Cell(
+            SheetPicture(
                 pictures.thumb(row.segment, start + middle, mark="right"),
                 f"kept · {scores[start]:.3g} > {median:.3g}",
                 "right",
@@ -106,11 +106,13 @@ def kept_and_dropped(
             for start in best
         ]
         cells += [
-            Cell(pictures.thumb(row.segment, start + middle, mark="wrong"), f"dropped · {scores[start]:.3g}", "wrong")
+            SheetPicture(
+                pictures.thumb(row.segment, start + middle, mark="wrong"), f"dropped · {scores[start]:.3g}", "wrong"
+            )
             for start in worst
         ]
         lines.append((f"{pictures.class_name(row.segment)} · {pictures.name(row.segment)}", tuple(cells)))
-    return Contact(
+    return ContactSheet(
         tuple(lines),
         caption="Middle frame and its flow of clips that training sees (green: they score above the video's median) "
         "and of clips that it does not see (red)",

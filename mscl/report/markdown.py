@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from mscl.display.blocks import Block, Chart, Code, Contact, Note, Number, Photo, Table, attempt
+from mscl.display.blocks import Block, Chart, Code, ContactSheet, Note, Number, Photo, Table, attempt
 from mscl.display.style import data_address, for_card
 from mscl.report.lineage import byte_size, duration
 from mscl.stage.contract import Stage
@@ -45,7 +45,7 @@ def _markdown(block: Block) -> str:
             return f"**{_plain(caption)}**\n\n![{_plain(caption)}]({for_card(svg)})"
         case Photo(jpeg, caption):
             return f"**{_plain(caption)}**\n\n![{_plain(caption)}]({data_address(jpeg, 'image/jpeg')})"
-        case Contact(rows, caption):
+        case ContactSheet(rows, caption):
             above = f"**{_plain(caption)}**\n\n" if caption else ""
             return above + "\n\n".join(_contact_row(title, cells) for title, cells in rows)
         case Code(text, title):
@@ -53,9 +53,9 @@ def _markdown(block: Block) -> str:
 
 
 def _contact_row(title: str, cells: Sequence[object]) -> str:
-    from mscl.display.blocks import Cell
+    from mscl.display.blocks import SheetPicture
 
-    shown = [cell for cell in cells if isinstance(cell, Cell)]
+    shown = [cell for cell in cells if isinstance(cell, SheetPicture)]
     pictures = [f"![{_plain(cell.caption)}]({data_address(cell.jpeg, 'image/jpeg')})" for cell in shown]
     return f"{_plain(title)}\n\n" + markdown_table([cell.caption for cell in shown], [pictures])
 

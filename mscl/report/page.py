@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mscl.display.blocks import Block, Chart, Code, Section, Table, attempt
+from mscl.display.blocks import Block, Chart, Code, PageSection, Table, attempt
 from mscl.display.style import data_address, for_page
 from mscl.report.lineage import lineage_graph, sizes_table, time_and_disk
 from mscl.report.results import Results
@@ -40,7 +40,7 @@ def build_report(views: Sequence[StageView], out: Path, *, stages: Sequence[Stag
 
 def write_page(
     out: Path,
-    sections: Sequence[Section],
+    sections: Sequence[PageSection],
     *,
     title: str,
     about: str = "",
@@ -60,13 +60,13 @@ def write_page(
     return out
 
 
-def _results(stages: Stages) -> Section:
+def _results(stages: Stages) -> PageSection:
     results = Results.of(stages)
     blocks: list[Block] = []
     if panels := results.panels():
         chart = score_bars(panels, labels=results.called)
         blocks.append(Chart(chart, caption=_beside(panels)))
-    return Section("results", "Results", (*blocks, *results.tables()))
+    return PageSection("results", "Results", (*blocks, *results.tables()))
 
 
 def _beside(panels: Mapping[str, Mapping[str, Score]]) -> str:
@@ -79,10 +79,10 @@ def _beside(panels: Mapping[str, Mapping[str, Score]]) -> str:
     )
 
 
-def _stage_sections(views: Stages, stages: Sequence[Stage]) -> Iterable[Section]:
+def _stage_sections(views: Stages, stages: Sequence[Stage]) -> Iterable[PageSection]:
     for stage in stages:
         if stage.name in views:
-            yield Section(stage.name, stage.title or stage.name, tuple(_blocks(stage, views)), stage.lead)
+            yield PageSection(stage.name, stage.title or stage.name, tuple(_blocks(stage, views)), stage.lead)
 
 
 def _blocks(stage: Stage, views: Stages) -> list[Block]:
@@ -92,13 +92,13 @@ def _blocks(stage: Stage, views: Stages) -> list[Block]:
     return [Table(("metric", "value"), tuple(plain))] if plain else []
 
 
-def _about(stages: Stages) -> Iterable[Section]:
+def _about(stages: Stages) -> Iterable[PageSection]:
     import yaml
 
     views = list(stages.values())
     if not views:
         return
-    yield Section(
+    yield PageSection(
         "lineage", "Lineage", (
             Chart(lineage_graph(views), caption="Which result was made of which. Arrows that a longer way says "
                   "already are left out"),
@@ -116,7 +116,7 @@ def _about(stages: Stages) -> Iterable[Section]:
         blocks.append(
             Table(("", "version"), versions, caption=f"Software, on {last.host or 'this machine'}", words=True)
         )
-    yield Section("settings", "Settings", tuple(blocks), "Everything that decides a result, as it was used.")
+    yield PageSection("settings", "Settings", tuple(blocks), "Everything that decides a result, as it was used.")
 
 
 def _dataset(stages: Stages) -> str:

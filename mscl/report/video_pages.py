@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from mscl.display.blocks import Block, Cell, Chart, Contact, Note, Photo, Section
+from mscl.display.blocks import Block, Chart, ContactSheet, Note, PageSection, Photo, SheetPicture
 from mscl.display.pictures import Picture, clip_in_colour, heated, jpeg, rows_of_frames, thumbnail
 from mscl.display.style import BLUE, GREY, canvas, to_svg
 from mscl.errors import UserError
@@ -48,21 +48,21 @@ def search_page(
     """
     blocks: list[Block] = []
     for video, clip_THW3, found in queries:
-        cells = [Cell(_query_thumbnail(clip_THW3), "the video", "query")]
+        cells = [SheetPicture(_query_thumbnail(clip_THW3), "the video", "query")]
         cells += [
-            Cell(
+            SheetPicture(
                 pictures.thumb(one.row),
                 f"{rank} · {one.similarity:.3f} · {pictures.class_name(one.row)} · {pictures.name(one.row)}",
             )
             for rank, one in enumerate(found, 1)
         ]
-        blocks.append(Contact(((video.name, tuple(cells)),)))
+        blocks.append(ContactSheet(((video.name, tuple(cells)),)))
     blocks += [Note(f"{video.name} could not be read: {reason}") for video, reason in failed.items()]
     lead = (
         "Blue: the video. Then its neighbours, the nearest first, with the cosine of the centred features. Each "
         "picture: middle frame above, its flow below."
     )
-    return write_page(out, [Section("found", "Neighbours", tuple(blocks), lead)], title="Search", about=about)
+    return write_page(out, [PageSection("found", "Neighbours", tuple(blocks), lead)], title="Search", about=about)
 
 
 def prediction_page(out: Path, looks: Sequence[Look], *, about: str) -> Path:
@@ -78,7 +78,7 @@ def prediction_page(out: Path, looks: Sequence[Look], *, about: str) -> Path:
             if look.explained is not None:
                 rows, caption = _rows(look.explained), _caption(look)
                 blocks.append(Photo(jpeg(rows_of_frames(rows, height_px=_CLIP_PX)), caption))
-        sections.append(Section(f"video{number}", said.video.name, tuple(blocks)))
+        sections.append(PageSection(f"video{number}", said.video.name, tuple(blocks)))
     return write_page(out, sections, title="Predictions", about=about)
 
 

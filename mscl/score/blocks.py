@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mscl.display.blocks import Block, Cell, Chart, Contact, Note, Number, Table, attempt
+from mscl.display.blocks import Block, Chart, ContactSheet, Note, Number, SheetPicture, Table, attempt
 from mscl.embedding.variants import in_order, variant_names
 from mscl.extract.segment_pictures import SegmentPictures
 from mscl.score.figures import confusion_matrix, recall_curve, score_bars
@@ -78,7 +78,7 @@ def retrieve_blocks(stages: Stages, *, queries: int = 6) -> list[Block]:
 
 def neighbours(
     pictures: SegmentPictures, folder: Path, *, count: int, each: int = 5, variant: str = "trained"
-) -> Contact:
+) -> ContactSheet:
     """Queries with their nearest train videos, framed green where the class is the same, red where not.
 
     Queries are spread over the classes; nothing is picked by success.
@@ -91,16 +91,18 @@ def neighbours(
     labels = np.asarray(pictures.manifest.column("label"))
     lines = []
     for query in pictures.sample(count, among=found["query_rows"]):
-        cells = [Cell(pictures.thumb(query, mark="query"), pictures.class_name(query), "query")]
+        cells = [SheetPicture(pictures.thumb(query, mark="query"), pictures.class_name(query), "query")]
         rows, similarity = found["gallery_rows"][place[query]], found["similarity"][place[query]]
         for row, cosine in list(zip(rows, similarity, strict=True))[:each]:
             right = bool(labels[row] == labels[query])
             caption = f"{'✓' if right else '✗'} {cosine:.2f} · {pictures.class_name(row)}"
             cells.append(
-                Cell(pictures.thumb(row, mark="right" if right else "wrong"), caption, "right" if right else "wrong")
+                SheetPicture(
+                    pictures.thumb(row, mark="right" if right else "wrong"), caption, "right" if right else "wrong"
+                )
             )
         lines.append((pictures.name(query), tuple(cells)))
-    return Contact(
+    return ContactSheet(
         tuple(lines),
         caption="Blue: a test video; then its nearest train videos by cosine, green where the class is the same. "
         "Each picture: middle frame above, its flow below",

@@ -28,7 +28,7 @@ from mscl.video.opening import (
     Verdict,
     VideoError,
     check_pixels,
-    file_bytes,
+    checked_size_bytes,
     frame_rate,
     open_video,
     picture_stream,
@@ -247,7 +247,7 @@ def inspect_video(
     path = Path(path)
     size_bytes, digest = 0, ""
     try:
-        size_bytes = file_bytes(path, limits)
+        size_bytes = checked_size_bytes(path, limits)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         decoding = decode(path, limits=limits)

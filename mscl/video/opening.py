@@ -38,7 +38,7 @@ class VideoError(DataError):
         self.reason = reason
 
 
-def file_bytes(path: Path, limits: DecodeLimits) -> int:
+def checked_size_bytes(path: Path, limits: DecodeLimits) -> int:
     """Bytes of the file; VideoError where it is missing, no file, empty or too large."""
     try:
         status = os.stat(path)
@@ -56,7 +56,7 @@ def file_bytes(path: Path, limits: DecodeLimits) -> int:
 
 def open_video(path: Path, limits: DecodeLimits) -> InputContainer:
     """The file's container; VideoError where it cannot be opened or is a list of other files."""
-    file_bytes(path, limits)
+    checked_size_bytes(path, limits)
     try:
         # `file:` and the white list keep names like "concat:..." and playlists from reaching other files or hosts.
         # Some real files carry metadata that is not UTF-8; nobody here reads it.

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from mscl.errors import DataError
 from mscl.ingest.annotations.index import VideoIndex, as_text, one_spelling
-from mscl.ingest.annotations.samples import Listing, Row, Split
+from mscl.ingest.annotations.samples import ListedVideo, Listing, Split
 
 _SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train", "training": "train",
@@ -19,7 +19,7 @@ _UCF_GROUP = re.compile(r"v_\w+_g\d+_c\d+\.")
 def read_unlabelled(index: VideoIndex) -> Listing:
     """Every video under the root, without a class."""
     index.refuse_links_outside()
-    return Listing([Row((video,), None, "unlabelled") for video in index.videos], [])
+    return Listing([ListedVideo((video,), None, "unlabelled") for video in index.videos], [])
 
 
 def read_folders(index: VideoIndex, *, test_pattern: str, test_fraction: float) -> Listing:
@@ -46,7 +46,7 @@ def read_folders(index: VideoIndex, *, test_pattern: str, test_fraction: float) 
                 parts = video.split("/")
                 loose += len(parts) < 3
                 if len(parts) >= 3:
-                    rows.append(Row((video,), one_spelling(as_text(parts[1])), split))
+                    rows.append(ListedVideo((video,), one_spelling(as_text(parts[1])), split))
         if loose:
             notes.append(f"{loose} videos directly in {', '.join(sorted(splits))} are in no class folder and left out")
         return Listing(rows, sorted({row.class_name or "" for row in rows}), notes)
@@ -80,13 +80,13 @@ def _split_folders(by_top: dict[str, list[str]], index: VideoIndex, notes: list[
     )
 
 
-def _by_pattern(by_class: dict[str, list[str]], pattern: str) -> list[Row]:
+def _by_pattern(by_class: dict[str, list[str]], pattern: str) -> list[ListedVideo]:
     try:
         matches = re.compile(pattern).search
     except re.error as error:
         raise DataError(f"data.test_pattern {pattern!r} is no regular expression: {error}") from error
     rows = [
-        Row((video,), name, "test" if matches(video) else "train")
+        ListedVideo((video,), name, "test" if matches(video) else "train")
         for name, videos in by_class.items() for video in videos
     ]  # fmt: skip
     matched = sum(row.split == "test" for row in rows)
@@ -100,7 +100,7 @@ def _by_pattern(by_class: dict[str, list[str]], pattern: str) -> list[Row]:
 
 
 def _by_fraction(by_class: dict[str, list[str]], fraction: float, notes: list[str]) -> Listing:
-    rows: list[Row] = []
+    rows: list[ListedVideo] = []
     alone: list[str] = []
     for name, videos in by_class.items():
         number = round(fraction * len(videos))
@@ -109,7 +109,7 @@ def _by_fraction(by_class: dict[str, list[str]], fraction: float, notes: list[st
         if len(videos) == 1:
             alone.append(name)
         test = set(sorted(videos, key=_digest)[:number])
-        rows += [Row((video,), name, "test" if video in test else "train") for video in videos]
+        rows += [ListedVideo((video,), name, "test" if video in test else "train") for video in videos]
     if alone:
         notes.append(f"{_named(alone)} with one video: it stays in the train split")
     if rows and all(_UCF_GROUP.search(row.paths[0]) for row in rows):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mscl.errors import DataError
 from mscl.ingest.annotations.index import VIDEO_SUFFIXES, VideoIndex, one_spelling
-from mscl.ingest.annotations.samples import Listing, Row, Split, is_number, listed_path, read_lines, read_text
+from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path, read_lines, read_text
 from mscl.ingest.annotations.split_names import split_of_name
 
 _PATH_COLUMNS = frozenset((
@@ -66,7 +66,7 @@ def read_list(files: list[Path], names: Path | None, index: VideoIndex) -> Listi
     """
     notes: list[str] = []
     entries = [entry for file in files for entry in _entries(file, index, notes)]
-    rows: list[Row] = []
+    rows: list[ListedVideo] = []
     unlabelled = next((entry for entry in entries if not entry.label), None)
     if unlabelled is not None and any(entry.label for entry in entries):
         raise unlabelled.line.refused("has no label and other lines have one; write 'path label' in each line")
@@ -75,9 +75,9 @@ def read_list(files: list[Path], names: Path | None, index: VideoIndex) -> Listi
         split: Split = entry.split or split_of_name(entry.line.file.name) or "train"
         source = f"{entry.line.place}: {entry.line.typed[:200]!r}"
         if unlabelled is None:
-            rows.append(Row((entry.path,), shown[entry.label], split, source=source))
+            rows.append(ListedVideo((entry.path,), shown[entry.label], split, source=source))
         else:
-            rows.append(Row((entry.path,), None, "unlabelled", source=source))
+            rows.append(ListedVideo((entry.path,), None, "unlabelled", source=source))
     return Listing(rows, order, notes)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mscl.errors import DataError
 from mscl.ingest.annotations.list_files import files_in, first_file
-from mscl.ingest.annotations.samples import Listing, Row, Split, is_number, listed_path, read_lines
+from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path, read_lines
 
 _HMDB_FILE = re.compile(r"(?P<name>.+)_test_split(?P<split>[123])\.txt", re.IGNORECASE)
 
@@ -24,7 +24,7 @@ def read_ucf101(folder: Path, split: int) -> Listing:
         if not is_number(number) or not name.strip():
             raise DataError(f"{folder / 'classInd.txt'}: {line!r} is not of the form 'number name'")
         classes[int(number)] = name.strip()
-    rows: list[Row] = []
+    rows: list[ListedVideo] = []
     parts: tuple[Split, Split] = ("train", "test")
     for part in parts:
         name = f"{part}list0{split}.txt"
@@ -33,7 +33,7 @@ def read_ucf101(folder: Path, split: int) -> Listing:
     return Listing(rows, [classes[number] for number in sorted(classes)])
 
 
-def _ucf101_rows(file: Path, classes: dict[int, str], split: Split) -> list[Row]:
+def _ucf101_rows(file: Path, classes: dict[int, str], split: Split) -> list[ListedVideo]:
     known = set(classes.values())
     rows = []
     for line in read_lines(file):
@@ -46,7 +46,7 @@ def _ucf101_rows(file: Path, classes: dict[int, str], split: Split) -> list[Row]
                 f"{file}: {line!r} has label {label or 'none'} and folder {name!r}, "
                 f"which do not agree with classInd.txt (label {label or 'none'}: {classes.get(int(label or 0))!r})"
             )
-        rows.append(Row((video,), name, split, also=(video.split("/")[-1],)))
+        rows.append(ListedVideo((video,), name, split, also=(video.split("/")[-1],)))
     return rows
 
 
@@ -57,7 +57,7 @@ def is_hmdb51(folder: Path) -> bool:
 
 def read_hmdb51(folder: Path, split: int) -> Listing:
     """`<class>_test_splitN.txt`: `name flag` with 0 unused, 1 train, 2 test; the class is in the file's name."""
-    rows: list[Row] = []
+    rows: list[ListedVideo] = []
     classes: list[str] = []
     for file in files_in(folder, rf".+_test_split{split}\.txt"):
         match = _HMDB_FILE.fullmatch(file.name)
@@ -71,7 +71,7 @@ def read_hmdb51(folder: Path, split: int) -> Listing:
             if flag != "0":
                 path = listed_path(f"{match['name']}/{name.strip()}", file)
                 also = (path.split("/", 1)[1],)
-                rows.append(Row((path,), match["name"], "train" if flag == "1" else "test", also=also))
+                rows.append(ListedVideo((path,), match["name"], "train" if flag == "1" else "test", also=also))
     if not classes:
         raise DataError(f"{folder} has no file *_test_split{split}.txt; take another data.split")
     return Listing(rows, classes)
@@ -88,9 +88,9 @@ def splits_there(folder: Path, format: str) -> list[int]:
 _Listed = tuple[tuple[str, ...], str | None, tuple[str, ...]]
 
 
-def _row(listed: _Listed, parts: list[Split]) -> Row:
+def _row(listed: _Listed, parts: list[Split]) -> ListedVideo:
     paths, class_name, also = listed
-    return Row(paths, class_name, parts[0], tuple(parts), also=also)
+    return ListedVideo(paths, class_name, parts[0], tuple(parts), also=also)
 
 
 def merged(listings: Mapping[int, Listing]) -> Listing:

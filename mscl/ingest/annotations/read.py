@@ -8,8 +8,8 @@ from pathlib import Path
 from mscl.errors import DataError
 from mscl.ingest.annotations.folders import read_folders, read_unlabelled
 from mscl.ingest.annotations.index import VideoIndex, as_text, folded, is_text, one_spelling
-from mscl.ingest.annotations.recognise import Found, expected_files, find_lists, given_paths, read_lists
-from mscl.ingest.annotations.samples import Annotations, Listing, Row, Sample
+from mscl.ingest.annotations.recognise import FoundLists, expected_files, find_lists, given_paths, read_lists
+from mscl.ingest.annotations.samples import Annotations, ListedVideo, Listing, Sample
 from mscl.ingest.config import DataConfig
 
 
@@ -69,7 +69,7 @@ def _from_folders(config: DataConfig, index: VideoIndex, format: str) -> Annotat
         listing = read_unlabelled(index)
     else:
         listing = read_folders(index, test_pattern=config.test_pattern, test_fraction=config.test_fraction)
-    annotations = _resolve(config, index, listing, Found(format, index.root, True))
+    annotations = _resolve(config, index, listing, FoundLists(format, index.root, True))
     if not annotations.samples:
         raise DataError(
             f"data.root {index.root} holds {len(index.videos)} videos, none in a class folder; put them into "
@@ -82,7 +82,7 @@ def _folder_format(index: VideoIndex) -> str:
     return "folders" if any("/" in video for video in index.videos) else "unlabelled"
 
 
-def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Found) -> Annotations:
+def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: FoundLists) -> Annotations:
     kept = _kept_classes(config, listing, found)
     rows = [row for row in listing.rows if row.class_name is None or row.class_name in kept]
     of_row = _find_videos(rows, index, listing)
@@ -161,7 +161,7 @@ def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Fou
     )
 
 
-def _find_videos(rows: list[Row], index: VideoIndex, listing: Listing) -> list[str | None]:
+def _find_videos(rows: list[ListedVideo], index: VideoIndex, listing: Listing) -> list[str | None]:
     """The video of every row; one that is listed under its own path is never taken for another that is missing."""
     exact = [next((path for path in row.paths if index.exact(path) is not None), None) for row in rows]
     taken = {path for path in exact if path is not None}
@@ -169,7 +169,7 @@ def _find_videos(rows: list[Row], index: VideoIndex, listing: Listing) -> list[s
     return [path or _find_video(row, index, taken, folders) for row, path in zip(rows, exact, strict=True)]
 
 
-def _find_video(row: Row, index: VideoIndex, taken: set[str], folders: set[str]) -> str | None:
+def _find_video(row: ListedVideo, index: VideoIndex, taken: set[str], folders: set[str]) -> str | None:
     for path in row.paths:
         if video := index.find(path, taken=taken):
             return video
@@ -198,7 +198,7 @@ def _where(sample: Sample) -> str:
     return " / ".join(sample.splits) or sample.split
 
 
-def _kept_classes(config: DataConfig, listing: Listing, found: Found) -> set[str]:
+def _kept_classes(config: DataConfig, listing: Listing, found: FoundLists) -> set[str]:
     wanted = [one_spelling(name) for name in config.classes]
     unknown = [name for name in wanted if name not in listing.classes]
     if unknown:
@@ -212,7 +212,7 @@ def _kept_classes(config: DataConfig, listing: Listing, found: Found) -> set[str
     return set(wanted or listing.classes)
 
 
-def _all_missing(root: Path, found: Found, annotations: Annotations) -> str:
+def _all_missing(root: Path, found: FoundLists, annotations: Annotations) -> str:
     if not annotations.missing:
         return f"the {found.kind} lists in {found.where} name no video to use; check data.split and data.classes"
     several = next((note for note in annotations.notes if "several files" in note), "")

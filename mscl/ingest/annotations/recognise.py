@@ -34,7 +34,7 @@ _PLAIN_LIST = re.compile(
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundLists:
     """Lists of one dataset on disk."""
 
     format: str
@@ -54,13 +54,13 @@ def expected_files(format: str) -> str:
     return _EXPECTED[format]
 
 
-def find_lists(config: DataConfig, root: Path) -> Found | None:
+def find_lists(config: DataConfig, root: Path) -> FoundLists | None:
     """The lists that the configuration names or, if it names none, those in or beside the root."""
     wanted = None if config.format == "auto" else config.format
     if config.annotations:
         given = given_paths(config.annotations)
         if len(given) > 1:
-            return Found(wanted or "list", given[0].parent, True, tuple(given))
+            return FoundLists(wanted or "list", given[0].parent, True, tuple(given))
         place = given[0]
         if place.is_file():
             return _of_file(place, wanted)
@@ -73,7 +73,7 @@ def find_lists(config: DataConfig, root: Path) -> Found | None:
         any_name = bool(config.annotations) or wanted == "list"
         for name, files in _formats_in(folder, config.split, any_name=any_name):
             if wanted in (None, name):
-                return Found(name, folder, inside, tuple(files))
+                return FoundLists(name, folder, inside, tuple(files))
     return None
 
 
@@ -86,7 +86,7 @@ def given_paths(annotations: str) -> list[Path]:
     return [Path(part).expanduser() for part in parts]
 
 
-def read_lists(found: Found, split: int, index: VideoIndex) -> Listing:
+def read_lists(found: FoundLists, split: int, index: VideoIndex) -> Listing:
     """What the lists say; all official splits where there are several, `split` alone where only its lists are there."""
     folder, files = found.where, list(found.files)
     if found.format in ("ucf101", "hmdb51"):
@@ -151,7 +151,7 @@ def _of_split(lists: list[Path], split: int) -> list[Path]:
     return chosen
 
 
-def _of_file(file: Path, wanted: str | None) -> Found:
+def _of_file(file: Path, wanted: str | None) -> FoundLists:
     """One file given: its folder's format if it belongs to it, else a table or a plain list."""
     for name, files in _formats_in(file.parent, number_of_split(file.name) or 1):
         belongs = name in ("ucf101", "hmdb51") and re.fullmatch(
@@ -159,16 +159,16 @@ def _of_file(file: Path, wanted: str | None) -> Found:
         )
         if name in (wanted, None if wanted else name) and (belongs or (file in files and name != "list")):
             only = (file,) if name in ("kinetics", "diving48") else tuple(files)
-            return Found(name, file.parent, True, only)
+            return FoundLists(name, file.parent, True, only)
     if wanted in (None, "kinetics") and file.suffix.lower() == ".csv" and tables.is_kinetics(file):
-        return Found("kinetics", file.parent, True, (file,))
+        return FoundLists("kinetics", file.parent, True, (file,))
     if wanted == "diving48":
-        return Found("diving48", file.parent, True, (file,))
+        return FoundLists("diving48", file.parent, True, (file,))
     if file.suffix.lower() == ".json" or wanted not in (None, "list"):
         fitting = [name for name in _EXPECTED if name == wanted or (wanted is None and ".json" in _EXPECTED[name])]
         expected = "; ".join(f"{name} has {_EXPECTED[name]}" for name in fitting)
         raise DataError(f"{file} is not known by its name: {expected}. Rename it, or write lines 'path label' instead")
-    return Found("list", file.parent, True, (file,))
+    return FoundLists("list", file.parent, True, (file,))
 
 
 def _names_of_classes(folder: Path) -> Path | None:

@@ -41,7 +41,7 @@ class Annotations:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ListedVideo:
     """One line of a list: where the video may be, in order of preference, without saying that it is there."""
 
     paths: tuple[str, ...]
@@ -58,7 +58,7 @@ class Row:
 class Listing:
     """What a reader makes of a dataset's lists."""
 
-    rows: list[Row]
+    rows: list[ListedVideo]
     classes: list[str]
     notes: list[str] = field(default_factory=list)
     split_numbers: tuple[int, ...] = ()

@@ -9,13 +9,13 @@ from typing import Any
 
 from mscl.errors import DataError
 from mscl.ingest.annotations.index import one_spelling
-from mscl.ingest.annotations.samples import Listing, Row, Split, is_number, listed_path, read_lines
+from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path, read_lines
 from mscl.ingest.annotations.split_names import split_of_name
 
 
 def read_kinetics(files: list[Path]) -> Listing:
     """csv with label, youtube_id, time_start, time_end, split; videos `ID_SSSSSS_EEEEEE` or `ID`, in any folder."""
-    rows: list[Row] = []
+    rows: list[ListedVideo] = []
     notes: list[str] = []
     for file in files:
         unlabelled = 0
@@ -26,7 +26,7 @@ def read_kinetics(files: list[Path]) -> Listing:
                 continue
             split = split_of_name(record.get("split") or "") or split_of_name(file.name) or "train"
             paths, names = _kinetics_paths(record, label, file)
-            rows.append(Row(paths, one_spelling(label), split, also=names))
+            rows.append(ListedVideo(paths, one_spelling(label), split, also=names))
         if unlabelled:
             notes.append(f"{unlabelled} lines of {file.name} have no label and are left out")
     return Listing(rows, sorted({row.class_name or "" for row in rows}), notes)
@@ -69,7 +69,7 @@ def read_ssv2(labels: Path, lists: list[Path], answers: Path | None) -> Listing:
     """`labels.json` (template -> number, as text or integer), records with `id` and `template`, test answers as csv."""
     numbers = {str(name): _number(value, labels) for name, value in _json(labels, dict).items()}
     notes: list[str] = []
-    rows: list[Row] = []
+    rows: list[ListedVideo] = []
     for file in lists:
         split = split_of_name(file.name)
         records = _records(file)
@@ -86,16 +86,16 @@ def read_ssv2(labels: Path, lists: list[Path], answers: Path | None) -> Listing:
     return Listing(rows, sorted(numbers, key=lambda name: numbers[name]), notes)
 
 
-def _by_id(video: Any, name: str, split: Split, numbers: dict[str, int], file: Path) -> Row:
+def _by_id(video: Any, name: str, split: Split, numbers: dict[str, int], file: Path) -> ListedVideo:
     if name not in numbers:
         raise DataError(f"{file}: video {video!r} has class {name!r}, which the labels file does not know")
-    return Row((listed_path(str(video), file),), name, split)
+    return ListedVideo((listed_path(str(video), file),), name, split)
 
 
 def read_diving48(lists: list[Path], vocabulary: Path | None) -> Listing:
     """Records with `vid_name` and `label`; names of the labels from the vocabulary, else the numbers."""
     names = [_dive(entry) for entry in _json(vocabulary, list)] if vocabulary else []
-    rows: list[Row] = []
+    rows: list[ListedVideo] = []
     numbers: set[int] = set()
     for file in lists:
         for record in _records(file):
@@ -104,7 +104,9 @@ def read_diving48(lists: list[Path], vocabulary: Path | None) -> Listing:
                 raise DataError(f"{file}: label {number} of {record.get('vid_name')!r}, {len(names)} names are known")
             numbers.add(number)
             path = listed_path(str(record.get("vid_name")), file)
-            rows.append(Row((path,), names[number] if names else str(number), split_of_name(file.name) or "train"))
+            rows.append(
+                ListedVideo((path,), names[number] if names else str(number), split_of_name(file.name) or "train")
+            )
     return Listing(rows, names or [str(number) for number in sorted(numbers)])
 
 
@@ -118,7 +120,7 @@ def read_jester(lists: list[Path], categories: Path) -> Listing:
     for line in read_lines(categories):
         number, _, name = line.partition(" ")
         classes.append(name.strip() if is_number(number) and name else line)
-    rows: list[Row] = []
+    rows: list[ListedVideo] = []
     unlabelled = 0
     for file in lists:
         for line in read_lines(file):
@@ -131,7 +133,7 @@ def read_jester(lists: list[Path], categories: Path) -> Listing:
                 name = classes[int(name) - 1] if 1 <= int(name) <= len(classes) else name
             if name not in classes:
                 raise DataError(f"{file}: {line!r} has a class that {categories.name} does not know")
-            rows.append(Row((listed_path(video.strip(), file),), name, split_of_name(file.name) or "train"))
+            rows.append(ListedVideo((listed_path(video.strip(), file),), name, split_of_name(file.name) or "train"))
     notes = [f"{unlabelled} videos have no label and are left out"] if unlabelled else []
     return Listing(rows, classes, notes)
 

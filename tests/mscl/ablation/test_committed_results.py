@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mscl.ablation.page import PAGE, ROWS, SETTINGS, write_results
-from mscl.ablation.rows import FROZEN, LINEAR, RETRIEVAL, Row, from_json
+from mscl.ablation.rows import FROZEN, LINEAR, RETRIEVAL, SeedScore, from_json
 from storage.json_files import read_json
 
 RESULTS = Path(__file__).resolve().parents[3] / "docs" / "results"
@@ -17,12 +17,12 @@ PRESETS = (
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[Row]:
+def rows() -> list[SeedScore]:
     return from_json(read_json(RESULTS / ROWS))
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_every_preset_has_three_seeds_of_both_metrics(rows: list[Row], name: str) -> None:
+def test_every_preset_has_three_seeds_of_both_metrics(rows: list[SeedScore], name: str) -> None:
     for metric in (RETRIEVAL, LINEAR):
         for preset in PRESETS:
             seeds = [row.seed for row in rows if (row.set, row.preset, row.metric) == (name, preset, metric)]
@@ -32,7 +32,7 @@ def test_every_preset_has_three_seeds_of_both_metrics(rows: list[Row], name: str
     assert sum((r.set, r.preset, r.metric) == (name, "supervised", LINEAR) for r in rows) >= 3
 
 
-def test_the_page_is_that_of_the_rows(rows: list[Row], tmp_path: Path) -> None:
+def test_the_page_is_that_of_the_rows(rows: list[SeedScore], tmp_path: Path) -> None:
     write_results(tmp_path, rows, read_json(RESULTS / SETTINGS))
     assert (tmp_path / PAGE).read_text() == (RESULTS / PAGE).read_text()
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in RESULTS.iterdir()} - {"reading.md"}

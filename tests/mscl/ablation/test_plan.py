@@ -3,17 +3,17 @@
 import pytest
 import yaml
 
-from mscl.ablation.plan import AblationPlan, Sweep, cells_of
+from mscl.ablation.plan import AblationPlan, Sweep, planned_runs
 from mscl.config import load_config, overlay_names
 from mscl.errors import ConfigError
 
 
 def test_the_reference_changes_nothing_and_variants_are_the_overlays() -> None:
     plan = AblationPlan(name="set", base="demo", variants=("mscl", "mscl-no-fra", "moco"), seeds=(0,))
-    cells = {cell.preset: cell.config for cell in cells_of(plan)}
-    assert cells["mscl"] == load_config("demo")
-    assert cells["moco"] == load_config("demo+moco")
-    assert cells["mscl-no-fra"] == load_config("demo+mscl-no-fra", ["embed.controls=false"])
+    runs = {run.preset: run.config for run in planned_runs(plan)}
+    assert runs["mscl"] == load_config("demo")
+    assert runs["moco"] == load_config("demo+moco")
+    assert runs["mscl-no-fra"] == load_config("demo+mscl-no-fra", ["embed.controls=false"])
 
 
 @pytest.mark.parametrize("variant", overlay_names())
@@ -31,7 +31,7 @@ def test_a_setting_that_makes_a_variant_is_not_overridden(where: str) -> None:
         {"name": "set", "base": "demo", "variants": ("mscl", "moco"), "seeds": (0,)} | given
     )
     with pytest.raises(ConfigError, match="pretrain.loss.flow=true changes what makes variant 'moco'"):
-        cells_of(plan)
+        planned_runs(plan)
 
 
 def test_cells_go_seed_by_seed_with_folds_and_sweeps() -> None:
@@ -40,14 +40,14 @@ def test_cells_go_seed_by_seed_with_folds_and_sweeps() -> None:
         folds=("data.test_pattern=a", "data.test_pattern=b"),
         sweeps=(Sweep.parse("moco:pretrain.optim.lr=0.001,0.003"),), overrides=("clip.stride=1",),
     )  # fmt: skip
-    cells = cells_of(plan)
+    runs = planned_runs(plan)
     names = ["mscl", "moco lr=0.001", "moco lr=0.003"]
-    assert [(cell.preset, cell.seed) for cell in cells] == [(name, seed) for seed in (5, 6) for name in names]
-    assert [cell.config.pretrain.seed for cell in cells] == [5, 5, 5, 6, 6, 6]
-    assert [cell.config.data.test_pattern for cell in cells] == ["a"] * 3 + ["b"] * 3
-    assert [cell.config.pretrain.optim.lr for cell in cells[1:3]] == [0.001, 0.003]
-    assert [cell.config.pretrain.loss.flow for cell in cells[:3]] == [True, False, False]
-    assert all(cell.config.clip.stride == 1 for cell in cells)
+    assert [(run.preset, run.seed) for run in runs] == [(name, seed) for seed in (5, 6) for name in names]
+    assert [run.config.pretrain.seed for run in runs] == [5, 5, 5, 6, 6, 6]
+    assert [run.config.data.test_pattern for run in runs] == ["a"] * 3 + ["b"] * 3
+    assert [run.config.pretrain.optim.lr for run in runs[1:3]] == [0.001, 0.003]
+    assert [run.config.pretrain.loss.flow for run in runs[:3]] == [True, False, False]
+    assert all(run.config.clip.stride == 1 for run in runs)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_plans_that_do_not_fit_are_refused(changes: dict[str, object], message: 
 
 def test_an_unknown_variant_and_a_sweep_of_another_form_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"unknown overlay 'mscl-no-magic'; did you mean 'mscl-no-lmcl'"):
-        cells_of(AblationPlan(name="set", base="demo", variants=("mscl-no-magic",)))
+        planned_runs(AblationPlan(name="set", base="demo", variants=("mscl-no-magic",)))
     with pytest.raises(ConfigError, match="VARIANT:SECTION.NAME=VALUE"):
         Sweep.parse("pretrain.optim.lr=1,2")
 

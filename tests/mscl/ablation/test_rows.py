@@ -12,7 +12,7 @@ from mscl.ablation.rows import (
     FROZEN,
     LINEAR,
     RETRIEVAL,
-    Row,
+    SeedScore,
     as_json,
     best_of,
     difference,
@@ -23,8 +23,8 @@ from mscl.ablation.rows import (
 )
 
 
-def rows_of(values: dict[str, dict[int, float]], *, metric: str = LINEAR, name: str = "set") -> list[Row]:
-    return [Row(name, preset, seed, metric, value) for preset, by in values.items() for seed, value in by.items()]
+def rows_of(values: dict[str, dict[int, float]], *, metric: str = LINEAR, name: str = "set") -> list[SeedScore]:
+    return [SeedScore(name, preset, seed, metric, value) for preset, by in values.items() for seed, value in by.items()]
 
 
 ROWS_BY_HAND = rows_of({"mscl": {0: 0.8, 1: 0.6, 2: 0.7}, "moco": {0: 0.5, 1: 0.5, 2: 0.2}})
