@@ -66,7 +66,7 @@ def _made(backbone: str, crop_px: int, batch: int, timer: Timer, *, tiny: bool, 
     from benchmarks.step import OurStep, synthetic_batch
     from mscl.pretrain.augment import Augment
     from mscl.pretrain.config import PretrainConfig
-    from mscl.pretrain.loop import build_model
+    from mscl.pretrain.fit_mscl import build_model
     from mscl.training.distributed import World
 
     width = {"rgb_width": 0.125, "flow_width": 0.5, "neck_channels": 8} if tiny else {}

@@ -148,13 +148,14 @@ def clips_per_cpu_second(work: Callable[[int], None], samples: int) -> float:
 def waiting_share(dataset: ClipDataset, *, batch_size: int, steps: int, output: Path) -> float:
     """Share of the wall time of a training step that is spent waiting for the next batch of one worker process.
 
-    Steps of the paper's R18 at 112 px in this process, on CPU, one thread, as `mscl.pretrain.loop.train` takes them;
+    Steps of the paper's R18 at 112 px in this process, on CPU, one thread, as `mscl.pretrain.fit_mscl` takes them;
     the first is left out: its wait is the start of the worker.
     """
     import torch
 
-    from mscl.pretrain.loop import StopRequest, train
+    from mscl.pretrain.fit_mscl import fit_mscl
     from mscl.training.distributed import World
+    from mscl.training.fit import StopRequest
 
     torch.set_num_threads(1)
     config = load_config("kinetics400-r18").pretrain
@@ -188,7 +189,7 @@ def waiting_share(dataset: ClipDataset, *, batch_size: int, steps: int, output: 
             waited.append(given - asked)
             worked.append(time.perf_counter() - given)
 
-    train(
+    fit_mscl(
         config,
         batches_from,
         Augment(config.augment, rotation=config.loss.rotation),

@@ -214,7 +214,7 @@ def training_costs() -> dict[str, float]:
 
     from benchmarks.step import OurStep, synthetic_batch
     from mscl.pretrain.augment import Augment
-    from mscl.pretrain.loop import build_model
+    from mscl.pretrain.fit_mscl import build_model
     from mscl.training.distributed import World
 
     torch.set_num_threads(1)

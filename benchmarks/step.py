@@ -38,10 +38,11 @@ from mscl.models.mscl import MSCL
 from mscl.pretrain.augment import Augment
 from mscl.pretrain.config import AugmentConfig, PretrainConfig
 from mscl.pretrain.draws import num_draws
-from mscl.pretrain.loop import build_model, make_optimiser, whole_step
+from mscl.pretrain.fit_mscl import build_model, whole_step
 from mscl.pretrain.step import KeyMomenta
 from mscl.training.config import OptimConfig
 from mscl.training.distributed import KeyExchange, World
+from mscl.training.updater import Updater
 from mscl.views import RawBatch, TwoViews
 
 H100_FLOPS, H100_BYTES_PER_S = 989e12, 3.35e12
@@ -80,8 +81,9 @@ class OurStep:
 
     def __init__(self, config: PretrainConfig, model: MSCL, world: World) -> None:
         self.model = model
-        self.optimiser = make_optimiser(model, config.optim)
-        self.work = whole_step(config, model, self.optimiser, KeyExchange(world, shuffle=True, seed=0))
+        self.updater = Updater(model, config.optim)
+        self.optimiser = self.updater.optimiser
+        self.work = whole_step(config, model, self.updater, KeyExchange(world, shuffle=True, seed=0))
 
     def update(self, views: TwoViews) -> dict[str, Tensor]:
         """The step; losses stay on the device."""

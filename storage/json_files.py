@@ -39,16 +39,3 @@ def read_json_object(path: Path) -> JsonObject:
     if not isinstance(content, dict):
         raise DamagedError(f"{path} holds a JSON {type(content).__name__}, expected an object")
     return content
-
-
-def read_json_lines(path: Path) -> list[JsonObject]:
-    """Objects of a file of JSON lines, up to a line that a kill has torn off."""
-    rows = []
-    for line in path.read_text().splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows

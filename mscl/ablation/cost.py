@@ -7,9 +7,10 @@ from torch import Tensor
 
 from mscl.config import ExperimentConfig
 from mscl.pretrain.config import PretrainConfig
-from mscl.pretrain.loop import build_model, make_optimiser
+from mscl.pretrain.fit_mscl import build_model
 from mscl.pretrain.step import momenta_of, train_step
 from mscl.training.distributed import KeyExchange, World
+from mscl.training.updater import Updater
 from mscl.views import TwoViews, View
 
 
@@ -42,7 +43,7 @@ class _Timer:
         self.config: PretrainConfig = config.pretrain
         self.world = World(0, 1, device)
         self.model = build_model(self.config, self.world)
-        self.optimiser = make_optimiser(self.model, self.config.optim)
+        self.updater = Updater(self.model, self.config.optim)
         self.exchange = KeyExchange(self.world, shuffle=False, seed=0)
         self.views = TwoViews(self._view(config.clip.length), self._view(config.clip.length))
 
@@ -63,9 +64,8 @@ class _Timer:
         on_cpu = self.world.device.type == "cpu"
         began = time.process_time() if on_cpu else time.perf_counter()
         train_step(
-            self.model, self.model, self.optimiser, [self.views] * self.config.accumulate, step=0,
+            self.model, self.model, self.updater, [self.views] * self.config.accumulate, step=0,
             accumulate=self.config.accumulate, momenta=momenta_of(0, 1, self.config), exchange=self.exchange,
-            clip_norm=self.config.optim.clip_norm,
         )  # fmt: skip
         if on_cpu:
             return time.process_time() - began

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from mscl.config.base import PositiveInt, Section
+from mscl.training.config import Precision
 from mscl.video.config import ClipConfig
 from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 
@@ -18,6 +19,8 @@ class EmbedConfig(Section):
     """Crops of each clip: the centre, or three along the longer side. Features are averaged over clips and crops."""
     batch_size: PositiveInt = 32
     """Clips and crops in one forward pass, those of a video together. Changes speed and memory."""
+    precision: Precision = "auto"
+    """auto: on CUDA autocast to bf16, or fp16 on cards without it; fp32 on CPU."""
     controls: bool = True
     """Also embed with the untrained encoder, and frozen-frame clips with both: the controls that a
     result needs."""

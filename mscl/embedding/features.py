@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from mscl.models.encoders import VideoEncoder
+    from mscl.training.config import Precision
     from mscl.video.clips import EvalClips
     from storage.features import Features
     from storage.manifest import Manifest
@@ -120,7 +121,12 @@ def embed_share(
             )  # fmt: skip
             progress.start(f"Embedding: {variant.replace('_', ', ')}", len(clips), "video")
             batches = embedded_batches(
-                encoder, clips, videos_per_batch=at_once, workers=runtime.loader_workers, device=device
+                encoder,
+                clips,
+                videos_per_batch=at_once,
+                workers=runtime.loader_workers,
+                device=device,
+                precision=config.precision,
             )
             for path, rows in todo:
                 found: list[Floats] = []
@@ -205,7 +211,13 @@ def evaluation_clips(
 
 
 def embedded_batches(
-    encoder: "VideoEncoder", clips: "EvalClips", *, videos_per_batch: int, workers: int, device: "torch.device"
+    encoder: "VideoEncoder",
+    clips: "EvalClips",
+    *,
+    videos_per_batch: int,
+    workers: int,
+    device: "torch.device",
+    precision: "Precision" = "auto",
 ) -> Generator[Floats, None, None]:
     """Features (B, C) of the dataset's videos, batch by batch, while `workers` processes load the next ones.
 
@@ -218,21 +230,22 @@ def embedded_batches(
     import torch
 
     from mscl.training.loader import make_eval_loader
+    from mscl.training.precision import autocast_of
     from mscl.video.normalise import normalise_rgb
 
     loader = make_eval_loader(
         clips, batch_size=videos_per_batch, workers=workers, pin_memory=device.type == "cuda"
     )  # fmt: skip
-    was_training = encoder.training
+    was_training, autocast = encoder.training, autocast_of(precision, device)
     encoder = encoder.to(device).to(memory_format=torch.channels_last_3d).eval()
     try:
         for batch in loader:
             # Not around the loop: it would stay in force while the caller has the batch.
-            with torch.inference_mode():
+            with torch.inference_mode(), autocast():
                 batch = batch.to(device, non_blocking=True)
                 rgb_N3THW = normalise_rgb(batch.rgb_BKTHW3.flatten(0, 1)).to(memory_format=torch.channels_last_3d)
                 features_BKD = encoder(rgb_N3THW).unflatten(0, batch.rgb_BKTHW3.shape[:2])
-                features_BD: Floats = features_BKD.mean(dim=1).float().cpu().numpy()
+                features_BD: Floats = features_BKD.float().mean(dim=1).cpu().numpy()
             _refuse_infinite(features_BD, batch.segment_B.cpu().numpy())
             yield features_BD
     finally:

@@ -11,7 +11,6 @@ from mscl.embedding.config import EmbedConfig
 from mscl.embedding.features import PARTS, VARIANTS, embed_variants, part_files, write_variants
 from mscl.models.config import ModelConfig
 from mscl.progress import Progress
-from mscl.stage.config import RuntimeConfig
 from mscl.training.job import Job
 from mscl.video.config import ClipConfig
 from storage.manifest import read_manifest
@@ -35,10 +34,8 @@ class EmbedJob(Job):
     """Of its weights."""
     manifest_path: str
     frame_store: str
-    output_folder: str
     clip: ClipConfig
     embed: EmbedConfig
-    runtime: RuntimeConfig = RuntimeConfig()
 
     def encoders(self) -> "dict[str, VideoEncoder]":
         """The trained encoder, and the untrained one where controls are asked for.
@@ -88,7 +85,9 @@ def run_embedding(job: EmbedJob, *, progress: Progress) -> dict[str, Any]:
         for path in [path for path in waiting if path.is_file()]:
             progress.advance(waiting.pop(path))
 
-    run_torchrun("mscl.embedding.process", [str(job_path)], runtime=job.runtime, log=log, watch=follow)
+    run_torchrun(
+        "mscl.embedding.process", [str(job_path)], runtime=job.runtime, log=log, watch=follow, progress=progress
+    )
     progress.done()
     seconds = json.loads((output / SECONDS).read_text())
     metrics = write_variants(manifest, output, config=job.embed, seconds=seconds)

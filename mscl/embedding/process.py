@@ -1,14 +1,12 @@
 """One process of embedding: `torchrun -m mscl.embedding.process JOB.json`."""
 
-import sys
+from functools import partial
 from pathlib import Path
-
-import torch
 
 from mscl.embedding.features import embed_share
 from mscl.embedding.job import SECONDS, EmbedJob
-from mscl.errors import UserError
-from mscl.training.distributed import World, joined_world
+from mscl.training.distributed import World
+from mscl.training.process import run_job
 from storage.json_files import write_json
 from storage.manifest import read_manifest
 
@@ -25,19 +23,4 @@ def write_share(job: EmbedJob, world: World) -> None:
         write_json(output / SECONDS, seconds)
 
 
-def main(arguments: list[str]) -> int:
-    """Run the job named on the command line; 0 when it is done, 2 when the user can mend what stopped it."""
-    try:
-        job = EmbedJob.load(Path(arguments[0]))
-        if job.runtime.threads:
-            torch.set_num_threads(job.runtime.threads)
-        with joined_world(job.runtime.device) as world:
-            write_share(job, world)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+main = partial(run_job, EmbedJob, write_share)

@@ -17,7 +17,12 @@ ENCODER_INPUT = "encoder_input.json"
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
-    return {"embed": config.embed.model_dump(mode="json"), "clip": config.clip.model_dump(mode="json")}
+    # Results of before this setting came keep their names.
+    left_out = {"precision"} if config.embed.precision == "auto" else None
+    return {
+        "embed": config.embed.model_dump(mode="json", exclude=left_out),
+        "clip": config.clip.model_dump(mode="json"),
+    }
 
 
 def _run(run: StageRun) -> dict[str, Any]:

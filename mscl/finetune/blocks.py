@@ -14,7 +14,7 @@ from mscl.score.protocol import protocol_blocks
 from mscl.score.scores import ClassifierScores
 from mscl.stage.skipped import Skipped
 from mscl.stage.view import Stages
-from storage.json_files import read_json_lines
+from storage.json_lines import read_json_lines
 from storage.layout import Extracted
 
 

@@ -16,6 +16,8 @@ from mscl.models.config import ModelConfig
 from mscl.models.encoders import VideoEncoder, build_rgb_encoder
 from mscl.models.files import load_matching
 from mscl.models.weight_files import read_safetensors, write_safetensors
+from mscl.training.config import Precision
+from mscl.training.precision import autocast_of
 from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 from mscl.video.normalise import normalise_rgb
 
@@ -38,9 +40,9 @@ class Classifier(nn.Module):
         logits: Tensor = self.head(self.dropout(self.encoder(rgb_B3THW)))
         return logits
 
-    def probabilities(self, rgb_BKTHW3: Tensor) -> Tensor:
+    def probabilities(self, rgb_BKTHW3: Tensor, *, precision: Precision = "auto") -> Tensor:
         """Class probabilities (B, C) of uint8 videos of K clips: the mean of the clips' probabilities."""
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast_of(precision, rgb_BKTHW3.device)():
             logits_NC: Tensor = self(normalise_rgb(rgb_BKTHW3.flatten(0, 1)))
             probabilities_BKC: Tensor = logits_NC.float().softmax(dim=1).unflatten(0, rgb_BKTHW3.shape[:2])
             return probabilities_BKC.mean(dim=1)

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from mscl.config.base import Fraction, PositiveInt, Section
 from mscl.score.config import Seeds, Splits
-from mscl.training.config import OptimConfig
+from mscl.training.config import OptimConfig, Precision
 from mscl.video.config import ClipConfig
 from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 
@@ -46,6 +46,8 @@ class FinetuneConfig(Section):
     """Global batch, over all ranks."""
     lr_batch_size: int = Field(default=0, ge=0)
     """Batch that `optim.lr` is meant for: another batch takes it in proportion. 0: the rate is taken as it is."""
+    precision: Precision = "auto"
+    """Of training and test. auto: on CUDA autocast to bf16, or fp16 on cards without it; fp32 on CPU."""
     test_crop_px: PositiveInt = 128
     """Crop in the test, and the short side that videos are resized to for it."""
     test_clips: PositiveInt = 1

@@ -19,19 +19,25 @@ from mscl.progress import Progress
 from mscl.score.classification import classification
 from mscl.score.predictions import PREDICTIONS, join_predictions, read_predictions
 from mscl.score.repeated_runs import Trial, confusion_over_runs, mean_over_runs
-from mscl.stage.config import RuntimeConfig
 from mscl.training.job import Job
+from mscl.training.launch import run_torchrun
+from mscl.training.progress import METRICS_NAME, MetricsProgress
 from mscl.video.frame_recipe import EncoderInput
-from storage.atomic import write_atomic
+from storage.atomic import digest_file, write_atomic
 from storage.json_files import read_json, write_json
+from storage.json_lines import read_json_lines
 
 METRICS = "metrics.json"
 CURVE = "curve.jsonl"
 CLASSIFIER = "classifier.safetensors"
-RESUME = "last.pt"
+CHECKPOINTS = "checkpoints"
+TENSORBOARD = "tensorboard"
 LOG = "train.log"
+FINISHED = "finished.json"
+"""sha256 of what a run leaves for the result; written last. What is not as it says is made again."""
 _RUNS = ".runs"
 """Hidden: work to resume from. What is kept of a run moves out of it at the end."""
+_LEFT = (CLASSIFIER, PREDICTIONS, CURVE)
 
 
 class FinetuneJob(Job):
@@ -45,14 +51,12 @@ class FinetuneJob(Job):
     """Its column `split` is the official split of the run."""
     checkpoint: str
     """Pre-trained checkpoint or exported encoder; empty: random weights."""
-    output_folder: str
     finetune: FinetuneConfig
     """`seed` is that of the run."""
     model: ModelConfig
     """Networks of the checkpoint; what is built when there is none."""
     encoder_input: EncoderInput
     """What a video goes through to be classified as in the test; for the classifier's file."""
-    runtime: RuntimeConfig = RuntimeConfig()
 
 
 def run_finetuning(
@@ -60,9 +64,9 @@ def run_finetuning(
 ) -> FinetuneMetrics:
     """Train and test under torchrun on every split and with every seed.
 
-    Resumes after the last finished epoch of the run that was stopped. Leaves in the output folder: metrics.json (means,
-    every run, the confusion matrix), predictions.parquet, curve.jsonl, train.log, and the classifier of every run:
-    classifier.safetensors is that of the first, the others have split and seed in their names.
+    Resumes at the latest checkpoint of the run that was stopped. Leaves in the output folder: metrics.json (means,
+    every run, the confusion matrix), predictions.parquet, curve.jsonl, tensorboard/, train.log, and the classifier of
+    every run: classifier.safetensors is that of the first, the others have split and seed in their names.
 
     Args:
         job: the run to repeat; its manifest, seed and output folder are replaced by those of each run.
@@ -86,28 +90,31 @@ def run_finetuning(
 
 
 def _run_once(job: FinetuneJob, *, title: str, log: Path, progress: Progress) -> None:
-    from mscl.training.launch import run_torchrun
-
     folder = Path(job.output_folder)
-    if (folder / METRICS).is_file():  # written last
+    if is_finished(folder):
         progress.say(f"{title}: done already")
         return
     job.save(folder / "job.json")
-    progress.start(title, job.finetune.epochs, "epoch")
-    shown = 0
-
-    def follow() -> None:
-        nonlocal shown
-        rows = (folder / CURVE).read_text().splitlines() if (folder / CURVE).is_file() else []
-        if len(rows) > shown:
-            last = json.loads(rows[-1])
-            progress.advance(len(rows) - shown, loss=round(last["loss"], 3), accuracy=round(last["accuracy"], 3))
-            shown = len(rows)
-
+    shown = MetricsProgress(folder / METRICS_NAME, progress, title=title, shown=("loss", "accuracy"))
     run_torchrun(
-        "mscl.finetune.process", [str(folder / "job.json")], runtime=job.runtime, log=log, watch=follow
+        "mscl.finetune.process", [str(folder / "job.json")], runtime=job.runtime, log=log, watch=shown.look,
+        progress=progress,
     )  # fmt: skip
-    progress.done()
+    shown.close()
+
+
+def note_finished(folder: Path) -> None:
+    """A run is done: say what its files are, as the last thing."""
+    write_json(folder / FINISHED, {name: digest_file(folder / name) for name in (*_LEFT, METRICS)})
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run is done, and every file is still as it was left."""
+    try:
+        digests = read_json(folder / FINISHED)
+        return all(digest_file(folder / name) == digests[name] for name in (*_LEFT, METRICS))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _collect(
@@ -123,10 +130,11 @@ def _collect(
         details = {name: report[name] for name in ("epochs", "train_loss")}
         scores = classification(probabilities_VC, labels_V, seed=seed)
         tested.append(Trial(split, seed, scores, details, tuple(report["warnings"])))
-        for line in (source / CURVE).read_text().splitlines():
-            curve.append(json.dumps({"split": split, "seed": seed, **json.loads(line)}) + "\n")
+        for row in read_json_lines(source / CURVE):
+            curve.append(json.dumps({"split": split, "seed": seed, **row}) + "\n")
         name = CLASSIFIER if len(tested) == 1 else f"classifier-split{split}-seed{seed}.safetensors"
         write_atomic(folder / name, (source / CLASSIFIER).read_bytes())
+        shutil.copytree(source / TENSORBOARD, folder / TENSORBOARD / source.name, dirs_exist_ok=True)
     metrics = FinetuneMetrics(
         scores=mean_over_runs(tested, seed=config.seed), protocol=config.protocol, epochs=config.epochs,
         train_loss=float(np.mean([report["train_loss"] for report in reports.values()])), notes=tuple(notes),

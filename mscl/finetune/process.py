@@ -1,17 +1,18 @@
 """One process of fine-tuning: `torchrun -m mscl.finetune.process JOB.json` (METHOD 1.8)."""
 
-import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from mscl.errors import DataError, UserError
+from mscl.errors import DataError
 from mscl.finetune.classifier import Classifier, save_classifier
 from mscl.finetune.config import FinetuneConfig
-from mscl.finetune.job import CLASSIFIER, METRICS, FinetuneJob
-from mscl.finetune.loop import Probabilities, predict_all, train
+from mscl.finetune.fit_classifier import fit_classifier
+from mscl.finetune.job import CLASSIFIER, METRICS, FinetuneJob, note_finished
+from mscl.finetune.probabilities import Probabilities, predict_all
 from mscl.models.encoders import untrained_encoder
 from mscl.models.files import read_encoder
 from mscl.score.classification import classification
@@ -19,7 +20,9 @@ from mscl.score.labels import train_and_test, unfit
 from mscl.score.predictions import PREDICTIONS, write_predictions
 from mscl.score.scores import flat
 from mscl.score.videos import Videos, mean_by
-from mscl.training.distributed import World, joined_world
+from mscl.training.distributed import World
+from mscl.training.fit import Finished, StopRequest
+from mscl.training.process import run_job
 from mscl.video.clips import EvalClips, TrainClips
 from storage.json_files import write_json
 from storage.layout import Extracted
@@ -31,8 +34,8 @@ if TYPE_CHECKING:
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def finetune(job: FinetuneJob, world: World) -> dict[str, Any]:
-    """Train on the train split, test on the test split; the first process writes the results and returns them all.
+def finetune(job: FinetuneJob, world: World) -> Finished:
+    """Train on the train split, test on the test split; the first process writes the results, `FINISHED` last.
 
     Training sees segments; scores count videos, whose probabilities are the mean over their segments.
     A batch larger than the train split is lowered to it, and the metrics say so.
@@ -55,7 +58,9 @@ def finetune(job: FinetuneJob, world: World) -> dict[str, Any]:
         clips = _test_clips(job, manifest, videos.segments(chosen))
         at_once = max(1, batch_size // (config.test_clips * config.test_crops))
         workers = job.runtime.loader_workers
-        probabilities, rows = predict_all(classifier, clips, videos_per_batch=at_once, world=world, workers=workers)
+        probabilities, rows = predict_all(
+            classifier, clips, videos_per_batch=at_once, world=world, workers=workers, precision=config.precision
+        )
         return mean_by(np.searchsorted(chosen, videos.video_S[rows]), probabilities, len(chosen))
 
     def accuracy() -> float:
@@ -65,10 +70,14 @@ def finetune(job: FinetuneJob, world: World) -> dict[str, Any]:
     # With `val` standing in for an unlabelled test split, scoring every epoch on it would invite choosing by it.
     validates = len(val_videos) > 0 and not np.array_equal(val_videos, test_videos)
     classifier = _initial(job, len(manifest.classes))
-    curve = train(
-        classifier, _train_clips(job, manifest, videos.segments(train_videos)), config=config, batch_size=batch_size,
-        folder=folder, world=world, workers=job.runtime.loader_workers, validate=accuracy if validates else None,
-    )  # fmt: skip
+    with StopRequest() as stop:
+        finished, curve = fit_classifier(
+            classifier, _train_clips(job, manifest, videos.segments(train_videos)), config=config,
+            batch_size=batch_size, folder=folder, world=world, workers=job.runtime.loader_workers, stop=stop,
+            validate=accuracy if validates else None,
+        )  # fmt: skip
+    if finished.stopped:
+        return finished
     probabilities, labels = tested(test_videos), videos.labels_V[test_videos]
     scores = classification(probabilities, labels, seed=config.seed)
     report = flat(scores.scores()) | {
@@ -87,7 +96,8 @@ def finetune(job: FinetuneJob, world: World) -> dict[str, Any]:
             encoder_input=job.encoder_input,
         )  # fmt: skip
         write_json(folder / METRICS, report)
-    return report
+        note_finished(folder)
+    return finished
 
 
 def _initial(job: FinetuneJob, num_classes: int) -> Classifier:
@@ -141,19 +151,4 @@ def _scaled(config: FinetuneConfig, batch_size: int) -> tuple[FinetuneConfig, li
     return scaled, [f"learning rate {rate:.3g} for batch {batch_size}: {config.optim.lr:g} is meant for {meant_for}"]
 
 
-def main(arguments: list[str]) -> int:
-    """Run the job named on the command line; 0 when it is done, 2 when the user can mend what stopped it."""
-    try:
-        job = FinetuneJob.load(Path(arguments[0]))
-        if job.runtime.threads:
-            torch.set_num_threads(job.runtime.threads)
-        with joined_world(job.runtime.device) as world:
-            finetune(job, world)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+main = partial(run_job, FinetuneJob, finetune)

@@ -15,7 +15,9 @@ from mscl.stage.view import Stages
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
     if not config.finetune.enabled:
         return {"finetune": {"enabled": False}}
-    settings = {"finetune": config.finetune.model_dump(mode="json")}
+    # Results of before this setting came keep their names.
+    left_out = {"precision"} if config.finetune.precision == "auto" else None
+    settings = {"finetune": config.finetune.model_dump(mode="json", exclude=left_out)}
     return settings | split_settings(config, config.finetune.splits)
 
 

@@ -9,7 +9,7 @@ from mscl.display.blocks import Block, Chart, Note, Table
 from mscl.pretrain.config import PretrainConfig
 from mscl.pretrain.figures import LOSS_NAMES, loss_curves
 from mscl.stage.view import Stages
-from storage.json_files import read_json_lines
+from storage.json_lines import read_json_lines
 
 
 def pretrain_blocks(stages: Stages) -> list[Block]:

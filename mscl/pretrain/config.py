@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from mscl.config.base import Fraction, PositiveInt, Section
 from mscl.models.config import LossConfig, ModelConfig
-from mscl.training.config import OptimConfig
+from mscl.training.config import OptimConfig, Precision
 
 
 class AugmentConfig(Section):
@@ -65,8 +65,8 @@ class PretrainConfig(Section):
     """Batch norm of the key networks: keys shuffled over ranks, SyncBatchNorm, or each rank's own."""
     bn_splits: PositiveInt = 1
     """One process: key batch split into this many groups with their own BN statistics."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 autocast on CUDA, fp32 on CPU."""
+    precision: Precision = "auto"
+    """auto: on CUDA autocast to bf16, or fp16 on cards without it; fp32 on CPU."""
     cuda_graph: Literal["auto", "never"] = "auto"
     """Record the step as a CUDA graph and replay it; `auto`: on CUDA with one process and no accumulation."""
     compile: bool = False

@@ -3,23 +3,27 @@
 `run_pretraining` is the parent's side; the processes run `mscl.pretrain.process`.
 """
 
-import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TextIO
+from typing import ClassVar
 
 from mscl.pretrain.config import PretrainConfig
 from mscl.progress import Progress
-from mscl.stage.config import RuntimeConfig
 from mscl.training.job import Job
 from mscl.training.launch import run_torchrun
+from mscl.training.progress import METRICS_NAME, MetricsProgress
 from mscl.video.frame_recipe import EncoderInput
+from storage.json_lines import read_json_lines
+
+CHECKPOINTS = "checkpoints"
 
 
 class PretrainJob(Job):
-    """Pre-training on the stores of one extract result with the clips of one screen result."""
+    """Pre-training on the stores of one extract result with the clips of one screen result.
+
+    The output folder gets `checkpoints/`, `metrics.jsonl`, `tensorboard/` and `train.log`; it may hold a run to resume.
+    """
 
     kind: ClassVar[str] = "training"
 
@@ -27,12 +31,9 @@ class PretrainJob(Job):
     """Holds `flow.zarr` and `frames`."""
     manifest_path: str
     screen_path: str
-    output_folder: str
-    """Gets `checkpoints/`, `metrics.jsonl`, `tensorboard/` and `train.log`; may hold a run to resume."""
     encoder_input: EncoderInput
     """What the videos go through, clips included; for the checkpoints."""
     pretrain: PretrainConfig = PretrainConfig()
-    runtime: RuntimeConfig = RuntimeConfig()
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class PretrainResult:
 
     checkpoint: Path
     metrics: dict[str, float]
-    """The last row of the log: losses, accuracies, clips per second."""
+    """Of the last steps: losses, accuracies, clips per second."""
     steps: int
     seconds: float
     """Of this call; a resumed run took longer in all."""
@@ -56,59 +57,27 @@ def run_pretraining(job: PretrainJob, *, progress: Progress) -> PretrainResult:
     Raises:
         TrainingError: the child failed (with its traceback's last lines) or was stopped from outside.
     """
-    from mscl.pretrain.checkpoint import checkpoints
-    from mscl.pretrain.metrics import read_metrics
+    from mscl.models.weight_files import read_checkpoint
+    from mscl.training.checkpoint import checkpoints
 
     output = Path(job.output_folder)
-    job_path = output / "job.json"
+    job_path, rows_path = output / "job.json", output / METRICS_NAME
     job.save(job_path)
     began = time.monotonic()
-    follower = _Follower(output / "metrics.jsonl", progress)
+    shown = MetricsProgress(rows_path, progress, title="Pre-training", shown=("loss", "rgb_top1", "clips_per_second"))
     run_torchrun(
-        "mscl.pretrain.process", [str(job_path)], runtime=job.runtime, log=output / "train.log", watch=follower.look
-    )
-    follower.close()
-    last = read_metrics(output / "metrics.jsonl")[-1]
+        "mscl.pretrain.process", [str(job_path)], runtime=job.runtime, log=output / "train.log", watch=shown.look,
+        progress=progress,
+    )  # fmt: skip
+    shown.close()
+    path = checkpoints(output / CHECKPOINTS)[-1]
+    # Of the checkpoint, which has a digest, and not of the log, where a flipped bit is another number.
+    state = read_checkpoint(path)
+    times = [row for row in read_json_lines(rows_path) if row.get("step") == state["step"]]
+    metrics = {**(times[-1] if times else {}), **state.get("metrics", {})}
     return PretrainResult(
-        checkpoint=checkpoints(output / "checkpoints")[-1],
-        metrics={name: value for name, value in last.items() if name not in ("step", "total_steps", "seconds")},
-        steps=int(last["step"]),
+        checkpoint=path,
+        metrics={name: value for name, value in metrics.items() if name not in ("step", "total_steps", "seconds")},
+        steps=int(state["step"]),
         seconds=time.monotonic() - began,
     )
-
-
-class _Follower:
-    """Turns new rows of `metrics.jsonl` into progress."""
-
-    def __init__(self, path: Path, progress: Progress) -> None:
-        self.path = path
-        self.progress = progress
-        self.file: TextIO | None = None
-        self.rest = ""
-        self.step: int | None = None
-
-    def look(self) -> None:
-        if not self.path.is_file():
-            return
-        if self.file is None or os.fstat(self.file.fileno()).st_ino != self.path.stat().st_ino:
-            # New, or replaced by a resumed run without the rows past its checkpoint.
-            self._close_file()
-            self.file, self.rest = self.path.open(), ""
-        *lines, self.rest = (self.rest + self.file.read()).split("\n")
-        for row in map(json.loads, lines):
-            if self.step is None:
-                self.progress.start("Pre-training", round(row["total_steps"]), "step")
-                self.step = 0
-            if row["step"] > self.step:
-                shown = {name: row[name] for name in ("loss", "rgb_top1", "clips_per_second") if name in row}
-                self.progress.advance(int(row["step"]) - self.step, **shown)
-                self.step = int(row["step"])
-
-    def close(self) -> None:
-        self._close_file()
-        if self.step is not None:
-            self.progress.done()
-
-    def _close_file(self) -> None:
-        if self.file is not None:
-            self.file.close()

@@ -1,30 +1,30 @@
 """`torchrun -m mscl.pretrain.process JOB.json`: pre-training as one process of the job."""
 
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from mscl.errors import DataError, UserError
+from mscl.errors import DataError
 from mscl.pretrain.augment import Augment
 from mscl.pretrain.batch_checks import check_divisions
 from mscl.pretrain.dataset import ClipDataset
+from mscl.pretrain.fit_mscl import fit_mscl
 from mscl.pretrain.job import PretrainJob
-from mscl.pretrain.loop import Finished, StopRequest, train
 from mscl.pretrain.two_starts import ChosenStarts
-from mscl.stage.config import RuntimeConfig
-from mscl.training.distributed import World, joined_world
-from mscl.training.launch import STOPPED_CODE
-from mscl.training.loader import make_loader, steps_per_epoch
+from mscl.training.distributed import World
+from mscl.training.fit import Finished, StopRequest
+from mscl.training.loader import Loader, make_loader, steps_per_epoch
 from mscl.training.memory import card_memory
+from mscl.training.process import run_job
 from mscl.video.clip_indices import IntArray
+from mscl.views import RawBatch
 from storage.layout import Extracted
 from storage.manifest import Manifest, read_manifest
 from storage.screen_table import ScreenTable, read_screen
 
 
-def pretrain(job: PretrainJob, world: World, stop: StopRequest) -> Finished:
+def pretrain(job: PretrainJob, world: World) -> Finished:
     """Train on the chosen clips of the job's stores.
 
     Raises:
@@ -34,9 +34,9 @@ def pretrain(job: PretrainJob, world: World, stop: StopRequest) -> Finished:
     check_divisions(config, processes=world.size, cuda=world.device.type == "cuda")
     dataset = open_dataset(job)
     per_epoch = steps_per_epoch(len(dataset), config.batch_size)
-    return train(
-        config,
-        lambda start: make_loader(
+
+    def loader(start: int) -> Loader[RawBatch]:
+        return make_loader(
             dataset,
             batch_size=config.batch_size,
             start_step=start,
@@ -45,14 +45,21 @@ def pretrain(job: PretrainJob, world: World, stop: StopRequest) -> Finished:
             world_size=world.size,
             workers=job.runtime.loader_workers,
             pin_memory=world.device.type == "cuda",
-        ),
-        Augment(config.augment, rotation=config.loss.rotation),
-        steps_per_epoch=per_epoch,
-        output=Path(job.output_folder),
-        encoder_input=job.encoder_input,
-        world=world,
-        stop=stop,
-    )
+        )
+
+    augment = Augment(config.augment, rotation=config.loss.rotation)
+    advice = "lower pretrain.batch_size or augment.crop_px, or raise pretrain.accumulate"
+    with StopRequest() as stop, card_memory(advice):
+        return fit_mscl(
+            config,
+            loader,
+            augment,
+            steps_per_epoch=per_epoch,
+            output=Path(job.output_folder),
+            encoder_input=job.encoder_input,
+            world=world,
+            stop=stop,
+        )
 
 
 def segments_to_train_on(manifest: Manifest, screen: ScreenTable) -> tuple[IntArray, ChosenStarts]:
@@ -90,33 +97,4 @@ def open_dataset(job: PretrainJob) -> ClipDataset:
     )
 
 
-def set_threads(runtime: RuntimeConfig) -> None:
-    """Threads of this process as configured; 0 leaves what the launcher's environment says."""
-    if runtime.threads:
-        torch.set_num_threads(runtime.threads)
-
-
-def main(arguments: list[str]) -> int:
-    """Run the job named on the command line.
-
-    Returns:
-        0 when it is done, 2 when the user can mend what stopped it (said on stderr), `STOPPED_CODE` when it was
-        asked to stop and has written a checkpoint.
-    """
-    try:
-        job = PretrainJob.load(Path(arguments[0]))
-        set_threads(job.runtime)
-        advice = "lower pretrain.batch_size or augment.crop_px, or raise pretrain.accumulate"
-        with StopRequest() as stop, joined_world(job.runtime.device) as world, card_memory(advice):
-            finished = pretrain(job, world, stop)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if finished.stopped:
-        print(f"stopped after step {finished.step}; a checkpoint is written", file=sys.stderr)
-        return STOPPED_CODE
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+main = partial(run_job, PretrainJob, pretrain)

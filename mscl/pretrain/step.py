@@ -13,6 +13,7 @@ from mscl.models.mscl import MSCL
 from mscl.pretrain.config import PretrainConfig
 from mscl.schedules import key_momentum
 from mscl.training.distributed import KeyExchange
+from mscl.training.updater import Updater
 from mscl.views import TwoViews
 
 
@@ -22,6 +23,15 @@ class StepResult:
 
     terms: list[LossTerms]
     grad_norm: Tensor
+
+    def values(self) -> dict[str, Tensor]:
+        """The loss, the gradient's norm, and every term's value and top-1: means over the micro-batches."""
+        first = self.terms[0]
+        values = {name: torch.stack([term.value[name].detach() for term in self.terms]) for name in first.value}
+        top1 = {f"{name}_top1": torch.stack([term.top1[name] for term in self.terms]) for name in first.top1}
+        loss = torch.stack([term.total.detach() for term in self.terms]).sum() / len(self.terms)
+        means = {name: stacked.mean() for name, stacked in {**values, **top1}.items()}
+        return {"loss": loss, "grad_norm": self.grad_norm.detach(), **means}
 
 
 @dataclass(frozen=True)
@@ -35,14 +45,13 @@ class KeyMomenta:
 def train_step(
     model: MSCL,
     trained: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    updater: Updater,
     micro_batches: Iterable[TwoViews],
     *,
     step: int,
     accumulate: int,
     momenta: KeyMomenta,
     exchange: KeyExchange,
-    clip_norm: float,
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> StepResult:
     """One optimiser step over all micro-batches; queues are read as they stood before and written once after.
@@ -60,15 +69,12 @@ def train_step(
             with autocast():
                 own, everyone = exchange.encode(model.encode_keys, views.k, call=step * accumulate + place)
                 result: LossTerms = trained(views.q, own, everyone)
-            (result.total / accumulate).backward()
+            updater.backward(result.total / accumulate)
         terms.append(result)
         keys.append(everyone)
     # After backward, not before: the logits refer to the queues themselves, so no copy is needed.
     model.queues.enqueue(_in_batch_order(keys, ranks=exchange.world.size))
-    grad_norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
-    return StepResult(terms, grad_norm)
+    return StepResult(terms, updater.step())
 
 
 def momenta_of(step: int, total_steps: int, config: PretrainConfig) -> KeyMomenta:

@@ -1,7 +1,6 @@
 """torchrun as a supervised child: `python -m mscl.training.agent PARENT_ID TORCHRUN_ARGUMENTS...`.
 
-It ends with the process that started it, and leaves the traceback of the rank that failed first as the last
-thing in the log.
+It ends with the process that started it, and tells it which rank failed first, and how.
 """
 
 import os
@@ -13,8 +12,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
 
 from mscl.orphans import die_with_parent
-from mscl.training.launch import AGENT_STOPPED_CODE, FAILURE_MARK, STANDALONE
+from mscl.training.launch import AGENT_STOPPED_CODE, STANDALONE
 from mscl.training.loopback import keep_to_loopback
+from mscl.training.messages import Message, tell
 from mscl.training.rank import AGENT_VARIABLE
 
 
@@ -30,14 +30,16 @@ def main(arguments: list[str]) -> int:
         torchrun(torchrun_arguments)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        print(f"{FAILURE_MARK}rank {rank}, exit code {failure.exitcode}\n{_told(failure.message)}", flush=True)
+        traceback = _traceback(failure.message)
+        print(f"rank {rank} failed first, exit code {failure.exitcode}\n{traceback}", flush=True)
+        tell(Message(rank=rank, exit_code=failure.exitcode, failure=traceback))
         return 1
     except SignalException:
         return AGENT_STOPPED_CODE
     return 0
 
 
-def _told(message: object) -> str:
+def _traceback(message: object) -> str:
     """The traceback that the rank recorded; a rank that left with a code of its own has said why already."""
     recorded = message.get("extraInfo") if isinstance(message, dict) else None
     return str(recorded["py_callstack"]) if isinstance(recorded, dict) and "py_callstack" in recorded else ""

@@ -1,10 +1,13 @@
-"""What every training of this program is told: optimiser and schedule."""
+"""What every training of this program is told: optimiser, schedule, precision."""
 
 from typing import Literal
 
 from pydantic import Field
 
 from mscl.config.base import Fraction, Section
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+"""In which networks compute; `auto` is the quickest that the device has natively."""
 
 
 class OptimConfig(Section):

@@ -1,18 +1,23 @@
-"""What a training process is told: one JSON file."""
+"""What the processes of a job are told: one JSON file."""
 
 from pathlib import Path
 from typing import ClassVar, Self
 
 from mscl.config.base import Section
 from mscl.errors import ConfigError
+from mscl.stage.config import RuntimeConfig
 from storage.atomic import write_atomic
 
 
 class Job(Section):
-    """What every training job shares: it is written by the parent and read by each of its processes."""
+    """What every job shares: it is written by the command and read by each of its processes."""
 
     kind: ClassVar[str]
     """Names the job in messages."""
+
+    output_folder: str
+    """Gets the results; may hold work to go on with."""
+    runtime: RuntimeConfig = RuntimeConfig()
 
     def save(self, path: Path) -> None:
         """Write the job as JSON."""

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from mscl.devices import cores, num_gpus
 from mscl.errors import ConfigError, UserError
+from mscl.progress import Progress, Silent
 from mscl.stage.config import RuntimeConfig
+from mscl.training.messages import MESSAGES_VARIABLE, Inbox, Message
 
 GRACE_SECONDS = 60.0
 """Time that a child gets between SIGTERM and SIGKILL: a step and a checkpoint fit in."""
-FAILURE_MARK = "=== first failure: "
-"""Begins what the agent says last about the rank that failed first."""
 STANDALONE = "--standalone"
 """torchrun's word for a training on one node."""
 STOPPED_CODE = 75
@@ -36,46 +36,60 @@ def run_torchrun(
     runtime: RuntimeConfig,
     log: Path,
     watch: Callable[[], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Run `module.main(arguments)` on all processes of this node that `runtime` asks for, and wait.
 
     Args:
-        log: output of all processes, appended.
+        log: output of all processes, appended; for people.
         watch: called a few times a second while the child runs.
+        progress: gets what the processes say to the user.
 
     Raises:
         TrainingError: a process failed, or the child was stopped from outside.
         ConfigError: several nodes without a rendezvous address.
     """
-    command = _command(module, arguments, runtime)
+    command = torchrun_command(module, arguments, runtime)
     log.parent.mkdir(parents=True, exist_ok=True)
     offset = log.stat().st_size if log.is_file() else 0
+    inbox, messages = Inbox(log), list[Message]()
     environment = os.environ | {
+        MESSAGES_VARIABLE: str(inbox.path.absolute()),
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": str(_threads(runtime)),
         # Threads that spin while they wait for one another make a step ten times as slow as soon as anything else
         # wants a core: the loader, a second rank, a browser.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
-    with log.open("a") as output:
-        # Its own process group: Ctrl-C in a terminal reaches this process alone, which then asks the child to stop.
-        # Should this process be killed, the child gets SIGTERM from the kernel (see agent.py).
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, process_group=0
-        )
-        try:
-            while child.poll() is None:
-                if watch is not None:
-                    watch()
-                time.sleep(_POLL_SECONDS)
-        except BaseException:
-            _end(child)
-            raise
-    if watch is not None:
-        watch()
+
+    def look() -> None:
+        if watch is not None:
+            watch()
+        for message in inbox.new():
+            messages.append(message)
+            if message.say:
+                (progress or Silent()).say(message.say)
+
+    try:
+        with log.open("a") as output:
+            # Its own process group: Ctrl-C in a terminal reaches this process alone, which then asks the child to stop.
+            # Should this process be killed, the child gets SIGTERM from the kernel (see agent.py).
+            child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, process_group=0
+            )
+            try:
+                while child.poll() is None:
+                    look()
+                    time.sleep(_POLL_SECONDS)
+            except BaseException:
+                _end(child)
+                raise
+        look()
+    finally:
+        inbox.close()
     if child.returncode:
         text = log.read_bytes()[offset:].decode(errors="replace")
-        raise TrainingError(_failure(child.returncode, text, log))
+        raise TrainingError(failure_message(child.returncode, messages, text, log))
 
 
 def processes_of(runtime: RuntimeConfig) -> int:
@@ -97,7 +111,8 @@ def check_nodes(runtime: RuntimeConfig) -> None:
         )
 
 
-def _command(module: str, arguments: Sequence[str], runtime: RuntimeConfig) -> list[str]:
+def torchrun_command(module: str, arguments: Sequence[str], runtime: RuntimeConfig) -> list[str]:
+    """What starts the agent of this node, and with it the ranks."""
     check_nodes(runtime)
     if runtime.nodes == 1:
         # A free port on loopback: two runs on one machine do not meet, and nobody else can join.
@@ -129,15 +144,21 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             raise
 
 
-def _failure(code: int, text: str, log: Path) -> str:
-    told = [line.removeprefix("error: ") for line in text.splitlines() if line.startswith("error: ")]
-    if told:
-        return told[-1]
-    before, mark, failure = text.rpartition(FAILURE_MARK)
-    if code == AGENT_STOPPED_CODE or failure.strip().endswith(f"exit code {STOPPED_CODE}"):
+def failure_message(code: int, messages: Sequence[Message], text: str, log: Path) -> str:
+    """What the user is told of a job that did not end well.
+
+    Args:
+        code: exit code of the agent.
+        messages: of its processes.
+        text: what they printed.
+    """
+    if errors := [message.error for message in messages if message.error]:
+        return errors[0]
+    failed = next((message for message in messages if message.exit_code), None)
+    if code == AGENT_STOPPED_CODE or (failed is not None and failed.exit_code == STOPPED_CODE):
         return f"training was stopped from outside; its state is kept, run the same command again to go on (log: {log})"
-    lines = [line for line in (failure if mark else text).splitlines() if line.strip()]
-    if mark and len(lines) == 1:  # a rank that died without a Python exception: what it printed last
-        lines += [line for line in before.splitlines() if line.strip()][-_LINES_SHOWN:]
-    shown = "\n".join(lines[:1] * bool(mark) + lines[bool(mark) :][-_LINES_SHOWN:])
-    return f"training ended with code {code}; its log is {log}. Run the same command again to go on.\n{shown}"
+    what = [] if failed is None else [f"rank {failed.rank}, exit code {failed.exit_code}"]
+    # A rank that died without a Python exception: what was printed last.
+    shown = [line for line in (failed.failure if failed and failed.failure else text).splitlines() if line.strip()]
+    lines = "\n".join([*what, *shown[-_LINES_SHOWN:]])
+    return f"training ended with code {code}; its log is {log}. Run the same command again to go on.\n{lines}"

@@ -156,11 +156,11 @@ class Loader(Generic[BatchT]):
 
     def __iter__(self) -> Iterator[BatchT]:
         self.close()
-        self._running = self._batches()
+        # Opened here, not at the first batch: PyTorch draws from its random numbers for it, once.
+        self._running = self._batches(iter(self._loader))
         return self._running
 
-    def _batches(self) -> Generator[BatchT, None, None]:
-        batches = iter(self._loader)
+    def _batches(self, batches: Iterator[Any]) -> Generator[BatchT, None, None]:
         try:
             for batch in batches:
                 if isinstance(batch, _Failure):

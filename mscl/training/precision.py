@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
 
 import torch
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-"""What a configuration asks for; `auto` is the quickest that the device has natively."""
+from mscl.training.config import Precision
 
 
 def autocast_dtype(precision: Precision, device: torch.device, *, native_bf16: bool | None = None) -> torch.dtype:

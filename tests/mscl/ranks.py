@@ -1,23 +1,23 @@
-"""What the tests run as ranks: `main(arguments)` trains on synthetic batches, or dies as told."""
+"""What the tests run as ranks: a job that trains on synthetic batches, or dies as told."""
 
-import json
 import os
 import signal
-import sys
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
-import torch
 from torch import nn
 
 from mscl.errors import UserError
 from mscl.models.mscl import MSCL
-from mscl.pretrain import loop
+from mscl.pretrain import fit_mscl
 from mscl.pretrain.config import PretrainConfig
-from mscl.pretrain.loop import build_model
-from mscl.training.distributed import World, joined_world
+from mscl.training.distributed import World
+from mscl.training.fit import Finished, StopRequest
+from mscl.training.job import Job
+from mscl.training.process import run_job
 from mscl.views import RawBatch, TwoViews
 from tests.mscl.synthetic import SyntheticBatches, plain_views, tiny_config
 
@@ -30,8 +30,18 @@ def without_batch_statistics(model: MSCL) -> MSCL:
     return model
 
 
-def train_tiny(output: Path, world: World, *, deed: str, changes: dict[str, Any]) -> int:
-    """Train as one rank, and do the deed on the way; the exit code."""
+class RankJob(Job):
+    """Training on synthetic batches."""
+
+    kind: ClassVar[str] = "test"
+
+    deed: str
+    changes: dict[str, Any]
+    """Of `tiny_config`."""
+
+
+def train_tiny(output: Path, world: World, *, deed: str, changes: dict[str, Any]) -> Finished:
+    """Train as one rank, and do the deed on the way."""
     config = tiny_config(**changes)
     calls = 0
 
@@ -40,6 +50,8 @@ def train_tiny(output: Path, world: World, *, deed: str, changes: dict[str, Any]
         calls += 1
         if deed == "raise" and world.rank == 1 and calls == 3:
             raise RuntimeError("rank 1 has had enough")
+        if deed == "refuse" and world.rank == 1 and calls == 2:
+            raise UserError("rank 1 wants another setting\nerror: and says so on two lines")
         if deed == "die" and world.rank == 1 and calls == 3:
             os.kill(os.getpid(), signal.SIGKILL)
         if deed == "slow":
@@ -47,12 +59,14 @@ def train_tiny(output: Path, world: World, *, deed: str, changes: dict[str, Any]
             time.sleep(0.1)
         return plain_views(raw)
 
+    build_model = fit_mscl.build_model
+
     def build(config: PretrainConfig, world: World) -> MSCL:
         model = build_model(config, world)
         return without_batch_statistics(model) if deed == "fixed_bn" else model
 
-    with loop.StopRequest() as stop, mock.patch.object(loop, "build_model", build):
-        finished = loop.train(
+    with StopRequest() as stop, mock.patch.object(fit_mscl, "build_model", build):
+        return fit_mscl.fit_mscl(
             config,
             SyntheticBatches(
                 batch_size=config.batch_size, total_steps=4 * config.epochs, rank=world.rank, world_size=world.size
@@ -64,20 +78,16 @@ def train_tiny(output: Path, world: World, *, deed: str, changes: dict[str, Any]
             stop=stop,
             log_every=1,
         )
-    return 75 if finished.stopped else 0
 
 
-def main(arguments: list[str]) -> int:
-    """Arguments: output folder, what to do, JSON of the changed configuration."""
-    torch.set_num_threads(1)
-    output, deed, changes = Path(arguments[0]), arguments[1], json.loads(arguments[2])
-    try:
-        with joined_world("cpu") as world:
-            if deed == "shuffle_and_local":
-                for bn in ("shuffle", "local"):
-                    train_tiny(output / bn, world, deed="fixed_bn", changes=changes | {"bn": bn})
-                return 0
-            return train_tiny(output, world, deed=deed, changes=changes)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def work(job: RankJob, world: World) -> Finished | None:
+    """This rank's share of the job."""
+    output = Path(job.output_folder)
+    if job.deed == "shuffle_and_local":
+        for bn in ("shuffle", "local"):
+            train_tiny(output / bn, world, deed="fixed_bn", changes=job.changes | {"bn": bn})
+        return None
+    return train_tiny(output, world, deed=job.deed, changes=job.changes)
+
+
+main = partial(run_job, RankJob, work)

@@ -17,11 +17,13 @@ from mscl.pretrain.augment import Augment
 from mscl.pretrain.capture import WARM_UP_STEPS, CapturedStep
 from mscl.pretrain.config import AugmentConfig, PretrainConfig
 from mscl.pretrain.draws import num_draws, sample_draws
-from mscl.pretrain.loop import StopRequest, build_model, make_optimiser, train, whole_step
-from mscl.pretrain.metrics import read_metrics
+from mscl.pretrain.fit_mscl import build_model, fit_mscl, whole_step
 from mscl.pretrain.step import KeyMomenta, StepResult
 from mscl.training.distributed import KeyExchange, World
+from mscl.training.fit import StopRequest
 from mscl.training.memory import CardMemoryError, card_memory
+from mscl.training.metrics import read_metrics
+from mscl.training.updater import Updater
 from mscl.views import TwoViews, View
 from tests.mscl.synthetic import SyntheticBatches, plain_views, tiny_config
 
@@ -50,8 +52,9 @@ class Stepper:
         self.world = World(0, 1, device)
         self.model = build_model(config, self.world).to(dtype)
         self.model.queues.float()  # embeddings are float32 in every precision of the networks
-        self.optimiser = make_optimiser(self.model, config.optim)
-        self.work = whole_step(config, self.model, self.optimiser, KeyExchange(self.world, shuffle=True, seed=0))
+        self.updater = Updater(self.model, config.optim)
+        self.optimiser = self.updater.optimiser
+        self.work = whole_step(config, self.model, self.updater, KeyExchange(self.world, shuffle=True, seed=0))
 
 
 def views_at(config: PretrainConfig, step: int, px: int = 32) -> TwoViews:
@@ -127,7 +130,9 @@ def pretrained(config: PretrainConfig, output: Path, *, stop_after: int | None =
         return plain_views(raw)
 
     batches = SyntheticBatches(batch_size=config.batch_size, total_steps=config.epochs * 5, px=32)
-    train(config, batches, augment, steps_per_epoch=5, output=output, world=World(0, 1, CUDA), stop=stop, log_every=1)
+    fit_mscl(
+        config, batches, augment, steps_per_epoch=5, output=output, world=World(0, 1, CUDA), stop=stop, log_every=1
+    )
     return [row["loss"] for row in read_metrics(output / "metrics.jsonl")]
 
 

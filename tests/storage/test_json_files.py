@@ -6,7 +6,7 @@ import pytest
 
 from storage.atomic import digest_file
 from storage.errors import DamagedError, StorageError
-from storage.json_files import read_json, read_json_lines, read_json_object, write_json
+from storage.json_files import read_json, read_json_object, write_json
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -28,9 +28,3 @@ def test_what_is_no_object_is_named(tmp_path: Path, text: str | None, says: str)
         path.write_text(text)
     with pytest.raises(DamagedError, match=rf"card\.json.*{says}|{says}.*card\.json"):
         read_json_object(path)
-
-
-def test_a_torn_last_line_ends_the_rows(tmp_path: Path) -> None:
-    path = tmp_path / "curve.jsonl"
-    path.write_text('{"epoch": 1}\n{"epoch": 2}\n{"epo')
-    assert read_json_lines(path) == [{"epoch": 1}, {"epoch": 2}]

@@ -1,6 +1,8 @@
 """Fine-tuning: learns what is there, resumes to the same numbers, keeps its files."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +11,24 @@ import pytest
 import torch
 
 from mscl.config import FinetuneConfig, ModelConfig, OptimConfig, RuntimeConfig
-from mscl.errors import CheckpointError, DataError
+from mscl.errors import CheckpointError
 from mscl.extract.config import FlowConfig
-from mscl.finetune import loop as finetune_loop
+from mscl.finetune import job as finetune_job
+from mscl.finetune import process
 from mscl.finetune.classifier import Classifier, load_classifier
+from mscl.finetune.fit_classifier import rate_at
 from mscl.finetune.job import FinetuneJob, run_finetuning
-from mscl.finetune.loop import rate_at
 from mscl.finetune.process import finetune
 from mscl.finetune.scores import FinetuneMetrics
 from mscl.models.encoders import untrained_encoder
+from mscl.models.weight_files import read_checkpoint
 from mscl.progress import Silent
+from mscl.training.checkpoint import checkpoints
 from mscl.training.distributed import World
+from mscl.training.fit import Finished
+from mscl.training.metrics import NonFiniteError
+from mscl.video.clips import EvalClips, LabelledBatch, TrainClips
+from storage.manifest import read_manifest, write_table
 
 TINY = ModelConfig(rgb_width=0.0625)
 ALONE = World(0, 1, torch.device("cpu"))
@@ -39,9 +48,24 @@ def _job(run: Any, output: Path, config: FinetuneConfig = CONFIG) -> FinetuneJob
     )  # fmt: skip
 
 
+def reported(job: FinetuneJob) -> Any:
+    """What fine-tuning in this process says of itself."""
+    finetune(job, ALONE)
+    return json.loads((Path(job.output_folder) / "metrics.json").read_text())
+
+
+def _with_validation(job: FinetuneJob, folder: Path) -> FinetuneJob:
+    """Two of the six test videos are for validation."""
+    manifest = read_manifest(Path(job.manifest_path))
+    split = ["val" if row.video in ("left/v12.mp4", "right/v13.mp4") else row.split for row in manifest.rows()]
+    table = manifest.table.set_column(manifest.table.column_names.index("split"), "split", [split])
+    write_table(folder / "val.parquet", table.replace_schema_metadata(manifest.table.schema.metadata))
+    return job.model_copy(update={"manifest_path": str(folder / "val.parquet")})
+
+
 def test_learns_which_way_a_patch_moves(patch_run: Any, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"epochs": 25, "milestones": ()})
-    report = finetune(_job(patch_run, tmp_path, config), ALONE)
+    report = reported(_job(patch_run, tmp_path, config))
     curve = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
     assert curve[-1]["loss"] < 0.5 * curve[0]["loss"]
     assert report["top1"] >= 5 / 6
@@ -51,7 +75,7 @@ def test_learns_which_way_a_patch_moves(patch_run: Any, tmp_path: Path) -> None:
 def test_predictions_are_kept_with_their_probabilities(patch_run: Any, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
-    report = finetune(_job(patch_run, tmp_path), ALONE)
+    report = reported(_job(patch_run, tmp_path))
     table = pq.read_table(tmp_path / "predictions.parquet").to_pydict()
     probabilities = np.array(table["probabilities"])
     assert table["video"] == [f"{('left', 'right')[i % 2]}/v{i:02d}.mp4" for i in range(12, 18)]
@@ -60,28 +84,87 @@ def test_predictions_are_kept_with_their_probabilities(patch_run: Any, tmp_path:
     assert np.mean(np.equal(table["predicted"], table["label"])) == pytest.approx(report["top1"])
 
 
-def test_resumed_training_gives_the_losses_of_an_unbroken_one(
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+def test_a_stop_at_any_step_changes_nothing(
+    patch_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """SIGTERM in the middle of an epoch (1, 3, 5) and at its end (2): the files are the same to the bit."""
+    finetune(_job(patch_run, tmp_path / "whole"), ALONE)
+    load = TrainClips.load
+
+    def killed(clips: TrainClips, *arguments: Any) -> LabelledBatch:
+        nonlocal step
+        step -= 1
+        if step == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return load(clips, *arguments)
+
+    at = step
+    monkeypatch.setattr(TrainClips, "load", killed)
+    assert finetune(_job(patch_run, tmp_path / "broken"), ALONE) == Finished(at, stopped=True)
+    assert not (tmp_path / "broken" / "metrics.json").exists()
+    torch.manual_seed(1)  # the random numbers of dropout go on where they were
+    finetune(_job(patch_run, tmp_path / "broken"), ALONE)
+    for name in ("curve.jsonl", "classifier.safetensors", "metrics.json"):
+        whole, broken = ((tmp_path / folder / name).read_bytes() for folder in ("whole", "broken"))
+        assert whole == broken, name
+    assert list((tmp_path / "broken" / "tensorboard").iterdir())
+
+
+def test_validation_that_a_kill_cut_short_is_made_again(
     patch_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finetune(_job(patch_run, tmp_path / "whole"), ALONE)
+    """The checkpoint at the end of an epoch is there before its validation begins, which may take long."""
+    job = _with_validation(_job(patch_run, tmp_path / "whole"), tmp_path)
+    finetune(job, ALONE)
+    predict_all = process.predict_all
 
-    class StoppedError(Exception):
-        pass
+    def killed(*arguments: Any, **settings: Any) -> Any:
+        raise KeyboardInterrupt
 
-    save = finetune_loop._save
+    broken = job.model_copy(update={"output_folder": str(tmp_path / "broken")})
+    (tmp_path / "broken").mkdir()
+    monkeypatch.setattr(process, "predict_all", killed)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(broken, ALONE)
+    assert [path.name for path in checkpoints(tmp_path / "broken" / "checkpoints")] == ["step-00000002.pt"]
+    monkeypatch.setattr(process, "predict_all", predict_all)
+    finetune(broken, ALONE)
+    whole, again = ((tmp_path / name / "curve.jsonl").read_text() for name in ("whole", "broken"))
+    assert whole == again and whole.count("val_top1") == 3
 
-    def save_and_stop(*arguments: Any) -> None:
-        save(*arguments)
-        raise StoppedError
 
-    monkeypatch.setattr(finetune_loop, "_save", save_and_stop)
-    for _ in range(2):
-        with pytest.raises(StoppedError):
-            finetune(_job(patch_run, tmp_path / "broken"), ALONE)
-    monkeypatch.undo()
-    finetune(_job(patch_run, tmp_path / "broken"), ALONE)
-    whole, broken = ((tmp_path / name / "curve.jsonl").read_text() for name in ("whole", "broken"))
-    assert whole == broken
+def test_the_same_inputs_give_the_same_bytes(patch_run: Any, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        finetune(_job(patch_run, tmp_path / name), ALONE)
+    for name in ("classifier.safetensors", "predictions.parquet", "metrics.json", "curve.jsonl"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("name", ["classifier.safetensors", "predictions.parquet", "metrics.json", "finished.json"])
+def test_a_finished_run_that_is_damaged_is_made_again(
+    patch_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Of several runs those that are done wait for the others; a bit may flip meanwhile."""
+    begun: list[str] = []
+
+    def in_this_process(module: str, arguments: list[str], **_: Any) -> None:
+        begun.append(arguments[0])
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        finetune(FinetuneJob.load(Path(arguments[0])), ALONE)
+
+    monkeypatch.setattr(finetune_job, "run_torchrun", in_this_process)
+    job = _job(patch_run, tmp_path, CONFIG.model_copy(update={"epochs": 1, "milestones": (), "seeds": (0, 5)}))
+    with pytest.raises(KeyboardInterrupt):
+        run_finetuning(job, manifests={1: patch_run.manifest}, progress=Silent())
+    path = tmp_path / ".runs" / "split1-seed0" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    run_finetuning(job, manifests={1: patch_run.manifest}, progress=Silent())
+    assert [Path(each).parent.name for each in begun] == ["split1-seed0", "split1-seed5"] * 2
+    load_classifier(tmp_path / "classifier.safetensors")
 
 
 def test_classifier_file_gives_the_same_probabilities(patch_run: Any, tmp_path: Path) -> None:
@@ -89,7 +172,7 @@ def test_classifier_file_gives_the_same_probabilities(patch_run: Any, tmp_path: 
     trained = load_classifier(tmp_path / "classifier.safetensors")
     assert trained.classes == ("left", "right")
     clip = torch.randint(0, 255, (1, 2, 4, 16, 16, 3), dtype=torch.uint8)
-    state = torch.load(tmp_path / "last.pt", weights_only=True)["classifier"]
+    state = read_checkpoint(checkpoints(tmp_path / "checkpoints")[-1])["classifier"]
     again = Classifier(untrained_encoder(TINY, seed=5), 2, dropout=0.5).eval()
     again.load_state_dict(state)
     torch.testing.assert_close(trained.classifier.probabilities(clip), again.probabilities(clip))
@@ -120,14 +203,14 @@ def test_learning_rate_falls_to_a_tenth_at_each_milestone() -> None:
 
 def test_batch_larger_than_the_train_split_is_lowered_and_said(patch_run: Any, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"batch_size": 32, "epochs": 1, "milestones": ()})
-    report = finetune(_job(patch_run, tmp_path, config), ALONE)
+    report = reported(_job(patch_run, tmp_path, config))
     assert report["warnings"] == ["batch 12 instead of 32: 12 train segments, 1 processes"]
 
 
 def test_the_learning_rate_follows_the_batch_where_it_is_meant_for_one(patch_run: Any, tmp_path: Path) -> None:
     optim = OptimConfig(lr=0.12, schedule="constant")
     changes = {"batch_size": 6, "lr_batch_size": 32, "optim": optim, "epochs": 1, "milestones": ()}
-    report = finetune(_job(patch_run, tmp_path, CONFIG.model_copy(update=changes)), ALONE)
+    report = reported(_job(patch_run, tmp_path, CONFIG.model_copy(update=changes)))
     assert report["warnings"] == ["learning rate 0.0225 for batch 6: 0.12 is meant for 32"]
     curve = json.loads((tmp_path / "curve.jsonl").read_text())
     assert curve["lr"] == pytest.approx(0.12 * 6 / 32)
@@ -135,8 +218,10 @@ def test_the_learning_rate_follows_the_batch_where_it_is_meant_for_one(patch_run
 
 def test_divergence_is_one_clear_line(patch_run: Any, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"optim": OptimConfig(name="sgd", lr=1e30, schedule="constant", clip_norm=1e30)})
-    with pytest.raises(DataError, match="not finite; lower finetune.optim.lr"):
+    with pytest.raises(NonFiniteError, match=r"loss .* is not finite; .*\. Lower finetune.optim.lr \(1e\+30\)"):
         finetune(_job(patch_run, tmp_path, config), ALONE)
+    saved = json.loads((tmp_path / "nonfinite-rank0.json").read_text())
+    assert len(saved["segments"]) == 6 and not (tmp_path / "checkpoints").exists()
 
 
 def test_two_ranks_under_torchrun(patch_run: Any, tmp_path: Path) -> None:
@@ -148,7 +233,14 @@ def test_two_ranks_under_torchrun(patch_run: Any, tmp_path: Path) -> None:
     assert metrics.notes == ("a note",)
     assert FinetuneMetrics.read(metrics.as_record()).as_record() == metrics.as_record()
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"metrics.json", "predictions.parquet", "curve.jsonl", "classifier.safetensors", "train.log"}
+    assert names == {
+        "metrics.json",
+        "predictions.parquet",
+        "curve.jsonl",
+        "classifier.safetensors",
+        "tensorboard",
+        "train.log",
+    }
 
 
 def test_splits_and_seeds_are_averaged_and_a_stopped_one_goes_on(
@@ -156,9 +248,6 @@ def test_splits_and_seeds_are_averaged_and_a_stopped_one_goes_on(
 ) -> None:
     """Two splits and two seeds; the processes of each run are this one, as torchrun's start is tested above."""
     import pyarrow.parquet as pq
-
-    from mscl.training import launch
-    from storage.manifest import read_manifest, write_table
 
     manifest = read_manifest(patch_run.manifest)
     other = ["test" if row.video < "left/v06" or row.video > "right/v12" else "train" for row in manifest.rows()]
@@ -173,7 +262,7 @@ def test_splits_and_seeds_are_averaged_and_a_stopped_one_goes_on(
             raise KeyboardInterrupt
         finetune(FinetuneJob.load(Path(arguments[0])), ALONE)
 
-    monkeypatch.setattr(launch, "run_torchrun", in_this_process)
+    monkeypatch.setattr(finetune_job, "run_torchrun", in_this_process)
     config = CONFIG.model_copy(update={"epochs": 1, "milestones": (), "seeds": (0, 5), "splits": (1, 2)})
     job = _job(patch_run, tmp_path / "out", config)
     manifests = {1: patch_run.manifest, 2: tmp_path / "two.parquet"}
@@ -200,9 +289,7 @@ def test_splits_and_seeds_are_averaged_and_a_stopped_one_goes_on(
 def test_a_long_video_counts_once_with_the_mean_of_its_segments(patch_run: Any, tmp_path: Path) -> None:
     """The six test videos seen as three of two segments each."""
     from mscl.score.predictions import read_predictions
-    from mscl.video.clips import EvalClips
     from mscl.video.normalise import normalise_rgb
-    from storage.manifest import read_manifest, write_table
 
     manifest = read_manifest(patch_run.manifest)
     videos = manifest.column("video").astype(str)
@@ -213,7 +300,7 @@ def test_a_long_video_counts_once_with_the_mean_of_its_segments(patch_run: Any, 
     path = tmp_path / "manifest.parquet"
     write_table(path, table.replace_schema_metadata(manifest.table.schema.metadata))
     job = _job(patch_run, tmp_path / "out", CONFIG.model_copy(update={"epochs": 1, "milestones": ()}))
-    report = finetune(job.model_copy(update={"manifest_path": str(path)}), ALONE)
+    report = reported(job.model_copy(update={"manifest_path": str(path)}))
     assert report["num_test"] == 4  # left/long3, right/long3 and two single ones
     _, found = read_predictions(tmp_path / "out" / "predictions.parquet")
     classifier = load_classifier(tmp_path / "out" / "classifier.safetensors").classifier

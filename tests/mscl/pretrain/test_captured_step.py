@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from mscl.pretrain.capture import TensorStep, why_not
-from mscl.pretrain.loop import build_model, make_optimiser, whole_step
+from mscl.pretrain.fit_mscl import build_model, whole_step
 from mscl.pretrain.step import KeyMomenta
 from mscl.training.distributed import KeyExchange, World
+from mscl.training.updater import Updater
 from tests.mscl.synthetic import SyntheticBatches, plain_views, tiny_config
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -22,7 +23,9 @@ def steps(*, tensors: bool, optimiser_name: str) -> tuple[list[float], dict[str,
     trained = [p for p in model.parameters() if p.requires_grad]
     kind: Any = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[optimiser_name]
     optimiser = kind(trained, lr=0.01, fused=True, **({"momentum": 0.9} if optimiser_name == "sgd" else {}))
-    work = whole_step(config, model, optimiser, KeyExchange(ALONE, shuffle=True, seed=0))
+    updater = Updater(model, config.optim)
+    updater.optimiser = optimiser
+    work = whole_step(config, model, updater, KeyExchange(ALONE, shuffle=True, seed=0))
     fed = TensorStep(work, optimiser, ALONE.device)
     losses: list[float] = []
     for step in range(STEPS):
@@ -61,7 +64,7 @@ def test_momenta_of_another_memory_format_take_that_of_the_weights() -> None:
     saved, loaded = (torch.nn.Conv3d(4, 4, 3) for _ in range(2))
     loaded.to(memory_format=torch.channels_last_3d)
     config = tiny_config().optim
-    before, after = (make_optimiser(module, config) for module in (saved, loaded))
+    before, after = (Updater(module, config).optimiser for module in (saved, loaded))
     saved(torch.rand(1, 4, 3, 3, 3)).sum().backward()
     before.step()
     after.load_state_dict(before.state_dict())

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from mscl.pretrain.loop import build_model, make_optimiser
+from mscl.pretrain.fit_mscl import build_model
 from mscl.pretrain.step import KeyMomenta, train_step
 from mscl.training.distributed import KeyExchange, World
+from mscl.training.updater import Updater
 from tests.mscl.synthetic import SyntheticBatches, plain_views, tiny_config
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -19,20 +20,19 @@ def two_steps(*, compiled: bool) -> tuple[list[float], dict[str, Any]]:
     """Losses of two steps, and what two steps leave behind."""
     config = tiny_config(compile=compiled)
     model = build_model(config, ALONE)
-    optimiser = make_optimiser(model, config.optim)
+    updater = Updater(model, config.optim)
     losses: list[float] = []
     for step in range(2):
         raw = SyntheticBatches(batch_size=config.batch_size, total_steps=2).at(step)
         result = train_step(
             model,
             model,
-            optimiser,
+            updater,
             [plain_views(raw)],
             step=step,
             accumulate=1,
             momenta=KeyMomenta(0.9, (0.9,)),
             exchange=KeyExchange(ALONE, shuffle=True, seed=0),
-            clip_norm=40.0,
         )
         losses += [value.item() for value in result.terms[0].value.values()]
     return losses, dict(model.state_dict())

@@ -15,10 +15,10 @@ from mscl.models.mscl import MSCL
 from mscl.pretrain.augment import Augment
 from mscl.pretrain.config import PretrainConfig
 from mscl.pretrain.draws import num_draws
-from mscl.pretrain.loop import make_optimiser
-from mscl.pretrain.metrics import Meter
 from mscl.pretrain.step import momenta_of, train_step
 from mscl.training.distributed import KeyExchange, World
+from mscl.training.metrics import Meter, StepMetrics
+from mscl.training.updater import Updater
 from mscl.views import RawBatch
 from tests.mscl.synthetic import SyntheticBatches, tiny_config
 
@@ -82,9 +82,9 @@ def test_a_step_and_its_metrics_read_nothing_back(tmp_path: Path, changes: dict[
     config = tiny_config(**changes)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     model, raw = model_without_values(config, mode), micro_batch(config, mode)
-    optimiser = make_optimiser(model, config.optim)
+    updater = Updater(model, config.optim)
     augment = Augment(config.augment, rotation=config.loss.rotation)
-    meter = Meter(tmp_path, ALONE)
+    meter = Meter(tmp_path, ALONE, advice="")
     # Kept for the process's life: made within the mode it would be left without values to all who colour flow after.
     wheel_ramps(torch.device("cpu"), torch.float32)
     draws, segments = raw.draws_BD.numpy().copy(), raw.segment_B.tolist()
@@ -94,15 +94,14 @@ def test_a_step_and_its_metrics_read_nothing_back(tmp_path: Path, changes: dict[
             result = train_step(
                 model,
                 model,
-                optimiser,
+                updater,
                 (augment(raw) for _ in range(config.accumulate)),
                 step=step,
                 accumulate=config.accumulate,
                 momenta=momenta_of(step, 10, config),
                 exchange=KeyExchange(ALONE, shuffle=True, seed=0),
-                clip_norm=config.optim.clip_norm,
             )
-            meter.add(step + 1, result, raw.segment_B)
+            meter.add(step + 1, StepMetrics(result.values(), raw.segment_B))
         assert meter.seen == [(1, segments), (2, segments)]
         with pytest.raises(DataDependentOutputException):
             result.grad_norm.item()

@@ -1,6 +1,5 @@
 """Several gloo ranks: the truth of distributed training, and what happens when a rank or the parent dies."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -16,12 +15,13 @@ import torch
 
 from mscl.errors import ConfigError
 from mscl.models.weight_files import read_checkpoint
-from mscl.pretrain.checkpoint import checkpoints
-from mscl.pretrain.metrics import read_metrics
 from mscl.stage.config import RuntimeConfig
+from mscl.training.checkpoint import checkpoints
 from mscl.training.distributed import World
 from mscl.training.launch import TrainingError, run_torchrun
+from mscl.training.metrics import read_metrics
 from tests.mscl import ranks
+from tests.mscl.ranks import RankJob
 
 ROOT = Path(__file__).parents[3]
 LOSSES = ["rgb", "flow", "rotated", "rgb_to_flow", "flow_to_rgb", "rgb_to_rotated", "rotated_to_rgb", "local_motion"]
@@ -42,13 +42,11 @@ def launch(output: Path, *, processes: int, deed: str = "train", changes: dict[s
                 sockets = process.net_connections(kind="tcp")
                 listening.update(one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN)
 
+    runtime = RuntimeConfig(device="cpu", processes=processes, threads=1)
+    RankJob(output_folder=str(output), deed=deed, changes=changes or {}, runtime=runtime).save(output / "job.json")
     run_torchrun(
-        "tests.mscl.ranks",
-        [str(output), deed, json.dumps(changes or {})],
-        runtime=RuntimeConfig(device="cpu", processes=processes, threads=1),
-        log=output / "train.log",
-        watch=look,
-    )
+        "tests.mscl.ranks", [str(output / "job.json")], runtime=runtime, log=output / "train.log", watch=look
+    )  # fmt: skip
     return listening
 
 
@@ -87,6 +85,13 @@ def test_a_rank_that_raises_ends_the_job_with_its_traceback(tmp_path: Path) -> N
         launch(tmp_path, processes=2, deed="raise")
 
 
+def test_what_a_rank_refuses_is_told_in_its_own_words_alone(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError) as caught:
+        launch(tmp_path, processes=2, deed="refuse")
+    assert str(caught.value) == "rank 1 wants another setting\nerror: and says so on two lines"
+    assert not list(tmp_path.glob(".*")), "the file of messages is gone"
+
+
 def test_a_rank_that_is_killed_ends_the_job_and_a_restart_resumes(tmp_path: Path) -> None:
     often = {"checkpoint_minutes": 1e-9}
     with pytest.raises(TrainingError, match="rank 1, exit code -9"):
@@ -102,9 +107,11 @@ def started(tmp_path: Path) -> tuple["subprocess.Popen[bytes]", list[int]]:
         "import sys, pathlib\n"
         "from mscl.stage.config import RuntimeConfig\n"
         "from mscl.training.launch import run_torchrun\n"
-        "out = pathlib.Path(sys.argv[1])\n"
-        "run_torchrun('tests.mscl.ranks', [str(out), 'slow', '{\"epochs\": 500}'],\n"
-        "             runtime=RuntimeConfig(device='cpu', processes=2, threads=1), log=out / 'train.log')\n"
+        "from tests.mscl.ranks import RankJob\n"
+        "out, runtime = pathlib.Path(sys.argv[1]), RuntimeConfig(device='cpu', processes=2, threads=1)\n"
+        "job = RankJob(output_folder=str(out), deed='slow', changes={'epochs': 500}, runtime=runtime)\n"
+        "job.save(out / 'job.json')\n"
+        "run_torchrun('tests.mscl.ranks', [str(out / 'job.json')], runtime=runtime, log=out / 'train.log')\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.DEVNULL)
     pids = [tmp_path / f"pid-{rank}" for rank in range(2)]

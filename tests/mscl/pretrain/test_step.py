@@ -1,32 +1,19 @@
-"""One step: schedules of the key networks, what each setting changes, accumulation, and the parent's view."""
+"""One step: schedules of the key networks, what each setting changes, accumulation."""
 
-import json
-import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from mscl.models.mscl import MSCL
 from mscl.models.weight_files import read_checkpoint
-from mscl.pretrain.checkpoint import checkpoints
 from mscl.pretrain.config import PretrainConfig
-from mscl.pretrain.job import _Follower
-from mscl.pretrain.loop import make_optimiser
-from mscl.pretrain.metrics import read_metrics
 from mscl.pretrain.step import KeyMomenta, StepResult, momenta_of, train_step
 from mscl.schedules import key_momentum
-from mscl.stage.config import RuntimeConfig
-from mscl.training.distributed import KeyExchange, World, joined_world
-from mscl.training.launch import (
-    AGENT_STOPPED_CODE,
-    FAILURE_MARK,
-    STOPPED_CODE,
-    _command,
-    _failure,
-    processes_of,
-)  # fmt: skip
+from mscl.training.checkpoint import checkpoints
+from mscl.training.distributed import KeyExchange, World
+from mscl.training.metrics import read_metrics
+from mscl.training.updater import Updater
 from tests.mscl.ranks import train_tiny, without_batch_statistics
 from tests.mscl.synthetic import SyntheticBatches, plain_views, tiny_config
 
@@ -45,13 +32,12 @@ def one_step(model: MSCL, config: PretrainConfig, momenta: KeyMomenta = SAME) ->
     return train_step(
         model,
         model,
-        make_optimiser(model, config.optim),
+        Updater(model, config.optim),
         (plain_views(part) for part in raw.split(config.accumulate)),
         step=0,
         accumulate=config.accumulate,
         momenta=momenta,
         exchange=KeyExchange(ALONE, shuffle=True, seed=0),
-        clip_norm=40.0,
     )
 
 
@@ -111,20 +97,19 @@ def test_a_step_trains_the_query_and_not_the_keys() -> None:
 
 
 def test_the_gradient_is_clipped_and_its_norm_told() -> None:
-    config = tiny_config(optim={"lr": 1.0, "momentum": 0.0, "weight_decay": 0.0})
+    config = tiny_config(optim={"lr": 1.0, "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 0.01})
     model = made(config)
     before = [p.detach().clone() for p in model.parameters()]
     raw = SyntheticBatches(batch_size=8, total_steps=1).at(0)
     result = train_step(
         model,
         model,
-        make_optimiser(model, config.optim),
+        Updater(model, config.optim),
         [plain_views(raw)],
         step=0,
         accumulate=1,
         momenta=KeyMomenta(1.0, (1.0,)),
         exchange=KeyExchange(ALONE, shuffle=True, seed=0),
-        clip_norm=0.01,
     )
     moved = torch.cat([(p - old).flatten() for p, old in zip(model.parameters(), before, strict=True)]).norm()
     assert result.grad_norm > 0.01
@@ -153,80 +138,3 @@ def test_r50_trains(parts: int) -> None:
     assert model.query_flow is not None and isinstance(model.query_flow.local, torch.nn.Conv1d)
     result = one_step(model, config)
     assert len(result.terms) == parts and bool(torch.isfinite(result.grad_norm))
-
-
-class Recorder:
-    def __init__(self) -> None:
-        self.calls: list[Any] = []
-
-    def start(self, description: str, total: int | None, unit: str) -> None:
-        self.calls.append((description, total, unit))
-
-    def advance(self, n: int = 1, **info: float | str) -> None:
-        self.calls.append((n, info))
-
-    def say(self, message: str) -> None:
-        self.calls.append(message)
-
-    def done(self) -> None:
-        self.calls.append("done")
-
-
-def test_rows_become_progress(tmp_path: Path) -> None:
-    path, recorder = tmp_path / "metrics.jsonl", Recorder()
-    follower = _Follower(path, recorder)
-    follower.look()
-    rows = [json.dumps({"step": step, "total_steps": 30, "loss": 2.5}) for step in (1, 10)]
-    path.write_text(rows[0] + "\n" + rows[1][:9])
-    follower.look()
-    with path.open("a") as file:
-        file.write(rows[1][9:] + "\n")
-    follower.look()
-    follower.close()
-    assert recorder.calls == [("Pre-training", 30, "step"), (1, {"loss": 2.5}), (9, {"loss": 2.5}), "done"]
-
-
-def test_a_resumed_run_replaces_the_file_and_progress_goes_on(tmp_path: Path) -> None:
-    path, recorder = tmp_path / "metrics.jsonl", Recorder()
-    follower = _Follower(path, recorder)
-    rows = {step: json.dumps({"step": step, "total_steps": 30, "loss": 2.5}) + "\n" for step in (10, 20, 25, 30)}
-    path.write_text(rows[10] + rows[20])
-    follower.look()
-    (tmp_path / "new").write_text(rows[10])
-    (tmp_path / "new").replace(path)
-    follower.look()
-    with path.open("a") as file:
-        file.write(rows[20] + rows[25] + rows[30])
-    follower.look()
-    follower.close()
-    assert [call[0] for call in recorder.calls[1:-1]] == [10, 10, 5, 5]
-
-
-@pytest.mark.parametrize(
-    ("code", "text", "told"),
-    [
-        (1, f"noise\n{FAILURE_MARK}rank 0, exit code {STOPPED_CODE}\n", "stopped from outside"),
-        (AGENT_STOPPED_CODE, "noise", "stopped from outside"),
-        (1, f"error: lower it\nwarning\n{FAILURE_MARK}rank 0, exit code 2\n", "lower it"),
-        (1, f"a\nCUDA went away\n{FAILURE_MARK}rank 1, exit code -6\n", r"(?s)rank 1, exit code -6.*CUDA went away"),
-        (1, f"a\n{FAILURE_MARK}rank 1, exit code 1\nTraceback\n  x\nKeyError: 3\n", r"(?s)rank 1.*KeyError: 3"),
-        (-9, "last words", "(?s)code -9.*last words"),
-    ],
-)
-def test_what_the_user_is_told(code: int, text: str, told: str) -> None:
-    assert re.search(told, _failure(code, text, Path("train.log")))
-
-
-def test_d24_one_process_on_cpu_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
-    with joined_world("cpu") as world:
-        assert world == ALONE and not torch.distributed.is_initialized()
-
-
-def test_command_of_several_nodes() -> None:
-    runtime = RuntimeConfig(device="cpu", processes=4, nodes=2, rendezvous="head:29500")
-    command = _command("mscl.pretrain.process", ["job.json"], runtime)
-    assert {"--nnodes=2", "--rdzv-endpoint=head:29500", "--nproc-per-node=4"} <= set(command)
-    assert "--standalone" not in command
-    assert processes_of(RuntimeConfig(device="cpu")) == 1

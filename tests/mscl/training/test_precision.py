@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mscl.training.precision import Precision, autocast_dtype, autocast_of, gradient_scaler
+from mscl.training.config import Precision
+from mscl.training.precision import autocast_dtype, autocast_of, gradient_scaler
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 

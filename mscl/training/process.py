@@ -1,0 +1,48 @@
+"""One process of a job under torchrun: what pre-training, fine-tuning and embedding share of their `main`."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from mscl.errors import UserError
+from mscl.training.distributed import World, joined_world
+from mscl.training.fit import Finished
+from mscl.training.job import Job
+from mscl.training.launch import STOPPED_CODE
+from mscl.training.messages import Message, say, tell
+from mscl.training.precision import allow_tf32
+from storage.errors import StorageError
+
+USER_ERROR_CODE = 2
+"""Exit code of a process that told what the user can mend."""
+
+JobT = TypeVar("JobT", bound=Job)
+
+
+def run_job(kind: type[JobT], work: Callable[[JobT, World], Finished | None], arguments: list[str]) -> int:
+    """Do this process's share of the job in the file that is named first on the command line.
+
+    Returns:
+        0 when it is done, `USER_ERROR_CODE` when the user can mend what stopped it, which the command is told,
+        `STOPPED_CODE` when it was asked to stop and has written a checkpoint.
+    """
+    try:
+        job = kind.load(Path(arguments[0]))
+        if job.runtime.threads:
+            torch.set_num_threads(job.runtime.threads)
+        with joined_world(job.runtime.device) as world:
+            allow_tf32(world.device)
+            finished = work(job, world)
+    except (UserError, StorageError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        tell(Message(rank=int(os.environ.get("RANK", "0")), error=str(error)))
+        return USER_ERROR_CODE
+    if finished is not None and finished.stopped:
+        if world.is_main:
+            say(f"stopped after step {finished.step}; a checkpoint is written")
+        return STOPPED_CODE
+    return 0

@@ -1,0 +1,78 @@
+"""The command's view of a job: how torchrun is started, and what the user is told of its end."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from mscl.stage.config import RuntimeConfig
+from mscl.training import loopback
+from mscl.training.distributed import World, joined_world
+from mscl.training.launch import (
+    AGENT_STOPPED_CODE,
+    STOPPED_CODE,
+    failure_message,
+    processes_of,
+    torchrun_command,
+)  # fmt: skip
+from mscl.training.messages import MESSAGES_VARIABLE, Inbox, Message, say, tell
+
+STOPPED = [Message(rank=1, say="stopped after step 3"), Message(rank=1, exit_code=STOPPED_CODE)]
+
+
+@pytest.mark.parametrize(
+    ("code", "messages", "text", "told"),
+    [
+        (1, STOPPED, "noise", "stopped from outside"),
+        (AGENT_STOPPED_CODE, [], "noise", "stopped from outside"),
+        (1, [Message(rank=1, error="lower it"), Message(exit_code=2)], "error: of a library", r"\Alower it\Z"),
+        (1, [Message(rank=1, exit_code=-6)], "a\nCUDA went away", r"(?s)rank 1, exit code -6\na\nCUDA went away\Z"),
+        (1, [Message(rank=1, exit_code=1, failure="Traceback\n  x\nKeyError: 3")], "a", r"(?s)rank 1.*KeyError: 3\Z"),
+        (1, [], "error: of a library\nlast words", "(?s)code 1; its log is train.log.*error: of a library\nlast words"),
+        (-9, [], "last words", "(?s)code -9.*last words"),
+    ],
+)
+def test_what_the_user_is_told(code: int, messages: list[Message], text: str, told: str) -> None:
+    assert re.search(told, failure_message(code, messages, text, Path("train.log")))
+
+
+def test_messages_arrive_whole_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox = Inbox(tmp_path / "train.log")
+    assert inbox.new() == []
+    monkeypatch.setenv(MESSAGES_VARIABLE, str(inbox.path))
+    tell(Message(rank=3, error='two\nlines, "quoted" and ümlauts'))
+    say("going on")
+    with inbox.path.open("ab") as file:
+        file.write(b'{"rank": "no number"}\n{"say": "cut')
+    assert inbox.new() == [Message(rank=3, error='two\nlines, "quoted" and ümlauts'), Message(say="going on")]
+    inbox.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_d24_one_process_on_cpu_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    with joined_world("cpu") as world:
+        assert world == World(0, 1, torch.device("cpu")) and not torch.distributed.is_initialized()
+
+
+def test_command_of_several_nodes() -> None:
+    runtime = RuntimeConfig(device="cpu", processes=4, nodes=2, rendezvous="head:29500")
+    command = torchrun_command("mscl.pretrain.process", ["job.json"], runtime)
+    assert {"--nnodes=2", "--rdzv-endpoint=head:29500", "--nproc-per-node=4"} <= set(command)
+    assert "--standalone" not in command
+    assert processes_of(RuntimeConfig(device="cpu")) == 1
+
+
+def test_the_store_that_is_replaced_takes_what_the_replacement_passes_on() -> None:
+    """`keep_to_loopback` gives torch's store a listening socket by these names; upstream has no setting for it."""
+    from torch.distributed import TCPStore
+    from torch.distributed.elastic.rendezvous import c10d_rendezvous_backend
+
+    told = inspect.getdoc(TCPStore.__init__) or ""
+    for part in ("host_name: str", "port: ", "is_master: ", "master_listen_fd: "):
+        assert part in told, f"torch's TCPStore has another signature: {told}"
+    assert vars(c10d_rendezvous_backend)["TCPStore"] is TCPStore, "the module that the agent's meeting point is made in"
+    assert loopback.HOST == "127.0.0.1"
