@@ -12,7 +12,7 @@ from rich.table import Column
 from rich.text import Text
 
 from flows.background import submit
-from flows.cli.printing import print_line, visible
+from flows.printing import print_line, visible
 from mscl.progress import Progress
 
 _LINE_SECONDS = 15.0

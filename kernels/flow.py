@@ -74,41 +74,6 @@ def num_fields(num_frames: int, *, gap_frames: int = 2, span_frames: int = 8) ->
     return max(0, math.ceil((num_frames - span_frames) / gap_frames))
 
 
-def sequence_flow(
-    frames_NHW3: ArrayT,
-    *,
-    method: str,
-    gap_frames: int = 2,
-    span_frames: int = 8,
-    pairs_at_once: int = 8,
-    preset: str = "balanced",
-    backend: str = "auto",
-    raft_weights: str | Path | None = None,
-    raft_updates: int = 20,
-    device: str | torch.device = "cpu",
-    threads: int = 1,
-) -> ArrayT:
-    """Fields F_j = flow(frame[gap j] -> frame[gap j + span]) of a sequence, float32 (M, H, W, 2) in px (METHOD 1.1).
-
-    M = ceil((N - span) / gap); frames become grey once, pairs are computed `pairs_at_once`. The rest as in
-    :func:`compute_flow`, errors too.
-    """
-    _check_frames(frames_NHW3, frames_NHW3)
-    count = num_fields(len(frames_NHW3), gap_frames=gap_frames, span_frames=span_frames)
-    seen = frames_NHW3 if method.startswith("raft") else to_grey(frames_NHW3)
-    batches = []
-    for start in range(0, max(count, 1), pairs_at_once):
-        stop = min(start + pairs_at_once, count)
-        first = seen[start * gap_frames : stop * gap_frames : gap_frames]
-        second = seen[start * gap_frames + span_frames :][: (stop - start) * gap_frames : gap_frames]
-        flow = compute_flow(
-            first, second, method=method, preset=preset, backend=backend,
-            raft_weights=raft_weights, raft_updates=raft_updates, device=device, threads=threads,
-        )  # fmt: skip
-        batches.append(to_tensor(flow, "flow"))
-    return like(torch.cat(batches), frames_NHW3)
-
-
 def to_grey(frames_BHW3: ArrayT) -> ArrayT:
     """Grey (B, H, W) of uint8 RGB, the same numbers as OpenCV's RGB2GRAY; grey frames are returned as they are."""
     if frames_BHW3.ndim == 3:

@@ -229,19 +229,6 @@ class Workspace:
         walk(result)
         return list(order.values())
 
-    def damage(self, result: Result) -> list[str]:
-        """A line for every file of a result that is missing or not as it was written."""
-        lines = []
-        for file in result.record.files:
-            path = result.folder / file.path
-            if not path.is_file():
-                lines.append(f"{path}: missing")
-            elif (size := path.stat().st_size) != file.size:
-                lines.append(f"{path}: {size} bytes, recorded {file.size}")
-            elif (digest := digest_file(path)) != file.digest:
-                lines.append(f"{path}: sha256 {digest[:16]}, recorded {file.digest[:16]}")
-        return lines
-
     def prepare(self) -> None:
         """Make the folder, if it is not there.
 

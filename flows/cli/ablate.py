@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from flows.cli.options import WorkspaceOption
-from flows.cli.printing import print_blocks, print_line
+from flows.printing import print_blocks, print_line
 
 if TYPE_CHECKING:
     from mscl.ablation.plan import AblationPlan

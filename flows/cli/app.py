@@ -17,7 +17,7 @@ from rich.console import Console
 from flows import settings
 from flows.cli import ablate, config, export, search_and_predict, tools, verify, workspace
 from flows.cli.options import Overrides, PresetArgument, WorkspaceOption
-from flows.cli.printing import print_line
+from flows.printing import print_line
 from flows.server import service
 
 console = Console()

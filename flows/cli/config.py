@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from flows.cli.options import Overrides
-from flows.cli.printing import print_line
+from flows.printing import print_line
 from mscl.errors import UserError
 
 console = Console()

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.cli.printing import print_blocks, print_line, print_table
+from flows.printing import print_blocks, print_line, print_table
 from mscl.pipeline import Outcome
 from mscl.report.results import Results
 from mscl.stage.view import Stages, plain_metrics, stage_view

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.options import WorkspaceOption
-from flows.cli.printing import print_line, print_table, visible
+from flows.printing import print_line, print_table, visible
 from mscl.devices import resolve_device
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from typing import Annotated
 import numpy as np
 import typer
 from numpy.typing import NDArray
+from rich.box import HEAVY_HEAD
 from rich.console import Console
-from rich.table import Table
 
+from flows.printing import print_line, print_table
 from mscl.devices import cores, num_gpus
 from mscl.errors import UserError
 
@@ -38,11 +39,7 @@ def demo_data(
         progress=ConsoleProgress(console),
     )  # fmt: skip
     what = "wrote" if made.written else "found"
-    console.print(
-        f"{what} {made.num_train} train and {made.num_test} test videos in {made.videos}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    print_line(console, f"{what} {made.num_train} train and {made.num_test} test videos in {made.videos}")
 
 
 def doctor() -> None:
@@ -55,19 +52,19 @@ def doctor() -> None:
     from flows.server.prefect_server import api_url, is_healthy
     from kernels.tvl1 import backends
 
-    table = Table("what", "", "", box=None)
+    rows = []
     for package in ("torch", "torchvision", "opencv-contrib-python", "av", "zarr", "prefect", "fastapi"):
-        table.add_row(package, version(package), "")
-    table.add_row("cores", str(cores()), "")
+        rows.append((package, version(package), ""))
+    rows.append(("cores", str(cores()), ""))
     gpus = [torch.cuda.get_device_name(i) for i in range(num_gpus())]
-    table.add_row("GPU", ", ".join(gpus) or "none", "" if gpus else "everything runs on the CPU, training slowly")
+    rows.append(("GPU", ", ".join(gpus) or "none", "" if gpus else "everything runs on the CPU, training slowly"))
     for backend in backends():
-        table.add_row(f"TV-L1 {backend.name}", "yes" if backend.available else "no", backend.reason)
+        rows.append((f"TV-L1 {backend.name}", "yes" if backend.available else "no", backend.reason))
     h264 = "libx264" in av.codecs_available
-    table.add_row("H.264 encoder", "yes" if h264 else "no", "" if h264 else "`mscl demo-data` needs it")
+    rows.append(("H.264 encoder", "yes" if h264 else "no", "" if h264 else "`mscl demo-data` needs it"))
     answers = is_healthy(api_url())
-    table.add_row("Prefect server", "answers" if answers else "none", api_url() if answers else "`mscl up` starts one")
-    console.print(table)
+    rows.append(("Prefect server", "answers" if answers else "none", api_url() if answers else "`mscl up` starts one"))
+    print_table(console, ("what", "", ""), rows)
 
 
 def flow_eval(
@@ -85,21 +82,23 @@ def flow_eval(
 
     for name in method or ["tvl1", "dis", "farneback"]:
         label = f"{name} {preset}" if name == "tvl1" else name
-        table = Table("pair", "size", "mean px", "99 % px", "zero flow px", "ms", title=label, title_justify="left")
+        rows = []
         scores = []
         flow = partial(compute_flow, method=name, preset=preset, raft_weights=raft_weights or None)
         for result in evaluate_folder(folder, flow):
             score = result.score
             scores.append(score)
-            table.add_row(
+            rows.append((
                 score.name, f"{score.width}x{score.height}", f"{score.epe_mean_px:.3f}", f"{score.epe_p99_px:.2f}",
                 f"{score.zero_epe_px:.2f}", f"{1000 * score.seconds:.0f}",
-            )  # fmt: skip
+            ))  # fmt: skip
             if pictures is not None:
                 _write_png(pictures / f"{score.name}-{name}.png", result.picture())
         if len(scores) > 1:
-            table.add_row("mean", "", f"{mean_score(scores).epe_mean_px:.3f}")
-        console.print(table)
+            rows.append(("mean", "", f"{mean_score(scores).epe_mean_px:.3f}", "", "", ""))
+        print_line(console, label)
+        head = ("pair", "size", "mean px", "99 % px", "zero flow px", "ms")
+        print_table(console, head, rows, box=HEAVY_HEAD)
 
 
 def _write_png(path: Path, picture_HW3: NDArray[np.uint8]) -> None:

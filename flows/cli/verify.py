@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from flows.cli.options import WorkspaceOption
-from flows.cli.printing import print_line, print_table
+from flows.printing import print_line, print_table
 
 if TYPE_CHECKING:
     from storage.verify import Damage

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from flows import settings
+from flows.printing import print_line
 from flows.server import background_processes as processes
 from flows.server.prefect_server import api_url, ensure_server, home, is_healthy, server_pid, stop_server, ui_url
 from flows.server.worker import POOL
@@ -68,10 +69,10 @@ def up() -> None:
             if worker is not None:
                 processes.end(worker.pid, grace_seconds=_WORKER_GRACE_SECONDS)
             raise
-    console.print(f"worker       process {_worker_pid()}, log {_worker_log()}", highlight=False, soft_wrap=True)
-    console.print(f"deployments  {', '.join(names)}", highlight=False, soft_wrap=True)
-    console.print(f"Prefect UI   {ui_url()}", highlight=False)
-    console.print("Run          prefect deployment run full/full -p preset=demo -p workspace=...", highlight=False)
+    print_line(console, f"worker       process {_worker_pid()}, log {_worker_log()}")
+    print_line(console, f"deployments  {', '.join(names)}")
+    print_line(console, f"Prefect UI   {ui_url()}")
+    print_line(console, "Run          prefect deployment run full/full -p preset=demo -p workspace=...")
 
 
 def down() -> None:
@@ -82,13 +83,13 @@ def down() -> None:
         # The worker first, while the server can be told how its runs ended.
         processes.end(pid, grace_seconds=_WORKER_GRACE_SECONDS)
     _tell_the_end(of_worker=pid is not None)
-    console.print("worker stopped" if pid is not None else "no worker was running")
+    print_line(console, "worker stopped" if pid is not None else "no worker was running")
     _pid_file().unlink(missing_ok=True)
     stopped = stop_server()
     if is_healthy(api_url()):
-        console.print(f"the server at {api_url()} is not ours and goes on", highlight=False)
+        print_line(console, f"the server at {api_url()} is not ours and goes on")
     else:
-        console.print("server stopped" if stopped else "no server was running")
+        print_line(console, "server stopped" if stopped else "no server was running")
 
 
 def status() -> None:
@@ -99,8 +100,8 @@ def status() -> None:
     pid, worker = server_pid(), _worker_pid(end_strangers=False)
     whose = f"process {pid}" if pid is not None else "not started by us"
     answer = f"answers at {url} ({whose})" if healthy else f"no answer at {url}"
-    console.print(f"server       {answer}", highlight=False)
-    console.print(f"worker       {f'process {worker}' if worker is not None else 'not running'}", highlight=False)
+    print_line(console, f"server       {answer}")
+    print_line(console, f"worker       {f'process {worker}' if worker is not None else 'not running'}")
     names: list[str] = []
     if healthy:
         os.environ["PREFECT_API_URL"] = url
@@ -109,8 +110,8 @@ def status() -> None:
         with get_client(sync_client=True) as client:
             names = [deployment["name"] for deployment in _deployments(client)]
         shown = ", ".join(names) or "none; `mscl up` makes them"
-        console.print(f"deployments  {shown}", highlight=False, soft_wrap=True)
-        console.print(f"Prefect UI   {ui_url()}", highlight=False)
+        print_line(console, f"deployments  {shown}")
+        print_line(console, f"Prefect UI   {ui_url()}")
     if not (healthy and worker is not None and names):
         raise typer.Exit(1)
 
@@ -161,11 +162,11 @@ def _tell_the_end(*, of_worker: bool) -> None:
                 client.set_flow_run_state(run.id, Crashed(message=_STOPPED), force=True)
         others = client.read_flow_runs(flow_run_filter=running)
     if others and server_pid() is not None:
-        console.print(
+        print_line(
+            console,
             "without their server these end within minutes, and `mscl run` continues them: "
             + ", ".join(run.name for run in others),
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+        )
 
 
 def _automate(client: SyncPrefectClient) -> None:

@@ -131,19 +131,6 @@ class _SplitFolders(FlowPictures):
         return x, y
 
 
-def read_denseflow(folder: Path, *, bound: float = 20.0) -> Field:
-    """All flow fields of one video, (M, H, W, 2) float32 px of the pictures' grid, by number.
-
-    Raises:
-        StorageError, DamagedError: as FlowPictures raises them, or fields of two sizes.
-    """
-    pictures = FlowPictures(folder, bound_px=bound)
-    fields = [pictures.field(index) for index in range(len(pictures))]
-    if sizes := {field.shape for field in fields} - {fields[0].shape}:
-        raise DamagedError(f"{folder} has fields of {fields[0].shape[:2]} px and of {sizes.pop()[:2]} px")
-    return np.stack(fields)
-
-
 def _read_grey(path: Path) -> npt.NDArray[np.uint8]:
     grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if grey is None:

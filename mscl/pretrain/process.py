@@ -64,7 +64,7 @@ def pretrain(job: PretrainJob, world: World) -> Finished:
 
 def segments_to_train_on(manifest: Manifest, screen: ScreenTable) -> tuple[IntArray, ChosenStarts]:
     """Train and unlabelled segments with at least one chosen clip start, and all chosen starts."""
-    chosen = ChosenStarts.from_lists([screen.chosen(segment) for segment in range(len(screen))])
+    chosen = ChosenStarts.from_arrow(screen.table["chosen"])
     in_train = np.flatnonzero(np.isin(manifest.column("split"), ("train", "unlabelled")))
     return np.intersect1d(in_train, chosen.segments()), chosen
 

@@ -103,22 +103,3 @@ def two_starts(
     hits = np.flatnonzero(np.isin(draws, chosen))
     first = int(draws[hits[0]]) if len(hits) else int(chosen[0])
     return first, nearest_start(chosen, first + delta)
-
-
-def training_segments(chosen: ChosenStarts, split: NDArray[np.str_], label: NDArray[np.integer[Any]]) -> IntArray:
-    """Rows to pre-train on: with chosen starts, of the train split; of every split where nothing is labelled (-1).
-
-    `split` and `label` are columns of the usable manifest.
-
-    Raises:
-        DataError: the tables have different lengths.
-    """
-    if not len(chosen) == len(split) == len(label):
-        raise DataError(
-            f"the screen has {len(chosen)} rows, the usable manifest {len(split)}; they belong to different runs"
-        )
-    rows = chosen.segments()
-    if (label < 0).all():
-        return rows
-    trained: IntArray = rows[split[rows] == "train"]
-    return trained

@@ -29,6 +29,7 @@ from typing import Any
 import psutil
 
 from flows.server.background_processes import family, survivors
+from storage.verify import verify_result
 from storage.workspace import Workspace
 
 CLOCKS = ("job.json", "train.log", "tensorboard/", "report.html")
@@ -80,7 +81,8 @@ def facts(workspace: Path, *, keys: Collection[str] = ()) -> dict[str, object]:
     for result in place.results():
         if keys and result.key not in keys:
             continue
-        assert not place.damage(result), place.damage(result)
+        damage = verify_result(result.folder, result.record)
+        assert not damage, damage
         stage, key = result.record.stage, result.key
         found[f"{stage} key"], found[f"{stage} inputs"] = key, result.record.inputs
         for file in result.record.files:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.verify import verify_result
 from storage.workspace import Workspace
 from tests.faults import extract_storm as storm
 from tests.faults.extract_storm import Prepared
@@ -73,7 +74,7 @@ def test_two_at_once_give_one_result(config: Path, ingested: Path, prepared: Pre
     assert sum("reused" in output for output in outputs) == 1, outputs
     (result,) = Workspace(ingested).results("extract")
     assert storm.digests(result.folder) == prepared.expected
-    assert Workspace(ingested).damage(result) == []
+    assert verify_result(result.folder, result.record) == []
 
 
 def test_damage_is_named_and_just_that_is_repaired(config: Path, workspace: Path, prepared: Prepared) -> None:

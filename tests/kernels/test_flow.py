@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moving_frames import shifted_pair
 
-from kernels.dense import dis_flow
 from kernels.errors import KernelInputError
-from kernels.flow import _area_weights, compute_flow, num_fields, resize_flow, sequence_flow, to_grey
+from kernels.flow import _area_weights, compute_flow, num_fields, resize_flow, to_grey
 
 
 def test_grey_is_opencvs_to_the_last_bit_in_numpy_and_torch() -> None:
@@ -43,21 +42,6 @@ def test_fields_are_as_many_as_starts_whose_end_exists(num_frames: int, gap: int
     starts = [j for j in range(num_frames) if gap * j + span < num_frames]
     assert num_fields(num_frames, gap_frames=gap, span_frames=span) == len(starts)
     assert len(starts) == max(0, math.ceil((num_frames - span) / gap))
-
-
-@pytest.mark.parametrize(("num_frames", "gap", "span"), [(21, 2, 8), (12, 3, 4), (9, 2, 8), (10, 1, 3)])
-@pytest.mark.parametrize("pairs_at_once", [1, 3, 8])
-def test_fields_of_a_sequence_join_the_right_frames(num_frames: int, gap: int, span: int, pairs_at_once: int) -> None:
-    frames = np.random.default_rng(0).integers(0, 255, (num_frames, 24, 32, 3), dtype=np.uint8)
-    fields = sequence_flow(frames, method="dis", gap_frames=gap, span_frames=span, pairs_at_once=pairs_at_once)
-    grey = to_grey(frames)
-    assert len(fields) == num_fields(num_frames, gap_frames=gap, span_frames=span) > 0
-    for j, field in enumerate(fields):
-        np.testing.assert_array_equal(field, dis_flow(grey[[gap * j]], grey[[gap * j + span]])[0])
-
-
-def test_a_sequence_that_is_too_short_has_no_fields() -> None:
-    assert sequence_flow(np.zeros((8, 20, 24, 3), np.uint8), method="dis").shape == (0, 20, 24, 2)
 
 
 @settings(deadline=None)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from storage.errors import LockedError, StorageError
 from storage.garbage import dependents, garbage, remove
 from storage.record import read_record, result_key
+from storage.verify import verify_result
 from storage.workspace import Result, Workspace
 
 
@@ -37,10 +38,10 @@ def test_a_result_is_found_only_while_its_record_and_files_are_whole(tmp_path: P
 def test_damage_names_the_file_whose_bytes_changed(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     result = make(workspace, "ingest")
-    assert workspace.damage(result) == []
+    assert verify_result(result.folder, result.record) == []
     (result.folder / "data.txt").write_text("CONTENT")  # same size
-    [line] = workspace.damage(result)
-    assert "data.txt" in line and "sha256" in line
+    [damage] = verify_result(result.folder, result.record)
+    assert damage.file == "data.txt" and "digest" in damage.what
 
 
 def test_a_torn_record_is_no_record(tmp_path: Path) -> None:

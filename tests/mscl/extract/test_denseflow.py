@@ -6,8 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from mscl.extract.denseflow import read_denseflow
+from mscl.extract.denseflow import FlowPictures
 from storage.errors import DamagedError, StorageError
+
+
+def read_all(folder: Path, *, bound_px: float = 20.0) -> np.ndarray:
+    pictures = FlowPictures(folder, bound_px=bound_px)
+    return np.stack([pictures.field(index) for index in range(len(pictures))])
 
 
 def write_pictures(folder: Path, grey_M2HW: np.ndarray, *, layout: str, end: str = "png") -> None:
@@ -25,33 +30,33 @@ def test_grey_values_are_pixels(tmp_path: Path, layout: str) -> None:
     grey = np.random.default_rng(0).integers(0, 256, (12, 2, 5, 7), dtype=np.uint8)
     grey[0, 0, 0, 0], grey[0, 1, 0, 0] = 255, 0
     write_pictures(tmp_path, grey, layout=layout)
-    fields = read_denseflow(tmp_path, bound=20)
+    fields = read_all(tmp_path, bound_px=20)
     assert fields.shape == (12, 5, 7, 2) and fields.dtype == np.float32
     np.testing.assert_allclose(fields, grey.transpose(0, 2, 3, 1) * (40 / 255) - 20, atol=1e-5)
     assert fields[0, 0, 0].tolist() == pytest.approx([20, -20])
-    np.testing.assert_allclose(read_denseflow(tmp_path, bound=10), fields / 2, atol=1e-5)
+    np.testing.assert_allclose(read_all(tmp_path, bound_px=10), fields / 2, atol=1e-5)
 
 
 def test_jpeg_pictures_give_the_plain_field_back(tmp_path: Path) -> None:
     """A constant field survives JPEG: 128 is +.078 px at bound 20, the known offset of this habit."""
     write_pictures(tmp_path, np.full((2, 2, 16, 16), 128, np.uint8), layout="flat", end="jpg")
-    np.testing.assert_allclose(read_denseflow(tmp_path), 20 / 255, atol=1e-5)
+    np.testing.assert_allclose(read_all(tmp_path), 20 / 255, atol=1e-5)
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="not a folder"):
-        read_denseflow(tmp_path / "absent")
+        read_all(tmp_path / "absent")
     with pytest.raises(StorageError, match="holds no flow pictures"):
-        read_denseflow(tmp_path)
+        read_all(tmp_path)
     with pytest.raises(StorageError, match="positive"):
-        read_denseflow(tmp_path, bound=0)
+        read_all(tmp_path, bound_px=0)
     write_pictures(tmp_path, np.zeros((3, 2, 4, 4), np.uint8), layout="flat")
     (tmp_path / "flow_y_00002.png").unlink()
     with pytest.raises(DamagedError, match="field 2 are missing"):
-        read_denseflow(tmp_path)
+        read_all(tmp_path)
     (tmp_path / "flow_y_00002.png").write_bytes(b"no picture")
     with pytest.raises(DamagedError, match="flow_y_00002"):
-        read_denseflow(tmp_path)
+        read_all(tmp_path)
     assert cv2.imwrite(str(tmp_path / "flow_y_00002.png"), np.zeros((5, 4), np.uint8))
     with pytest.raises(DamagedError, match=r"\(5, 4\) px"):
-        read_denseflow(tmp_path)
+        read_all(tmp_path)

@@ -25,6 +25,7 @@ from mscl.pipeline import BY_NAME, Outcome, execute, latest_inputs, run_pipeline
 from mscl.pipeline.repair import config_of
 from mscl.progress import Silent
 from storage.manifest import read_manifest
+from storage.verify import verify_result
 from storage.workspace import Workspace, made_with
 from tests.mscl.features import least_cosine
 
@@ -75,7 +76,7 @@ def outcomes(workspace: Workspace, config: ExperimentConfig, listening: Listenin
 def test_every_stage_left_a_record(outcomes: dict[str, Outcome], workspace: Workspace) -> None:
     assert list(outcomes) == list(BY_NAME)
     assert not any(outcome.reused for outcome in outcomes.values())
-    assert all(workspace.damage(outcome.result) == [] for outcome in outcomes.values())
+    assert all(verify_result(outcome.result.folder, outcome.result.record) == [] for outcome in outcomes.values())
     lineage = [result.record.stage for result in workspace.lineage(outcomes["retrieve"].result)]
     assert lineage.index("ingest") < lineage.index("extract") < lineage.index("pretrain") < lineage.index("retrieve")
 

@@ -12,6 +12,7 @@ from mscl.models.files import EXPORT_NAME, write_encoder
 from mscl.pipeline import BY_NAME, execute, run_pipeline, run_stage
 from mscl.pipeline.repair import repair
 from mscl.progress import Silent
+from storage.verify import verify_result
 from storage.workspace import Workspace
 
 WIDE = ModelConfig(rgb_width=0.25)
@@ -60,5 +61,5 @@ def test_videos_shorter_than_a_clip_stop_extraction_and_no_repair(videos: Path, 
         extracted = run_stage(workspace, given, BY_NAME["extract"], ingested, force=True).result
     # Its record names no clip; the default one, of 57 fields, is longer than these videos.
     next((extracted.folder / "frames").rglob("*")).unlink()
-    assert workspace.damage(extracted)
+    assert verify_result(extracted.folder, extracted.record)
     assert not repair(workspace, BY_NAME["extract"], extracted.folder, progress=Silent()).reused

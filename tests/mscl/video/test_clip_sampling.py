@@ -1,7 +1,6 @@
 """Two views and clip indices (METHOD 1.3, D4)."""
 
 import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mscl.errors import DataError
-from mscl.pretrain.two_starts import ChosenStarts, nearest_start, training_segments, two_starts
+from mscl.pretrain.two_starts import ChosenStarts, nearest_start, two_starts
 from mscl.video.clip_indices import clip_indices, epoch_rng, even_starts, part_indices, sample_rng
-from storage.screen_table import ScreenRow, read_screen, write_screen
 
 starts_lists = st.lists(st.integers(0, 300), min_size=1, max_size=40, unique=True).map(sorted)
 
@@ -120,17 +118,6 @@ def test_streams_of_samples_and_epochs_differ() -> None:
         )
     }  # fmt: skip
     assert len(firsts) == 7
-
-
-def test_training_segments_are_the_train_split_or_all_where_nothing_is_labelled(tmp_path: Path) -> None:
-    chosen = [(0, 4), (), (7,), (1, 2, 3)]
-    write_screen(tmp_path / "screen.parquet", [ScreenRow(i, "chosen", chosen=c) for i, c in enumerate(chosen)])
-    starts = ChosenStarts.from_arrow(read_screen(tmp_path / "screen.parquet").table["chosen"])
-    split = np.array(["train", "train", "test", "train"])
-    np.testing.assert_array_equal(training_segments(starts, split, np.array([0, 1, 1, 0])), [0, 3])
-    np.testing.assert_array_equal(training_segments(starts, split, np.full(4, -1)), [0, 2, 3])
-    with pytest.raises(DataError, match="4 rows, the usable manifest 3"):
-        training_segments(starts, split[:3], np.zeros(3, dtype=np.int64))
 
 
 def test_a_hundred_thousand_segments_open_in_a_moment() -> None:
