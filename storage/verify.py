@@ -54,16 +54,20 @@ class Damage:
         return f"{self.file}{place}: {self.what}"
 
 
-def verify_result(folder: Path, record: Record, *, advance: Callable[[int], None] | None = None) -> list[Damage]:
-    """All damage in a finished result: shard by shard where it is extraction's, else file by file.
+def verify_result(
+    folder: Path, record: Record, *, in_shards: bool = False, advance: Callable[[int], None] | None = None
+) -> list[Damage]:
+    """All damage in a finished result, file by file.
 
     Args:
+        in_shards: the result holds a flow store, a frame store and their commit log: these are looked at by
+            `verify_extract`, shard by shard.
         advance: called with the number of files that were checked, for a progress bar.
     """
     tell = advance or (lambda _: None)
     found: list[Damage] = []
     covered: set[str] = set()
-    if record.stage == "extract":
+    if in_shards:
         found = verify_extract(folder, advance=lambda: tell(2))
         covered = {file for row in CommitLog(folder / COMMITS_NAME).rows().values() for file in row.files}
     named = {damage.file for damage in found}
@@ -233,11 +237,25 @@ def _frame_chunks(path: Path, spec: FrameSpec, shard: int) -> Iterator[tuple[int
         for local, segment in enumerate(spec.grid.segments_of(shard)):
             first = local * spec.max_frames
             for index in range(int(file.stored[first : first + spec.max_frames].sum())):
-                where = f"frame {index} of segment {segment}"
-                try:
-                    jpeg = without_crc32c(file.read_chunks([first + index], scratch)[0], where=where)
-                    simplejpeg.decode_jpeg(jpeg)
-                except (DamagedError, ValueError) as error:
-                    yield segment, str(error) if where in str(error) else f"{where}: {error}"
+                what = _frame_damage(file, first + index, scratch, where=f"frame {index} of segment {segment}")
+                if what:
+                    yield segment, what
     finally:
         file.close()
+
+
+def _frame_damage(file: ShardFile, chunk: int, scratch: Scratch, *, where: str) -> str:
+    """How a frame is not as it was written, with `where` it is; "" where it is."""
+    try:
+        stored = file.read_chunks([chunk], scratch)[0]
+    except DamagedError as error:
+        return f"{where}: {error}"
+    try:
+        jpeg = without_crc32c(stored, where=where)
+    except DamagedError as error:
+        return str(error)
+    try:
+        simplejpeg.decode_jpeg(jpeg)
+    except ValueError as error:
+        return f"{where}: {error}"
+    return ""

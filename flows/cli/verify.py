@@ -84,6 +84,7 @@ def _mark(place: Workspace, folder: Path, found: list[Damage]) -> None:
 def _damage(place: Workspace, folder: Path) -> list[Damage] | None:
     """What is wrong; None: it was never finished."""
     from flows.progress import ConsoleProgress
+    from mscl.pipeline import BY_NAME
     from storage.record import RECORD_NAME, read_record
     from storage.verify import Damage, verify_result
 
@@ -92,7 +93,9 @@ def _damage(place: Workspace, folder: Path) -> list[Damage] | None:
         progress = ConsoleProgress(console)
         progress.start(f"Verifying {record.stage} {record.key}", len(record.files), "files")
         try:
-            return verify_result(folder, record, advance=progress.advance)
+            stage = BY_NAME.get(record.stage)  # an ablation is none
+            in_shards = stage is not None and stage.repairs_in_place
+            return verify_result(folder, record, in_shards=in_shards, advance=progress.advance)
         finally:
             progress.done()
     if (folder / RECORD_NAME).exists():
@@ -109,7 +112,7 @@ def _mend(place: Workspace, folder: Path, found: list[Damage]) -> bool:
     from storage.verify import take_back
 
     stage = stage_named(folder.parent.name)
-    if stage.name == "extract":
+    if stage.repairs_in_place:
         # What decoding found is taken back here: the stage itself only compares digests.
         with place.claim(stage.name, folder.name):
             take_back(folder, found)
@@ -124,9 +127,10 @@ def _mend(place: Workspace, folder: Path, found: list[Damage]) -> bool:
 
 
 def _what_again(stage: str, found: list[Damage]) -> str:
+    from mscl.pipeline import BY_NAME
     from storage.verify import damaged_shards
 
-    if stage != "extract":
+    if stage not in BY_NAME or not BY_NAME[stage].repairs_in_place:
         return f"all of this {stage}"
     shards = damaged_shards(found)
     if not shards:

@@ -69,7 +69,8 @@ class Stage:
     is_experiment: bool = False
     """What people cite, or what took longest to compute: `mscl gc` keeps every result of it."""
     repairs_in_place: bool = False
-    """Finds what of a damaged result can stay and makes just the rest again; other stages begin with nothing."""
+    """Its result is made of committed shards (`storage.verify.verify_extract`, `take_back`): it finds what of a damaged
+    one can stay and makes just the rest again. Other stages begin with nothing."""
     title: str = ""
     """Heading of what it has to show; empty: its name."""
     lead: str = ""

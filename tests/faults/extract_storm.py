@@ -202,7 +202,7 @@ def flip_storm(folder: Path, *, count: int, seed: int, say: Say) -> Counter[str]
     """
     rng = random.Random(seed)
     record = read_record(folder)
-    assert record is not None and verify_result(folder, record) == []
+    assert record is not None and verify_result(folder, record, in_shards=True) == []
     paths = [folder / file.path for file in record.files] + [folder / RECORD_NAME]
     sizes = [path.stat().st_size for path in paths]
     expected = _content(folder)
@@ -225,7 +225,7 @@ def flip_storm(folder: Path, *, count: int, seed: int, say: Say) -> Counter[str]
         if number % 50 == 49:
             say(f"{number + 1} flips: {dict(found)}")
     record = read_record(folder)
-    assert record is not None and verify_result(folder, record) == []
+    assert record is not None and verify_result(folder, record, in_shards=True) == []
     return found
 
 
@@ -233,7 +233,7 @@ def _is_seen(folder: Path, name: str) -> bool:
     record: Record | None = read_record(folder)
     if record is None:
         return name == RECORD_NAME
-    found = verify_result(folder, record)
+    found = verify_result(folder, record, in_shards=True)
     # A damaged line of the log names what it spoke of, not itself.
     return any(damage.file == name for damage in found) or (name == "commits.jsonl" and bool(found))
 
