@@ -169,11 +169,11 @@ def _verify_shard(
     found: list[Damage] = []
     checks: list[tuple[str, Callable[[], Iterator[tuple[int, str]]]]] = []
     if flow_spec is not None and (depth != "digests" or flow_file in by_digest):
-        look = _opens if depth == "index" else _flow_chunks
-        checks.append((flow_file, lambda: look(folder / flow_file, flow_spec, shard)))
+        flow_check = _opens if depth == "index" else _flow_chunks
+        checks.append((flow_file, lambda: flow_check(folder / flow_file, flow_spec, shard)))
     if frame_spec is not None and (depth != "digests" or frame_file in by_digest):
-        look_at = _opens if depth == "index" else _frame_chunks
-        checks.append((frame_file, lambda: look_at(folder / frame_file, frame_spec, shard)))
+        frame_check = _opens if depth == "index" else _frame_chunks
+        checks.append((frame_file, lambda: frame_check(folder / frame_file, frame_spec, shard)))
     for file, check in checks:
         try:
             bad = list(check())

@@ -178,11 +178,11 @@ def _automate(client: SyncPrefectClient) -> None:
     found = client.read_automations_by_name(AUTOMATION)
     if not found:
         client.create_automation(wanted)
-    elif _told(found[0]) != _told(wanted):
+    elif _comparable(found[0]) != _comparable(wanted):
         client.update_automation(found[0].id, wanted)
 
 
-def _told(automation: AutomationCore) -> dict[str, Any]:
+def _comparable(automation: AutomationCore) -> dict[str, Any]:
     """What an automation does, in a form that can be compared."""
     content = automation.model_dump(mode="json", include={"description", "trigger", "actions"})
     trigger = content["trigger"]

@@ -46,8 +46,8 @@ def config_of(
         if "min_frames" in each:  # ingest knows no more of flow than that
             sections.setdefault("flow", {"span_frames": each["min_frames"] - 1})
     if isinstance(sections.get("data", {}).get("split"), list):  # ingest names all official splits
-        told = [each["split"] for each in (settings, *(record.config for record in lineage)) if "split" in each]
-        sections["data"]["split"] = told[0] if told else 1
+        splits = [each["split"] for each in (settings, *(record.config for record in lineage)) if "split" in each]
+        sections["data"]["split"] = splits[0] if splits else 1
     return build_config(sections, source=source)
 
 
