@@ -62,6 +62,7 @@ def views_at(config: PretrainConfig, step: int, px: int = 32) -> TwoViews:
 
 
 MOMENTA = KeyMomenta(0.9, (0.9,))
+RATE = 3e-4
 
 
 def test_tvl1_is_that_of_the_cpu() -> None:
@@ -71,7 +72,8 @@ def test_tvl1_is_that_of_the_cpu() -> None:
     assert float((cpu - cuda).norm(dim=-1).mean()) < 0.02
 
 
-@pytest.mark.parametrize(("precision", "relative"), [("fp32", 2e-3), ("bf16", 3e-2)])
+# Convolutions in float32 use TF32, whose products have ten bits.
+@pytest.mark.parametrize(("precision", "relative"), [("fp32", 1e-2), ("bf16", 3e-2)])
 def test_a_step_of_r18_is_that_in_float64(precision: str, relative: float) -> None:
     config = tiny_config(model={"rgb_width": 0.25, "flow_width": 0.5}, precision="fp32")
     truth = step_values(
@@ -85,8 +87,10 @@ def test_a_step_of_r18_is_that_in_float64(precision: str, relative: float) -> No
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 def test_replayed_steps_are_eager_steps(optimiser: str) -> None:
-    config = tiny_config(precision="fp32", optim={"name": optimiser, "lr": 0.01})
+    # A small rate: sums on a GPU come in any order, and each step of this tiny network magnifies what that changes.
+    config = tiny_config(precision="fp32", optim={"name": optimiser, "lr": RATE})
     losses: dict[bool, list[float]] = {True: [], False: []}
+    moved_by: dict[bool, float] = {}
     for replayed in (False, True):
         stepper = Stepper(config, CUDA)
         said: list[str] = []
@@ -94,13 +98,17 @@ def test_replayed_steps_are_eager_steps(optimiser: str) -> None:
         if replayed:
             work = CapturedStep(stepper.work, stepper.optimiser, CUDA, said.append)
         for step in range(WARM_UP_STEPS + 5):
-            stepper.optimiser.param_groups[0]["lr"] = 0.01 * (1 + step % 3)
+            stepper.optimiser.param_groups[0]["lr"] = RATE * (1 + step % 3)
             views = moved(views_at(config, step), CUDA)
             losses[replayed].append(step_values(work(views, KeyMomenta(0.9 + step / 100, (0.9,))))[0])
+        began = build_model(config, stepper.world)
+        pairs = zip(stepper.model.parameters(), began.parameters(), strict=True)
+        moved_by[replayed] = sum(float((now - then.to(CUDA)).detach().square().sum()) for now, then in pairs) ** 0.5
         if replayed:
             assert work.replays and not said
             assert int(stepper.model.queues.pointer) == (WARM_UP_STEPS + 5) * config.batch_size % 32
     assert losses[True] == pytest.approx(losses[False], rel=1e-2)
+    assert moved_by[True] == pytest.approx(moved_by[False], rel=5e-2), "way that the weights have gone"
 
 
 def test_a_step_that_cannot_be_recorded_runs_eagerly() -> None:
