@@ -71,9 +71,8 @@ class UnfoldedConv(nn.Conv3d):
 
     def as_pictures(self, input: Tensor) -> Tensor:
         """The same numbers, by a GPU's way."""
-        kind = input.device.type
-        if torch.is_autocast_enabled(kind):
-            input = input.to(torch.get_autocast_dtype(kind))  # before it is copied k times
+        if input.is_cuda and torch.is_autocast_enabled("cuda"):
+            input = input.to(torch.get_autocast_dtype("cuda"))  # before it is copied k times
         times, around = input.shape[2], int(self.padding[0])
         padded_BTHWC = F.pad(input.permute(0, 2, 3, 4, 1), (0, 0, 0, 0, 0, 0, around, around))
         last = times + 2 * around - self.kernel_size[0] + 1

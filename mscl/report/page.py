@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mscl.display import blocks as block_kinds
 from mscl.display.blocks import Block, Chart, Code, PageSection, Table, attempt
 from mscl.display.style import data_address, for_page
 from mscl.report.lineage import lineage_graph, sizes_table, time_and_disk
@@ -145,5 +146,7 @@ def _template() -> "Template":
     environment.filters["jpeg"] = lambda content: data_address(content, "image/jpeg")
     environment.filters["svg"] = lambda chart: for_page(chart.svg, label=chart.caption)
     environment.filters["soft"] = _soft
-    environment.tests["kind"] = lambda block, name: type(block).__name__ == name
+    environment.tests["kind"] = lambda block, name: isinstance(
+        block, getattr(block_kinds, name)
+    )  # a name that is gone fails
     return environment.from_string((files("mscl.report") / "page.html").read_text())

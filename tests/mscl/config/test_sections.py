@@ -108,4 +108,5 @@ for room in sys.argv[1:]:
     for room, *names in map(str.split, lines):
         assert f"mscl.{room}.config" in names
         for name in names:
-            assert name.count(".") == 1 or name.endswith(".config") or name == "mscl.config.base", (room, name)
+            sections = (".config", "mscl.config.base", "mscl.video.frame_recipe")
+            assert name.count(".") == 1 or name.endswith(sections), (room, name)
