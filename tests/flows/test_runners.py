@@ -59,7 +59,7 @@ class _Listeners:
     def _look(self) -> None:
         while not self._done.wait(0.5):
             members = family(self._pid) - self.known
-            self.seen |= {address for pid, _ in members for address, _ in listening(pid)}
+            self.seen |= {address for member in members for address, _ in listening(member.pid)}
 
     def __enter__(self) -> _Listeners:
         self._thread.start()

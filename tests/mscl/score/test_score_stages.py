@@ -44,6 +44,11 @@ def workspace(tmp_path: Path) -> Workspace:
 def inputs(patch_run: Any, workspace: Workspace) -> dict[str, Result]:
     """Results of ingest, extract and screen, on which pre-training and scores stand; split 2 swaps train and test."""
     results: dict[str, Result] = {}
+    demo = load_config("demo")
+    noted = {
+        "ingest": {"data": demo.data.model_dump(mode="json")},
+        "extract": {"flow": demo.flow.model_dump(mode="json")},
+    }
     for name in ("ingest", "extract", "screen"):
         with workspace.claim(name, name) as folder:
             shutil.copytree(getattr(patch_run, name), folder, dirs_exist_ok=True)
@@ -52,8 +57,8 @@ def inputs(patch_run: Any, workspace: Workspace) -> dict[str, Result]:
                 swapped = ["test" if value == "train" else "train" for value in split]
                 write_splits(folder, {1: split, 2: swapped})
             results[name] = workspace.commit(
-                name, name, version=1, config={}, inputs={} if name == "ingest" else {"ingest": "ingest"},
-                metrics={}, timings={},
+                name, name, version=1, config=noted.get(name, {}),
+                inputs={} if name == "ingest" else {"ingest": "ingest"}, metrics={}, timings={},
             )  # fmt: skip
     return results
 
@@ -115,7 +120,7 @@ def test_a_file_is_named_by_its_contents(tmp_path: Path) -> None:
     copy = Path(shutil.copy(first, tmp_path / "c"))
     assert settings(first) == settings(copy) != settings(other)
     assert "encoder" not in PRETRAIN.settings(load_config("demo"))["pretrain"]
-    with pytest.raises(CheckpointError, match="absent.pth is no file"):
+    with pytest.raises(CheckpointError, match="absent.pth does not exist"):
         settings(tmp_path / "absent.pth")
 
 
