@@ -1,6 +1,7 @@
 """Start torchrun as a supervised child: it ends with its parent, is watched, and its failure becomes an error here."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -157,8 +158,17 @@ def failure_message(code: int, messages: Sequence[Message], text: str, log: Path
     failed = next((message for message in messages if message.exit_code), None)
     if code == AGENT_STOPPED_CODE or (failed is not None and failed.exit_code == STOPPED_CODE):
         return f"training was stopped from outside; its state is kept, run the same command again to go on (log: {log})"
-    what = [] if failed is None else [f"rank {failed.rank}, exit code {failed.exit_code}"]
+    what = [] if failed is None else [f"rank {failed.rank}, exit code {failed.exit_code}{_signal(failed.exit_code)}"]
     # A rank that died without a Python exception: what was printed last.
     shown = [line for line in (failed.failure if failed and failed.failure else text).splitlines() if line.strip()]
     lines = "\n".join([*what, *shown[-_LINES_SHOWN:]])
     return f"training ended with code {code}; its log is {log}. Run the same command again to go on.\n{lines}"
+
+
+def _signal(code: int) -> str:
+    """What stands behind a negative exit code."""
+    if code >= 0:
+        return ""
+    if -code == signal.SIGKILL:
+        return " (SIGKILL: by hand, or by the system because memory ran out)"
+    return f" ({signal.strsignal(-code)})"

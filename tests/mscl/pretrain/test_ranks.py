@@ -94,7 +94,7 @@ def test_what_a_rank_refuses_is_told_in_its_own_words_alone(tmp_path: Path) -> N
 
 def test_a_rank_that_is_killed_ends_the_job_and_a_restart_resumes(tmp_path: Path) -> None:
     often = {"checkpoint_minutes": 1e-9}
-    with pytest.raises(TrainingError, match="rank 1, exit code -9"):
+    with pytest.raises(TrainingError, match=r"rank 1, exit code -9 \(SIGKILL"):
         launch(tmp_path, processes=2, deed="die", changes=often)
     assert [path.name for path in checkpoints(tmp_path / "checkpoints")][-1] == "step-00000002.pt"
     launch(tmp_path, processes=2, changes=often)

@@ -28,9 +28,15 @@ STOPPED = [Message(rank=1, say="stopped after step 3"), Message(rank=1, exit_cod
         (1, STOPPED, "noise", "stopped from outside"),
         (AGENT_STOPPED_CODE, [], "noise", "stopped from outside"),
         (1, [Message(rank=1, error="lower it"), Message(exit_code=2)], "error: of a library", r"\Alower it\Z"),
-        (1, [Message(rank=1, exit_code=-6)], "a\nCUDA went away", r"(?s)rank 1, exit code -6\na\nCUDA went away\Z"),
+        (
+            1,
+            [Message(rank=1, exit_code=-6)],
+            "a\nCUDA went away",
+            r"(?s)rank 1, exit code -6 \(Aborted\)\na\nCUDA went away\Z",
+        ),
         (1, [Message(rank=1, exit_code=1, failure="Traceback\n  x\nKeyError: 3")], "a", r"(?s)rank 1.*KeyError: 3\Z"),
         (1, [], "error: of a library\nlast words", "(?s)code 1; its log is train.log.*error: of a library\nlast words"),
+        (1, [Message(rank=1, exit_code=-9)], "a", r"rank 1, exit code -9 \(SIGKILL: .* because memory ran out\)"),
         (-9, [], "last words", "(?s)code -9.*last words"),
     ],
 )
