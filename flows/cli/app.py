@@ -55,7 +55,8 @@ def run(
     overrides: Overrides = None,
     workspace: WorkspaceOption = Path("workspace"),
     prefect: Annotated[
-        bool, typer.Option(help="Show the run in the Prefect UI; a server is started if needed.")
+        bool,
+        typer.Option(help="Show the run in the Prefect UI, if there is anything to do; a server is started if needed."),
     ] = True,
     force: Annotated[list[str] | None, typer.Option(help="Stage to compute again although it is done.")] = None,
 ) -> None:
@@ -67,7 +68,7 @@ def run(
     from flows.cli.results import print_outcome, print_results
     from flows.progress import ConsoleProgress
     from mscl.config import ExperimentConfig, load_config
-    from mscl.pipeline import execute, run_pipeline, stage_named
+    from mscl.pipeline import execute, finished, run_pipeline, stage_named
     from storage.workspace import Workspace
 
     started = time.monotonic()
@@ -75,6 +76,10 @@ def run(
     for name in force or []:
         stage_named(name)
     place = Workspace(workspace)
+    if not force and (done := finished(place, config)) is not None:
+        # Neither Prefect nor its server is waited for to say so.
+        print_results(console, done, seconds=time.monotonic() - started)
+        return
     if prefect:
         from flows.server.prefect_server import ensure_server, ui_url
 

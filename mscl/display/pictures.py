@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kernels.colour import flow_to_rgb, flow_to_rgb_unit
 from mscl.display.blocks import Mark
 from mscl.display.style import BLUE, GREEN, GREY, RED
 
@@ -69,6 +68,8 @@ def thumbnail(frame_HW3: Picture, flow_HW2: Flow | None = None, *, height_px: in
 
 def colour_coded(flow_HW2: Flow) -> Picture:
     """Flow scaled by its own largest radius, in the colours of the Middlebury wheel (METHOD 1.4.6)."""
+    from kernels.colour import flow_to_rgb  # brings PyTorch, which a command that draws nothing need not wait for
+
     radius_px = float(np.sqrt((flow_HW2.astype(np.float64) ** 2).sum(axis=-1)).max(initial=0.0))
     return np.asarray(flow_to_rgb((flow_HW2 / (radius_px + 1e-5)).astype(np.float32)), dtype=np.uint8)
 
@@ -76,6 +77,8 @@ def colour_coded(flow_HW2: Flow) -> Picture:
 def clip_in_colour(flow_THW2: Flow) -> Picture:
     """Flow in colour (T, H, W, 3), scaled by the largest radius of the clip: a field where nothing moves is white."""
     import torch
+
+    from kernels.colour import flow_to_rgb_unit
 
     radius_px = np.hypot(flow_THW2[..., 0], flow_THW2[..., 1]).max(initial=0.0)
     unit_T2HW = torch.from_numpy(np.asarray(flow_THW2 / (radius_px + 1e-5), np.float32)).permute(0, 3, 1, 2)

@@ -1,8 +1,4 @@
-"""Stage extract: manifest and videos -> flow store and frame store; every video is decoded once, here.
-
-The unit of work is a shard of segments. Worker processes compute and publish shards; this process alone writes
-the commit log, so a kill at any moment loses at most the shards in flight, and a resumed run skips the others.
-"""
+"""Stage extract: manifest and videos -> flow store and frame store; every video is decoded once, here."""
 
 from __future__ import annotations
 
@@ -15,18 +11,8 @@ from mscl.devices import resolve_device
 from mscl.display.blocks import Block
 from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
-from mscl.extract.shard import Segment, ShardTask, extract_shard, num_fields
-from mscl.ingest.places import videos_root
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
-from mscl.video.decoding import stored_size
-from storage.atomic import remove_staged
-from storage.commits import FINAL, CommitLog
-from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store
-from storage.frame_store import FrameSpec, create_frame_store
-from storage.layout import Extracted, Ingested
-from storage.manifest import Manifest
-from storage.verify import take_back, torn_shards, verify_extract
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
@@ -58,87 +44,9 @@ def _resolved(config: ExperimentConfig) -> FlowConfig:
 
 
 def _run(run: StageRun) -> dict[str, Any]:
-    flow = _resolved(run.config)
-    manifest = Ingested(run.input("ingest")).manifest().ok()
-    segments = _segments(manifest, videos_root(run.config, run.inputs["ingest"]))
-    shards = [
-        tuple(segments[first : first + flow.segments_per_shard])
-        for first in range(0, len(segments), flow.segments_per_shard)
-    ]
-    result = Extracted(run.folder)
-    remove_staged(run.folder)  # what a killed run left half written
-    spec = _spec(segments, flow)
-    frame_spec = FrameSpec(
-        segments=spec.segments, max_frames=spec.max_fields, segments_per_shard=spec.segments_per_shard,
-        attributes={"jpeg_quality": flow.jpeg_quality},
-    )  # fmt: skip
-    create_flow_store(result.flow, spec)
-    create_frame_store(result.frames, frame_spec)
-    log = CommitLog(result.commits)
-    done = _sound_shards(run, log, spec, frame_spec)
-    if done:
-        run.progress.say(f"{len(done)} of {len(shards)} shards are there already")
-    tasks = [
-        ShardTask(shard, members, flow, run.config.data.limits, _device(run.config), run.folder)
-        for shard, members in enumerate(shards)
-        if shard not in done
-    ]
-    to_do = sum(num_fields(segment.num_frames, flow) for task in tasks for segment in task.segments)
-    run.progress.start(f"Optical flow ({flow.method})", to_do, "fields")
-    for shard in run.over_workers(extract_shard, tasks):
-        log.append(shard.shard, shard.files, **shard.info)
-    run.progress.done()
-    log.append(FINAL, finalise_flow_store(result.flow))
-    log.compact()  # the same bytes, whatever the order in which workers were done
-    for row in log.rows().values():
-        run.digests.update(row.files)
-    fields = sum(int(row.info["num_fields"]) for shard, row in log.rows().items() if shard != FINAL)
-    return {"segments": len(segments), "fields": fields, "shards": len(shards), "method": flow.method}
+    from mscl.extract.extraction import extract  # brings the decoder, which a run that reuses all need not wait for
 
-
-def _sound_shards(run: StageRun, log: CommitLog, spec: FlowSpec, frame_spec: FrameSpec) -> set[int]:
-    """Shards that need not be done again. The commits of damaged ones are taken back.
-
-    A commit is durable, so after a kill the ends of the files are enough to look at: they tell a file that was cut,
-    emptied or lost since. A result that was finished and is damaged is compared with its digests.
-    """
-    if run.is_damaged:
-        run.progress.start("Looking for damage", spec.grid.num_shards, "shards")
-        found = verify_extract(run.folder, depth="digests", advance=run.progress.advance)
-        run.progress.done()
-    else:
-        found = torn_shards(run.folder, spec, frame_spec)
-    if shards := take_back(run.folder, found):
-        run.progress.say(f"{len(shards)} damaged shards are done again: {', '.join(map(str, shards[:20]))}")
-    return {shard for shard in log.rows() if shard != FINAL}
-
-
-def _segments(manifest: Manifest, root: Path) -> list[Segment]:
-    rows = list(manifest.rows())
-    video_frames: dict[str, int] = {}
-    for row in rows:
-        video_frames[row.video] = max(video_frames.get(row.video, 0), row.first_frame + row.num_frames)
-    return [
-        Segment(
-            root / row.video, row.first_frame, row.num_frames, row.height, row.width, row.size_bytes, row.video,
-            video_frames[row.video], row.digest,
-        )
-        for row in rows
-    ]  # fmt: skip
-
-
-def _spec(segments: list[Segment], flow: FlowConfig) -> FlowSpec:
-    sizes = [stored_size(segment.height, segment.width, flow.store_short_side) for segment in segments]
-    return FlowSpec(
-        segments=len(segments),
-        max_fields=max(num_fields(segment.num_frames, flow) for segment in segments),
-        height=max(height for height, _ in sizes),
-        width=max(width for _, width in sizes),
-        segments_per_shard=flow.segments_per_shard,
-        quantiser=flow.quantiser,
-        coding=flow.coding,
-        attributes={"flow": flow.model_dump(mode="json")},
-    )
+    return extract(run, _resolved(run.config), device=_device(run.config))
 
 
 def _blocks(stages: Stages) -> list[Block]:

@@ -7,7 +7,7 @@ from collections import Counter
 from hashlib import sha256
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
@@ -15,17 +15,18 @@ from mscl.errors import DataError
 from mscl.ingest.annotations import Annotations, read_annotations
 from mscl.ingest.annotations.index import as_text
 from mscl.ingest.config import DataConfig
-from mscl.ingest.inspection import inspect_videos
 from mscl.ingest.places import content_marks, dataset_root, places
-from mscl.ingest.twins import Twins, find_twins
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
-from mscl.video.decoding import VideoInfo
 from mscl.video.segments import segment_bounds
 from storage.atomic import write_atomic
 from storage.layout import Ingested
 from storage.manifest import USABLE_VERDICTS, SegmentRow, write_manifest
 from storage.splits import write_splits
+
+if TYPE_CHECKING:
+    from mscl.ingest.twins import Twins
+    from mscl.video.decoding import VideoInfo
 
 MISSING_NAME = "missing.txt"
 """Videos that the lists name and the root lacks, a line each; there is no such file where none is missing."""
@@ -50,6 +51,9 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def _run(run: StageRun) -> dict[str, Any]:
+    from mscl.ingest.inspection import inspect_videos  # the decoder, which a run that reuses all need not wait for
+    from mscl.ingest.twins import find_twins
+
     config = run.config.data
     annotations = read_annotations(config)
     notes = list(annotations.notes)

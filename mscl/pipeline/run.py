@@ -54,6 +54,27 @@ def run_pipeline(
     return outcomes
 
 
+def finished(
+    workspace: Workspace, config: ExperimentConfig, *, stages: Sequence[Stage] = PIPELINE
+) -> dict[str, Outcome] | None:
+    """What `run_pipeline` would return if there is nothing to do; None where a stage is not done yet.
+
+    Raises:
+        UserError: as `run_pipeline`, where settings or data cannot be read.
+    """
+    started = time.monotonic()
+    found: dict[str, Result] = {}
+    for stage in stages:
+        done = stage.find(workspace, config, stage.inputs(found))
+        if done is None:
+            return None
+        found[stage.name] = done
+    for result in found.values():
+        workspace.touch(result)
+    seconds = time.monotonic() - started
+    return {name: Outcome(result, reused=True, seconds=seconds) for name, result in found.items()}
+
+
 def run_stage(
     workspace: Workspace,
     config: ExperimentConfig,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,20 @@ def test_the_command_line_does_the_same(tiny: Path, copy: Path) -> None:
     assert {name for name in lines if "reused" in lines[name]} >= {"ingest", "extract", "motion", "pretrain", "probe"}
     for name in ("screen", "retrieve", "report"):
         assert "reused" not in lines[name], output
+
+
+def test_nothing_to_do_waits_for_neither_prefect_nor_pytorch(tiny: Path, copy: Path) -> None:
+    code = (
+        "import atexit, sys; from flows.cli.app import main; "
+        "atexit.register(lambda: print('loaded', {'torch', 'prefect', 'av', 'matplotlib'} & {*sys.modules})); main()"
+    )
+    nobody_there = os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", tiny, "--workspace", copy],
+        env=nobody_there, text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    assert "Nothing has changed: every stage was reused." in done.stdout
+    assert done.stdout.splitlines()[-1] == "loaded set()"
 
 
 def test_a_failed_run_goes_on_at_the_shard_that_failed(
