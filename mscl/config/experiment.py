@@ -1,6 +1,6 @@
 """The whole configuration, joined from the sections that the rooms own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -93,10 +93,27 @@ def section_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
 
 
 def unknown_setting(path: str, name: str, model: type[BaseModel]) -> str:
-    """What is said of `name`, the part of `path` that `model` does not have."""
-    near = get_close_matches(name, list(model.model_fields), n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    """What is said of `name`, the part of `path` that `model` does not have.
+
+    Meant may be a name like it beside it, else a setting that is called so in another section.
+    """
+    parts = path.split(".")
+    folded = {field.casefold(): field for field in model.model_fields}
+    near = get_close_matches(name.casefold(), list(folded), n=1)
+    meant = [".".join(folded[near[0]] if part == name else part for part in parts)] if near else []
+    if not meant:
+        meant = [dotted for dotted in _names_in(ExperimentConfig) if dotted.rpartition(".")[2] == name.casefold()]
+    hint = f"did you mean {' or '.join(map(repr, meant))}? " if meant else ""
     return f"unknown setting {path!r}: {hint}{name!r} is not one of: {', '.join(model.model_fields)}"
+
+
+def _names_in(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The dotted names of all settings in `model`."""
+    for name in model.model_fields:
+        if below := section_of(model, name):
+            yield from _names_in(below, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 def _explain(error: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Settings from the command line: `section.name=value`."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,7 +21,7 @@ def override_tree(overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals or not name:
-            raise ConfigError(f"override {shortened(override)!r} is not of the form section.name=value")
+            raise ConfigError(_not_of_the_form(override))
         value = _value(override, _annotation(name), text)
         *sections, last = name.split(".")
         node = tree
@@ -28,6 +29,13 @@ def override_tree(overrides: Sequence[str]) -> dict[str, Any]:
             node = node.setdefault(section, {})
         node[last] = value
     return tree
+
+
+def _not_of_the_form(override: str) -> str:
+    """What to say where a `=` is missing: most often the folder of the videos was meant."""
+    is_path = "/" in override or Path(override).is_dir()
+    hint = f"; if it is the folder of the videos, write data.root={shortened(override)}" if is_path else ""
+    return f"override {shortened(override)!r} is not of the form section.name=value{hint}"
 
 
 def _annotation(name: str) -> Any:

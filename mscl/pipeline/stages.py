@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 from mscl.embedding.stage import EMBED
 from mscl.errors import UserError
 from mscl.extract.stage import EXTRACT
@@ -32,7 +34,9 @@ BY_NAME = {stage.name: stage for stage in PIPELINE}
 def stage_named(name: str) -> Stage:
     """The stage of that name; UserError lists what there is."""
     if name not in BY_NAME:
-        raise UserError(f"unknown stage {name!r}; stages: {', '.join(BY_NAME)}")
+        near = get_close_matches(name.casefold(), BY_NAME, n=1)
+        hint = f"did you mean {near[0]!r}? Stages" if near else "stages"
+        raise UserError(f"unknown stage {name!r}; {hint}: {', '.join(BY_NAME)}")
     return BY_NAME[name]
 
 

@@ -28,7 +28,7 @@ def test_classes_are_names_and_none_means_all(text: str, classes: tuple[str, ...
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("pretrain.epoch=3", "did you mean 'epochs'"),
+        ("pretrain.epoch=3", "did you mean 'pretrain.epochs'"),
         ("nothing.epochs=3", "'nothing' is not one of"),
         ("pretrain.loss=3", "is a section"),
         ("pretrain.epochs=many", "pretrain.epochs"),
