@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
+TEST_WORKERS ?= 2
 
 .PHONY: help install demo test test-gpu check lint types bench faults lowest audit ablate settings docs clean
 
@@ -21,7 +22,7 @@ demo: .venv/.installed  ## The whole pipeline on a small generated set; prints r
 	$(BIN)/mscl run demo data.root=$(DEMO)/data/videos --workspace $(DEMO)/workspace
 
 test: .venv/.installed check  ## Lint, types, import contracts and every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
 
 check: lint types  ## Lint, types, import contracts
 
@@ -50,7 +51,7 @@ lowest: .venv/.installed  ## One small run on the lowest versions that pyproject
 	.venv/lowest/bin/uv pip compile --quiet --resolution lowest-direct pyproject.toml -o .venv/lowest/requirements.txt
 	.venv/lowest/bin/pip install --disable-pip-version-check -r .venv/lowest/requirements.txt
 	.venv/lowest/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
-	.venv/lowest/bin/pip install --quiet --disable-pip-version-check pytest pytest-timeout hypothesis
+	.venv/lowest/bin/pip install --quiet --disable-pip-version-check pytest pytest-timeout pytest-xdist hypothesis
 	OMP_NUM_THREADS=1 .venv/lowest/bin/python -m pytest tests/mscl/demo tests/mscl/pipeline tests/flows/test_full_flow.py
 
 audit: .venv/.installed  ## Known weaknesses of the installed packages; needs a network

@@ -8,6 +8,14 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What workers take as a whole (`make test`): a file; all that needs the one Prefect server of tests/flows."""
+    here = Path(__file__).parent
+    for item in items:
+        part = item.path.relative_to(here)
+        item.add_marker(pytest.mark.xdist_group("flows" if part.parts[0] == "flows" else str(part)))
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """Folder with golden vectors and real videos, beside the checkout; tests that need it skip without."""
