@@ -135,7 +135,7 @@ def _runner(runtime: RuntimeConfig) -> TaskRunner[Any]:
         return cast("TaskRunner[Any]", RayTaskRunner(address=runtime.cluster))
     local = {
         "address": "local", "num_cpus": number, "include_dashboard": False, "log_to_driver": False,
-        "configure_logging": False, "_node_ip_address": "127.0.0.1",
+        "configure_logging": False,
     }  # fmt: skip
     return cast("TaskRunner[Any]", RayTaskRunner(init_kwargs=local))
 
