@@ -230,18 +230,18 @@ def embedded_batches(
     import torch
 
     from mscl.training.loader import make_eval_loader
-    from mscl.training.precision import autocast_of
+    from mscl.training.precision import inference
     from mscl.video.normalise import normalise_rgb
 
     loader = make_eval_loader(
         clips, batch_size=videos_per_batch, workers=workers, pin_memory=device.type == "cuda"
     )  # fmt: skip
-    was_training, autocast = encoder.training, autocast_of(precision, device)
+    was_training = encoder.training
     encoder = encoder.to(device).to(memory_format=torch.channels_last_3d).eval()
     try:
         for batch in loader:
             # Not around the loop: it would stay in force while the caller has the batch.
-            with torch.inference_mode(), autocast():
+            with inference(precision, device):
                 batch = batch.to(device, non_blocking=True)
                 rgb_N3THW = normalise_rgb(batch.rgb_BKTHW3.flatten(0, 1)).to(memory_format=torch.channels_last_3d)
                 features_BKD = encoder(rgb_N3THW).unflatten(0, batch.rgb_BKTHW3.shape[:2])

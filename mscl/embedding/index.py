@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mscl.embedding.config import EmbedConfig
 from mscl.embedding.encoder_input import recorded_input
 from mscl.errors import CheckpointError, UserError
 from mscl.stage.skipped import Skipped
@@ -95,7 +96,9 @@ class Index:
         from mscl.embedding.neighbours import search
         from mscl.embedding.video_features import features_of_files
 
-        queries = features_of_files(videos, self.load_encoder().to(device), self.encoder_input)
+        precision = EmbedConfig.model_validate(self.embed.record.config["embed"]).precision
+        encoder = self.load_encoder().to(device)
+        queries = features_of_files(videos, encoder, self.encoder_input, precision=precision)
         found = search(queries.features_ND, self.features, k=k) if queries.videos else []
         return Neighbours(queries, found)
 

@@ -18,6 +18,7 @@ from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 
 if TYPE_CHECKING:
     from mscl.models.encoders import VideoEncoder
+    from mscl.training.config import Precision
 
 Floats = npt.NDArray[np.float32]
 
@@ -42,6 +43,7 @@ def embed(
     clips: int | None = None,
     crop_px: int | None = None,
     crops: Literal[1, 3] | None = None,
+    precision: "Precision" = "auto",
     limits: DecodeLimits | None = None,
     **frames: int,
 ) -> Embedded:
@@ -59,6 +61,7 @@ def embed(
         clips: evenly spaced clips per segment of a video, averaged.
         crop_px: centre crop, after the short side was resized to 8/7 of it.
         crops: 1, the centre, or 3 along the longer side; features are averaged over clips and crops.
+        precision: auto: on CUDA autocast to bf16, or fp16 on cards without it; fp32 on a CPU.
         limits: of the decoder.
         frames: single settings of the recipe, as in `gap_frames=1`.
 
@@ -68,32 +71,37 @@ def embed(
     """
     asked = {"recipe": recipe, "clip": clip, "clips": clips, "crop_px": crop_px, "crops": crops}
     encoder_input = chosen_input(encoder, asked, frames)
-    return features_of_files([Path(video) for video in videos], encoder, encoder_input, limits=limits)
+    return features_of_files(
+        [Path(video) for video in videos], encoder, encoder_input, precision=precision, limits=limits
+    )
 
 
 def features_of_files(
-    videos: Sequence[Path], encoder: "VideoEncoder", encoder_input: EncoderInput, *, limits: DecodeLimits | None = None
+    videos: Sequence[Path],
+    encoder: "VideoEncoder",
+    encoder_input: EncoderInput,
+    *,
+    precision: "Precision" = "auto",
+    limits: DecodeLimits | None = None,
 ) -> Embedded:
     """`embed`, with all that a video goes through.
 
     Raises:
         DataError: as there.
     """
-    import torch
-
     from mscl.video.file_clips import each_file, file_clips
     from mscl.video.opening import VideoError
 
     done: list[Path] = []
     features: list[Floats] = []
     failed: dict[Path, str] = {}
-    with _evaluating(encoder), torch.inference_mode():
+    with _evaluating(encoder):
         for path, segments in each_file(videos, partial(file_clips, encoder_input=encoder_input, limits=limits)):
             if isinstance(segments, Exception):
                 failed[path] = str(segments)
                 continue
             try:
-                features_D = np.mean([_features(encoder, clips_KTHW3) for clips_KTHW3 in segments], axis=0)
+                features_D = np.mean([_features(encoder, clips_KTHW3, precision) for clips_KTHW3 in segments], axis=0)
             except (VideoError, OSError) as error:  # of a long video, which is decoded while it is embedded
                 failed[path] = str(error)
                 continue
@@ -106,15 +114,17 @@ def features_of_files(
     return Embedded(done, np.stack(features) if features else empty, failed)
 
 
-def _features(encoder: "VideoEncoder", clips_KTHW3: npt.NDArray[np.uint8]) -> Floats:
+def _features(encoder: "VideoEncoder", clips_KTHW3: npt.NDArray[np.uint8], precision: "Precision") -> Floats:
     """(D,): mean over the clips."""
     import torch
 
+    from mscl.training.precision import inference
     from mscl.video.normalise import normalise_rgb
 
     device = next(encoder.parameters()).device
-    rgb_K3THW = normalise_rgb(torch.from_numpy(clips_KTHW3).to(device)).to(memory_format=torch.channels_last_3d)
-    features_D: Floats = encoder(rgb_K3THW).mean(dim=0).float().cpu().numpy()
+    with inference(precision, device):
+        rgb_K3THW = normalise_rgb(torch.from_numpy(clips_KTHW3).to(device)).to(memory_format=torch.channels_last_3d)
+        features_D: Floats = encoder(rgb_K3THW).float().mean(dim=0).cpu().numpy()
     return features_D
 
 

@@ -5,7 +5,6 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from mscl.errors import AssumptionWarning, CheckpointError
@@ -17,7 +16,7 @@ from mscl.models.encoders import VideoEncoder, build_rgb_encoder
 from mscl.models.files import load_matching
 from mscl.models.weight_files import read_safetensors, write_safetensors
 from mscl.training.config import Precision
-from mscl.training.precision import autocast_of
+from mscl.training.precision import inference
 from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 from mscl.video.normalise import normalise_rgb
 
@@ -42,7 +41,7 @@ class Classifier(nn.Module):
 
     def probabilities(self, rgb_BKTHW3: Tensor, *, precision: Precision = "auto") -> Tensor:
         """Class probabilities (B, C) of uint8 videos of K clips: the mean of the clips' probabilities."""
-        with torch.inference_mode(), autocast_of(precision, rgb_BKTHW3.device)():
+        with inference(precision, rgb_BKTHW3.device):
             logits_NC: Tensor = self(normalise_rgb(rgb_BKTHW3.flatten(0, 1)))
             probabilities_BKC: Tensor = logits_NC.float().softmax(dim=1).unflatten(0, rgb_BKTHW3.shape[:2])
             return probabilities_BKC.mean(dim=1)

@@ -20,7 +20,7 @@ from mscl.training.distributed import World
 from mscl.training.fit import LOG_EVERY_STEPS, Finished, StopRequest, distributed, fit
 from mscl.training.loader import Loader, make_loader, steps_per_epoch
 from mscl.training.metrics import Journal, StepMetrics
-from mscl.training.precision import autocast_of, gradient_scaler
+from mscl.training.precision import agreed_precision, autocast_of, gradient_scaler
 from mscl.training.updater import Updater
 from mscl.video.clips import LabelledBatch, TrainClips
 from mscl.video.normalise import normalise_rgb
@@ -88,9 +88,10 @@ def fit_classifier(
     per_epoch = steps_per_epoch(len(clips), batch_size)
     total_steps = per_epoch * config.epochs
     classifier = classifier.to(memory_format=torch.channels_last_3d).to(world.device).train()
-    updater = Updater(classifier, config.optim, scaler=gradient_scaler(config.precision, world.device))
+    precision = agreed_precision(config.precision, world)
+    updater = Updater(classifier, config.optim, scaler=gradient_scaler(precision, world.device))
     trained = distributed(classifier, world, broadcast_buffers=True)
-    autocast = autocast_of(config.precision, world.device)
+    autocast = autocast_of(precision, world.device)
     curve = Curve(world.device)
     journal = Journal(
         folder,
@@ -130,7 +131,8 @@ def fit_classifier(
         updater.backward(loss)
         grad_norm = updater.step()
         accuracy = curve.add(loss, logits_BC, batch.label_B)
-        return StepMetrics({"loss": loss, "grad_norm": grad_norm, "accuracy": accuracy}, raw.segment_B)
+        values = {"loss": loss, "grad_norm": grad_norm, "accuracy": accuracy} | updater.values()
+        return StepMetrics(values, raw.segment_B)
 
     def end_epoch(finished: int) -> None:
         if len(curve.rows) < finished:

@@ -63,13 +63,15 @@ def predict_videos(
     """
     import torch
 
-    classifier = trained.classifier.to(device)
+    classifier, precision = trained.classifier.to(device), trained.finetune.precision
     for video, segments in each_file(videos, partial(file_clips, encoder_input=trained.input, limits=limits)):
         if isinstance(segments, Exception):
             yield Prediction(video, failed=str(segments))
             continue
         try:
-            probabilities = [classifier.probabilities(_tensor(clips, device))[0].cpu() for clips in segments]
+            probabilities = [
+                classifier.probabilities(_tensor(clips, device), precision=precision)[0].cpu() for clips in segments
+            ]
         except (VideoError, OSError) as error:  # of a long video, which is decoded while it is classified
             yield Prediction(video, failed=str(error))
             continue

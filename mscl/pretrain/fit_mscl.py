@@ -19,7 +19,7 @@ from mscl.training.checkpoint import Checkpoints
 from mscl.training.distributed import KeyExchange, World
 from mscl.training.fit import LOG_EVERY_STEPS, Finished, StopRequest, distributed, fit
 from mscl.training.metrics import Journal, StepMetrics
-from mscl.training.precision import autocast_of, gradient_scaler
+from mscl.training.precision import agreed_precision, autocast_of, gradient_scaler
 from mscl.training.updater import Updater
 from mscl.video.frame_recipe import EncoderInput
 from mscl.views import RawBatch, TwoViews
@@ -54,11 +54,12 @@ def fit_mscl(
     check_divisions(config, processes=world.size, cuda=world.device.type == "cuda")
     total_steps = config.total_steps(steps_per_epoch)
     model = build_model(config, world)
-    updater = Updater(model, config.optim, scaler=gradient_scaler(config.precision, world.device))
+    precision = agreed_precision(config.precision, world)
+    updater = Updater(model, config.optim, scaler=gradient_scaler(precision, world.device))
     # Every rank writes the same keys into its queues, and batch statistics are each rank's own: nothing to broadcast.
     trained = distributed(model, world, broadcast_buffers=False)
     exchange = KeyExchange(world, shuffle=config.bn == "shuffle", seed=config.seed)
-    autocast = autocast_of(config.precision, world.device)
+    autocast = autocast_of(precision, world.device)
     replayed = captured_step(config, model, updater, exchange)
 
     def step(raw: RawBatch, number: int) -> StepMetrics:
@@ -78,7 +79,7 @@ def fit_mscl(
                 exchange=exchange,
                 autocast=autocast,
             )
-        return StepMetrics(result.values(), raw.segment_B, {"key_momentum": float(momenta.rgb)})
+        return StepMetrics(result.values() | updater.values(), raw.segment_B, {"key_momentum": float(momenta.rgb)})
 
     return fit(
         step,

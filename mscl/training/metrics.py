@@ -216,7 +216,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 def _tag(name: str) -> str:
     if name.endswith("_top1"):
         return f"top1/{name.removesuffix('_top1')}"
-    run = ("epoch", "lr", "key_momentum", "clips_per_second", "data_wait", "grad_norm")
+    run = ("epoch", "lr", "key_momentum", "clips_per_second", "data_wait", "grad_norm", "left_out")
     return f"run/{name}" if name in run else f"loss/{name}"
 
 

@@ -1,11 +1,15 @@
 """In which precision networks run: said once for pre-training, fine-tuning, embedding and prediction."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
+import torch.distributed as dist
 
 from mscl.training.config import Precision
+from mscl.training.distributed import World
+
+_DTYPES: dict[Precision, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 def autocast_dtype(precision: Precision, device: torch.device, *, native_bf16: bool | None = None) -> torch.dtype:
@@ -17,10 +21,27 @@ def autocast_dtype(precision: Precision, device: torch.device, *, native_bf16: b
     if precision == "auto":
         if device.type != "cuda":
             return torch.float32
-        if native_bf16 is None:
-            native_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if native_bf16 else torch.float16
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+        return torch.bfloat16 if (_native_bf16(device) if native_bf16 is None else native_bf16) else torch.float16
+    return _DTYPES[precision]
+
+
+def agreed_precision(precision: Precision, world: World) -> Precision:
+    """What `auto` means for processes that train together: the same on all, so bfloat16 only where every card has it.
+
+    Gradients of a process that scales them for float16 and of one that does not would add up to nonsense.
+    """
+    if precision != "auto" or world.size == 1:
+        return precision
+    lowest = lowest_of_ranks(autocast_dtype(precision, world.device), world)
+    return next(name for name, dtype in _DTYPES.items() if dtype == lowest)
+
+
+def lowest_of_ranks(dtype: torch.dtype, world: World) -> torch.dtype:
+    """The first in the order of `fp16`, `bf16`, `fp32` of what the processes have."""
+    order = list(_DTYPES.values())
+    place = torch.tensor(order.index(dtype), device=world.device)
+    dist.all_reduce(place, op=dist.ReduceOp.MIN)
+    return order[int(place)]
 
 
 def autocast_of(precision: Precision, device: torch.device) -> Callable[[], AbstractContextManager[None]]:
@@ -31,6 +52,13 @@ def autocast_of(precision: Precision, device: torch.device) -> Callable[[], Abst
     return lambda: torch.autocast(device.type, dtype=dtype)
 
 
+@contextmanager
+def inference(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Forward passes of embedding and prediction: without gradients, in the precision that training would take."""
+    with torch.inference_mode(), tf32(device), autocast_of(precision, device)():
+        yield
+
+
 def gradient_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler:
     """Scales the loss for float16, whose small gradients vanish; for every other precision it changes nothing.
 
@@ -39,11 +67,24 @@ def gradient_scaler(precision: Precision, device: torch.device) -> torch.amp.Gra
     return torch.amp.GradScaler(device.type, enabled=autocast_dtype(precision, device) == torch.float16)
 
 
-def allow_tf32(device: torch.device) -> None:
-    """On CUDA, what stays float32 is multiplied as TF32 (10 bits of mantissa). For the process; call it at its start.
+@contextmanager
+def tf32(device: torch.device) -> Iterator[None]:
+    """On CUDA, what stays float32 is multiplied as TF32 (10 bits of mantissa), and afterwards as before.
 
     That is the heads and the logits against the queues in training, and all of a network in fp32.
     """
-    if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.allow_tf32 = True
+    if device.type != "cuda":
+        yield
+        return
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = True
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
+
+
+def _native_bf16(device: torch.device) -> bool:
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -14,7 +14,7 @@ from mscl.training.fit import Finished
 from mscl.training.job import Job
 from mscl.training.launch import STOPPED_CODE
 from mscl.training.messages import Message, say, tell
-from mscl.training.precision import allow_tf32
+from mscl.training.precision import tf32
 from storage.errors import StorageError
 
 USER_ERROR_CODE = 2
@@ -34,8 +34,7 @@ def run_job(kind: type[JobT], work: Callable[[JobT, World], Finished | None], ar
         job = kind.load(Path(arguments[0]))
         if job.runtime.threads:
             torch.set_num_threads(job.runtime.threads)
-        with joined_world(job.runtime.device) as world:
-            allow_tf32(world.device)
+        with joined_world(job.runtime.device) as world, tf32(world.device):
             finished = work(job, world)
     except (UserError, StorageError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from mscl.training.config import OptimConfig
 
+MOST_LEFT_OUT = 30
+"""Steps in a row that fp16 may leave out, each halving the scale, before the gradient itself counts as not finite."""
+
 
 class Updater:
     """The optimiser of what is trained of a module; frozen parameters (key networks) are left alone.
@@ -24,6 +27,7 @@ class Updater:
         self.scaler = scaler or torch.amp.GradScaler("cpu", enabled=False)
         cuda = all(parameter.device.type == "cuda" for parameter in trained)
         way: dict[str, Any] = {"fused": True} if cuda else {"foreach": True}
+        self._left_out = torch.zeros((), dtype=torch.int64, device=trained[0].device)  # steps in a row
         self.optimiser: torch.optim.Optimizer
         if config.name == "sgd":
             self.optimiser = torch.optim.SGD(
@@ -48,22 +52,34 @@ class Updater:
     def step(self) -> Tensor:
         """New weights from the gradients so far; returns their norm before clipping, on the device.
 
-        With fp16 a step whose scaled gradients overflow is left out, and counts as one of norm 0.
+        With fp16 a step whose scaled gradients overflow is left out, counts as one of norm 0, and lowers the scale.
+        Where that helps none of MOST_LEFT_OUT steps, the norm is told as it is.
         """
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
-        return torch.where(norm.isfinite(), norm, torch.zeros_like(norm)) if self.scaler.is_enabled() else norm
+        if not self.scaler.is_enabled():
+            return norm
+        self._left_out = torch.where(norm.isfinite(), 0, self._left_out + 1)
+        # By a tensor on the device: asking the scaler for its scale would wait for the device.
+        return torch.where((self._left_out > 0) & (self._left_out <= MOST_LEFT_OUT), torch.zeros_like(norm), norm)
+
+    def values(self) -> dict[str, Tensor]:
+        """For the metrics of the step before: with fp16, whether it was left out."""
+        return {"left_out": (self._left_out > 0).float()} if self.scaler.is_enabled() else {}
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""
-        return {**self.optimiser.state_dict(), "scaler": self.scaler.state_dict()}
+        own = {"scaler": self.scaler.state_dict(), "left_out": int(self._left_out)}
+        return {**self.optimiser.state_dict(), **own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """From the checkpoint; one without a scaler leaves it as it is."""
-        self.optimiser.load_state_dict({name: value for name, value in state.items() if name != "scaler"})
+        own = ("scaler", "left_out")
+        self.optimiser.load_state_dict({name: value for name, value in state.items() if name not in own})
+        self._left_out.fill_(state.get("left_out", 0))
         if scaler := state.get("scaler"):
             self.scaler.load_state_dict(scaler)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from unittest import mock
 
+import torch
 from torch import nn
 
 from mscl.errors import UserError
@@ -17,6 +18,7 @@ from mscl.pretrain.config import PretrainConfig
 from mscl.training.distributed import World
 from mscl.training.fit import Finished, StopRequest
 from mscl.training.job import Job
+from mscl.training.precision import lowest_of_ranks
 from mscl.training.process import run_job
 from mscl.views import RawBatch, TwoViews
 from tests.mscl.synthetic import SyntheticBatches, plain_views, tiny_config
@@ -86,6 +88,8 @@ def work(job: RankJob, world: World) -> Finished | None:
     if job.deed == "shuffle_and_local":
         for bn in ("shuffle", "local"):
             train_tiny(output / bn, world, deed="fixed_bn", changes=job.changes | {"bn": bn})
+        of_this_card = torch.bfloat16 if world.is_main else torch.float16
+        (output / f"lowest-{world.rank}").write_text(str(lowest_of_ranks(of_this_card, world)))
         return None
     return train_tiny(output, world, deed=job.deed, changes=job.changes)
 

@@ -66,6 +66,7 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     ranks.train_tiny(one, World(0, 1, torch.device("cpu")), deed="fixed_bn", changes={"accumulate": 2})
     listening = launch(tmp_path, processes=2, deed="shuffle_and_local", changes={"accumulate": 2})
     assert listening == {"127.0.0.1"}  # nobody outside this machine can reach a training on one node
+    assert [(tmp_path / f"lowest-{rank}").read_text() for rank in (0, 1)] == ["torch.float16"] * 2
     alone = final_state(one)["model"]
     for bn in ("shuffle", "local"):
         together = final_state(tmp_path / bn)["model"]

@@ -1,10 +1,13 @@
-"""Which precision a device gets, without the device."""
+"""Which precision a device gets, without the device, and what fp16 does with gradients that overflow."""
 
 import pytest
 import torch
+from torch import nn
 
-from mscl.training.config import Precision
-from mscl.training.precision import autocast_dtype, autocast_of, gradient_scaler
+from mscl.training.config import OptimConfig, Precision
+from mscl.training.distributed import World
+from mscl.training.precision import agreed_precision, autocast_dtype, autocast_of, gradient_scaler, inference, tf32
+from mscl.training.updater import MOST_LEFT_OUT, Updater
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -27,28 +30,78 @@ def test_the_dtype_of_a_device(
     assert autocast_dtype(precision, device, native_bf16=native_bf16) == expected
 
 
+def test_one_process_has_nobody_to_agree_with() -> None:
+    assert agreed_precision("auto", World(0, 1, CUDA)) == "auto"
+    assert agreed_precision("fp16", World(0, 4, CUDA)) == "fp16"
+
+
 @pytest.mark.parametrize(("precision", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_a_product_within_the_context(precision: Precision, expected: torch.dtype) -> None:
+def test_a_product_within_the_contexts(precision: Precision, expected: torch.dtype) -> None:
     with autocast_of(precision, CPU)():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
+    with inference(precision, CPU):
+        product = torch.ones(2, 2, requires_grad=True) @ torch.ones(2, 2)
+        assert product.dtype == expected and not product.requires_grad
     assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def tf32_flags() -> tuple[bool, bool]:
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+def test_tf32_is_left_as_it_was() -> None:
+    before = tf32_flags()
+    with pytest.raises(KeyError), tf32(CUDA):
+        assert tf32_flags() == (True, True)
+        raise KeyError
+    assert tf32_flags() == before != (True, True)
+    with tf32(CPU):
+        assert tf32_flags() == before
+
+
+def trained(precision: Precision) -> tuple[nn.Linear, Updater]:
+    module = nn.Linear(2, 1, bias=False)
+    nn.init.ones_(module.weight)
+    config = OptimConfig(lr=1.0, momentum=0.0, weight_decay=0.0, clip_norm=100.0)
+    return module, Updater(module, config, scaler=gradient_scaler(precision, CPU))
+
+
+def stepped(module: nn.Linear, updater: Updater, x: float) -> tuple[float, dict[str, float]]:
+    """Norm and values of a step on a loss whose gradient is (x, x)."""
+    updater.backward(module(torch.full((1, 2), x)).sum())
+    norm = updater.step().item()
+    return norm, {name: value.item() for name, value in updater.values().items()}
 
 
 def test_only_float16_is_scaled() -> None:
     assert not gradient_scaler("bf16", CPU).is_enabled() and gradient_scaler("bf16", CPU).state_dict() == {}
-    scaler = gradient_scaler("fp16", CPU)
-    weight = torch.nn.Parameter(torch.ones(3))
-    optimiser = torch.optim.SGD([weight], lr=1.0)
-    scaler.scale(weight.sum()).backward()
-    assert weight.grad is not None and weight.grad[0] == scaler.get_scale() > 1
-    scaler.unscale_(optimiser)
-    assert torch.equal(weight.grad, torch.ones(3))
-    scaler.step(optimiser)
-    scaler.update()
-    assert torch.equal(weight.detach(), torch.zeros(3))
-    weight.grad = torch.full((3,), float("inf"))
-    before = scaler.get_scale()
-    scaler.step(optimiser)
-    scaler.update()
-    assert torch.equal(weight.detach(), torch.zeros(3)), "a step that overflowed is left out"
-    assert 0 < scaler.state_dict()["scale"] <= before
+    module, updater = trained("fp16")
+    assert stepped(module, updater, 3.0) == (pytest.approx(3 * 2**0.5), {"left_out": 0.0})
+    assert module.weight.tolist() == [[-2.0, -2.0]], "the gradient is that of the loss and not of the scaled one"
+    module, updater = trained("fp32")
+    assert stepped(module, updater, 3.0) == (pytest.approx(3 * 2**0.5), {})
+
+
+def test_a_step_that_overflows_is_left_out_and_lowers_the_scale() -> None:
+    module, updater = trained("fp16")
+    scale = updater.scaler.get_scale()
+    assert stepped(module, updater, float("inf")) == (0.0, {"left_out": 1.0})
+    assert module.weight.tolist() == [[1.0, 1.0]] and updater.scaler.get_scale() == scale / 2
+    assert stepped(module, updater, 1.0) == (pytest.approx(2**0.5), {"left_out": 0.0})
+
+
+def test_a_gradient_that_no_scale_makes_finite_is_told() -> None:
+    module, updater = trained("fp16")
+    norms = [stepped(module, updater, float("inf"))[0] for _ in range(MOST_LEFT_OUT - 1)]
+    other_module, other = trained("fp16")
+    other.load_state_dict(updater.state_dict())  # the steps left out in a row are part of the state
+    norms.append(stepped(other_module, other, float("inf"))[0])
+    assert norms == [0.0] * MOST_LEFT_OUT
+    assert stepped(other_module, other, float("inf"))[0] == float("inf")
+
+
+def test_a_precision_of_others_is_taken_from_a_checkpoint_without_a_scaler() -> None:
+    module, updater = trained("fp16")
+    _, plain = trained("bf16")
+    updater.load_state_dict(plain.state_dict())
+    assert stepped(module, updater, 1.0)[1] == {"left_out": 0.0}
