@@ -1,9 +1,11 @@
 """Child processes that end with their parent, however it ends."""
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 
 _PR_SET_PDEATHSIG = 1
 
@@ -19,3 +21,20 @@ def die_with_parent(number: signal.Signals = signal.SIGKILL, *, parent: int) -> 
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), number)
+
+
+def die_with_starter() -> None:
+    """End this process of `multiprocessing` when the one that asked for it ends, on every start method and system.
+
+    The kernel's signal cannot do this: under "forkserver" the parent is the fork server, which ends only after all
+    that it has forked.
+    """
+    starter = multiprocessing.parent_process()
+    if starter is None:
+        raise RuntimeError("not a process of multiprocessing")
+
+    def wait() -> None:
+        starter.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, name="die-with-starter", daemon=True).start()

@@ -15,6 +15,9 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mscl.errors import DataError
+from mscl.orphans import die_with_starter
+from mscl.training.delivery import LOOK_SECONDS, Delivery, check_shared_memory
+from mscl.video.batch_memory import packed
 from mscl.video.clip_indices import IntArray, epoch_rng
 
 BatchT = TypeVar("BatchT", covariant=True)
@@ -145,6 +148,7 @@ class Loader(Generic[BatchT]):
             num_workers=workers,
             pin_memory=pin_memory,
             worker_init_fn=_start_worker,
+            timeout=LOOK_SECONDS if workers else 0,
             prefetch_factor=2 if workers else None,
             # forkserver, not fork: this process may hold threads (Prefect, an open server connection), and what
             # fork copies of them makes workers fail as they end.
@@ -157,7 +161,10 @@ class Loader(Generic[BatchT]):
     def __iter__(self) -> Iterator[BatchT]:
         self.close()
         # Opened here, not at the first batch: PyTorch draws from its random numbers for it, once.
-        self._running = self._batches(iter(self._loader))
+        if self._loader.num_workers:
+            check_shared_memory(self._loader.num_workers)
+        batches = iter(self._loader)
+        self._running = self._batches(Delivery(batches) if self._loader.num_workers else batches)
         return self._running
 
     def _batches(self, batches: Iterator[Any]) -> Generator[BatchT, None, None]:
@@ -167,7 +174,9 @@ class Loader(Generic[BatchT]):
                     raise DataError(batch.message)
                 yield batch
         finally:
-            del batches  # ends the workers now, not when a traceback that holds this frame is forgotten
+            # Ends the workers now, not when a traceback that holds this frame is forgotten.
+            if isinstance(batches, Delivery):
+                batches.close()
 
     def close(self) -> None:
         """End the workers, and with them the iteration."""
@@ -238,7 +247,7 @@ class _Requests(Dataset[Any]):
     def __getitem__(self, request: Request) -> Any:
         epoch, positions = request
         try:
-            return self._source.load(epoch, positions)
+            return packed(self._source.load(epoch, positions))
         except DataError as error:
             return _Failure(str(error))
 
@@ -250,5 +259,6 @@ def _unchanged(batch: Any) -> Any:
 def _start_worker(_worker: int) -> None:
     # One thread per worker: OpenCV would start one per core in each.
     cv2.setNumThreads(0)
+    die_with_starter()
     # Ctrl-C reaches the whole process group. The parent decides; workers end with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -3,6 +3,8 @@
 import os
 import signal
 import time
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,10 +20,11 @@ from mscl.pretrain.config import PretrainConfig
 from mscl.training.distributed import World
 from mscl.training.fit import Finished, StopRequest
 from mscl.training.job import Job
+from mscl.training.loader import make_loader
 from mscl.training.precision import lowest_of_ranks
 from mscl.training.process import run_job
 from mscl.views import RawBatch, TwoViews
-from tests.mscl.synthetic import SyntheticBatches, plain_views, tiny_config
+from tests.mscl.synthetic import SyntheticBatches, SyntheticSource, plain_views, tiny_config
 
 
 def without_batch_statistics(model: MSCL) -> MSCL:
@@ -42,10 +45,19 @@ class RankJob(Job):
     """Of `tiny_config`."""
 
 
-def train_tiny(output: Path, world: World, *, deed: str, changes: dict[str, Any]) -> Finished:
+def train_tiny(output: Path, world: World, *, deed: str, changes: dict[str, Any], workers: int = 0) -> Finished:
     """Train as one rank, and do the deed on the way."""
     config = tiny_config(**changes)
     calls = 0
+
+    def loader(start: int) -> AbstractContextManager[Iterable[RawBatch]]:
+        size, steps = config.batch_size, 4 * config.epochs
+        if workers:
+            return make_loader(
+                SyntheticSource(4 * size), batch_size=size, start_step=start, total_steps=steps, rank=world.rank,
+                world_size=world.size, workers=workers,
+            )  # fmt: skip
+        return SyntheticBatches(batch_size=size, total_steps=steps, rank=world.rank, world_size=world.size)(start)
 
     def augment(raw: RawBatch) -> TwoViews:
         nonlocal calls
@@ -70,9 +82,7 @@ def train_tiny(output: Path, world: World, *, deed: str, changes: dict[str, Any]
     with StopRequest() as stop, mock.patch.object(fit_mscl, "build_model", build):
         return fit_mscl.fit_mscl(
             config,
-            SyntheticBatches(
-                batch_size=config.batch_size, total_steps=4 * config.epochs, rank=world.rank, world_size=world.size
-            ),
+            loader,
             augment,
             steps_per_epoch=4,
             output=output,
@@ -91,7 +101,7 @@ def work(job: RankJob, world: World) -> Finished | None:
         of_this_card = torch.bfloat16 if world.is_main else torch.float16
         (output / f"lowest-{world.rank}").write_text(str(lowest_of_ranks(of_this_card, world)))
         return None
-    return train_tiny(output, world, deed=job.deed, changes=job.changes)
+    return train_tiny(output, world, deed=job.deed, changes=job.changes, workers=job.runtime.loader_workers)
 
 
 main = partial(run_job, RankJob, work)

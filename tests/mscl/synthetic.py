@@ -56,6 +56,22 @@ class SyntheticBatches:
         yield (self.at(step) for step in range(start, self.total_steps))
 
 
+class SyntheticSource:
+    """`SyntheticBatches` for a loader's workers: sample i is the same wherever it is loaded."""
+
+    seed = 0
+
+    def __init__(self, num_samples: int) -> None:
+        self.num_samples = num_samples
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def load(self, epoch: int, positions: np.ndarray[Any, Any]) -> RawBatch:
+        one = [SyntheticBatches(batch_size=1, total_steps=1).at(int(position)) for position in positions]
+        return RawBatch(*(torch.cat(parts) for parts in zip(*(vars(batch).values() for batch in one), strict=True)))
+
+
 def plain_views(raw: RawBatch) -> TwoViews:
     """Views without colour work: enough for the networks."""
 

@@ -1,10 +1,9 @@
 """Several gloo ranks: the truth of distributed training, and what happens when a rank or the parent dies."""
 
+import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from mscl.training.distributed import World
 from mscl.training.launch import TrainingError, run_torchrun
 from mscl.training.metrics import read_metrics
 from tests.mscl import ranks
+from tests.mscl.processes import family, survivors, wait_until
 from tests.mscl.ranks import RankJob
 
 ROOT = Path(__file__).parents[3]
@@ -32,21 +32,29 @@ def _ranks_can_import(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
-def launch(output: Path, *, processes: int, deed: str = "train", changes: dict[str, Any] | None = None) -> set[str]:
-    """Addresses on which the processes of the training listened."""
+def launch(
+    output: Path, *, processes: int, deed: str = "train", changes: dict[str, Any] | None = None, workers: int = 0
+) -> set[str]:
+    """Addresses on which the processes of the training listened. However it ends, none of them is left."""
     listening: set[str] = set()
+    members: set[psutil.Process] = set()
 
     def look() -> None:
-        for process in psutil.Process().children(recursive=True):
+        members.update(family(os.getpid()))
+        for process in members:
             with suppress(psutil.Error):  # it ended
                 sockets = process.net_connections(kind="tcp")
                 listening.update(one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN)
 
-    runtime = RuntimeConfig(device="cpu", processes=processes, threads=1)
+    runtime = RuntimeConfig(device="cpu", processes=processes, threads=1, loader_workers=workers)
     RankJob(output_folder=str(output), deed=deed, changes=changes or {}, runtime=runtime).save(output / "job.json")
-    run_torchrun(
-        "tests.mscl.ranks", [str(output / "job.json")], runtime=runtime, log=output / "train.log", watch=look
-    )  # fmt: skip
+    try:
+        run_torchrun(
+            "tests.mscl.ranks", [str(output / "job.json")], runtime=runtime, log=output / "train.log", watch=look
+        )  # fmt: skip
+    finally:
+        wait_until(lambda: not survivors(members))
+    assert len(members) > processes
     return listening
 
 
@@ -96,59 +104,47 @@ def test_what_a_rank_refuses_is_told_in_its_own_words_alone(tmp_path: Path) -> N
 def test_a_rank_that_is_killed_ends_the_job_and_a_restart_resumes(tmp_path: Path) -> None:
     often = {"checkpoint_minutes": 1e-9}
     with pytest.raises(TrainingError, match=r"rank 1, exit code -9 \(SIGKILL"):
-        launch(tmp_path, processes=2, deed="die", changes=often)
+        launch(tmp_path, processes=2, deed="die", changes=often, workers=1)
     assert [path.name for path in checkpoints(tmp_path / "checkpoints")][-1] == "step-00000002.pt"
     launch(tmp_path, processes=2, changes=often)
     assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == list(range(1, 9))
 
 
-def started(tmp_path: Path) -> tuple["subprocess.Popen[bytes]", list[int]]:
-    """A parent process that trains with two slow ranks, and the ranks' process ids."""
+def started(tmp_path: Path, *, loader_workers: int) -> tuple["subprocess.Popen[bytes]", set[psutil.Process]]:
+    """A parent process that trains with two slow ranks, and all processes below it."""
     code = (
         "import sys, pathlib\n"
         "from mscl.stage.config import RuntimeConfig\n"
         "from mscl.training.launch import run_torchrun\n"
         "from tests.mscl.ranks import RankJob\n"
-        "out, runtime = pathlib.Path(sys.argv[1]), RuntimeConfig(device='cpu', processes=2, threads=1)\n"
+        f"runtime = RuntimeConfig(device='cpu', processes=2, threads=1, loader_workers={loader_workers})\n"
+        "out = pathlib.Path(sys.argv[1])\n"
         "job = RankJob(output_folder=str(out), deed='slow', changes={'epochs': 500}, runtime=runtime)\n"
         "job.save(out / 'job.json')\n"
         "run_torchrun('tests.mscl.ranks', [str(out / 'job.json')], runtime=runtime, log=out / 'train.log')\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.DEVNULL)
-    pids = [tmp_path / f"pid-{rank}" for rank in range(2)]
-    wait_until(lambda: all(path.is_file() and path.read_text() for path in pids))
-    return parent, [int(path.read_text()) for path in pids]
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 150.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.1)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    wait_until(lambda: all((tmp_path / f"pid-{rank}").is_file() for rank in range(2)))
+    return parent, family(parent.pid)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
 def test_killing_the_parent_leaves_no_orphans_and_a_checkpoint(tmp_path: Path) -> None:
-    parent, ranks = started(tmp_path)
+    parent, members = started(tmp_path, loader_workers=1)
+    # Of each rank a fork server, a resource tracker and a worker.
+    assert len(members) >= 1 + 2 + 2 * 3
     parent.kill()
     parent.wait()
-    wait_until(lambda: not any(map(alive, ranks)))
+    wait_until(lambda: not survivors(members))
     assert checkpoints(tmp_path / "checkpoints"), "the ranks were told to stop, not cut off"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_interrupting_the_parent_stops_the_ranks_with_a_checkpoint(tmp_path: Path) -> None:
-    parent, ranks = started(tmp_path)
+    parent, members = started(tmp_path, loader_workers=0)
     parent.send_signal(signal.SIGINT)
     assert parent.wait(150) != 0
-    assert not any(map(alive, ranks))
+    assert not survivors(members)
     assert checkpoints(tmp_path / "checkpoints")
 
 

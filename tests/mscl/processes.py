@@ -1,0 +1,33 @@
+"""Processes that tests start, and whether they have ended."""
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+import psutil
+
+
+def family(pid: int) -> set[psutil.Process]:
+    """All that a process has started, and they."""
+    try:
+        return set(psutil.Process(pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return set()
+
+
+def survivors(members: Iterable[psutil.Process]) -> list[str]:
+    """Command lines of those that still run; a later process with the same id is not one of them."""
+    found = []
+    for member in members:
+        with suppress(psutil.NoSuchProcess):
+            if member.is_running() and member.status() != psutil.STATUS_ZOMBIE:
+                found.append(f"{member.pid} {' '.join(member.cmdline())[-120:]}")
+    return found
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 150.0) -> None:
+    """Wait for what is to happen; the bound is for a machine with much else to do."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.1)
