@@ -19,11 +19,7 @@ def garbage(workspace: Workspace, *, keep: Collection[str] = (), unfinished: boo
     kept = {folder for folder in begun if not unfinished or _is_claimed(workspace, folder)}
     kept |= set({result.record.stage: result.folder for result in results}.values())
     kept |= {result.folder for result in results if result.record.stage in keep}
-    waiting = list(kept)
-    while waiting:
-        parents = _parents(workspace, waiting.pop()) - kept
-        kept |= parents
-        waiting += parents
+    kept = _with_ancestors(workspace, kept)
     return [folder for folder in [*(result.folder for result in results), *begun] if folder not in kept]
 
 
@@ -36,19 +32,36 @@ def dependents(workspace: Workspace, folder: Path) -> list[Path]:
     return [*(path for path in parents if path in found and path != folder), folder]
 
 
+def in_use(workspace: Workspace, folders: Collection[Path]) -> dict[Path, Path]:
+    """Those of `folders` that are being computed, or that such a result is made of -> the result being computed.
+
+    All of them where a computation has just begun and not noted yet what it reads.
+    """
+    found: dict[Path, Path] = {}
+    for begun in workspace.unfinished():
+        if not _is_claimed(workspace, begun):
+            continue
+        settings, inputs = made_with(begun)
+        needed = _with_ancestors(workspace, {begun}) if settings or inputs else set(folders)
+        found |= {folder: begun for folder in folders if folder in needed}
+    return found
+
+
 def remove(workspace: Workspace, folders: Sequence[Path]) -> tuple[int, list[Path]]:
     """Remove these results, except those in use; returns the bytes freed, and the folders that stay."""
-    freed, stay = 0, []
+    freed, stay = 0, set(in_use(workspace, folders))
     for folder in folders:
+        if folder in stay:
+            continue
         size = bytes_on_disk(folder)
         try:
             with workspace.claim(folder.parent.name, folder.name):
                 workspace.discard(folder.parent.name, folder.name)
         except LockedError:
-            stay.append(folder)
+            stay |= _with_ancestors(workspace, {folder})
         else:
             freed += size
-    return freed, stay
+    return freed, [folder for folder in folders if folder in stay and folder.exists()]
 
 
 def bytes_on_disk(folder: Path) -> int:
@@ -58,6 +71,16 @@ def bytes_on_disk(folder: Path) -> int:
 
 def _parents(workspace: Workspace, folder: Path) -> set[Path]:
     return {workspace.folder(stage, key) for stage, key in made_with(folder)[1].items()}
+
+
+def _with_ancestors(workspace: Workspace, folders: set[Path]) -> set[Path]:
+    """These results and all that they were made of."""
+    found, waiting = set(folders), list(folders)
+    while waiting:
+        parents = _parents(workspace, waiting.pop()) - found
+        found |= parents
+        waiting += parents
+    return found
 
 
 def _is_claimed(workspace: Workspace, folder: Path) -> bool:

@@ -99,13 +99,20 @@ def rm(
     workspace: WorkspaceOption = Path("workspace"),
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only say what would go.")] = False,
 ) -> None:
-    """Remove results and everything that was made of them; `mscl gc` then finds what only they needed."""
-    from storage.garbage import dependents
+    """Remove results and everything that was made of them; `mscl gc` then finds what only they needed.
+
+    Nothing is removed while one of them is being computed.
+    """
+    from storage.errors import LockedError
+    from storage.garbage import dependents, in_use
     from storage.workspace import Workspace
 
     place = Workspace(workspace)
-    folders = [folder for key in keys for folder in dependents(place, place.locate(key))]
-    _remove(place, list(dict.fromkeys(folders)), yes=yes)
+    folders = list(dict.fromkeys(folder for key in keys for folder in dependents(place, place.locate(key))))
+    if users := set(in_use(place, folders).values()):
+        names = ", ".join(sorted(f"{user.parent.name} {user.name}" for user in users))
+        raise LockedError(f"nothing was removed: {names} is being computed from what would go; wait for it or stop it")
+    _remove(place, folders, yes=yes)
 
 
 def _remove(place: Workspace, folders: list[Path], *, yes: bool) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import LockedError, StorageError
-from storage.garbage import dependents, garbage, remove
+from storage.garbage import dependents, garbage, in_use, remove
 from storage.record import read_record, result_key
 from storage.verify import verify_result
 from storage.workspace import Result, Workspace
@@ -118,6 +118,24 @@ def test_what_is_begun_keeps_what_it_reads(tmp_path: Path) -> None:
     assert garbage(workspace) == []
     assert set(garbage(workspace, unfinished=True)) == {folder, old.folder}
     assert new.folder not in garbage(workspace, unfinished=True)
+
+
+def test_what_is_being_computed_keeps_all_that_it_was_made_of(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    ingest = make(workspace, "ingest")
+    extract = make(workspace, "extract", inputs={"ingest": ingest.key})
+    probe = make(workspace, "probe", inputs={"extract": extract.key})
+    everything = [probe.folder, extract.folder, ingest.folder]
+    with workspace.claim("pretrain", "p" * 16) as folder:
+        # Just begun: nobody knows yet what it will read.
+        assert remove(workspace, everything) == (0, everything)
+        workspace.begin("pretrain", folder.name, config={"a": 1}, inputs={"extract": extract.key})
+        assert in_use(workspace, everything) == {extract.folder: folder, ingest.folder: folder}
+        freed, stay = remove(workspace, everything)
+        assert freed > 0 and stay == [extract.folder, ingest.folder]
+        assert not probe.folder.exists() and extract.folder.exists() and ingest.folder.exists()
+    assert in_use(workspace, everything) == {}
+    assert remove(workspace, [folder, extract.folder, ingest.folder])[1] == []
 
 
 def test_a_result_known_to_be_damaged_is_not_used_until_it_is_made_again(tmp_path: Path) -> None:

@@ -83,6 +83,20 @@ def test_rm_takes_what_was_made_of_it_along(mscl: Command, workspace: Workspace)
     assert code == 2 and "'ffffffff' is unknown" in output
 
 
+def test_rm_and_gc_leave_what_a_running_stage_reads(mscl: Command, workspace: Workspace) -> None:
+    before = keys(workspace)
+    extract = before["extract first"]
+    with workspace.claim("motion", "c" * 16):
+        workspace.begin("motion", "c" * 16, config={"text": "running"}, inputs={"extract": extract})
+        for key in (extract, before["ingest videos"]):
+            code, output = mscl("rm", key, "--yes")
+            assert code == 2 and f"nothing was removed: motion {'c' * 16} is being computed" in output
+        assert mscl("gc", "--keep-latest", "--unfinished", "--yes")[0] == 0
+        assert before.keys() - keys(workspace).keys() == {"extract stray", "pretrain first"}
+    assert mscl("rm", extract, "--yes")[0] == 0
+    assert "extract first" not in keys(workspace)
+
+
 def test_damage_of_any_result_is_named_and_shown_by_ls(mscl: Command, workspace: Workspace) -> None:
     for result in workspace.results("extract"):  # theirs have stores; tests/faults is about those
         workspace.discard("extract", result.key)
