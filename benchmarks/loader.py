@@ -192,7 +192,11 @@ def waiting_share(dataset: ClipDataset, *, batch_size: int, steps: int, output: 
     fit_mscl(
         config,
         batches_from,
-        Augment(config.augment, rotation=config.loss.rotation),
+        Augment(
+            config.augment,
+            rotation_q=config.loss.encodes_rotated_query,
+            rotation_k=config.loss.encodes_rotated_key,
+        ),
         steps_per_epoch=steps,
         output=output,
         world=World(0, 1, torch.device("cpu")),

@@ -98,39 +98,43 @@ def mscl_losses(
     *,
     temperature: float,
     local: LocalFeatures | None = None,
-    rotated_negatives: Negatives | None = None,
+    hard_negatives_BD: Tensor | None = None,
+    late_flow_DK: Tensor | None = None,
 ) -> LossTerms:
     """Every term that the given streams allow, by name, in the order 1..8 of METHOD 1.6.
 
     1 rgb, 2 flow, 3 rotated, 4 rgb_to_flow, 5 flow_to_rgb, 6 rgb_to_rotated, 7 rotated_to_rgb,
-    8 local_motion. Without flow only 1 (the MoCo baseline); without rotated flow no 3, 6, 7.
+    8 local_motion. Without flow only 1 (the MoCo baseline); without rotated embeddings no 3, 6, 7, in which rotated
+    flow is a positive of its clip (D26).
 
     Args:
-        rotated_negatives: queues that the rotated pass (3, 6, 7) reads instead of `negatives`; the
-            released code reads them after the keys of the batch went in (D6).
+        hard_negatives_BD: keys of each clip's own rotated flow; one more negative in losses 2 and 4 (D26, `hard`).
+        late_flow_DK: flow negatives that losses 3, 4 and 6 read instead of the queue as it stood before the step;
+            the released code reads them after the keys of the batch went in (D6).
     """
-    late = negatives if rotated_negatives is None else rotated_negatives
-    # name, anchor, positive, negatives
-    terms: list[tuple[str, Tensor, Tensor, Tensor]] = [("rgb", q.rgb, k.rgb, negatives.rgb)]
-    if q.flow is not None and k.flow is not None and negatives.flow is not None and late.flow is not None:
-        terms.append(("flow", q.flow, k.flow, negatives.flow))
+    # name, anchor, positive, negatives of the queue, negatives of the clip itself
+    terms: list[tuple[str, Tensor, Tensor, Tensor, Tensor | None]] = [("rgb", q.rgb, k.rgb, negatives.rgb, None)]
+    if q.flow is not None and k.flow is not None and negatives.flow is not None:
+        late_DK = negatives.flow if late_flow_DK is None else late_flow_DK
+        terms.append(("flow", q.flow, k.flow, negatives.flow, hard_negatives_BD))
         if q.rotated is not None and k.rotated is not None:
-            terms.append(("rotated", q.rotated, k.rotated, late.flow))
-        terms.append(("rgb_to_flow", q.rgb, k.flow, negatives.flow))
-        terms.append(("flow_to_rgb", q.flow, k.rgb, negatives.rgb))
+            terms.append(("rotated", q.rotated, k.rotated, late_DK, None))
+        terms.append(("rgb_to_flow", q.rgb, k.flow, late_DK, hard_negatives_BD))
+        terms.append(("flow_to_rgb", q.flow, k.rgb, negatives.rgb, None))
         if q.rotated is not None and k.rotated is not None:
-            terms.append(("rgb_to_rotated", q.rgb, k.rotated, late.flow))
-            terms.append(("rotated_to_rgb", q.rotated, k.rgb, late.rgb))
+            terms.append(("rgb_to_rotated", q.rgb, k.rotated, late_DK, None))
+            terms.append(("rotated_to_rgb", q.rotated, k.rgb, negatives.rgb, None))
 
     value: dict[str, Tensor] = {}
     top1: dict[str, Tensor] = {}
     # Losses 4 and 6 put the same anchor against the same queue: one product serves both.
     against: dict[tuple[int, int], _Rivals] = {}
-    for name, anchor_BD, positive_BD, negatives_DK in terms:
+    for name, anchor_BD, positive_BD, negatives_DK, own_BD in terms:
         pair = (id(anchor_BD), id(negatives_DK))
         if pair not in against:
             against[pair] = _rivals(anchor_BD, negatives_DK, temperature)
-        value[name], top1[name] = _contrast(anchor_BD, positive_BD, against[pair], temperature)
+        rivals = against[pair] if own_BD is None else against[pair].and_one(anchor_BD, own_BD, temperature)
+        value[name], top1[name] = _contrast(anchor_BD, positive_BD, rivals, temperature)
     if local is not None:
         scores_BTS = local_motion_scores(local.rgb, local.flow, local.rotated, temperature=temperature)
         value["local_motion"], top1["local_motion"] = _local(scores_BTS)
@@ -143,6 +147,11 @@ class _Rivals:
 
     logsumexp_B: Tensor
     largest_B: Tensor
+
+    def and_one(self, anchor_BD: Tensor, negative_BD: Tensor, temperature: float) -> "_Rivals":
+        """These and one more negative for each anchor."""
+        logit_B = (anchor_BD * negative_BD).sum(dim=1) / temperature
+        return _Rivals(torch.logaddexp(self.logsumexp_B, logit_B), torch.maximum(self.largest_B, logit_B.detach()))
 
 
 def _rivals(anchor_BD: Tensor, negatives_DK: Tensor, temperature: float) -> _Rivals:

@@ -4,8 +4,8 @@ Shape letters: B batch, T RGB frames of a clip, F flow fields that the flow enco
 side, D draws.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
@@ -20,10 +20,6 @@ D19)."""
 
 def _shape(tensor: Tensor | None) -> str:
     return "None" if tensor is None else f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
-
-
-def _optional(tensor: Tensor | None, device: torch.device | str, non_blocking: bool) -> Tensor | None:
-    return None if tensor is None else tensor.to(device, non_blocking=non_blocking)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +37,7 @@ class View:
     flow_B3FHW: Tensor | None = None
     """Float, colour-coded flow in [0, 1]; None without a flow stream (MoCo)."""
     rotated_B3FHW: Tensor | None = None
-    """As `flow_B3FHW`; None without a flow stream or without rotation."""
+    """As `flow_B3FHW`; None where no loss reads it."""
 
     def __post_init__(self) -> None:
         rgb, flow, rotated = self.rgb_B3THW, self.flow_B3FHW, self.rotated_B3FHW
@@ -70,6 +66,8 @@ class TwoViews:
         for field in fields(View):
             q: Tensor | None = getattr(self.q, field.name)
             k: Tensor | None = getattr(self.k, field.name)
+            if field.name == "rotated_B3FHW" and (q is None or k is None):
+                continue  # of rotated flow the losses may read one view alone (D26)
             if _shape(q) != _shape(k):
                 raise DataError(f"{field.name} differs between the views: q {_shape(q)}, k {_shape(k)}")
 
@@ -93,6 +91,10 @@ class RawBatch:
     segment), so that no result depends on ranks or workers. Stays on the CPU: see `mscl.pretrain.augment`."""
     segment_B: Tensor
     """int64, on the CPU: row of the segment in the usable manifest."""
+    crossed_q_BFHW2: Tensor | None = None
+    """As `flow_k_BFHW2`, but in the query's crop box; for the released routing alone (D5)."""
+    crossed_k_BFHW2: Tensor | None = None
+    """As `flow_q_BFHW2`, but in the key's crop box."""
 
     def __post_init__(self) -> None:
         rgb = self.rgb_q_BTHW3
@@ -103,6 +105,11 @@ class RawBatch:
         flow, flow_k = self.flow_q_BFHW2, self.flow_k_BFHW2
         if _shape(flow) != _shape(flow_k):
             raise DataError(f"flow differs between the views: q {_shape(flow)}, k {_shape(flow_k)}")
+        crossed = {_shape(self.crossed_q_BFHW2), _shape(self.crossed_k_BFHW2)}
+        if crossed != {"None"} and crossed != {_shape(flow)}:
+            raise DataError(
+                f"crossed flow of a batch must be as its flow {_shape(flow)}, got {' and '.join(sorted(crossed))}"
+            )
         if flow is not None and (
             flow.ndim != 5
             or flow.shape[-1] != 2
@@ -123,26 +130,19 @@ class RawBatch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """The clips on `device`; draws and segment rows stay on the CPU, where reading them waits for nothing."""
-        return type(self)(
-            self.rgb_q_BTHW3.to(device, non_blocking=non_blocking),
-            self.rgb_k_BTHW3.to(device, non_blocking=non_blocking),
-            _optional(self.flow_q_BFHW2, device, non_blocking),
-            _optional(self.flow_k_BFHW2, device, non_blocking),
-            self.draws_BD,
-            self.segment_B,
-        )
+        return self._with_clips(lambda clips: clips.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Self:
         """A copy in page-locked memory; the DataLoader's pinning thread calls this by name."""
-        flow_q, flow_k = self.flow_q_BFHW2, self.flow_k_BFHW2
-        return type(self)(
-            self.rgb_q_BTHW3.pin_memory(),
-            self.rgb_k_BTHW3.pin_memory(),
-            None if flow_q is None else flow_q.pin_memory(),
-            None if flow_k is None else flow_k.pin_memory(),
-            self.draws_BD,
-            self.segment_B,
-        )
+        return self._with_clips(lambda clips: clips.pin_memory())
+
+    def _with_clips(self, changed: Callable[[Tensor], Tensor]) -> Self:
+        clips = {name: value for name, value in self._tensors().items() if name not in ("draws_BD", "segment_B")}
+        return replace(self, **{name: changed(value) for name, value in clips.items()})
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors: dict[str, Tensor | None] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
     def split(self, parts: int) -> Iterator[Self]:
         """Equal contiguous micro-batches, without copying.
@@ -154,9 +154,4 @@ class RawBatch:
             raise DataError(f"a batch of {len(self)} clips does not split into {parts} equal parts; change accumulate")
         size = len(self) // parts
         for start in range(0, len(self), size):
-            tensors: list[Tensor | None] = [getattr(self, field.name) for field in fields(self)]
-            rgb_q, rgb_k, flow_q, flow_k, draws, segment = (
-                None if tensor is None else tensor[start : start + size] for tensor in tensors
-            )
-            assert rgb_q is not None and rgb_k is not None and draws is not None and segment is not None
-            yield type(self)(rgb_q, rgb_k, flow_q, flow_k, draws, segment)
+            yield replace(self, **{name: tensor[start : start + size] for name, tensor in self._tensors().items()})

@@ -45,9 +45,12 @@ class _Timer:
         self.model = build_model(self.config, self.world)
         self.updater = Updater(self.model, self.config.optim)
         self.exchange = KeyExchange(self.world, shuffle=False, seed=0)
-        self.views = TwoViews(self._view(config.clip.length), self._view(config.clip.length))
+        loss, length = config.pretrain.loss, config.clip.length
+        self.views = TwoViews(
+            self._view(length, rotated=loss.encodes_rotated_query), self._view(length, rotated=loss.encodes_rotated_key)
+        )
 
-    def _view(self, length: int) -> View:
+    def _view(self, length: int, *, rotated: bool) -> View:
         loss, crop_px = self.config.loss, self.config.augment.crop_px
 
         def clip(frames: int) -> Tensor:
@@ -55,9 +58,7 @@ class _Timer:
             return torch.rand(shape, device=self.world.device)
 
         fields = -(-length // 2)  # the flow encoder reads every other one (D19)
-        return View(
-            clip(length), clip(fields) if loss.flow else None, clip(fields) if loss.flow and loss.rotation else None
-        )
+        return View(clip(length), clip(fields) if loss.flow else None, clip(fields) if rotated else None)
 
     def step(self) -> float:
         """Seconds of one optimiser step."""

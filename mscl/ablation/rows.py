@@ -14,8 +14,9 @@ METRIC_TITLES = {RETRIEVAL: "retrieval R@1", LINEAR: "linear top-1"}
 FROZEN = "_frozen"
 """Ends the name of a metric taken on clips that repeat their middle frame."""
 _ORDER = (
-    REFERENCE, "mscl-no-fra", "mscl-no-lmcl", "mscl-no-mds", "flow-rgb-only", "moco", "released-d5", "released-d6",
-    "released-d7", SUPERVISED, UNTRAINED,
+    REFERENCE, "mscl-no-fra", "mscl-no-lmcl", "mscl-no-mds", "mscl-rotation-negatives", "mscl-rotation-both",
+    "mscl-rotation-hard", "flow-rgb-only", "moco", "released-d5", "released-d6", "released-d7", "released-d25",
+    SUPERVISED, UNTRAINED,
 )  # fmt: skip
 """Of the rows on a page; other overlays follow by name."""
 

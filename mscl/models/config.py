@@ -1,5 +1,6 @@
 """Networks (METHOD 1.5) and the losses between them (METHOD 1.6)."""
 
+import math
 from typing import Literal
 
 from pydantic import Field
@@ -28,7 +29,13 @@ class LossConfig(Section):
     flow: bool = True
     """Flow stream: losses 2-8. Off: the MoCo baseline, RGB stream and loss 1 only."""
     rotation: bool = True
-    """Flow rotation augmentation: losses 3, 6, 7 and the rotated columns of loss 8. Off: `mscl-no-fra`."""
+    """Flow rotation augmentation (FRA): rotated flow is encoded beside plain flow, and `rotation_role` says what for.
+    Off: `mscl-no-fra`."""
+    rotation_role: Literal["negatives", "both", "hard"] = "both"
+    """D26, what rotated flow is for. `negatives`: wrong columns of loss 8 alone, no rotated key is encoded. `both`:
+    also a positive of its clip in losses 3, 6 and 7, as released. `hard`: as `negatives`, and the rotated key is one
+    more negative of its own clip in losses 2 and 4. `both` stays the default until an ablation on fresh seeds
+    decides."""
     local_motion: bool = True
     """Local motion contrastive learning, loss 8. Off: `mscl-no-lmcl`."""
     temperature: float = Field(default=0.07, gt=0)
@@ -38,5 +45,22 @@ class LossConfig(Section):
     queue_decay: float | None = Field(default=None, gt=0, le=1)
     """D10: negatives are scaled by decay ** age; the released code uses 0.99999. None: off."""
     enqueue: Literal["after", "released"] = "after"
-    """`after`: all losses see the queues as they stood before the step. `released` (D6): the rotated
-    pass sees the keys of its own batch among the negatives."""
+    """`after`: all losses see the queues as they stood before the step. `released` (D6): losses 3, 4 and 6 read the
+    flow queue after the keys of the batch went in, so that a positive is among their negatives."""
+
+    @property
+    def encodes_rotated_query(self) -> bool:
+        """Whether any loss reads the query's rotated flow: 3 and 7, or the columns of 8."""
+        return self.flow and self.rotation and (self.rotation_role == "both" or self.local_motion)
+
+    @property
+    def encodes_rotated_key(self) -> bool:
+        """Whether any loss reads the key's rotated flow: 3 and 6, or 2 and 4 as a negative."""
+        return self.flow and self.rotation and self.rotation_role in ("both", "hard")
+
+    def chance(self, term: str, *, times: int) -> float:
+        """What guessing gives a term of METHOD 1.6, in nats; loss 8 compares `times` moments of a clip."""
+        if term == "local_motion":
+            return math.log(2 * times if self.encodes_rotated_query else times)
+        own = self.encodes_rotated_key and self.rotation_role == "hard" and term in ("flow", "rgb_to_flow")
+        return math.log(self.queue_size + 1 + own)

@@ -93,39 +93,50 @@ class MSCL(nn.Module):
         flow_BD = flow_local_BCT = rotated_BD = rotated_local_BCT = None
         if self.query_flow is not None:
             flow_BD, flow_local_BCT = self.query_flow(_given(q.flow_B3FHW, "flow"))
-            if self.loss_config.rotation:
+            if self.loss_config.encodes_rotated_query:
                 # A pass of its own: plain and rotated flow each have their own batch statistics.
                 rotated_BD, rotated_local_BCT = self.query_flow(_given(q.rotated_B3FHW, "rotated flow"))
         with torch.autocast(rgb_BD.device.type, enabled=False):
             local = None
             if rgb_local_BCT is not None and flow_local_BCT is not None:
                 local = LocalFeatures(rgb_local_BCT, flow_local_BCT, rotated_local_BCT)
-            late = None
+            late_flow_DK = None
             if self.loss_config.enqueue == "released" and enqueued is not None:
-                late = self.queues.negatives_after(enqueued)
+                late_flow_DK = self.queues.negatives_after(enqueued).flow
+            role = self.loss_config.rotation_role
             return mscl_losses(
-                Embeddings(rgb_BD, flow_BD, rotated_BD),
+                Embeddings(rgb_BD, flow_BD, rotated_BD if role == "both" else None),
                 keys,
                 self.queues.negatives(),
                 temperature=self.loss_config.temperature,
                 local=local,
-                rotated_negatives=late,
+                hard_negatives_BD=keys.rotated if role == "hard" else None,
+                late_flow_DK=late_flow_DK,
             )
 
     @torch.no_grad()
-    def encode_keys(self, k: View) -> Embeddings:
-        """Keys of a view, without gradient; batch statistics are those of this forward pass."""
+    def encode_keys(self, k: View, *, late_flow_momenta: Sequence[float | Tensor] = ()) -> Embeddings:
+        """Keys of a view, without gradient; batch statistics are those of this forward pass.
+
+        Args:
+            late_flow_momenta: updates of the flow key network between the keys of flow and of rotated flow (D7).
+        """
         rgb_BD = self._grouped(self.key_rgb, k.rgb_B3THW)
         flow_BD = rotated_BD = None
         if self.key_flow is not None:
             flow_BD = self._grouped(self.key_flow, _given(k.flow_B3FHW, "flow"))
-            if self.loss_config.rotation:
+            self.update_flow_keys(late_flow_momenta)
+            if self.loss_config.encodes_rotated_key:
                 rotated_BD = self._grouped(self.key_flow, _given(k.rotated_B3FHW, "rotated flow"))
         return Embeddings(rgb_BD, flow_BD, rotated_BD)
 
-    def update_keys(self, rgb_momentum: float | Tensor, flow_momenta: Sequence[float | Tensor]) -> None:
-        """EMA of the key networks from the query's; one update of the flow network per momentum given (D7)."""
+    def update_keys(self, rgb_momentum: float | Tensor, flow_momentum: float | Tensor) -> None:
+        """EMA of the key networks from the query's."""
         ema_(self.key_rgb, self.query_rgb, rgb_momentum)
+        self.update_flow_keys([flow_momentum])
+
+    def update_flow_keys(self, flow_momenta: Sequence[float | Tensor]) -> None:
+        """EMA of the flow key network alone, once per momentum given (D7)."""
         if self.key_flow is not None and self.query_flow is not None:
             for momentum in flow_momenta:
                 ema_(self.key_flow, self.query_flow, momentum)

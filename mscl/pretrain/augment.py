@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kernels.colour import flow_to_rgb_unit
 from kernels.rotation import rotate_flow
+from mscl.errors import DataError
 from mscl.pretrain.colour_jitter import chunk_clips, colour_jitter_, gaussian_blur_, on_device, to_grey_
 from mscl.pretrain.config import AugmentConfig
 from mscl.pretrain.draws import ColourDraws, sample_draws
@@ -34,34 +35,43 @@ class FlowPictures(Protocol):
 class Augment:
     """Turns a raw batch into the two views that the networks see. Without state: same batch, same views.
 
-    Rotation and flip are one draw per sample, shared by both views and all frames; colours are one draw per view.
+    Rotation is one draw per sample, shared by both views and all frames, and so is the flip unless `flip_draw` says
+    otherwise (D25); colours are one draw per view.
     Flow gets neither colour augmentation nor mean and standard deviation (METHOD 1.4.6).
     """
 
-    def __init__(self, config: AugmentConfig, *, rotation: bool = True) -> None:
-        """Flow rotation augmentation can be left out (`rotation=False`): then `rotated` of the views is None."""
+    def __init__(self, config: AugmentConfig, *, rotation_q: bool = True, rotation_k: bool = True) -> None:
+        """Rotated flow of either view can be left out; `rotated` of that view is then None."""
         self._config = config
-        self._rotation = rotation
+        self._rotation_q, self._rotation_k = rotation_q, rotation_k
 
     @torch.no_grad()
     def __call__(self, raw: RawBatch) -> TwoViews:
         """Views on the raw batch's device, float32.
 
         Raises:
-            DataError: the draws of `raw` belong to another clip length.
+            DataError: the draws of `raw` belong to another clip length, or it was loaded for another routing.
         """
         length = raw.rgb_q_BTHW3.shape[1]
         draws = sample_draws(raw.draws_BD.numpy(), self._config, length=length)
         augment_rgb, flow_pictures = _kernels_of(raw.rgb_q_BTHW3.device)
-        rgb_q = augment_rgb(raw.rgb_q_BTHW3, draws.q, flip_B=draws.flip_B)
-        rgb_k = augment_rgb(raw.rgb_k_BTHW3, draws.k, flip_B=draws.flip_B)
+        flip_q_B, flip_k_B, angle_rad_B = draws.flip_q_B, draws.flip_k_B, draws.angle_rad_B
+        rgb_q = augment_rgb(raw.rgb_q_BTHW3, draws.q, flip_B=flip_q_B)
+        rgb_k = augment_rgb(raw.rgb_k_BTHW3, draws.k, flip_B=flip_k_B)
         if raw.flow_q_BFHW2 is None or raw.flow_k_BFHW2 is None:
             return TwoViews(View(rgb_q), View(rgb_k))
-        angle_rad_B = draws.angle_rad_B if self._rotation else None
-        flow_q, rotated_q = flow_pictures(raw.flow_q_BFHW2, angle_rad_B=angle_rad_B, flip_B=draws.flip_B)
-        flow_k, rotated_k = flow_pictures(raw.flow_k_BFHW2, angle_rad_B=angle_rad_B, flip_B=draws.flip_B)
-        views = TwoViews(View(rgb_q, flow_q, rotated_q), View(rgb_k, flow_k, rotated_k))
-        return _released_routing(views) if self._config.routing == "released" else views
+        angle_q = angle_rad_B if self._rotation_q else None
+        angle_k = angle_rad_B if self._rotation_k else None
+        flow_q, rotated_q = flow_pictures(raw.flow_q_BFHW2, angle_rad_B=angle_q, flip_B=flip_q_B)
+        flow_k, rotated_k = flow_pictures(raw.flow_k_BFHW2, angle_rad_B=angle_k, flip_B=flip_k_B)
+        if self._config.routing == "released" and (self._rotation_q or self._rotation_k):
+            # D5: [q, k, q~, k~] is cut in the middle instead of dealt out by view, and a half has its view's box and
+            # flip: the query's "rotated" flow is the key clip's plain flow, both key flows are rotated.
+            if raw.crossed_q_BFHW2 is None or raw.crossed_k_BFHW2 is None:
+                raise DataError("routing=released needs each clip in the other's crop box, too; load with that setting")
+            rotated_q = flow_pictures(raw.crossed_q_BFHW2, angle_rad_B=None, flip_B=flip_q_B)[0]
+            flow_k = _present(flow_pictures(raw.crossed_k_BFHW2, angle_rad_B=angle_rad_B, flip_B=flip_k_B)[1])
+        return TwoViews(View(rgb_q, flow_q, rotated_q), View(rgb_k, flow_k, rotated_k))
 
 
 def _kernels_of(device: torch.device) -> tuple[AugmentRGB, FlowPictures]:
@@ -73,16 +83,9 @@ def _kernels_of(device: torch.device) -> tuple[AugmentRGB, FlowPictures]:
     return augment_cuda.augment_rgb, augment_cuda.flow_pictures
 
 
-def _released_routing(views: TwoViews) -> TwoViews:
-    """D5, for ablation: the list [q, k, q~, k~] cut in the middle instead of dealt out by view.
-
-    The query's "rotated" flow is then the key clip's plain flow, and both key flows are rotated.
-    """
-    q, k = views.q, views.k
-    return TwoViews(
-        View(q.rgb_B3THW, q.flow_B3FHW, k.flow_B3FHW),
-        View(k.rgb_B3THW, q.rotated_B3FHW, k.rotated_B3FHW),
-    )
+def _present(pictures: Tensor | None) -> Tensor:
+    assert pictures is not None
+    return pictures
 
 
 def augment_rgb(rgb_BTHW3: Tensor, draws: ColourDraws, *, flip_B: NDArray[np.bool_]) -> Tensor:

@@ -1,6 +1,7 @@
 """What pretrain has to show: every loss term over the steps, and where it ended."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from mscl.display.blocks import Block, Chart, Note, Table
 from mscl.pretrain.config import PretrainConfig
 from mscl.pretrain.figures import LOSS_NAMES, loss_curves
 from mscl.stage.view import Stages
+from mscl.video.config import ClipConfig
 from storage.json_lines import read_json_lines
 
 
@@ -20,10 +22,11 @@ def pretrain_blocks(stages: Stages) -> list[Block]:
     rows = read_json_lines(view.folder / "metrics.jsonl")
     if not rows:
         return [Note("The training has logged no step.")]
-    queue = PretrainConfig.model_validate(view.config["pretrain"]).loss.queue_size
+    loss = PretrainConfig.model_validate(view.config["pretrain"]).loss
+    times = -(-ClipConfig.model_validate(view.config["clip"]).length // 2)  # both streams halve the clip in time
     blocks: list[Block] = [
         Chart(
-            loss_curves(rows, queue_size=queue),
+            loss_curves(rows, chance=partial(loss.chance, times=times)),
             caption="The terms of the loss (METHOD 1.6); faint: each logged step",
         )
     ]

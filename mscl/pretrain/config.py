@@ -20,12 +20,17 @@ class AugmentConfig(Section):
     """Least and largest ratio of width to height of a random crop."""
     flip: Fraction = 0.5
     """Probability that a view is mirrored left to right, RGB and flow together (D14)."""
+    flip_draw: Literal["per_sample", "per_view"] = "per_sample"
+    """D25: the flip is drawn once for both views of a video, or for each (as released): left and right then become the
+    same, which costs 40 points where direction is the label."""
     angles: Literal["uniform", "released"] = "uniform"
     """D11: beta ~ U(0.2 pi, 1.8 pi), or one of the eight released angles."""
     jitter: Fraction = 0.8
     """Probability of colour jitter."""
     jitter_draw: Literal["per_clip", "per_frame"] = "per_clip"
-    """Whether the strength of the jitter is drawn once a clip or for every frame (D13)."""
+    """Whether the strength of the jitter is drawn once a clip or for every frame, as released (D13). Either way it
+    means what torchvision means: brightness scales, contrast turns about the mean; the released code's kornia adds
+    brightness and scales contrast towards black."""
     grey: Fraction = 0.2
     """Probability that a clip becomes grey."""
     blur: Fraction = 0.5
@@ -33,7 +38,7 @@ class AugmentConfig(Section):
     scale: Literal["field", "clip"] = "field"
     """D16: normalise flow by the largest radius of each field, or by one robust scale per clip."""
     routing: Literal["ours", "released"] = "ours"
-    """D5: `released` mixes up plain and rotated flow as the released code does. Ablation only."""
+    """D5: `released` mixes up plain and rotated flow and their crop boxes as the released code does. Ablation only."""
 
 
 class PretrainConfig(Section):
@@ -60,7 +65,8 @@ class PretrainConfig(Section):
     key_momentum_schedule: Literal["cosine", "constant"] = "cosine"
     """`cosine`: rises from `key_momentum` to 1 over the run. `constant`: stays (MoCo)."""
     key_updates: Literal["once", "released"] = "once"
-    """D7: one EMA update of the flow key network per optimiser step, or two at double speed."""
+    """D7: one EMA update of the flow key network per optimiser step; `released`: two at double speed, flow encoded
+    between them and rotated flow after both."""
     bn: Literal["shuffle", "sync", "local"] = "shuffle"
     """Batch norm of the key networks: keys shuffled over ranks, SyncBatchNorm, or each rank's own."""
     bn_splits: PositiveInt = 1
@@ -93,6 +99,23 @@ class PretrainConfig(Section):
             "with epochs of your own it does not count"
         )
 
+    def without_effect(self) -> list[str]:
+        """A line for each setting that changes nothing here, for what it changes is turned off."""
+        loss, lines = self.loss, []
+        rotated = loss.flow and loss.rotation
+        if loss.rotation_role != "both" and not rotated:
+            lines.append(f"pretrain.loss.rotation_role={loss.rotation_role} has no effect: no flow is rotated")
+        elif rotated and not (loss.encodes_rotated_query or loss.encodes_rotated_key):
+            lines.append(
+                "pretrain.loss.rotation has no effect: rotation_role=negatives needs loss 8, and local_motion is off"
+            )
+        if self.augment.routing == "released" and not rotated:
+            lines.append("pretrain.augment.routing=released has no effect: no flow is rotated, nothing can be mixed up")
+        for name, value in (("loss.enqueue", loss.enqueue), ("key_updates", self.key_updates)):
+            if value == "released" and not loss.flow:
+                lines.append(f"pretrain.{name}=released has no effect: there is no flow stream")
+        return lines
+
     def fitted_to(self, num_segments: int) -> "PretrainConfig":
         """For fewer segments than a batch: the largest batch they fill that divides the queue and splits alike."""
         if num_segments >= self.batch_size:
@@ -113,6 +136,11 @@ class PretrainConfig(Section):
             )
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} is not divisible by accumulate {self.accumulate}")
+        if self.key_updates == "released" and self.accumulate > 1:
+            raise ValueError(
+                "key_updates=released moves a key network in the middle of a step, which "
+                f"{self.accumulate} micro-batches would share; set accumulate=1"
+            )
         if self.optim.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"optim.warmup_epochs {self.optim.warmup_epochs} must be below epochs {self.epochs}; lower it"

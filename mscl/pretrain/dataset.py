@@ -82,6 +82,9 @@ class ClipDataset:
         fields = len(range(0, length, FIELD_STEP))
         rgb = batch_tensor(2, batch, length, side, side, 3, dtype=torch.uint8)
         flow = batch_tensor(2, batch, fields, side, side, 2, dtype=torch.float32) if self._with_flow else None
+        crossed = None
+        if flow is not None and self._augment.routing == "released":
+            crossed = batch_tensor(*flow.shape, dtype=torch.float32)
         draws = np.empty((batch, num_draws(length)), dtype=np.float32)
         segments = self.segments[positions]
         for row, segment in enumerate(segments.tolist()):
@@ -91,6 +94,7 @@ class ClipDataset:
                     sample_rng(self.seed, epoch, segment),
                     rgb_2THW3=rgb[:, row].numpy(),
                     flow_2FHW2=None if flow is None else flow[:, row].numpy(),
+                    crossed_2FHW2=None if crossed is None else crossed[:, row].numpy(),
                     draws_D=draws[row],
                 )
             except (StorageError, OSError) as error:
@@ -102,6 +106,8 @@ class ClipDataset:
             None if flow is None else flow[1],
             torch.from_numpy(draws),
             torch.from_numpy(segments),
+            None if crossed is None else crossed[0],
+            None if crossed is None else crossed[1],
         )
 
     def _load_sample(
@@ -111,6 +117,7 @@ class ClipDataset:
         *,
         rgb_2THW3: NDArray[np.uint8],
         flow_2FHW2: NDArray[np.float32] | None,
+        crossed_2FHW2: NDArray[np.float32] | None,
         draws_D: NDArray[np.float32],
     ) -> None:
         length, stride = self._clip.length, self._clip.stride
@@ -127,6 +134,9 @@ class ClipDataset:
         self._load_frames(segment, indices_2T, boxes, (height, width), rgb_2THW3)
         if flow_2FHW2 is not None:
             for indices_T, box, out_FHW2 in zip(indices_2T, boxes, flow_2FHW2, strict=True):
+                self._load_fields(segment, indices_T, box, out_FHW2)
+        if crossed_2FHW2 is not None:  # D5: the other clip's fields in this view's box
+            for indices_T, box, out_FHW2 in zip(indices_2T[::-1], boxes, crossed_2FHW2, strict=True):
                 self._load_fields(segment, indices_T, box, out_FHW2)
 
     def _load_frames(

@@ -23,13 +23,14 @@ RELEASED_ANGLES_RAD: FloatArray = np.array([0.2 * math.pi * step for step in ran
 """D11: the released set, 0.2 pi .. 1.6 pi; 1.8 pi never occurs there."""
 
 _SHARED = 2  # flip, angle
+_LAST = 1  # the key view's own flip (D25); at the end, so that the other decisions stayed when it came
 _CLIP = 4  # jitter, grey, blur, sigma
 _OPS = len(JITTER)
 
 
 def num_draws(length: int) -> int:
     """D: uniform numbers per sample for clips of `length` frames, the same for every configuration."""
-    return _SHARED + 2 * (_CLIP + _OPS + _OPS * length)
+    return _SHARED + 2 * (_CLIP + _OPS + _OPS * length) + _LAST
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +60,11 @@ class ColourDraws:
 
 @dataclass(frozen=True, eq=False)
 class SampleDraws:
-    """Decisions for B samples: flip and rotation are shared by both views, colours are each view's own."""
+    """Decisions for B samples: both views turn by one angle, colours are each view's own."""
 
-    flip_B: NDArray[np.bool_]
+    flip_q_B: NDArray[np.bool_]
+    flip_k_B: NDArray[np.bool_]
+    """The same as `flip_q_B`, unless `flip_draw` is `per_view` (D25)."""
     angle_rad_B: FloatArray
     q: ColourDraws
     k: ColourDraws
@@ -80,16 +83,19 @@ def sample_draws(uniform_BD: NDArray[np.floating[Any]], config: AugmentConfig, *
         )
     uniform = uniform_BD.astype(np.float64)
     angle = uniform[:, 1]
-    middle = (uniform.shape[1] + _SHARED) // 2
+    flip = uniform[:, 0] < config.flip
+    end = uniform.shape[1] - _LAST
+    middle = (end + _SHARED) // 2
     return SampleDraws(
-        flip_B=uniform[:, 0] < config.flip,
+        flip_q_B=flip,
+        flip_k_B=flip if config.flip_draw == "per_sample" else uniform[:, end] < config.flip,
         angle_rad_B=(
             RELEASED_ANGLES_RAD[(angle * len(RELEASED_ANGLES_RAD)).astype(np.int64)]
             if config.angles == "released"
             else (0.2 + 1.6 * angle) * math.pi
         ),
         q=_colour_draws(uniform[:, _SHARED:middle], config, length),
-        k=_colour_draws(uniform[:, middle:], config, length),
+        k=_colour_draws(uniform[:, middle:end], config, length),
     )
 
 

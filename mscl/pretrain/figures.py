@@ -1,7 +1,7 @@
 """Picture of pre-training: every loss term over the steps."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mscl.display.style import INK, SERIES, canvas, to_svg
@@ -21,12 +21,12 @@ LOSS_NAMES = {
 _MAX_POINTS = 400
 
 
-def loss_curves(rows: Sequence[Mapping[str, Any]], *, queue_size: int | None = None) -> str:
+def loss_curves(rows: Sequence[Mapping[str, Any]], *, chance: Callable[[str], float] | None = None) -> str:
     """Small multiples of the loss terms over the steps: raw values faint, a running mean strong.
 
     Args:
         rows: what metrics.jsonl holds, one mapping per logged step.
-        queue_size: K; draws chance, ln(K + 1) for terms 1-7 and ln 8 for term 8.
+        chance: what guessing gives a term, in nats; drawn as a line.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -42,16 +42,15 @@ def loss_curves(rows: Sequence[Mapping[str, Any]], *, queue_size: int | None = N
             colour = SERIES[place % len(SERIES)]
             axis.plot(steps, values, color=colour, linewidth=0.8, alpha=0.35)
             axis.plot(steps, _running_mean(values), color=colour)
-            chance = math.log(8) if term == "local_motion" else math.log(queue_size + 1) if queue_size else None
-            if chance is not None:
-                axis.axhline(chance, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.7)
+            if chance is not None and term in LOSS_NAMES:
+                axis.axhline(chance(term), color=INK, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.7)
             axis.set_title(LOSS_NAMES.get(term, term))
             axis.set_ylim(bottom=0)
             axis.margins(x=0.01)
             axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         for axis in list(axes.flat)[len(terms) :]:
             axis.set_visible(False)
-        figure.supxlabel("step" + (" (dashed: chance)" if queue_size else ""), fontsize=9)
+        figure.supxlabel("step" + (" (dashed: chance)" if chance else ""), fontsize=9)
         return to_svg(figure)
 
 

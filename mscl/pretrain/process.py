@@ -47,7 +47,8 @@ def pretrain(job: PretrainJob, world: World) -> Finished:
             pin_memory=world.device.type == "cuda",
         )
 
-    augment = Augment(config.augment, rotation=config.loss.rotation)
+    loss = config.loss
+    augment = Augment(config.augment, rotation_q=loss.encodes_rotated_query, rotation_k=loss.encodes_rotated_key)
     advice = "lower pretrain.batch_size or augment.crop_px, or raise pretrain.accumulate"
     with StopRequest() as stop, card_memory(advice):
         return fit_mscl(

@@ -24,10 +24,13 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
         return {"pretrain": {"encoder": name, **kept}, "encoder_sha256": external_encoder_digest(given)}
     # Results of before these settings came keep their names.
     left_out = {"checkpoint_minutes", "keep_checkpoints", "encoder", "cuda_graph"}
-    settings = {
-        "pretrain": config.pretrain.model_dump(mode="json", exclude=left_out),
-        "clip": config.clip.model_dump(mode="json"),
-    }
+    pretrain = config.pretrain.model_dump(mode="json", exclude=left_out)
+    for section, name, before in (("loss", "rotation_role", "both"), ("augment", "flip_draw", "per_sample")):
+        if pretrain[section][name] == before:
+            del pretrain[section][name]
+    settings: dict[str, Any] = {"pretrain": pretrain, "clip": config.clip.model_dump(mode="json")}
+    if "released" in (config.pretrain.augment.routing, config.pretrain.loss.enqueue, config.pretrain.key_updates):
+        settings["released"] = 2  # these options did something else before they did what the released code does
     return settings | ({"split": config.data.split} if config.data.split != 1 else {})
 
 
@@ -52,6 +55,8 @@ def _run(run: StageRun) -> dict[str, Any]:
             f"{len(segments)} segments to train on are fewer than pretrain.batch_size {config.batch_size}: "
             f"batches of {fitted.batch_size}; the learning rate stays {config.optim.lr}"
         )
+    for line in fitted.without_effect():
+        run.progress.say(line)
     if len(segments) >= fitted.batch_size:  # else the training says what is missing
         run.progress.say(fitted.steps_text(steps_per_epoch(len(segments), fitted.batch_size)))
     job = PretrainJob(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -36,10 +37,12 @@ class StepResult:
 
 @dataclass(frozen=True)
 class KeyMomenta:
-    """EMA momenta of one step: the flow network gets one update per entry."""
+    """EMA momenta of one step."""
 
     rgb: float | Tensor
     flow: tuple[float | Tensor, ...]
+    """One update of the flow network per entry: the first before any key, the others after the keys of flow and before
+    those of rotated flow (D7)."""
 
 
 def train_step(
@@ -61,13 +64,14 @@ def train_step(
         micro_batches: `accumulate` of them; a generator keeps one at a time in memory.
         step: global step, from 0.
     """
-    model.update_keys(momenta.rgb, momenta.flow)
+    model.update_keys(momenta.rgb, momenta.flow[0])
+    encode_keys = partial(model.encode_keys, late_flow_momenta=momenta.flow[1:])
     terms: list[LossTerms] = []
     keys: list[Embeddings] = []
     for place, views in enumerate(micro_batches):
         with nullcontext() if place == accumulate - 1 else _unsynced(trained):
             with autocast():
-                own, everyone = exchange.encode(model.encode_keys, views.k, call=step * accumulate + place)
+                own, everyone = exchange.encode(encode_keys, views.k, call=step * accumulate + place)
                 result: LossTerms = trained(views.q, own, everyone)
             updater.backward(result.total / accumulate)
         terms.append(result)
@@ -80,7 +84,8 @@ def train_step(
 def momenta_of(step: int, total_steps: int, config: PretrainConfig) -> KeyMomenta:
     """EMA momenta of global step `step`: s / S of METHOD 1.7 is step / total_steps (D8).
 
-    `key_updates: released` (D7): two updates of the flow key network a step, so that its schedule runs at double speed.
+    `key_updates: released` (D7): two updates of the flow key network a step, so that its schedule runs at double speed;
+    flow is encoded after the first, rotated flow after the second.
     """
 
     def momentum(progress: float) -> float:

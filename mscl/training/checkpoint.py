@@ -37,6 +37,7 @@ class Checkpoints:
         card: name -> plain value for other readers of the file.
         settings: of the run; one that goes on with others is refused.
         free: names of settings that may differ all the same.
+        before: settings that came later -> what runs of before them did.
         keep: how many stay.
     """
 
@@ -50,12 +51,13 @@ class Checkpoints:
         card: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any],
         free: frozenset[str] = frozenset(),
+        before: Mapping[str, Any] | None = None,
         total_steps: int,
         keep: int,
     ) -> None:
         self.folder, self.world = folder, world
         self.parts, self.own, self.card = parts, own or {}, card or {}
-        self.settings, self.free = settings, free
+        self.settings, self.free, self.before = settings, free, before or {}
         self.total_steps, self.keep = total_steps, keep
         self._random: dict[str, Any] | None = None
 
@@ -146,7 +148,10 @@ class Checkpoints:
                 f"batch statistics would change; set runtime.processes so that all nodes together have "
                 f"{state['world_size']}, or start anew in another folder"
             )
-        before, now = _flat(json.loads(state["config"])), _flat(json.loads(json.dumps(self.settings)))
+        before, now = (
+            {**self.before, **_flat(json.loads(state["config"]))},
+            _flat(json.loads(json.dumps(self.settings))),
+        )
         changed = [name for name in now if name not in self.free and before.get(name) != now[name]]
         if changed:
             shown = ", ".join(f"{name} was {before.get(name)!r}, is {now[name]!r}" for name in changed)

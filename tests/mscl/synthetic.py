@@ -23,7 +23,7 @@ def tiny_config(**changes: Any) -> PretrainConfig:
         "key_momentum": 0.9,
     }
     for name, value in changes.items():
-        tree[name] = tree[name] | value if isinstance(value, dict) else value
+        tree[name] = tree.get(name, {}) | value if isinstance(value, dict) else value
     return PretrainConfig.model_validate(tree)
 
 

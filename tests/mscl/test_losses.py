@@ -130,23 +130,69 @@ def test_streams_decide_the_terms() -> None:
 
 
 def test_d6_released_order_puts_the_positive_among_the_negatives() -> None:
+    """Losses 3, 4 and 6 cannot fall below ln 2; those that read the RGB queue, and loss 2, can."""
     q, k = unit(1, 8), unit(1, 8)
     before = Negatives(torch.zeros(8, 4, dtype=torch.float64), torch.zeros(8, 4, dtype=torch.float64))
-    with_own_key = Negatives(torch.cat([k.T] * 4, dim=1), before.flow)
-    terms = [
+    own_key_DK = torch.cat([k.T, torch.zeros(8, 3, dtype=torch.float64)], dim=1)
+    ours, released = (
+        mscl_losses(Embeddings(q, q, q), Embeddings(k, k, k), before, temperature=0.01, late_flow_DK=late_DK).value
+        for late_DK in (None, own_key_DK)
+    )
+    assert all(value < 1e-6 for value in ours.values())
+    late = {"rotated", "rgb_to_flow", "rgb_to_rotated"}
+    for name, value in released.items():
+        assert value.item() == pytest.approx(math.log(2) if name in late else 0.0, abs=1e-6), name
+
+
+def test_d26_a_hard_negative_is_one_more_wrong_answer_of_losses_2_and_4() -> None:
+    """Anchor and positive agree, K = 6 negatives of the queue are orthogonal to them, the clip's own rotated key has
+    cosine c: ln(1 + (6 + e^(c / T)) / e^(1 / T))."""
+    basis, temperature, cosine = torch.eye(8, dtype=torch.float64), 0.5, 0.6
+    same_BD, queue_DK = basis[:1], basis[2:].T
+    own_BD = cosine * basis[:1] + math.sqrt(1 - cosine**2) * basis[1:2]
+    k = Embeddings(same_BD, same_BD, own_BD)
+    plain, hard = (
         mscl_losses(
-            Embeddings(q, q, q),
-            Embeddings(k, k, k),
-            before,
-            temperature=0.01,
-            rotated_negatives=late,
+            Embeddings(same_BD, same_BD), k, Negatives(queue_DK, queue_DK), temperature=temperature,
+            hard_negatives_BD=given_BD,
         )
-        for late in (None, with_own_key)
-    ]
-    ours, released = (t.value["rotated_to_rgb"].item() for t in terms)
-    assert ours < 1e-6
-    assert released == pytest.approx(math.log(5))
-    assert terms[1].value["flow_to_rgb"].item() < 1e-6
+        for given_BD in (None, own_BD)
+    )  # fmt: skip
+    assert list(plain.value) == list(hard.value) == ["rgb", "flow", "rgb_to_flow", "flow_to_rgb"]
+    one_more = math.exp(cosine / temperature)
+    for name in plain.value:
+        others = 6 + (one_more if name in ("flow", "rgb_to_flow") else 0)
+        assert plain.value[name].item() == pytest.approx(math.log1p(6 * math.exp(-1 / temperature)))
+        assert hard.value[name].item() == pytest.approx(math.log1p(others * math.exp(-1 / temperature))), name
+    beaten = mscl_losses(
+        Embeddings(same_BD, own_BD), k, Negatives(queue_DK, queue_DK), temperature=temperature, hard_negatives_BD=own_BD
+    )
+    assert (beaten.top1["flow"], beaten.top1["rgb_to_flow"]) == (0, 1), "the rotated key is nearer to its own flow"
+
+
+def test_d26_hard_equals_the_plain_cross_entropy_and_its_gradient() -> None:
+    q_r, q_f = unit(5, 16).requires_grad_(), unit(5, 16, seed=1).requires_grad_()
+    k = Embeddings(unit(5, 16, seed=2), unit(5, 16, seed=3), unit(5, 16, seed=4))
+    negatives = Negatives(unit(16, 12, seed=5), unit(16, 12, seed=6))
+    assert k.flow is not None and k.rotated is not None and negatives.flow is not None
+
+    def plain(anchor: Tensor, positive: Tensor, queue: Tensor, own: Tensor | None) -> Tensor:
+        columns = [(anchor * other).sum(1, keepdim=True) for other in (positive, own) if other is not None]
+        logits = torch.cat([*columns, anchor @ queue], dim=1) / 0.07
+        return F.cross_entropy(logits, torch.zeros(5, dtype=torch.int64))
+
+    expected = {
+        "rgb": plain(q_r, k.rgb, negatives.rgb, None),
+        "flow": plain(q_f, k.flow, negatives.flow, k.rotated),
+        "rgb_to_flow": plain(q_r, k.flow, negatives.flow, k.rotated),
+        "flow_to_rgb": plain(q_f, k.rgb, negatives.rgb, None),
+    }
+    terms = mscl_losses(Embeddings(q_r, q_f), k, negatives, temperature=0.07, hard_negatives_BD=k.rotated)
+    for name, value in expected.items():
+        torch.testing.assert_close(terms.value[name], value, msg=name)
+    ours = torch.autograd.grad(terms.total, [q_r, q_f])
+    for got, right in zip(ours, torch.autograd.grad(sum(expected.values()), [q_r, q_f]), strict=True):
+        torch.testing.assert_close(got, right)
 
 
 def test_d10_decay_is_an_option() -> None:

@@ -18,7 +18,7 @@ ROWS = [
 SECTIONS = set(re.findall(r"^#+ (\d+(?:\.\d+)*) ", METHOD, re.M)) | set(
     re.findall(r"^\*\*(\d+\.\d+\.\d+) ", METHOD, re.M)
 )
-OWN_DEFAULT = {"D16"}
+OWN_DEFAULT = {"D16", "D26"}
 """Rows whose default is the published behaviour."""
 
 CITED_SECTIONS = re.compile(r"METHOD ((?:D?\d+(?:\.\d+)*(?:, | to | and |-)?)+)")

@@ -21,6 +21,8 @@ def test_the_papers_numbers() -> None:
     assert (config.clip.length, config.clip.stride) == (8, 8)  # 1.3
     assert (config.pretrain.optim.lr, config.pretrain.epochs, config.pretrain.batch_size) == (0.02, 400, 128)  # 1.7
     assert config.pretrain.loss.temperature == 0.07 and config.pretrain.loss.queue_size == 65536  # 1.6
+    r50 = load_config("kinetics400-r50").pretrain
+    assert (r50.optim.lr, r50.batch_size, r50.epochs) == (0.03, 128, 200)  # D28
     moco = load_config("moco-r18").pretrain
     assert (moco.key_momentum, moco.optim.lr, moco.epochs, moco.loss.flow) == (0.999, 0.015, 120, False)
     finetune = config.finetune
@@ -117,6 +119,10 @@ def settings_of(config: ExperimentConfig) -> dict[str, object]:
         ("mscl-no-mds", {"screen.select": "all"}),
         ("flow-rgb-only", {"pretrain.loss.rotation": False, "pretrain.loss.local_motion": False}),
         ("moco", {"screen.select": "all", "pretrain.loss.flow": False}),
+        ("mscl-rotation-both", {"pretrain.loss.rotation_role": "both"}),
+        ("mscl-rotation-negatives", {"pretrain.loss.rotation_role": "negatives"}),
+        ("mscl-rotation-hard", {"pretrain.loss.rotation_role": "hard"}),
+        ("released-d25", {"pretrain.augment.flip_draw": "per_view"}),
         ("released-d5", {"pretrain.augment.routing": "released"}),
         ("released-d6", {"pretrain.loss.enqueue": "released"}),
         ("released-d7", {"pretrain.key_updates": "released"}),
@@ -162,7 +168,7 @@ def test_hmdb51_is_fine_tuned_as_ucf101() -> None:
 
 def test_the_moco_presets_are_the_overlay_and_a_schedule() -> None:
     for backbone in ("r18", "r50"):
-        schedule = {
+        schedule: dict[str, object] = {
             "pretrain.optim.lr": 0.015, "pretrain.key_momentum": 0.999, "pretrain.key_momentum_schedule": "constant",
             "pretrain.epochs": 120,
         }  # fmt: skip

@@ -1,5 +1,7 @@
 """The MSCL module: which parts exist, what a step does to queues and key networks, MoCo as a configuration."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -40,6 +42,10 @@ def view(batch: int = 4, seed: int = 0, px: int = 40) -> View:
         ({"flow": False}, ["rgb"]),
         ({"rotation": False}, ["rgb", "flow", "rgb_to_flow", "flow_to_rgb", "local_motion"]),
         ({"local_motion": False}, 7),
+        ({"rotation_role": "both"}, 8),
+        ({"rotation_role": "negatives"}, ["rgb", "flow", "rgb_to_flow", "flow_to_rgb", "local_motion"]),
+        ({"rotation_role": "hard"}, ["rgb", "flow", "rgb_to_flow", "flow_to_rgb", "local_motion"]),
+        ({"rotation_role": "hard", "local_motion": False}, ["rgb", "flow", "rgb_to_flow", "flow_to_rgb"]),
     ],
 )
 def test_configuration_decides_the_losses(loss: dict[str, object], names: int | list[str]) -> None:
@@ -50,6 +56,46 @@ def test_configuration_decides_the_losses(loss: dict[str, object], names: int | 
     terms.total.backward()
     idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert idle == [], "distributed training would wait for these gradients"
+
+
+@pytest.mark.parametrize(
+    ("loss", "query", "key"),
+    [
+        ({"rotation_role": "both"}, True, True),
+        ({"rotation_role": "negatives"}, True, False),
+        ({"rotation_role": "hard"}, True, True),
+        ({"rotation_role": "negatives", "local_motion": False}, False, False),
+        ({"rotation_role": "hard", "local_motion": False}, False, True),
+        ({"rotation_role": "hard", "rotation": False}, False, False),
+        ({"flow": False}, False, False),
+    ],
+)
+def test_d26_rotated_flow_is_encoded_where_a_loss_reads_it(loss: dict[str, object], query: bool, key: bool) -> None:
+    model, whole = made(**loss), view()
+    assert (model.loss_config.encodes_rotated_query, model.loss_config.encodes_rotated_key) == (query, key)
+    without = View(whole.rgb_B3THW, whole.flow_B3FHW)
+    keys = model.encode_keys(whole if key else without)
+    assert (keys.rotated is not None) == key
+    terms = model(whole if query else without, keys)
+    assert torch.isfinite(terms.total)
+    for needed, read in ((query, lambda: model(without, keys)), (key, lambda: model.encode_keys(without))):
+        if needed:
+            with pytest.raises(ValueError, match="need rotated flow"):
+                read()
+
+
+def test_d26_chance_counts_the_answers_that_a_loss_has() -> None:
+    chance = {
+        role: {
+            term: round(math.exp(LossConfig(queue_size=16, rotation_role=role).chance(term, times=4)))
+            for term in ("rgb", "flow", "rgb_to_flow", "flow_to_rgb", "local_motion")
+        }
+        for role in ("both", "negatives", "hard")
+    }
+    assert chance["both"] == chance["negatives"]
+    assert list(chance["both"].values()) == [17, 17, 17, 17, 8]
+    assert list(chance["hard"].values()) == [17, 18, 18, 17, 8]
+    assert round(math.exp(LossConfig(rotation=False).chance("local_motion", times=4))) == 4
 
 
 def test_moco_builds_no_flow_and_no_neck() -> None:
@@ -106,14 +152,33 @@ def test_ema_is_the_formula_and_leaves_batch_statistics() -> None:
 
 def test_d7_released_updates_move_the_flow_keys_twice() -> None:
     once, twice = made(), made()
-    for model, momenta in ((once, (0.9,)), (twice, (0.9, 0.8))):
+    for model, late in ((once, ()), (twice, (0.8,))):
         with torch.no_grad():
             flow_streams(model)[0].encoder.stem[0].weight.add_(1.0)
-        model.update_keys(0.9, momenta)
+        model.update_keys(0.9, 0.9)
+        model.encode_keys(view(), late_flow_momenta=late)
     stems = [[stream.encoder.stem[0].weight for stream in flow_streams(m)] for m in (once, twice)]
     weights = [key - query for query, key in stems]
     torch.testing.assert_close(weights[0], torch.full_like(weights[0], -0.9))
     torch.testing.assert_close(weights[1], torch.full_like(weights[1], -0.72))
+
+
+def test_d7_flow_is_encoded_between_the_updates_and_rotated_flow_after_both() -> None:
+    model, step_by_step = made(), made()
+    clips = view(seed=1)
+    for each in (model, step_by_step):
+        with torch.no_grad():
+            for parameter in flow_streams(each)[0].parameters():
+                parameter.mul_(1.5)
+        each.update_keys(0.9, 0.9)
+    keys = model.encode_keys(clips, late_flow_momenta=(0.1,))
+    between = step_by_step.encode_keys(clips)
+    step_by_step.update_flow_keys([0.1])
+    after = step_by_step.encode_keys(clips)
+    assert keys.flow is not None and between.flow is not None and after.flow is not None
+    assert torch.equal(keys.flow, between.flow) and not torch.equal(keys.flow, after.flow)
+    assert keys.rotated is not None and between.rotated is not None and after.rotated is not None
+    assert torch.equal(keys.rotated, after.rotated) and not torch.equal(keys.rotated, between.rotated)
 
 
 def test_bn_splits_give_each_group_its_own_statistics() -> None:

@@ -1,6 +1,7 @@
 """Order, sharing and oracles of the augmentation (METHOD 1.4; D5, D11, D13, D14)."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,15 +97,27 @@ def test_flip_mirrors_the_picture_and_the_motion() -> None:
     assert torch.equal(flipped.k.flow_B3FHW, expected)
 
 
-def test_the_flip_is_one_draw_for_both_views() -> None:
-    raw = raw_batch(32)
-    plain, drawn = augment(raw, **STILL), augment(raw, **(STILL | {"flip": 0.5}))
-    flipped = [
+def flips(**changes: Any) -> list[list[bool]]:
+    """Which clips of 64 are mirrored, in the query view and in the key view."""
+    raw = raw_batch(64, side=8)
+    plain, drawn = augment(raw, **STILL), augment(raw, **(STILL | {"flip": 0.5} | changes))
+    return [
         [not torch.equal(a, b) for a, b in zip(plain_view.rgb_B3THW, view.rgb_B3THW, strict=True)]
         for plain_view, view in ((plain.q, drawn.q), (plain.k, drawn.k))
     ]
-    assert flipped[0] == flipped[1]
-    assert 8 < sum(flipped[0]) < 24
+
+
+def test_the_flip_is_one_draw_for_both_views() -> None:
+    q, k = flips()
+    assert q == k
+    assert 20 < sum(q) < 44
+
+
+def test_d25_the_released_flip_is_drawn_for_each_view() -> None:
+    q, k = flips(flip_draw="per_view")
+    assert q == flips()[0], "the query's flip stays the one of per_sample"
+    assert 20 < sum(k) < 44
+    assert 20 < sum(a != b for a, b in zip(q, k, strict=True)) < 44
 
 
 def test_flip_comes_after_rotation() -> None:
@@ -136,22 +149,35 @@ def test_golden_rotation(shared_dir: Path) -> None:
 
 
 def test_released_routing_never_shows_rotated_negatives_to_the_query() -> None:
-    raw = raw_batch()
-    ours, released = augment(raw), augment(raw, routing="released")
-    pairs = (
-        (released.q.flow_B3FHW, ours.q.flow_B3FHW),
-        (released.q.rotated_B3FHW, ours.k.flow_B3FHW),
-        (released.k.flow_B3FHW, ours.q.rotated_B3FHW),
-        (released.k.rotated_B3FHW, ours.k.rotated_B3FHW),
-    )
-    for got, expected in pairs:
-        assert got is not None and expected is not None and torch.equal(got, expected)
+    """The list [q, k, q~, k~] cut in the middle: its first half has the query's flip, its second the key's."""
+    own, crossed = raw_batch(32), raw_batch(32, seed=1)
+    with pytest.raises(DataError, match="routing=released needs each clip in the other's crop box"):
+        augment(own, routing="released")
+    raw = replace(own, crossed_q_BFHW2=crossed.flow_q_BFHW2, crossed_k_BFHW2=crossed.flow_k_BFHW2)
+    released = augment(raw, routing="released", flip_draw="per_view")
+    draws = sample_draws(raw.draws_BD.numpy(), AugmentConfig(flip_draw="per_view"), length=8)
+    for got, flow, turned, flip_B in (
+        (released.q.flow_B3FHW, own.flow_q_BFHW2, False, draws.flip_q_B),
+        (released.q.rotated_B3FHW, crossed.flow_q_BFHW2, False, draws.flip_q_B),
+        (released.k.flow_B3FHW, crossed.flow_k_BFHW2, True, draws.flip_k_B),
+        (released.k.rotated_B3FHW, own.flow_k_BFHW2, True, draws.flip_k_B),
+    ):
+        assert flow is not None and got is not None
+        expected = flow_pictures(flow, angle_rad_B=draws.angle_rad_B, flip_B=flip_B)[turned]
+        assert expected is not None and torch.equal(got, expected)
+    ours = augment(raw, flip_draw="per_view")
+    for mine, plain in ((ours.q, augment(own, flip_draw="per_view").q), (ours.k, augment(own, flip_draw="per_view").k)):
+        assert mine.rotated_B3FHW is not None and plain.rotated_B3FHW is not None
+        assert torch.equal(mine.rotated_B3FHW, plain.rotated_B3FHW), "our routing reads no crossed flow"
 
 
 def test_without_rotation_or_flow() -> None:
     raw = raw_batch()
     config = AugmentConfig(crop_px=24)
-    assert Augment(config, rotation=False)(raw).q.rotated_B3FHW is None
+    views = Augment(config, rotation_k=False)(raw)
+    assert views.q.rotated_B3FHW is not None and views.k.rotated_B3FHW is None
+    both = Augment(config)(raw).q.rotated_B3FHW
+    assert both is not None and torch.equal(views.q.rotated_B3FHW, both)
     moco = RawBatch(raw.rgb_q_BTHW3, raw.rgb_k_BTHW3, None, None, raw.draws_BD, raw.segment_B)
     views = Augment(config)(moco)
     assert views.q.flow_B3FHW is None
@@ -192,7 +218,7 @@ def test_values_stay_in_range() -> None:
 def test_draws_have_the_asked_distributions() -> None:
     uniform = np.random.default_rng(0).random((20000, num_draws(8)), dtype=np.float32)
     draws = sample_draws(uniform, AugmentConfig(), length=8)
-    assert draws.flip_B.mean() == pytest.approx(0.5, abs=0.02)
+    assert draws.flip_q_B.mean() == pytest.approx(0.5, abs=0.02)
     assert draws.q.jitter_B.mean() == pytest.approx(0.8, abs=0.02)
     assert draws.k.grey_B.mean() == pytest.approx(0.2, abs=0.02)
     assert draws.k.blur_B.mean() == pytest.approx(0.5, abs=0.02)

@@ -60,6 +60,26 @@ def test_frames_and_fields_share_the_box_and_fields_are_normalised(stores: Store
     assert not torch.equal(raw.rgb_q_BTHW3[..., 0], raw.rgb_k_BTHW3[..., 0])
 
 
+def test_d5_the_released_routing_gets_each_clip_in_the_others_box(stores: Stores) -> None:
+    ours, raw = stores.dataset().load(0, EVERY), stores.dataset(routing="released").load(0, EVERY)
+    assert ours.crossed_q_BFHW2 is None and torch.equal(ours.draws_BD, raw.draws_BD)
+    views = (
+        (raw.rgb_q_BTHW3, raw.crossed_q_BFHW2, raw.flow_k_BFHW2, ours.flow_k_BFHW2),
+        (raw.rgb_k_BTHW3, raw.crossed_k_BFHW2, raw.flow_q_BFHW2, ours.flow_q_BFHW2),
+    )
+    for rgb, crossed, other, as_ours in views:
+        assert crossed is not None and other is not None and as_ours is not None
+        assert torch.equal(other, as_ours) and not torch.equal(crossed, other)
+        # The radius tells the box, which is that of this view's RGB; the direction tells the field, the other clip's.
+        red = rgb[:, ::2, :, :, 0].float() / 255
+        assert (crossed.norm(dim=-1) - red).abs().max() < 4 / 255 + 1 / (16 * WIDTH / 4)
+        directions = [torch.atan2(flow[..., 1], flow[..., 0]).mean((2, 3)) for flow in (crossed, other)]
+        torch.testing.assert_close(*directions, atol=0.02, rtol=0)
+    assert stores.dataset(routing="released", flow=False).load(0, EVERY).crossed_q_BFHW2 is None
+    part = next(raw.split(11))
+    assert part.crossed_q_BFHW2 is not None and len(part.crossed_q_BFHW2) == 1
+
+
 def test_a_sample_depends_on_seed_epoch_and_segment_only(stores: Stores) -> None:
     dataset = stores.dataset(seed=7)
     whole = dataset.load(2, EVERY)

@@ -72,10 +72,10 @@ def micro_batch(config: PretrainConfig, mode: FakeTensorMode) -> RawBatch:
         {
             "accumulate": 2,
             "bn_splits": 2,
-            "loss": {"enqueue": "released", "queue_decay": 0.99999},
-            "key_updates": "released",
+            "loss": {"enqueue": "released", "queue_decay": 0.99999, "rotation_role": "hard"},
             "optim": {"name": "adamw"},
         },
+        {"loss": {"rotation_role": "negatives"}, "key_updates": "released"},
     ],
 )
 def test_a_step_and_its_metrics_read_nothing_back(tmp_path: Path, changes: dict[str, Any]) -> None:
@@ -83,7 +83,8 @@ def test_a_step_and_its_metrics_read_nothing_back(tmp_path: Path, changes: dict[
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     model, raw = model_without_values(config, mode), micro_batch(config, mode)
     updater = Updater(model, config.optim)
-    augment = Augment(config.augment, rotation=config.loss.rotation)
+    loss = config.loss
+    augment = Augment(config.augment, rotation_q=loss.encodes_rotated_query, rotation_k=loss.encodes_rotated_key)
     meter = Meter(tmp_path, ALONE, advice="")
     # Kept for the process's life: made within the mode it would be left without values to all who colour flow after.
     wheel_ramps(torch.device("cpu"), torch.float32)

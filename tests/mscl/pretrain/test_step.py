@@ -1,6 +1,7 @@
 """One step: schedules of the key networks, what each setting changes, accumulation."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -50,6 +51,52 @@ def test_d7_one_update_a_step_or_two_at_double_speed() -> None:
     assert momenta_of(60, 100, released).flow == (1.0, 1.0), "over at half of the run"
 
 
+def test_d7_released_updates_come_before_and_between_the_keys() -> None:
+    """The flow key network ends where both updates lead, the RGB one where the first does."""
+    config = tiny_config(key_updates="released")
+    model, reference = made(config), made(config)
+    for each in (model, reference):
+        with torch.no_grad():
+            for parameter in [*each.query_rgb.parameters(), *each.query_flow.parameters()]:  # type: ignore[union-attr]
+                parameter.mul_(1.5)
+    reference.update_keys(0.9, 0.8)
+    reference.update_flow_keys([0.7])
+    one_step(model, config, KeyMomenta(0.9, (0.8, 0.7)))
+    for name, p in model.named_parameters():
+        if name.startswith("key_"):
+            assert torch.equal(p, dict(reference.named_parameters())[name]), name
+    with pytest.raises(ValueError, match=r"key_updates=released .* 2 micro-batches .* accumulate=1"):
+        tiny_config(key_updates="released", accumulate=2)
+
+
+@pytest.mark.parametrize("role", ["negatives", "hard"])
+def test_d26_a_step_in_each_role(role: str) -> None:
+    """Nothing but the rotated key differs in what is encoded, and no rotated key enters a queue."""
+    config = tiny_config(loss={"rotation_role": role, "queue_size": 32})
+    model, both = made(config), made(tiny_config())
+    terms, every = one_step(model, config).terms[0], one_step(both, tiny_config()).terms[0]
+    assert list(terms.value) == ["rgb", "flow", "rgb_to_flow", "flow_to_rgb", "local_motion"]
+    assert set(every.value) - set(terms.value) == {"rotated", "rgb_to_rotated", "rotated_to_rgb"}
+    for name, value in terms.value.items():
+        if role == "hard" and name in ("flow", "rgb_to_flow"):
+            assert value > every.value[name], name
+        else:
+            assert torch.equal(value, every.value[name]), name
+    for name, queue in model.queues.named_buffers():
+        assert torch.equal(queue, dict(both.queues.named_buffers())[name]), name
+
+
+def test_what_a_setting_cannot_change_is_said() -> None:
+    def lines(**changes: Any) -> str:
+        return "; ".join(tiny_config(**changes).without_effect())
+
+    assert lines() == lines(loss={"rotation_role": "hard"}) == ""
+    assert "rotation_role=hard has no effect" in lines(loss={"rotation_role": "hard", "rotation": False})
+    assert "rotation_role=negatives needs loss 8" in lines(loss={"rotation_role": "negatives", "local_motion": False})
+    assert "routing=released" in lines(augment={"routing": "released"}, loss={"rotation": False})
+    assert "key_updates=released" in lines(key_updates="released", loss={"flow": False})
+
+
 def test_d8_momentum_needs_nothing_but_the_step() -> None:
     config = tiny_config()
     assert momenta_of(7, 10, config) == momenta_of(7, 10, config)
@@ -58,19 +105,18 @@ def test_d8_momentum_needs_nothing_but_the_step() -> None:
 
 
 def test_d6_the_released_order_shows_the_rotated_pass_its_own_keys() -> None:
-    """The terms of the rotated pass rise, all others are the same to the bit."""
+    """Losses 3, 4 and 6 rise, all others are the same to the bit."""
     results = {}
     for order in ("after", "released"):
         config = tiny_config(loss={"enqueue": order, "queue_size": 8})
         results[order] = one_step(made(config), config).terms[0].value
-    rises = {"rotated", "rgb_to_rotated", "rotated_to_rgb"}
     for name, value in results["after"].items():
-        if name in rises:
+        if name in {"rotated", "rgb_to_flow", "rgb_to_rotated"}:
             assert not torch.equal(results["released"][name], value), name
         else:
             assert torch.equal(results["released"][name], value), name
-    # Both of loss 7's sides know the key of the same clip, which is now positive and negative at once.
-    assert results["released"]["rotated_to_rgb"] > 0.69
+    # The flow key of the same clip is positive and negative at once.
+    assert results["released"]["rgb_to_flow"] > 0.69
 
 
 def test_only_rgb_and_plain_flow_keys_enter_the_queues() -> None:

@@ -200,7 +200,7 @@ CHARTS = {
     "no candidates": lambda: motion_curve(np.ones(3), np.empty(0), []),
     "histogram": lambda: motion_histogram(np.array([0.0, 0.2, np.nan, 30.0]), threshold_px=0.05),
     "empty histogram": lambda: motion_histogram(np.empty(0)),
-    "losses": lambda: loss_curves([{"step": s, "rgb": 5, "flow": math.nan} for s in range(999)], queue_size=8),
+    "losses": lambda: loss_curves([{"step": s, "rgb": 5, "flow": math.nan} for s in range(999)], chance=len),
     "total loss only": lambda: loss_curves([{"step": 1, "loss": 5.0}]),
     "curve": lambda: finetune_curve([{"epoch": 1, "loss": 1, "accuracy": 0.5, "val_top1": 0.4}], test_top1=0.4),
     "bars": lambda: score_bars({"R@1": {"trained": Score(value=0.5)}}),
