@@ -17,7 +17,8 @@ from mscl.finetune.scores import FinetuneMetrics
 from mscl.models.config import ModelConfig
 from mscl.progress import Progress
 from mscl.score.classification import classification
-from mscl.score.predictions import PREDICTIONS, join_predictions, read_predictions
+from mscl.score.groups import INDEPENDENT, Grouping
+from mscl.score.predictions import PREDICTIONS, join_predictions, predicted_videos, read_predictions
 from mscl.score.repeated_runs import Trial, confusion_over_runs, mean_over_runs
 from mscl.training.job import Job
 from mscl.training.launch import run_torchrun
@@ -60,7 +61,12 @@ class FinetuneJob(Job):
 
 
 def run_finetuning(
-    job: FinetuneJob, *, manifests: Mapping[int, Path], notes: Sequence[str] = (), progress: Progress
+    job: FinetuneJob,
+    *,
+    manifests: Mapping[int, Path],
+    grouping: Grouping = INDEPENDENT,
+    notes: Sequence[str] = (),
+    progress: Progress,
 ) -> FinetuneMetrics:
     """Train and test under torchrun on every split and with every seed.
 
@@ -71,6 +77,7 @@ def run_finetuning(
     Args:
         job: the run to repeat; its manifest, seed and output folder are replaced by those of each run.
         manifests: official split -> manifest with that split.
+        grouping: which test videos count together in the intervals.
         notes: what is to be kept with the metrics.
 
     Raises:
@@ -84,7 +91,7 @@ def run_finetuning(
         title = "Fine-tuning" if len(todo) == 1 else f"Fine-tuning {number} of {len(todo)}, split {split}, seed {seed}"
         changes = {"manifest_path": str(manifests[split]), "output_folder": str(folders[split, seed]), "finetune": own}
         _run_once(job.model_copy(update=changes), title=title, log=folder / LOG, progress=progress)
-    metrics = _collect(folder, folders, config, notes)
+    metrics = _collect(folder, folders, config, grouping, notes)
     shutil.rmtree(folder / _RUNS)
     return metrics
 
@@ -118,7 +125,11 @@ def is_finished(folder: Path) -> bool:
 
 
 def _collect(
-    folder: Path, folders: Mapping[tuple[int, int], Path], config: FinetuneConfig, notes: Sequence[str]
+    folder: Path,
+    folders: Mapping[tuple[int, int], Path],
+    config: FinetuneConfig,
+    grouping: Grouping,
+    notes: Sequence[str],
 ) -> FinetuneMetrics:
     """Put the runs together into the files of the result."""
     tested: list[Trial] = []
@@ -128,7 +139,8 @@ def _collect(
         labels_V, probabilities_VC = read_predictions(source / PREDICTIONS)
         report = reports[split, seed]
         details = {name: report[name] for name in ("epochs", "train_loss")}
-        scores = classification(probabilities_VC, labels_V, seed=seed)
+        groups_V = grouping.numbers(predicted_videos(source / PREDICTIONS))
+        scores = classification(probabilities_VC, labels_V, groups_N=groups_V)
         tested.append(Trial(split, seed, scores, details, tuple(report["warnings"])))
         for row in read_json_lines(source / CURVE):
             curve.append(json.dumps({"split": split, "seed": seed, **row}) + "\n")
@@ -136,7 +148,7 @@ def _collect(
         write_atomic(folder / name, (source / CLASSIFIER).read_bytes())
         shutil.copytree(source / TENSORBOARD, folder / TENSORBOARD / source.name, dirs_exist_ok=True)
     metrics = FinetuneMetrics(
-        scores=mean_over_runs(tested, seed=config.seed), protocol=config.protocol, epochs=config.epochs,
+        scores=mean_over_runs(tested), protocol=config.protocol, epochs=config.epochs,
         train_loss=float(np.mean([report["train_loss"] for report in reports.values()])), notes=tuple(notes),
     )  # fmt: skip
     join_predictions(folder / PREDICTIONS, {run: source / PREDICTIONS for run, source in folders.items()})

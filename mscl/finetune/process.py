@@ -79,7 +79,7 @@ def finetune(job: FinetuneJob, world: World) -> Finished:
     if finished.stopped:
         return finished
     probabilities, labels = tested(test_videos), videos.labels_V[test_videos]
-    scores = classification(probabilities, labels, seed=config.seed)
+    scores = classification(probabilities, labels)
     report = flat(scores.scores()) | {
         "num_test": scores.num_test, "epochs": len(curve), "train_loss": curve[-1]["loss"],
         "warnings": [*notes, *said], "classes": list(manifest.classes), "confusion": scores.confusion_CC.tolist(),

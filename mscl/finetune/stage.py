@@ -7,6 +7,7 @@ from typing import Any
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
 from mscl.extract.recorded import recorded_frames
+from mscl.score.groups import group_settings
 from mscl.score.scored_splits import ScoredSplits, split_settings
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
@@ -18,7 +19,7 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
     # Results of before this setting came keep their names.
     left_out = {"precision"} if config.finetune.precision == "auto" else None
     settings = {"finetune": config.finetune.model_dump(mode="json", exclude=left_out)}
-    return settings | split_settings(config, config.finetune.splits)
+    return settings | split_settings(config, config.finetune.splits) | group_settings(config)
 
 
 def _run(run: StageRun) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def _run(run: StageRun) -> dict[str, Any]:
         encoder_input=config.test_input(recipe, max_segment_seconds=max_segment_seconds),
         runtime=run.config.runtime,
     )
-    metrics = run_finetuning(job, manifests=manifests, notes=notes, progress=run.progress)
+    metrics = run_finetuning(job, manifests=manifests, grouping=scored.grouping, notes=notes, progress=run.progress)
     for path in manifests.values():
         if path.parent == run.folder:
             path.unlink()
@@ -65,7 +66,7 @@ def _blocks(stages: Stages) -> list[Block]:
 
 FINETUNE = Stage(
     name="finetune",
-    version=2,
+    version=3,
     needs=("ingest", "extract", "pretrain"),
     settings=_settings,
     run=_run,

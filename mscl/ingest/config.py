@@ -1,8 +1,9 @@
 """Where the videos are and how they are labelled."""
 
+import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mscl.config.base import Fraction, Section
 from mscl.video.config import DecodeLimits
@@ -30,6 +31,14 @@ class DataConfig(Section):
     test_fraction: Fraction = 0.25
     """Class folders without `test_pattern` and without train/test folders: this share of every class
     is the test split, chosen by a digest of the relative path, so that it never changes."""
+    group_pattern: str = ""
+    """Regular expression on the relative path: what its brackets match, else all of the match, names the group of a
+    video (a person, a recording). Videos of one group count together in intervals and folds. Empty: `group_list`, else
+    what the names of UCF101 and HMDB51 are known to say, else every video by itself; the scores say which."""
+    group_list: str = ""
+    """CSV file that names the group of each video, in its column `group_column` beside `video`."""
+    group_column: str = "group"
+    """Column of `group_list`."""
     max_segment_seconds: float = Field(default=10.0, gt=0)
     """Longer videos become several segments."""
     max_bad_fraction: Fraction = 0.5
@@ -39,3 +48,15 @@ class DataConfig(Section):
     test_twins: Literal["keep", "drop"] = "keep"
     """Test videos of lists that have the bytes of a train video: keep them, as published scores do, or drop them."""
     limits: DecodeLimits = DecodeLimits()
+
+    @model_validator(mode="after")
+    def _one_grouping(self) -> "DataConfig":
+        if self.group_pattern and self.group_list:
+            raise ValueError(
+                f"group_pattern {self.group_pattern!r} and group_list {self.group_list!r} exclude each other"
+            )
+        try:
+            re.compile(self.group_pattern)
+        except re.error as error:
+            raise ValueError(f"group_pattern {self.group_pattern!r} is no regular expression: {error}") from error
+        return self

@@ -42,7 +42,9 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
         line = (sample.video, mark, sample.class_name, sample.splits or sample.split)
         listing.update(json.dumps(line).encode())
     listing.update(json.dumps([annotations.missing, annotations.classes]).encode())
-    data = config.data.model_dump(mode="json", exclude={"root", "annotations"})
+    data = config.data.model_dump(
+        mode="json", exclude={"root", "annotations", "group_pattern", "group_list", "group_column"}
+    )
     if annotations.split_numbers:
         # All official splits are in the result: which of them is used is the business of the stages that train and
         # test, and the videos are decoded once for all.

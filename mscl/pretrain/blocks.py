@@ -23,7 +23,8 @@ def pretrain_blocks(stages: Stages) -> list[Block]:
     if not rows:
         return [Note("The training has logged no step.")]
     loss = PretrainConfig.model_validate(view.config["pretrain"]).loss
-    times = -(-ClipConfig.model_validate(view.config["clip"]).length // 2)  # both streams halve the clip in time
+    clip = ClipConfig.model_validate(view.config.get("clip", {}))
+    times = -(-clip.length // 2)  # both streams halve the clip in time
     blocks: list[Block] = [
         Chart(
             loss_curves(rows, chance=partial(loss.chance, times=times)),

@@ -114,7 +114,7 @@ def _card(title: str, score: Score, *, beside: VariantScores | None = None) -> d
     parts += [f"chance {percent(score.chance)}"] if score.chance is not None else []
     interval = percents(score.interval) if score.interval else ""
     if score.decides_nothing:
-        parts.append(f"{score.num_videos} test videos decide nothing")
+        parts.append(f"{score.few} decide nothing")
     return {
         "title": f"{title[0].upper()}{title[1:]}", "value": percent(score.value), "interval": interval,
         "beside": " · ".join(parts),

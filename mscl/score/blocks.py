@@ -9,9 +9,9 @@ from mscl.display.blocks import Block, Chart, ContactSheet, Note, Number, SheetP
 from mscl.embedding.variants import in_order, variant_names
 from mscl.extract.segment_pictures import SegmentPictures
 from mscl.score.figures import confusion_matrix, recall_curve, score_bars
+from mscl.score.intervals import FEW_GROUPS, FEW_VIDEOS
 from mscl.score.protocol import protocol_blocks
 from mscl.score.scores import (
-    FEW_VIDEOS,
     HEADS,
     TITLES,
     ClassifierScores,
@@ -146,11 +146,12 @@ def score_table(
 
 def few_videos(scores: Iterable[Score | None]) -> list[Block]:
     """What is said in the place of intervals where test videos are too few for any."""
-    few = sorted({score.num_videos for score in scores if score is not None and score.decides_nothing})
-    if not few:
+    few = next((score for score in scores if score is not None and score.decides_nothing), None)
+    if few is None:
         return []
-    number = f"{few[0]} test video{'s' if few[0] > 1 else ''}"
-    return [Note(f"{number} decide{'' if few[0] > 1 else 's'} nothing: under {FEW_VIDEOS} there are no intervals.")]
+    one = few.few.startswith("1 ")
+    least = f"{FEW_VIDEOS} test videos or {FEW_GROUPS} groups"
+    return [Note(f"{few.few} decide{'s' if one else ''} nothing: under {least} there are no intervals.")]
 
 
 def run_blocks(scores: VariantScores, *, what: str) -> list[Block]:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mscl.errors import DataError
-from mscl.score.intervals import Interval, bootstrap_mean, bootstrap_statistic
+from mscl.score.intervals import Interval, class_mean_interval, mean_interval, num_groups
 from mscl.score.scores import Score
 
 
@@ -15,12 +15,12 @@ class Classification:
     """Scores on one test set; fractions in 0..1."""
 
     top1: float
-    top1_interval: Interval
+    top1_interval: Interval | None
     top5: float | None
     """None with five classes or fewer, where it says nothing."""
     mean_class: float
     """Mean of the accuracies of the classes that the test set has."""
-    mean_class_interval: Interval
+    mean_class_interval: Interval | None
     confusion_CC: npt.NDArray[np.int64]
     """Rows: true class, columns: predicted class."""
     chance_largest: float
@@ -31,25 +31,33 @@ class Classification:
     right_N: npt.NDArray[np.bool_]
     """Whether the most probable class of each item is its own."""
     labels_N: npt.NDArray[np.int64]
+    groups_N: npt.NDArray[np.int64] | None = None
+    """Items of one group are not independent; None: every item is."""
+
+    @property
+    def num_groups(self) -> int:
+        """How many groups there are; 0: every item is one."""
+        return 0 if self.groups_N is None else num_groups(self.num_test, self.groups_N)
 
     def scores(self) -> dict[str, Score]:
         """Its numbers beside their chance."""
-        num = self.num_test
+        size = {"num_videos": self.num_test, "num_groups": self.num_groups}
         scores = {
-            "top1": Score(
-                value=self.top1, interval=self.top1_interval, chance=self.chance_largest, num_videos=num
-            ),
+            "top1": Score(value=self.top1, interval=self.top1_interval, chance=self.chance_largest, **size),
             "mean_class": Score(
-                value=self.mean_class, interval=self.mean_class_interval, chance=self.chance_uniform, num_videos=num
+                value=self.mean_class, interval=self.mean_class_interval, chance=self.chance_uniform, **size
             ),
-        }  # fmt: skip
-        return scores if self.top5 is None else scores | {"top5": Score(value=self.top5, num_videos=num)}
+        }
+        return scores if self.top5 is None else scores | {"top5": Score(value=self.top5, **size)}
 
 
 def classification(
-    probabilities_NC: npt.NDArray[np.floating], labels_N: npt.NDArray[np.int64], *, seed: int = 0
+    probabilities_NC: npt.NDArray[np.floating],
+    labels_N: npt.NDArray[np.int64],
+    *,
+    groups_N: npt.NDArray[np.int64] | None = None,
 ) -> Classification:
-    """Score class probabilities (N, C) against labels (N,) in 0..C-1.
+    """Score class probabilities (N, C) against labels (N,) in 0..C-1; items of one group vary together.
 
     Raises:
         DataError: no items, sizes that do not fit, labels outside the classes, or values that are not finite.
@@ -73,26 +81,18 @@ def classification(
     of_class = multiclass_accuracy(predicted, labels, num_classes=classes, average="none").numpy()
     return Classification(
         top1=accuracy(1),
-        top1_interval=bootstrap_mean(right, seed=seed),
+        top1_interval=mean_interval(right, groups_N),
         top5=accuracy(5) if classes > 5 else None,
         mean_class=float(of_class[counts > 0].mean()),
-        mean_class_interval=bootstrap_statistic(
-            lambda drawn: mean_class_accuracy(right[drawn], labels_N[drawn]), num, seed=seed, resamples=1000
-        ),
+        mean_class_interval=class_mean_interval([right], [labels_N], [groups_N]),
         confusion_CC=confusion,
         chance_largest=float(counts.max() / num),
         chance_uniform=1 / classes,
         num_test=num,
         right_N=right,
         labels_N=np.asarray(labels_N, dtype=np.int64),
+        groups_N=groups_N,
     )
-
-
-def mean_class_accuracy(right_N: npt.NDArray[np.generic], labels_N: npt.NDArray[np.int64]) -> float:
-    """Mean of the accuracies of the classes that are in `labels_N`; `right_N` in 0..1."""
-    total = np.bincount(labels_N)
-    hits = np.bincount(labels_N, weights=right_N)
-    return float((hits[total > 0] / total[total > 0]).mean())
 
 
 def _check(probabilities_NC: npt.NDArray[np.floating], labels_N: npt.NDArray[np.int64]) -> None:

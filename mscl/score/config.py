@@ -54,6 +54,10 @@ class RetrieveConfig(Section):
     """R@k is reported for each of these k: the share of queries with a video of their class among the k nearest."""
     neighbours: PositiveInt = 10
     """Neighbours kept per query, for the pictures."""
+    centre: Literal["gallery", "own", "none"] = "own"
+    """What is taken off the features before they are compared. `own`: each split's own mean, as for published scores,
+    so that a query's neighbours depend on the other queries. `gallery`: the train split's mean off both. `none`:
+    nothing."""
     index: Literal["exact", "faiss"] = "exact"
     """`faiss` (extra of that name): approximate above 100,000 gallery items, for galleries over a million."""
     splits: Splits = ()

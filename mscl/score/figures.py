@@ -44,7 +44,7 @@ def score_bars(panels: Mapping[str, Mapping[str, Score]], *, labels: Mapping[str
             axis.tick_params(axis="y", length=0)
         axes[-1].set_xlim(0, 108)
         axes[-1].set_xticks(range(0, 101, 20))
-        axes[-1].set_xlabel("% of the test videos; lines: 95 % bootstrap interval")
+        axes[-1].set_xlabel("% of the test videos; lines: 95 % interval")
         return to_svg(figure)
 
 

@@ -46,6 +46,12 @@ def train_and_test(split: Sequence[str] | npt.NDArray[np.str_], labels_N: Ints) 
     return train, test
 
 
+def test_videos(manifest: "Manifest") -> list[str]:
+    """Videos that an encoder is scored on."""
+    videos = Videos.of(manifest)
+    return [videos.names[row] for row in train_and_test(videos.split_V, videos.labels_V)[1].tolist()]
+
+
 def unfit(split: Sequence[str] | npt.NDArray[np.str_], labels_N: Ints) -> str:
     """Why this dataset cannot score an encoder, as one line; empty when it can."""
     names, labels = np.asarray(split), np.asarray(labels_N)

@@ -37,6 +37,11 @@ def read_predictions(path: Path) -> tuple[Ints, npt.NDArray[np.float32]]:
     return table.column("label").to_numpy().astype(np.int64), flat.reshape(table.num_rows, -1).astype(np.float32)
 
 
+def predicted_videos(path: Path) -> list[str]:
+    """Videos of the rows that `write_predictions` wrote."""
+    return [str(name) for name in _read(path).column("video").to_pylist()]
+
+
 def join_predictions(path: Path, runs: Mapping[tuple[int, int], Path]) -> None:
     """One table of the predictions of several runs, by (split, seed), with both as its first columns."""
     tables = []

@@ -34,6 +34,8 @@ def knn_probe(
     *,
     num_classes: int,
     config: ProbeConfig,
+    train_groups: npt.NDArray[np.int64] | None = None,
+    test_groups: npt.NDArray[np.int64] | None = None,
 ) -> Probe:
     """Vote of the `k` train items nearest by cosine, each with weight exp(cosine / temperature) (Wu et al., CVPR 2018).
 
@@ -51,7 +53,7 @@ def knn_probe(
     np.add.at(votes_QC, (np.arange(len(test_ND))[:, None], train_labels[index_QK]), weight_QK)
     probabilities = (votes_QC / votes_QC.sum(axis=1, keepdims=True)).astype(np.float32)
     notes = () if k == config.k else (f"{k} neighbours vote instead of {config.k}: that many train videos there are",)
-    return Probe(classification(probabilities, test_labels, seed=config.seed), {"k": k}, notes)
+    return Probe(classification(probabilities, test_labels, groups_N=test_groups), {"k": k}, notes)
 
 
 def _unit(features_ND: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -68,22 +70,28 @@ def linear_probe(
     *,
     num_classes: int,
     config: ProbeConfig,
+    train_groups: npt.NDArray[np.int64] | None = None,
+    test_groups: npt.NDArray[np.int64] | None = None,
 ) -> Probe:
     """Fit on train, score on test. The test split takes no part in any choice: features are standardised
-    by the train split's mean and deviation, the regularisation is chosen by cross-validation on it.
+    by the train split's mean and deviation, the regularisation is chosen by cross-validation on it, whose folds keep
+    the videos of one of `train_groups` together. Those of one of `test_groups` vary together in the intervals.
 
     Raises:
         DataError: an empty split, fewer than two train classes, or features that are not finite.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     _check(train_ND, train_labels, test_ND)
     notes: list[str] = []
-    smallest = int(np.bincount(train_labels)[np.unique(train_labels)].min())
+    # A fold takes whole groups: a class needs as many of them as there are folds.
+    units = np.stack([train_labels, np.arange(len(train_labels)) if train_groups is None else train_groups], axis=1)
+    smallest = int(np.unique(np.unique(units, axis=0)[:, 0], return_counts=True)[1].min())
+    item = "item" if train_groups is None else "group"
     folds = min(config.folds, smallest)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_MAX_ITERATIONS))
     with warnings.catch_warnings(record=True) as caught:
@@ -92,15 +100,18 @@ def linear_probe(
             l2 = sorted(config.l2)[len(config.l2) // 2]
             if len(config.l2) > 1:
                 folds = 0
-                notes.append(f"the smallest train class has {smallest} item: no cross-validation, l2 {l2} was taken")
+                notes.append(f"the smallest train class has {smallest} {item}: no cross-validation, l2 {l2} was taken")
             model.set_params(logisticregression__C=1 / l2).fit(train_ND, train_labels)
         else:
             if folds < config.folds:
-                notes.append(f"the smallest train class has {smallest} items: {folds} folds instead of {config.folds}")
-            splitter = StratifiedKFold(folds, shuffle=True, random_state=config.seed)
+                notes.append(
+                    f"the smallest train class has {smallest} {item}s: {folds} folds instead of {config.folds}"
+                )
+            kind = StratifiedKFold if train_groups is None else StratifiedGroupKFold
+            splitter = kind(folds, shuffle=True, random_state=config.seed)
             # Strongest first: of equal candidates the search keeps the first, the simplest model.
             grid = {"logisticregression__C": [1 / l2 for l2 in sorted(config.l2, reverse=True)]}
-            search = GridSearchCV(model, grid, cv=splitter).fit(train_ND, train_labels)
+            search = GridSearchCV(model, grid, cv=splitter).fit(train_ND, train_labels, groups=train_groups)
             model, l2 = search.best_estimator_, 1 / search.best_params_["logisticregression__C"]
     unfinished = sum(issubclass(w.category, ConvergenceWarning) for w in caught)
     if unfinished:
@@ -110,7 +121,7 @@ def linear_probe(
     # A class that the train split lacks has no column in the model: its probability is 0.
     probabilities[:, model.classes_] = model.predict_proba(test_ND)
     return Probe(
-        classification(probabilities, test_labels, seed=config.seed),
+        classification(probabilities, test_labels, groups_N=test_groups),
         {"l2": float(l2), "folds": folds, "train_accuracy": float(model.score(train_ND, train_labels))},
         tuple(notes),
     )

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mscl.score.classification import Classification, mean_class_accuracy
-from mscl.score.intervals import bootstrap_mean_of_means, bootstrap_statistic
+from mscl.score.classification import Classification
+from mscl.score.intervals import class_mean_interval, mean_of_means_interval
 from mscl.score.scores import ClassifierRun, ClassifierScores, Score
 
 
@@ -26,16 +26,16 @@ class Trial:
         """Its scores alone."""
         return ClassifierRun(
             split=self.split, seed=self.seed, **self.scores.scores(), num_test=self.scores.num_test,
-            details=dict(self.details), warnings=self.warnings,
+            num_groups=self.scores.num_groups, details=dict(self.details), warnings=self.warnings,
         )  # fmt: skip
 
 
-def mean_over_runs(tested: Sequence[Trial], *, seed: int = 0) -> ClassifierScores:
+def mean_over_runs(tested: Sequence[Trial]) -> ClassifierScores:
     """Mean of the scores over seeds, then over splits; `runs` holds every one.
 
-    Intervals resample test videos, those of each split on their own; a video's score is its mean over the seeds, so an
-    interval says how far another test set would move the mean, not how far another seed would. That is said by
-    the standard deviations (n - 1) of the means over seeds and over splits.
+    Intervals let the groups of test videos vary, those of each split on their own; a video's score is its mean over the
+    seeds, so an interval says how far another test set would move the mean, not how far another seed would. That is
+    said by the standard deviations (n - 1) of the means over seeds and over splits.
 
     Raises:
         ValueError: no runs, or a split without one of the seeds.
@@ -53,15 +53,14 @@ def mean_over_runs(tested: Sequence[Trial], *, seed: int = 0) -> ClassifierScore
     }
     if len(tested) == 1:
         only = tested[0]
-        details = dict(only.details)
-        return ClassifierScores(**only.scores.scores(), num_test=only.scores.num_test, details=details, **common)
+        size = {"num_test": only.scores.num_test, "num_groups": only.scores.num_groups}
+        return ClassifierScores(**only.scores.scores(), **size, details=dict(only.details), **common)
     hits = [np.mean([of[split, seed].right_N for seed in seeds], axis=0) for split in splits]
     labels = [of[split, seeds[0]].labels_N for split in splits]
+    groups = [of[split, seeds[0]].groups_N for split in splits]
     num_test = sum(len(hit) for hit in hits)
-
-    def mean_class(*drawn: np.ndarray[Any, Any]) -> float:
-        parts = zip(hits, labels, drawn, strict=True)
-        return float(np.mean([mean_class_accuracy(hit[rows], label[rows]) for hit, label, rows in parts]))
+    num_groups = min(of[split, seeds[0]].num_groups for split in splits)
+    size = {"num_videos": num_test, "num_groups": num_groups}
 
     def by_split(score: str) -> list[float]:
         return [float(np.mean([getattr(of[split, seed], score) for seed in seeds])) for split in splits]
@@ -73,21 +72,20 @@ def mean_over_runs(tested: Sequence[Trial], *, seed: int = 0) -> ClassifierScore
         return float(np.mean([getattr(of[split, seeds[0]], score) for split in splits]))
 
     top1 = Score(
-        value=float(np.mean(by_split("top1"))), interval=bootstrap_mean_of_means(hits, seed=seed),
-        chance=chance("chance_largest"), num_videos=num_test, std_splits=_deviation(by_split("top1")),
+        value=float(np.mean(by_split("top1"))), interval=mean_of_means_interval(hits, groups),
+        chance=chance("chance_largest"), **size, std_splits=_deviation(by_split("top1")),
         std_seeds=_deviation(by_seed("top1")),
     )  # fmt: skip
-    mean_class_interval = bootstrap_statistic(mean_class, *(len(hit) for hit in hits), seed=seed, resamples=1000)
     scores = {
         "top1": top1,
         "mean_class": Score(
-            value=float(np.mean(by_split("mean_class"))), interval=mean_class_interval,
-            chance=chance("chance_uniform"), num_videos=num_test,
+            value=float(np.mean(by_split("mean_class"))), interval=class_mean_interval(hits, labels, groups),
+            chance=chance("chance_uniform"), **size,
         ),
     }  # fmt: skip
     if all(one.scores.top5 is not None for one in tested):
-        scores["top5"] = Score(value=float(np.mean(by_split("top5"))), num_videos=num_test)
-    return ClassifierScores(**scores, num_test=num_test, **common)
+        scores["top5"] = Score(value=float(np.mean(by_split("top5"))), **size)
+    return ClassifierScores(**scores, num_test=num_test, num_groups=num_groups, **common)
 
 
 def confusion_over_runs(tested: Sequence[Trial]) -> list[list[int]]:

@@ -1,6 +1,6 @@
 """Nearest-neighbour retrieval (METHOD 1.8): query = test split, gallery = train split.
 
-Features of each split are centred by that split's own mean and L2-normalised; neighbours are exact, by
+Features are centred, by default each split by its own mean, and L2-normalised; neighbours are exact, by
 cosine. R@k is the share of queries that find their label among their k nearest. Chance is the
 expectation of the same number over random orders of the same gallery, in closed form.
 """
@@ -15,10 +15,14 @@ import numpy.typing as npt
 from mscl.embedding.approximate_search import nearest_by_faiss
 from mscl.embedding.search import nearest, similarity_blocks
 from mscl.errors import DataError
-from mscl.score.intervals import Interval, bootstrap_mean
+from mscl.score.intervals import Interval, mean_interval
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+Centre = Literal["gallery", "own", "none"]
+
+FEW_TO_CENTRE_BY = 100
+"""Under so many test videos their own mean is no neutral point."""
 
 
 @dataclass(frozen=True)
@@ -27,22 +31,29 @@ class Retrieval:
 
     recall: dict[int, float]
     """k -> R@k, for every k that the gallery is large enough for."""
-    recall_interval: dict[int, Interval]
+    recall_interval: dict[int, Interval | None]
     recall_chance: dict[int, float]
     mean_ap: float
     """Mean average precision over the whole ranking, over queries whose label the gallery has."""
-    mean_ap_interval: Interval
+    mean_ap_interval: Interval | None
     mean_ap_chance: float
     neighbours_QK: Ints
     """Gallery rows nearest to each query, best first."""
     similarity_QK: Floats
     """Their cosines."""
+    hit_QK: npt.NDArray[np.bool_]
+    """Whether one of the first 1, 2, ... neighbours has the query's label."""
+    precision_Q: npt.NDArray[np.float64]
+    """Average precision of every query; NaN where the gallery lacks its label."""
     notes: tuple[str, ...]
     """What a reader of the numbers must know: k left out, labels that one side lacks."""
 
 
-def prepare(features_ND: Floats) -> Floats:
-    """Centre by the mean of the split and L2-normalise; a feature equal to the mean stays zero.
+def prepare(features_ND: Floats, *, mean_D: Floats | None = None) -> Floats:
+    """Centre and L2-normalise; a feature equal to the mean stays zero.
+
+    Args:
+        mean_D: what is taken off; None: the features' own mean.
 
     Raises:
         DataError: features that are not finite.
@@ -53,11 +64,43 @@ def prepare(features_ND: Floats) -> Floats:
     if not np.isfinite(features).all():
         bad = int((~np.isfinite(features).all(axis=1)).sum())
         raise DataError(f"{bad} of {len(features)} features are not finite; the encoder is damaged or diverged")
-    centred = features - features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    centred = features - (_mean(features) if mean_D is None else mean_D)
     norm = np.linalg.norm(centred, axis=1, keepdims=True)
     # What is left of equal features is rounding, not direction.
     tiny = 1e-6 * max(1.0, float(np.abs(features).max()))
     return np.where(norm > tiny, centred / np.maximum(norm, tiny), 0).astype(np.float32)
+
+
+def _mean(features_ND: Floats) -> Floats:
+    mean: Floats = features_ND.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+def prepared(query_ND: Floats, gallery_ND: Floats, centre: Centre) -> tuple[Floats, Floats]:
+    """Both sides, centred as asked for and L2-normalised."""
+    if centre == "own":
+        return prepare(query_ND), prepare(gallery_ND)
+    mean_D = np.zeros(gallery_ND.shape[1], np.float32) if centre == "none" else _mean(gallery_ND)
+    return prepare(query_ND, mean_D=mean_D), prepare(gallery_ND, mean_D=mean_D)
+
+
+def centring_notes(query_labels: Ints, centre: Centre) -> list[str]:
+    """What a reader must know where the queries are centred by their own mean."""
+    if centre != "own":
+        return []
+    notes = [
+        "test videos are centred by the mean of the test split, as papers do it: what a video finds depends on the "
+        "other test videos (retrieve.centre=gallery takes the train split's mean)"
+    ]
+    few = len(query_labels) < FEW_TO_CENTRE_BY
+    one = len(np.unique(query_labels)) == 1
+    if few or one:
+        what = f"{len(query_labels)} test videos" + (" of one class" if one else "")
+        notes.append(
+            f"warning: the mean of {what} is no neutral point and takes away what they share; "
+            "set retrieve.centre=gallery"
+        )
+    return notes
 
 
 def retrieve(
@@ -69,11 +112,13 @@ def retrieve(
     ks: Sequence[int] = (1, 5, 10, 20, 50),
     neighbours: int = 10,
     index: Literal["exact", "faiss"] = "exact",
-    seed: int = 0,
+    centre: Centre = "own",
+    query_groups: Ints | None = None,
 ) -> Retrieval:
     """Rank the gallery for every query and score the ranking.
 
     `index="faiss"` finds neighbours, and so R@k, approximately in a large gallery; mAP ranks all of it in any case.
+    Queries of one of `query_groups` vary together in the intervals.
     A k above the gallery's size asks for more than there is: it is left out, and a note says so.
     A query whose label no gallery item has counts as a miss in R@k and not at all in mAP.
 
@@ -81,27 +126,31 @@ def retrieve(
         DataError: an empty side, unlabelled items (label < 0), sizes that do not fit, or no label in common.
     """
     _check(query_ND, query_labels, gallery_ND, gallery_labels)
-    query, gallery = prepare(query_ND), prepare(gallery_ND)
+    query, gallery = prepared(query_ND, gallery_ND, centre)
     used = sorted({k for k in ks if k <= len(gallery)})
-    notes = [f"R@{k} left out: the gallery has {len(gallery)} items" for k in sorted(set(ks) - set(used))]
+    notes = centring_notes(query_labels, centre)
+    notes += [f"R@{k} left out: the gallery has {len(gallery)} items" for k in sorted(set(ks) - set(used))]
     if absent := sorted(set(query_labels.tolist()) - set(gallery_labels.tolist())):
         notes.append(f"{len(absent)} of the query's labels are not in the gallery: those queries count as misses")
     depth = min(len(gallery), max([neighbours, *used]))
     find = nearest if index == "exact" else nearest_by_faiss
     similarity_QK, rows_QK = find(query, gallery, depth)
     hit_QK = np.logical_or.accumulate(gallery_labels[rows_QK] == query_labels[:, None], axis=1)
-    precision = average_precision(query, query_labels, gallery, gallery_labels)
-    precision = precision[np.isfinite(precision)]
+    precision_Q = average_precision(query, query_labels, gallery, gallery_labels)
+    known = np.isfinite(precision_Q)
+    precision = precision_Q[known]
     counts = _class_counts(query_labels, gallery_labels)
     return Retrieval(
         recall={k: float(hit_QK[:, k - 1].mean()) for k in used},
-        recall_interval={k: bootstrap_mean(hit_QK[:, k - 1], seed=seed) for k in used},
+        recall_interval={k: mean_interval(hit_QK[:, k - 1], query_groups) for k in used},
         recall_chance={k: recall_chance(counts, len(gallery), k) for k in used},
         mean_ap=float(precision.mean()),
-        mean_ap_interval=bootstrap_mean(precision, seed=seed),
+        mean_ap_interval=mean_interval(precision, None if query_groups is None else query_groups[known]),
         mean_ap_chance=average_precision_chance(counts[counts > 0], len(gallery)),
         neighbours_QK=rows_QK[:, :neighbours],
         similarity_QK=similarity_QK[:, :neighbours],
+        hit_QK=hit_QK,
+        precision_Q=precision_Q,
         notes=tuple(notes),
     )
 

@@ -14,11 +14,12 @@ import numpy.typing as npt
 from mscl.embedding.features import read_variants
 from mscl.errors import DataError
 from mscl.score.config import ProbeConfig, RetrieveConfig
-from mscl.score.intervals import bootstrap_mean_of_means
+from mscl.score.groups import INDEPENDENT, Grouping
+from mscl.score.intervals import mean_of_means_interval, num_groups
 from mscl.score.labels import evaluable_splits, train_and_test
 from mscl.score.probe import knn_probe, linear_probe
 from mscl.score.repeated_runs import Trial, confusion_over_runs, mean_over_runs
-from mscl.score.retrieval import Retrieval, average_precision, prepare, retrieve
+from mscl.score.retrieval import Retrieval, retrieve
 from mscl.score.scores import (
     ClassifierScores,
     ProbeMetrics,
@@ -40,7 +41,13 @@ Manifests = Mapping[int, "Manifest"]
 
 
 def probe_variants(
-    embed_folder: Path, output: Path, *, manifests: Manifests, config: ProbeConfig, notes: Sequence[str] = ()
+    embed_folder: Path,
+    output: Path,
+    *,
+    manifests: Manifests,
+    config: ProbeConfig,
+    grouping: Grouping = INDEPENDENT,
+    notes: Sequence[str] = (),
 ) -> ProbeMetrics:
     """Classifier on the features of every variant in `embed_folder`, on every split and with every seed.
 
@@ -55,11 +62,11 @@ def probe_variants(
     confusions: dict[str, list[list[int]]] = {}
     for name, features_SD in _features(embed_folder, manifests).items():
         tested = [
-            _probed(features_SD, split, manifest, config=config.model_copy(update={"seed": seed}))
+            _probed(features_SD, split, manifest, config=config.model_copy(update={"seed": seed}), grouping=grouping)
             for split, manifest in manifests.items()
             for seed in config.all_seeds
         ]
-        variants[name], confusions[name] = mean_over_runs(tested, seed=config.seed), confusion_over_runs(tested)
+        variants[name], confusions[name] = mean_over_runs(tested), confusion_over_runs(tested)
     metrics = ProbeMetrics(head=config.head, protocol=config.protocol, notes=tuple(notes), variants=variants)
     full = metrics.as_record()
     for name, scores in variants.items():
@@ -76,8 +83,8 @@ def retrieve_variants(
     *,
     manifests: Manifests,
     config: RetrieveConfig,
+    grouping: Grouping = INDEPENDENT,
     notes: Sequence[str] = (),
-    seed: int = 0,
 ) -> RetrievalMetrics:
     """Retrieval with every variant in `embed_folder`: query = test split, gallery = train split, on every split.
 
@@ -92,8 +99,8 @@ def retrieve_variants(
     neighbours: dict[str, Any] = {}
     more_notes: dict[str, None] = {}
     for name, features_SD in _features(embed_folder, manifests).items():
-        found = [_Search.of(features_SD, split, manifest, config, seed) for split, manifest in manifests.items()]
-        variants[name] = _mean_over_splits(found, seed=seed)
+        found = [_Search.of(features_SD, split, manifest, config, grouping) for split, manifest in manifests.items()]
+        variants[name] = _mean_over_splits(found)
         first = found[0]
         more_notes |= {note: None for one in found for note in one.result.notes}
         neighbours[name] = {
@@ -118,79 +125,98 @@ class _Search:
     videos: Videos
     train: Ints
     test: Ints
-    query_QD: Floats
-    gallery_GD: Floats
-    hit_QK: npt.NDArray[np.bool_]
-    """Whether one of the first 1, 2, ... neighbours has the query's label."""
+    groups_Q: Ints | None
+    """Group of each query; None: each is its own."""
     result: Retrieval
 
     @classmethod
-    def of(cls, features_SD: Floats, split: int, manifest: "Manifest", config: RetrieveConfig, seed: int) -> "_Search":
+    def of(
+        cls, features_SD: Floats, split: int, manifest: "Manifest", config: RetrieveConfig, grouping: Grouping
+    ) -> "_Search":
         videos = Videos.of(manifest)
         train, test = train_and_test(videos.split_V, videos.labels_V)
         features_VD = videos.mean(features_SD)
         query, gallery = features_VD[test], features_VD[train]
+        groups_Q = grouping.numbers([videos.names[row] for row in test.tolist()])
         result = retrieve(
             query, videos.labels_V[test], gallery, videos.labels_V[train], ks=config.ks,
-            neighbours=min(len(gallery), max(config.neighbours, *config.ks)), index=config.index, seed=seed,
+            neighbours=min(len(gallery), max(config.neighbours, *config.ks)), index=config.index,
+            centre=config.centre, query_groups=groups_Q,
         )  # fmt: skip
-        same_QK = videos.labels_V[train][result.neighbours_QK] == videos.labels_V[test][:, None]
         kept = replace(
             result,
             neighbours_QK=result.neighbours_QK[:, : config.neighbours],
             similarity_QK=result.similarity_QK[:, : config.neighbours],
         )
-        return cls(split, videos, train, test, query, gallery, np.logical_or.accumulate(same_QK, axis=1), kept)
+        return cls(split, videos, train, test, groups_Q, kept)
+
+    @property
+    def num_groups(self) -> int:
+        """Groups of the queries; 0: each is its own."""
+        return 0 if self.groups_Q is None else num_groups(len(self.test), self.groups_Q)
 
     def as_run(self) -> RetrievalRun:
         """Its scores alone."""
         found, num = self.result, len(self.test)
+        size = {"num_videos": num, "num_groups": self.num_groups}
         recall = {
-            k: Score(value=value, interval=found.recall_interval[k], chance=found.recall_chance[k], num_videos=num)
+            k: Score(value=value, interval=found.recall_interval[k], chance=found.recall_chance[k], **size)
             for k, value in found.recall.items()
         }
-        mean_ap = Score(
-            value=found.mean_ap, interval=found.mean_ap_interval, chance=found.mean_ap_chance, num_videos=num
-        )
+        mean_ap = Score(value=found.mean_ap, interval=found.mean_ap_interval, chance=found.mean_ap_chance, **size)
         return RetrievalRun(
-            split=self.split, num_query=num, num_gallery=len(self.train), recall=recall, mean_ap=mean_ap
+            num_groups=self.num_groups,
+            split=self.split,
+            num_query=num,
+            num_gallery=len(self.train),
+            recall=recall,
+            mean_ap=mean_ap,
         )
 
     def precision(self) -> npt.NDArray[np.float64]:
         """Average precision of the queries whose label the gallery has."""
-        labels = self.videos.labels_V
-        found = average_precision(
-            prepare(self.query_QD), labels[self.test], prepare(self.gallery_GD), labels[self.train]
-        )  # fmt: skip
-        return found[np.isfinite(found)]
+        return self.result.precision_Q[self.has_label]
+
+    @property
+    def has_label(self) -> npt.NDArray[np.bool_]:
+        """Whether the gallery has a query's label."""
+        return np.isfinite(self.result.precision_Q)
 
 
-def _mean_over_splits(found: Sequence[_Search], *, seed: int) -> RetrievalScores:
-    """Means over the splits; intervals resample the queries of each split on their own."""
+def _mean_over_splits(found: Sequence[_Search]) -> RetrievalScores:
+    """Means over the splits; in the intervals the groups of queries of each split vary on their own."""
     runs = tuple(one.as_run() for one in found)
     splits = tuple(one.split for one in found)
     if len(runs) == 1:
         return RetrievalScores(recall=runs[0].recall, mean_ap=runs[0].mean_ap, splits=splits, runs=runs)
     ks = [k for k in runs[0].recall if all(k in run.recall for run in runs)]
-    num_videos = sum(run.num_query for run in runs)
+    num_videos, fewest_groups = sum(run.num_query for run in runs), min(run.num_groups for run in runs)
+    groups = [one.groups_Q for one in found]
 
-    def mean(scores: Sequence[Score], values: Sequence[npt.NDArray[Any]], *, spread: bool) -> Score:
+    def mean(
+        scores: Sequence[Score], values: Sequence[npt.NDArray[Any]], groups: Sequence[Ints | None], *, spread: bool
+    ) -> Score:
         return Score(
             value=float(np.mean([group.mean() for group in values])),
-            interval=bootstrap_mean_of_means(values, seed=seed),
+            interval=mean_of_means_interval(values, groups),
             chance=float(np.mean([score.chance for score in scores])),
             std_splits=float(np.std([score.value for score in scores], ddof=1)) if spread else None,
             num_videos=num_videos,
+            num_groups=fewest_groups,
         )
 
     recall = {
-        k: mean([run.recall[k] for run in runs], [one.hit_QK[:, k - 1] for one in found], spread=k == ks[0]) for k in ks
+        k: mean(
+            [run.recall[k] for run in runs], [one.result.hit_QK[:, k - 1] for one in found], groups, spread=k == ks[0]
+        )
+        for k in ks
     }
-    mean_ap = mean([run.mean_ap for run in runs], [one.precision() for one in found], spread=True)
+    of_known = [None if one.groups_Q is None else one.groups_Q[one.has_label] for one in found]
+    mean_ap = mean([run.mean_ap for run in runs], [one.precision() for one in found], of_known, spread=True)
     return RetrievalScores(recall=recall, mean_ap=mean_ap, splits=splits, runs=runs)
 
 
-def _probed(features_SD: Floats, split: int, manifest: "Manifest", *, config: ProbeConfig) -> Trial:
+def _probed(features_SD: Floats, split: int, manifest: "Manifest", *, config: ProbeConfig, grouping: Grouping) -> Trial:
     videos = Videos.of(manifest)
     train, test = train_and_test(videos.split_V, videos.labels_V)
     features_VD = videos.mean(features_SD)
@@ -198,6 +224,8 @@ def _probed(features_SD: Floats, split: int, manifest: "Manifest", *, config: Pr
     probe = fit(
         features_VD[train], videos.labels_V[train], features_VD[test], videos.labels_V[test],
         num_classes=len(manifest.classes), config=config,
+        train_groups=grouping.numbers([videos.names[row] for row in train.tolist()]),
+        test_groups=grouping.numbers([videos.names[row] for row in test.tolist()]),
     )  # fmt: skip
     return Trial(split, config.seed, probe.scores, probe.details, probe.warnings)
 

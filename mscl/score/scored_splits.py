@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mscl.config import ExperimentConfig
+from mscl.score.groups import Grouping
 from mscl.stage.contract import StageRun
 from mscl.stage.skipped import Skipped
 
@@ -27,6 +28,8 @@ class ScoredSplits:
     """Official split -> usable rows."""
     reason: str
     """Why they cannot be scored; empty when they can."""
+    grouping: Grouping
+    """Which videos count together."""
 
     @classmethod
     def of(cls, run: StageRun, splits: Sequence[int]) -> ScoredSplits:
@@ -34,7 +37,8 @@ class ScoredSplits:
         from mscl.score.labels import evaluable_splits, manifests_of_splits
 
         manifests = manifests_of_splits(run.input("ingest"), splits, chosen=run.config.data.split)
-        return cls(manifests, evaluable_splits(manifests))
+        grouping = Grouping.of(run.config.data, format=str(run.inputs["ingest"].record.metrics.get("format", "")))
+        return cls(manifests, evaluable_splits(manifests), grouping)
 
     def skipped(self, run: StageRun, stage: str) -> Skipped:
         """What a stage leaves that could not score; says why."""
@@ -46,7 +50,7 @@ class ScoredSplits:
 
         `pretrained`: whether the encoder comes from the pretrain stage.
         """
-        from mscl.score.labels import notes_on
+        from mscl.score.labels import notes_on, test_videos
         from storage.splits import read_split
 
         learnt_from = None
@@ -55,6 +59,8 @@ class ScoredSplits:
         if pretrained and same_videos and "given" not in record.metrics:
             learnt_from = read_split(run.input("ingest"), int(record.config.get("split", 1))).ok()
         notes = notes_on(self.manifests, pretrained=learnt_from)
+        tested = [test_videos(manifest) for manifest in self.manifests.values()]
+        notes += dict.fromkeys(self.grouping.note(videos) for videos in tested)
         for note in notes:
             run.progress.say(note)
         return notes

@@ -12,11 +12,9 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from mscl.display.blocks import Number
-from mscl.score.intervals import Interval
+from mscl.score.intervals import FEW_GROUPS, FEW_VIDEOS, Interval
 from mscl.stage.skipped import Skipped
 
-FEW_VIDEOS = 10
-"""Under so many test videos an interval says nothing: three right of three would be 100 (100-100)."""
 HEADS = {"linear": "Linear probe", "knn": "k nearest neighbours"}
 """Classifiers on frozen features, as tables and pictures call them."""
 TITLES = {"top1": "top-1", "top5": "top-5", "mean_class": "class mean"}
@@ -32,7 +30,7 @@ class Score(_Frozen):
 
     value: float
     interval: Interval | None = None
-    """95 % bootstrap interval; None where none was taken, and under `FEW_VIDEOS`."""
+    """95 % interval; None where none was taken, under `FEW_VIDEOS`, and under `FEW_GROUPS`."""
     chance: float | None = None
     """What would be scored without looking; None where that is not known."""
     std_splits: float | None = None
@@ -40,18 +38,30 @@ class Score(_Frozen):
     std_seeds: float | None = None
     num_videos: int = 0
     """Test videos behind it, summed over the splits; 0: a record that does not say."""
+    num_groups: int = 0
+    """Groups of test videos, of the split that has the fewest; 0: every video is one, or a record that does not say."""
 
     @model_validator(mode="before")
     @classmethod
     def _no_interval_of_few(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and 0 < values.get("num_videos", 0) < FEW_VIDEOS:
+        few = (("num_videos", FEW_VIDEOS), ("num_groups", FEW_GROUPS))
+        if isinstance(values, Mapping) and any(0 < values.get(name, 0) < least for name, least in few):
             return {**values, "interval": None}
         return values
 
     @property
     def decides_nothing(self) -> bool:
-        """So few videos that another handful could score anything."""
-        return 0 < self.num_videos < FEW_VIDEOS
+        """So few videos or groups that another handful could score anything."""
+        return self.few != ""
+
+    @property
+    def few(self) -> str:
+        """What there is too little of for an interval: `9 test videos`, `2 groups of test videos`; else empty."""
+        if 0 < self.num_videos < FEW_VIDEOS:
+            return f"{self.num_videos} test video{'s' if self.num_videos > 1 else ''}"
+        if 0 < self.num_groups < FEW_GROUPS:
+            return f"{self.num_groups} group{'s' if self.num_groups > 1 else ''} of test videos"
+        return ""
 
     @property
     def cell(self) -> Number:
@@ -117,6 +127,8 @@ class _Classifier(_Frozen):
     """Mean of the accuracies of the classes that the test set has."""
     num_test: int = 0
     """Test videos, summed over the splits."""
+    num_groups: int = 0
+    """Groups of them, of the split that has the fewest; 0: every video is one."""
     details: dict[str, int | float] = {}
     """How the classifier was made: regularisation, folds, epochs."""
     warnings: tuple[str, ...] = ()
@@ -136,17 +148,18 @@ class ClassifierRun(_Classifier):
     def as_record(self) -> dict[str, Any]:
         """Plain values for a record."""
         return {
-            "split": self.split, "seed": self.seed, **flat(self.named()), "num_test": self.num_test, **self.details,
-            "warnings": list(self.warnings),
+            "split": self.split, "seed": self.seed, **flat(self.named()), "num_test": self.num_test,
+            **_groups(self.num_groups), **self.details, "warnings": list(self.warnings),
         }  # fmt: skip
 
     @classmethod
     def read(cls, flat: Mapping[str, Any]) -> Self:
         """What `as_record` wrote."""
         num_test = int(flat.get("num_test", 0))
-        scores = _scores(flat, ("top1", "top5", "mean_class"), num_videos=num_test)
+        num_groups = int(flat.get("num_groups", 0))
+        scores = _scores(flat, ("top1", "top5", "mean_class"), num_videos=num_test, num_groups=num_groups)
         return cls(
-            **scores, num_test=num_test, split=flat.get("split", 1), seed=flat.get("seed", 0),
+            **scores, num_test=num_test, num_groups=num_groups, split=flat.get("split", 1), seed=flat.get("seed", 0),
             details=_details(flat, {"split", "seed"}), warnings=flat.get("warnings", ()),
         )  # fmt: skip
 
@@ -166,17 +179,19 @@ class ClassifierScores(_Classifier, VariantScores):
     def as_record(self) -> dict[str, Any]:
         """Plain values for a record, without chance, which all variants share."""
         return {
-            **flat(self.named()), "num_test": self.num_test, "splits": list(self.splits), "seeds": list(self.seeds),
+            **flat(self.named()), "num_test": self.num_test, **_groups(self.num_groups), "splits": list(self.splits),
+            "seeds": list(self.seeds),
             "runs": [run.as_record() for run in self.runs], **self.details, "warnings": list(self.warnings),
         }  # fmt: skip
 
     @classmethod
     def read(cls, flat: Mapping[str, Any], chance: Mapping[str, float]) -> Self:
         """What `as_record` wrote."""
-        num_test = int(flat.get("num_test", 0))
+        num_test, num_groups = int(flat.get("num_test", 0)), int(flat.get("num_groups", 0))
+        names = ("top1", "top5", "mean_class")
         return cls(
-            **_scores(flat, ("top1", "top5", "mean_class"), num_videos=num_test, chance=chance), num_test=num_test,
-            splits=flat.get("splits", ()), seeds=flat.get("seeds", ()), details=_details(flat),
+            **_scores(flat, names, num_videos=num_test, num_groups=num_groups, chance=chance), num_test=num_test,
+            num_groups=num_groups, splits=flat.get("splits", ()), seeds=flat.get("seeds", ()), details=_details(flat),
             runs=tuple(ClassifierRun.read(run) for run in flat.get("runs", ())), warnings=flat.get("warnings", ()),
         )  # fmt: skip
 
@@ -197,18 +212,26 @@ class RetrievalRun(_Retrieval):
     split: int
     num_query: int
     num_gallery: int
+    num_groups: int = 0
+    """Groups of the queries; 0: every video is one."""
 
     def as_record(self) -> dict[str, Any]:
         """Plain values for a record."""
-        return {"split": self.split, "query": self.num_query, "gallery": self.num_gallery, **flat(self.named())}
+        return {
+            "split": self.split,
+            "query": self.num_query,
+            "gallery": self.num_gallery,
+            **_groups(self.num_groups),
+            **flat(self.named()),
+        }
 
     @classmethod
     def read(cls, flat: Mapping[str, Any]) -> Self:
         """What `as_record` wrote."""
-        num_query = int(flat.get("query", 0))
+        num_query, num_groups = int(flat.get("query", 0)), int(flat.get("num_groups", 0))
         return cls(
-            **_retrieval(flat, num_videos=num_query), split=flat.get("split", 1), num_query=num_query,
-            num_gallery=flat.get("gallery", 0),
+            **_retrieval(flat, num_videos=num_query, num_groups=num_groups), num_groups=num_groups,
+            split=flat.get("split", 1), num_query=num_query, num_gallery=flat.get("gallery", 0),
         )  # fmt: skip
 
 
@@ -232,7 +255,9 @@ class RetrievalScores(_Retrieval, VariantScores):
         """What `as_record` wrote."""
         runs = tuple(RetrievalRun.read(run) for run in flat.get("runs", ()))
         num_videos = sum(run.num_query for run in runs)
-        return cls(**_retrieval(flat, num_videos=num_videos, chance=chance), splits=flat.get("splits", ()), runs=runs)
+        num_groups = min((run.num_groups for run in runs), default=0)
+        found = _retrieval(flat, num_videos=num_videos, num_groups=num_groups, chance=chance)
+        return cls(**found, splits=flat.get("splits", ()), runs=runs)
 
 
 class ProbeMetrics(_Frozen):
@@ -305,6 +330,10 @@ def _variants(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, An
             yield name, flat, chance
 
 
+def _groups(number: int) -> dict[str, int]:
+    return {"num_groups": number} if number else {}
+
+
 def flat(scores: Mapping[str, Score]) -> dict[str, Any]:
     """Scores and their intervals, then how far splits and seeds lie apart."""
     flat: dict[str, Any] = {}
@@ -321,7 +350,12 @@ def flat(scores: Mapping[str, Score]) -> dict[str, Any]:
 
 
 def _scores(
-    flat: Mapping[str, Any], names: Sequence[str], *, num_videos: int, chance: Mapping[str, float] | None = None
+    flat: Mapping[str, Any],
+    names: Sequence[str],
+    *,
+    num_videos: int,
+    num_groups: int = 0,
+    chance: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Those of the named scores that there are."""
     return {
@@ -332,6 +366,7 @@ def _scores(
             std_splits=flat.get(f"{name}_std_splits"),
             std_seeds=flat.get(f"{name}_std_seeds"),
             num_videos=num_videos,
+            num_groups=num_groups,
         )
         for name in names
         if name in flat
@@ -339,16 +374,16 @@ def _scores(
 
 
 def _retrieval(
-    flat: Mapping[str, Any], *, num_videos: int, chance: Mapping[str, float] | None = None
+    flat: Mapping[str, Any], *, num_videos: int, num_groups: int = 0, chance: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
     ks = sorted(int(name[2:]) for name in flat if name.startswith("R@") and name[2:].isdigit())
-    found = _scores(flat, [*(f"R@{k}" for k in ks), "mAP"], num_videos=num_videos, chance=chance)
+    found = _scores(flat, [*(f"R@{k}" for k in ks), "mAP"], num_videos=num_videos, num_groups=num_groups, chance=chance)
     return {"recall": {k: found[f"R@{k}"] for k in ks}, "mean_ap": found["mAP"]}
 
 
 def _details(flat: Mapping[str, Any], known: set[str] | None = None) -> dict[str, int | float]:
     """What else is known of a classifier: plain numbers that are neither scores nor counts."""
-    scores = ("top1", "top5", "mean_class", "num_test")
+    scores = ("top1", "top5", "mean_class", "num_test", "num_groups")
     return {
         name: value
         for name, value in flat.items()

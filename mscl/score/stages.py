@@ -6,13 +6,15 @@ from typing import Any
 
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
+from mscl.score.groups import group_settings
 from mscl.score.scored_splits import ScoredSplits, split_settings
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 
 
 def _probe_settings(config: ExperimentConfig) -> dict[str, Any]:
-    return {"probe": config.probe.model_dump(mode="json"), **split_settings(config, config.probe.splits)}
+    settings = {"probe": config.probe.model_dump(mode="json"), **split_settings(config, config.probe.splits)}
+    return settings | group_settings(config)
 
 
 def _probe(run: StageRun) -> dict[str, Any]:
@@ -23,9 +25,10 @@ def _probe(run: StageRun) -> dict[str, Any]:
     if scored.reason:
         return scored.skipped(run, "probe").as_record()
     notes = scored.say_notes(run)
-    return probe_variants(
-        run.input("embed"), run.folder, manifests=scored.manifests, config=config, notes=notes
-    ).as_record()
+    metrics = probe_variants(
+        run.input("embed"), run.folder, manifests=scored.manifests, config=config, grouping=scored.grouping, notes=notes
+    )
+    return metrics.as_record()
 
 
 def _probe_blocks(stages: Stages) -> list[Block]:
@@ -35,7 +38,8 @@ def _probe_blocks(stages: Stages) -> list[Block]:
 
 
 def _retrieve_settings(config: ExperimentConfig) -> dict[str, Any]:
-    return {"retrieve": config.retrieve.model_dump(mode="json"), **split_settings(config, config.retrieve.splits)}
+    settings = {"retrieve": config.retrieve.model_dump(mode="json"), **split_settings(config, config.retrieve.splits)}
+    return settings | group_settings(config)
 
 
 def _retrieve(run: StageRun) -> dict[str, Any]:
@@ -46,9 +50,12 @@ def _retrieve(run: StageRun) -> dict[str, Any]:
     if scored.reason:
         return scored.skipped(run, "retrieve").as_record()
     notes = scored.say_notes(run)
-    return retrieve_variants(
-        run.input("embed"), run.folder, manifests=scored.manifests, config=config, notes=notes
-    ).as_record()
+    metrics = retrieve_variants(
+        run.input("embed"), run.folder, manifests=scored.manifests, config=config, grouping=scored.grouping, notes=notes
+    )
+    for note in metrics.notes[len(notes) :]:
+        run.progress.say(note)
+    return metrics.as_record()
 
 
 def _retrieve_blocks(stages: Stages) -> list[Block]:
@@ -59,7 +66,7 @@ def _retrieve_blocks(stages: Stages) -> list[Block]:
 
 PROBE = Stage(
     name="probe",
-    version=2,
+    version=3,
     needs=("ingest", "pretrain", "embed"),
     settings=_probe_settings,
     run=_probe,
@@ -75,7 +82,7 @@ PROBE = Stage(
 
 RETRIEVE = Stage(
     name="retrieve",
-    version=2,
+    version=3,
     needs=("ingest", "pretrain", "embed"),
     settings=_retrieve_settings,
     run=_retrieve,

@@ -168,7 +168,7 @@ def test_augmentation_is_that_of_the_cpu() -> None:
             off = (got.cpu() - expected).abs()
             assert float(off.max()) < 1.001 / 255 and float((off > 1e-6).double().mean()) < 1e-3
     draws = sample_draws(uniform.numpy(), config, length=8)
-    on_card = plain_augment.augment_rgb(raw.rgb_q_BTHW3.to(CUDA), draws.q, flip_B=draws.flip_B)
+    on_card = plain_augment.augment_rgb(raw.rgb_q_BTHW3.to(CUDA), draws.q, flip_B=draws.flip_q_B)
     torch.testing.assert_close(on_card.cpu(), cpu.q.rgb_B3THW, rtol=0, atol=1e-4)
 
 

@@ -195,7 +195,7 @@ def test_epochs_of_ones_own_are_that_many(tmp_path: Path) -> None:
 
 def test_a_protocol_is_laid_over_a_preset(tmp_path: Path) -> None:
     base, config = load_config("demo"), load_config("demo+linear")
-    assert config.probe.protocol == "linear" and config.probe.splits == (1, 2, 3) and config.embed.clips == 10
+    assert config.probe.protocol == "linear" and config.probe.splits == () and config.embed.clips == 10
     assert not config.finetune.enabled
     assert config.pretrain == base.pretrain and config.data == base.data
     both = load_config("demo+linear+finetune-hmdb51", ["finetune.epochs=51"])

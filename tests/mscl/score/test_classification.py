@@ -6,8 +6,7 @@ import pytest
 from mscl.config import ProbeConfig
 from mscl.errors import DataError
 from mscl.score.classification import classification
-from mscl.score.intervals import bootstrap_mean
-from mscl.score.probe import linear_probe
+from mscl.score.probe import Probe, linear_probe
 
 
 def _one_hot(predicted: list[int], classes: int) -> np.ndarray:
@@ -46,16 +45,6 @@ def test_unfit_scores_are_refused(probabilities: np.ndarray, labels: np.ndarray,
         classification(probabilities, labels)
 
 
-def test_bootstrap_of_a_share_has_the_binomial_width() -> None:
-    hits = np.arange(400) < 100
-    low, high = bootstrap_mean(hits, seed=3)
-    deviation = np.sqrt(0.25 * 0.75 / 400)
-    assert low == pytest.approx(0.25 - 1.96 * deviation, abs=0.2 * deviation)
-    assert high == pytest.approx(0.25 + 1.96 * deviation, abs=0.2 * deviation)
-    assert bootstrap_mean(hits, seed=3) == (low, high)
-    assert bootstrap_mean(np.ones(5), seed=0) == (1.0, 1.0)
-
-
 def test_probe_separates_what_is_separable_and_scores_noise_at_chance() -> None:
     draws = np.random.default_rng(0)
     labels = np.arange(120) % 3
@@ -68,8 +57,28 @@ def test_probe_separates_what_is_separable_and_scores_noise_at_chance() -> None:
     assert probe.warnings == ()
     noise = draws.normal(size=(120, 6)).astype(np.float32)
     blind = linear_probe(noise[:60], labels[:60], noise[60:], labels[60:], num_classes=3, config=ProbeConfig())
+    assert blind.scores.top1_interval is not None
     low, high = blind.scores.top1_interval
     assert low < 1 / 3 < high
+
+
+def test_folds_keep_groups_together() -> None:
+    """Features tell the group alone. With its twins in the train part a video's class is known from them, so weak
+    regularisation wins; where groups are held out as a whole, nothing is better than the larger class."""
+    groups = np.repeat(np.arange(12), 6)
+    labels = np.repeat((np.arange(12) < 4).astype(np.int64), 6)
+    features = (np.eye(12)[groups] + 0.01 * np.random.default_rng(0).normal(size=(72, 12))).astype(np.float32)
+    config = ProbeConfig(l2=(0.01, 10000.0))
+
+    def probe(rows: slice, given: np.ndarray | None) -> Probe:
+        return linear_probe(
+            features[rows], labels[rows], features, labels, num_classes=2, config=config, train_groups=given
+        )
+
+    every, few = slice(None), slice(12, 36)
+    assert probe(every, None).details["l2"] == 0.01
+    assert probe(every, groups).details["l2"] == 10000
+    assert "the smallest train class has 2 groups: 2 folds instead of 3" in probe(few, groups[few]).warnings
 
 
 def test_probe_with_a_class_of_one_says_that_it_could_not_choose() -> None:

@@ -41,7 +41,7 @@ def test_protocols_on_features_show_how_those_were_made() -> None:
     rows = {setting: (value, other) for setting, value, other in table.rows}
     assert rows["embed.clips"] == ("2", "protocol: 10") and rows["clip.length"] == ("8", "")
     assert rows["probe.head"] == ("knn", "")
-    assert rows["probe.splits"] == ("1, 2, 3", "the dataset has one split, which was scored")
+    assert rows["probe.splits"] == ("–", ""), "the split that was trained on"
 
 
 def test_without_a_protocol_there_is_no_table() -> None:

@@ -47,6 +47,50 @@ def test_splits_are_centred_apart_so_an_offset_between_them_does_not_matter() ->
     np.testing.assert_array_equal(result.neighbours_QK[:, 0], labels)
 
 
+def test_the_own_mean_of_a_test_split_of_one_class_takes_its_class_away() -> None:
+    """Two classes of the gallery lie at +-1 on an axis and differ in nothing else; all queries are of the first."""
+    draws = np.random.default_rng(0)
+    gallery_labels, query_labels = np.arange(40) % 2, np.zeros(30, np.int64)
+
+    def features(labels: np.ndarray) -> np.ndarray:
+        noise = 0.1 * draws.normal(size=(len(labels), 4))
+        return (noise + np.outer(1 - 2 * labels, [1, 0, 0, 0]) + [9, 0, 0, 0]).astype(np.float32)
+
+    query, gallery = features(query_labels), features(gallery_labels)
+    found = {
+        centre: retrieve(query, query_labels, gallery, gallery_labels, ks=(1,), centre=centre)
+        for centre in ("own", "gallery", "none")
+    }
+    assert found["gallery"].recall[1] == 1.0 and found["own"].recall[1] < 0.8
+    uncentred = [row / np.linalg.norm(row) for row in gallery]
+    nearest_0 = int(np.argmax(uncentred @ (query[0] / np.linalg.norm(query[0]))))
+    assert found["none"].neighbours_QK[0, 0] == nearest_0
+    assert found["gallery"].notes == found["none"].notes == ()
+    said, warned = found["own"].notes
+    assert "centred by the mean of the test split" in said and "retrieve.centre=gallery" in said
+    assert "warning: the mean of 30 test videos of one class is no neutral point" in warned
+
+
+def test_a_hundred_test_videos_of_several_classes_are_centred_without_a_warning() -> None:
+    features, labels = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32), np.arange(100) % 2
+    (said,) = retrieve(features, labels, features, labels, ks=(1,)).notes
+    assert "centred by the mean of the test split" in said
+    assert (
+        "warning: the mean of 99 test videos is"
+        in retrieve(features[1:], labels[1:], features, labels, ks=(1,)).notes[1]
+    )
+
+
+def test_queries_of_one_group_vary_together() -> None:
+    features, labels = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32), np.arange(60) % 2
+    alone, together = (
+        retrieve(features, labels, features[::-1].copy(), labels, ks=(1, 5), query_groups=groups)
+        for groups in (None, np.arange(60) // 30)
+    )
+    assert alone.recall == together.recall and alone.recall_interval[1] is not None
+    assert together.recall_interval == {1: None, 5: None} and together.mean_ap_interval is None
+
+
 def test_recall_and_average_precision_of_a_known_ranking() -> None:
     # Symmetric about the origin, so centring changes nothing. Seen from 0 degrees the gallery ranks 10, -60, 130, 180.
     gallery = _circle([10, -60, 130, 180])

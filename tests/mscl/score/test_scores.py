@@ -8,7 +8,7 @@ import pytest
 
 from mscl.display.blocks import Note, Number, Table
 from mscl.finetune.scores import FinetuneMetrics
-from mscl.score.blocks import score_tables
+from mscl.score.blocks import few_videos, score_tables
 from mscl.score.scores import ClassifierScores, ProbeMetrics, RetrievalMetrics, Score
 from mscl.stage.skipped import Skipped
 
@@ -47,4 +47,14 @@ def test_under_ten_videos_there_is_no_interval(num_videos: int, kept: bool) -> N
     assert (scores.top1.interval is not None) == kept == (not scores.top1.decides_nothing)
     table, *notes = score_tables({"trained": scores}, caption="")
     assert isinstance(table, Table) and table.rows[-1] == ("chance", "50.0")
-    assert notes == ([] if kept else [Note("9 test videos decide nothing: under 10 there are no intervals.")])
+    words = "9 test videos decide nothing: under 10 test videos or 3 groups there are no intervals."
+    assert notes == ([] if kept else [Note(words)])
+
+
+def test_under_three_groups_there_is_no_interval() -> None:
+    flat = {"top1": 1.0, "top1_interval": [1.0, 1.0], "num_test": 30, "num_groups": 2}
+    scores = ClassifierScores.read(flat, {})
+    assert scores.top1.interval is None and scores.top1.decides_nothing
+    (note,) = few_videos([scores.top1])
+    assert isinstance(note, Note) and note.text.startswith("2 groups of test videos decide nothing")
+    assert ClassifierScores.read(flat | {"num_groups": 3}, {}).top1.interval == (1.0, 1.0)
