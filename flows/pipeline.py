@@ -35,6 +35,7 @@ from mscl.pipeline import (
     run_pipeline,
     run_stage,
     stage_named,
+    stages_for,
 )  # fmt: skip
 from storage.workspace import Result, Workspace
 
@@ -52,7 +53,12 @@ class StageTimeoutError(UserError):
 )
 @with_sections
 def full(
-    *, workspace: str = "workspace", preset: str = "demo", force: list[str] | None = None, **sections: Any
+    *,
+    workspace: str = "workspace",
+    preset: str = "demo",
+    force: list[str] | None = None,
+    until: str = "",
+    **sections: Any,
 ) -> dict[str, Outcome]:
     """From videos to a pre-trained encoder and its scores. In a section, names left out keep the preset's value.
 
@@ -60,8 +66,10 @@ def full(
         workspace: Folder of all results; a relative path counts from where the deployment was made.
         preset: Preset, or a YAML file that the worker can read.
         force: Stages to compute again even where they are done.
+        until: Last stage to run, with what it reads; empty: all.
     """
     config = resolve(preset, sections)
+    stages = stages_for(stage_named(until).name) if until else PIPELINE
     for name in force or []:
         stage_named(name)
     place = Workspace(workspace)
@@ -73,9 +81,12 @@ def full(
 
     with _working(place, config):
         try:
-            run_pipeline(place, config, force=force or [], execute=_execute_as_task, on_outcome=note)
+            run_pipeline(
+                place, config, stages=stages, force=force or [],
+                execute=partial(_execute_as_task, preset=preset), on_outcome=note,
+            )  # fmt: skip
         except Exception:
-            publish_summary(done, failed=next(stage.name for stage in PIPELINE if stage.name not in done))
+            publish_summary(done, failed=next(stage.name for stage in stages if stage.name not in done))
             raise
     publish_summary(done)
     return done
@@ -110,7 +121,8 @@ def stage_flow(name: str) -> Flow[..., Outcome]:
         place = Workspace(workspace)
         with _working(place, config):
             found = latest_inputs(place, stage, given=inputs or {})
-            outcome = run_stage(place, config, stage, found, force=force, execute=_execute_as_task)
+            as_task = partial(_execute_as_task, preset=preset)
+            outcome = run_stage(place, config, stage, found, force=force, execute=as_task)
             _tell_reuse(outcome)
         read = {name: Outcome(result, reused=True, seconds=0.0) for name, result in found.items()}
         publish_summary(read | {stage.name: outcome})
@@ -134,7 +146,13 @@ def _working(place: Workspace, config: ExperimentConfig) -> Iterator[None]:
 
 
 def _execute_as_task(
-    stage: Stage, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result], *, force: bool
+    stage: Stage,
+    workspace: Workspace,
+    config: ExperimentConfig,
+    inputs: Mapping[str, Result],
+    *,
+    force: bool,
+    preset: str = "",
 ) -> Outcome:
     """Run one stage as a task, for as long as `runtime.timeout_minutes` allows.
 
@@ -144,7 +162,7 @@ def _execute_as_task(
     minutes = config.runtime.timeout_minutes
     limited = _stage_task.with_options(timeout_seconds=60 * minutes) if minutes else _stage_task
     # Bound, for Prefect looks into every argument for what other tasks have made.
-    work = partial(_execute, stage, workspace, config, inputs, force)
+    work = partial(_execute, stage, workspace, config, inputs, force, preset)
     try:
         # Called, not submitted: in a thread neither a time-out nor a cancellation would reach the child processes.
         # Without the run's tags: for each of a task run's, Prefect asks the server for a slot, 0.26 s a stage.
@@ -164,12 +182,12 @@ def _stage_task(stage_name: str, work: Callable[[], Outcome]) -> Outcome:
 
 
 def _execute(
-    stage: Stage, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result], force: bool
+    stage: Stage, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result], force: bool, preset: str
 ) -> Outcome:
     """Run one stage function and publish what it left."""
     progress = Both([ConsoleProgress(), ArtifactProgress(stage.name)])
     spread = spread_for(config.runtime)
-    outcome = execute(stage, workspace, config, inputs, progress=progress, force=force, spread=spread)
+    outcome = execute(stage, workspace, config, inputs, progress=progress, force=force, spread=spread, preset=preset)
     publish_stage(workspace, outcome)
     return outcome
 

@@ -41,7 +41,9 @@ def print_table(
         table.add_column(Text(visible(name)), overflow="fold")
     for row in rows:
         table.add_row(*(Text(visible(str(cell))) for cell in row), style=style)
-    console.print(table)
+    # A file or a pipe has no edge to fold at.
+    width = None if console.is_terminal else max(console.width, console.measure(table).maximum)
+    console.print(table, width=width, crop=False)
 
 
 def print_blocks(console: Console, blocks: Iterable[Block]) -> None:

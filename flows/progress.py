@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import ClassVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, SpinnerColumn, Task, TextColumn
@@ -39,8 +40,20 @@ class _InfoColumn(ProgressColumn):
         return Text(task.fields["info"], style="cyan", no_wrap=True, overflow="ellipsis")
 
 
+class _CountColumn(MofNCompleteColumn):
+    """How many of how many; nothing where that is not known."""
+
+    def render(self, task: Task) -> Text:
+        return super().render(task) if task.total is not None else Text("")
+
+
 class ConsoleProgress:
-    """A live bar where the output is a terminal, else a line every quarter of a minute."""
+    """A live bar where the output is a terminal, else a line at the start and every quarter of a minute.
+
+    A terminal has room for one bar: one that is started ends the other.
+    """
+
+    _live: ClassVar[ConsoleProgress | None] = None
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()
@@ -52,6 +65,7 @@ class ConsoleProgress:
         self._started = self._printed = 0.0
 
     def start(self, description: str, total: int | None, unit: str) -> None:
+        end_bar()
         self.done()
         description = visible(description)
         self._description, self._total, self._unit, self._count, self._info = description, total, unit, 0, {}
@@ -60,12 +74,15 @@ class ConsoleProgress:
             self._bars = RichBars(
                 SpinnerColumn(), TextColumn("{task.description}", markup=False),
                 BarColumn(24 if self._console.width >= 100 else 10, table_column=Column(no_wrap=True)),
-                MofNCompleteColumn(table_column=Column(no_wrap=True)),
+                _CountColumn(table_column=Column(no_wrap=True)),
                 _RateColumn(table_column=Column(no_wrap=True)), _InfoColumn(),
                 console=self._console, transient=True,
             )  # fmt: skip
             self._bars.start()
+            ConsoleProgress._live = self
             self._bars.add_task(description, total=total, unit=unit, info="")
+        elif total:
+            print_line(self._console, f"  {description}: {total:,} {unit}")
 
     def advance(self, n: int = 1, **info: float | str) -> None:
         self._count += n
@@ -89,6 +106,13 @@ class ConsoleProgress:
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+            ConsoleProgress._live = None
+
+
+def end_bar() -> None:
+    """Take the bar that is in the terminal away, if there is one."""
+    if ConsoleProgress._live is not None:
+        ConsoleProgress._live.done()
 
 
 class ArtifactProgress:

@@ -15,18 +15,19 @@ import typer
 from rich.console import Console
 
 from flows import settings
-from flows.cli import ablate, config, export, search_and_predict, tools, verify, workspace
-from flows.cli.options import Overrides, PresetArgument, WorkspaceOption
+from flows.cli import ablate, completion, config, export, search_and_predict, tools, verify, workspace
+from flows.cli.command import INTERRUPTED, STOPPED
+from flows.cli.options import ForceOption, Overrides, PresetArgument, StageArgument, WorkspaceOption
 from flows.printing import print_line
 from flows.server import service
 
 console = Console()
 # Typer carries a click of its own and gives its base of usage errors no public name.
 _USAGE_ERROR: Any = typer.BadParameter.__base__
-_INTERRUPTED, _TERMINATED = 130, 143
+_TERMINATED = 143
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -58,32 +59,44 @@ def run(
         bool,
         typer.Option(help="Show the run in the Prefect UI, if there is anything to do; a server is started if needed."),
     ] = True,
-    force: Annotated[list[str] | None, typer.Option(help="Stage to compute again although it is done.")] = None,
+    force: ForceOption = None,
+    until: Annotated[
+        str, typer.Option(help="Last stage to run, with what it reads.", autocompletion=completion.stages)
+    ] = "",
 ) -> None:
     """Run the pipeline: every stage that is not done yet.
 
     PRESET is a preset's name (`mscl presets`) or a YAML file; after it come settings like
     data.root=videos or pretrain.epochs=20.
     """
-    from flows.cli.results import print_outcome, print_results
     from flows.progress import ConsoleProgress
-    from mscl.config import ExperimentConfig, load_config
-    from mscl.pipeline import execute, finished, run_pipeline, stage_named
-    from storage.workspace import Workspace
 
     started = time.monotonic()
+    progress = ConsoleProgress(console)
+    progress.start("Reading the settings", None, "")
+    from flows.cli.results import print_beginning, print_outcome, print_results
+    from mscl.config import ExperimentConfig, load_config
+    from mscl.pipeline import PIPELINE, execute, finished, refuse_early, run_pipeline, stage_named, stages_for
+    from storage.workspace import Workspace
+
     config = load_config(preset, overrides or [])
+    stages = stages_for(stage_named(until).name) if until else PIPELINE
     for name in force or []:
         stage_named(name)
     place = Workspace(workspace)
-    if not force and (done := finished(place, config)) is not None:
+    print_beginning(console, preset, config, place)
+    progress.start("Looking at the dataset", None, "")
+    if not force and (done := finished(place, config, stages=stages)) is not None:
         # Neither Prefect nor its server is waited for to say so.
+        progress.done()
         print_results(console, done, seconds=time.monotonic() - started)
         return
     if prefect:
+        refuse_early(place, config, stages=stages, force=force or [])  # before a server is waited for
         from flows.server.prefect_server import ensure_server, ui_url
 
-        ensure_server(ConsoleProgress(console), meanwhile=lambda: import_module("flows.pipeline"))
+        progress.start("Asking Prefect", None, "")
+        ensure_server(progress, meanwhile=lambda: import_module("flows.pipeline"))
         from prefect import tags
 
         from flows.pipeline import full
@@ -91,21 +104,26 @@ def run(
         print_line(console, f"Prefect UI: {ui_url()}")
         sections = {name: getattr(config, name) for name in ExperimentConfig.model_fields}
         with tags(settings.TAG):
-            outcomes = full(workspace=str(place.root), preset=preset_for_flow(preset), **sections, force=force or [])
+            outcomes = full(
+                workspace=str(place.root), preset=preset_for_flow(preset), **sections, force=force or [], until=until
+            )  # fmt: skip
     else:
         _say_no_time_out(config.runtime.timeout_minutes)
         outcomes = run_pipeline(
-            place, config, force=force or [], execute=partial(execute, progress=ConsoleProgress(console)),
+            place, config, stages=stages, force=force or [],
+            execute=partial(execute, progress=progress, preset=preset),
             on_outcome=lambda outcome: print_outcome(console, outcome),
         )  # fmt: skip
+    progress.done()
     print_results(console, outcomes, seconds=time.monotonic() - started)
     if prefect:
-        print_line(console, f"Prefect UI   {ui_url()}")
+        print_line(console, "Prefect UI:")
+        print_line(console, ui_url())
 
 
 @app.command()
 def stage(
-    name: Annotated[str, typer.Argument(help="ingest, extract, motion, screen, pretrain, embed, ...")],
+    name: StageArgument,
     preset: PresetArgument,
     overrides: Overrides = None,
     workspace: WorkspaceOption = Path("workspace"),
@@ -113,8 +131,11 @@ def stage(
     force: Annotated[bool, typer.Option(help="Compute again although it is done.")] = False,
 ) -> None:
     """Run one stage on the workspace's latest finished inputs, or on those given by key."""
-    from flows.cli.results import print_outcome, print_scores
     from flows.progress import ConsoleProgress
+
+    progress = ConsoleProgress(console)
+    progress.start("Reading the settings", None, "")
+    from flows.cli.results import print_left_out, print_outcome, print_scores
     from mscl.config import load_config
     from mscl.pipeline import execute, latest_inputs, run_stage, stage_named
     from mscl.stage.view import stage_view
@@ -126,9 +147,11 @@ def stage(
     given = {key: key for key in input_keys or []}
     inputs = latest_inputs(place, chosen, given=given)
     _say_no_time_out(config.runtime.timeout_minutes)
-    run_here = partial(execute, progress=ConsoleProgress(console))
+    run_here = partial(execute, progress=progress, preset=preset)
     outcome = run_stage(place, config, chosen, inputs, force=force, execute=run_here)
+    progress.done()
     print_outcome(console, outcome)
+    print_left_out(console, {chosen.name: outcome})
     print_scores(console, {chosen.name: stage_view(outcome.result)})
 
 
@@ -173,6 +196,14 @@ def _show_warning(
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
+def _end_bar() -> None:
+    """What is said in the end stands below the bar, and the cursor is shown again."""
+    if "flows.progress" in sys.modules:
+        from flows.progress import end_bar
+
+        end_bar()
+
+
 def _server_is_gone(error: Exception) -> bool:
     """Whether Prefect's client raised it; the client is not imported for the question."""
     httpx = sys.modules.get("httpx")
@@ -188,12 +219,15 @@ def main() -> None:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            code = app(standalone_mode=False)
+            try:
+                code = app(standalone_mode=False)
+            finally:
+                _end_bar()
     except USER_ERRORS as error:
         _complain(str(error))
         code = 2
     except (KeyboardInterrupt, typer.Abort):
-        code = _INTERRUPTED
+        code = INTERRUPTED
     except _Terminated:
         code = _TERMINATED
     except _USAGE_ERROR as error:
@@ -209,6 +243,6 @@ def main() -> None:
         code = 1
     finally:
         signal.signal(signal.SIGTERM, before)
-    if code in (_INTERRUPTED, _TERMINATED):  # Typer turns Ctrl-C into the first and keeps silent
-        Console(stderr=True).print("\nmscl: stopped; the same command continues where this one ended.")
+    if code in (INTERRUPTED, _TERMINATED):  # Typer turns Ctrl-C into the first and keeps silent
+        Console(stderr=True).print(STOPPED)
     sys.exit(code if isinstance(code, int) else 0)

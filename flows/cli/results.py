@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from rich.console import Console
 
 from flows.printing import print_blocks, print_line, print_table
-from mscl.pipeline import Outcome
+from mscl.config import ExperimentConfig
+from mscl.display.blocks import Note
+from mscl.ingest.left_out import left_out_of
+from mscl.pipeline import BY_NAME, Outcome
 from mscl.report.results import Results
 from mscl.stage.view import Stages, plain_metrics, stage_view
+from storage.record import Record
+from storage.workspace import Workspace
 
-_HEADLINE_LENGTH = 90
-_FIRST = ("loss", "steps")
-"""Metrics that must not be cut where there are more than fit."""
+KEY_DIGITS = 8
+"""Of a key in tables: as many as every command needs to know a result by."""
+
+
+def print_beginning(console: Console, preset: str, config: ExperimentConfig, workspace: Workspace) -> None:
+    """What is run on what, and where its results go: said before anything is waited for."""
+    print_line(console, f"{preset} on {config.data.root or 'no data.root'}, results in {workspace.root}")
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
     """One line when a stage is done."""
     record = outcome.result.record
-    how = "reused" if outcome.reused else f"{outcome.seconds:6.1f} s"
-    print_line(console, f"{record.stage:<9} {record.key}  {how}", style="dim" if outcome.reused else "")
+    how = "reused" if outcome.reused else duration(outcome.seconds)
+    text = f"{record.stage:<9} {how:>9}  {came_out(record)}"
+    print_line(console, text, style="dim" if outcome.reused else "")
 
 
 def print_scores(console: Console, stages: Stages) -> None:
@@ -35,19 +44,38 @@ def print_results(console: Console, outcomes: Mapping[str, Outcome], *, seconds:
     rows = []
     for name, outcome in outcomes.items():
         record = outcome.result.record
-        how = "reused" if outcome.reused else f"{outcome.seconds:.1f} s"
-        rows.append((name, record.key, how, f"{record.size / 1e6:.1f}", _headline(record.metrics)))
-    print_table(console, ("stage", "key", "", "MB", "what came out"), rows)
+        how = "reused" if outcome.reused else duration(outcome.seconds)
+        rows.append((name, record.key[:KEY_DIGITS], how, f"{record.size / 1e6:.1f}", came_out(record)))
+    print_table(console, ("stage", "key", "time", "MB", "result"), rows)
     if all(outcome.reused for outcome in outcomes.values()):
         print_line(console, "Nothing has changed: every stage was reused.")
+    print_left_out(console, outcomes)
     print_scores(console, {name: stage_view(outcome.result) for name, outcome in outcomes.items()})
-    print_line(console, f"{seconds:.1f} s in all")
-    print_line(console, f"Report       {outcomes['report'].result.folder / 'report.html'}")
+    print_line(console, f"{duration(seconds)} in all")
+    if "report" in outcomes:
+        print_line(console, "Report:")
+        print_line(console, str(outcomes["report"].result.folder / "report.html"))
 
 
-def _headline(metrics: Mapping[str, Any]) -> str:
-    """A stage's plain metrics on one line, as many as fit."""
-    shown = [f"{name} {text}" for name, text in sorted(plain_metrics(metrics), key=lambda pair: pair[0] not in _FIRST)]
-    while len(text := "  ".join(shown)) > _HEADLINE_LENGTH:
-        shown.pop()
-    return text
+def print_left_out(console: Console, outcomes: Mapping[str, Outcome]) -> None:
+    """How many videos cannot be used, and why, where ingest is among these."""
+    if "ingest" in outcomes:
+        result = outcomes["ingest"].result
+        notes = left_out_of(result.folder, result.record.metrics)
+        print_blocks(console, [Note(f"ingest: {text}") for text in notes])
+
+
+def came_out(record: Record) -> str:
+    """What a result holds, in a few words."""
+    if record.stage in BY_NAME:
+        return BY_NAME[record.stage].came_out(record.metrics)
+    return ", ".join(f"{name} {text}" for name, text in plain_metrics(record.metrics))
+
+
+def duration(seconds: float) -> str:
+    """`25.7 s`, `12:05 min`, `3:04:05 h`."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"

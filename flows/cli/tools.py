@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.box import HEAVY_HEAD
 from rich.console import Console
 
 from flows.printing import print_line, print_table
 from mscl.devices import cores, num_gpus
 from mscl.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 console = Console()
 

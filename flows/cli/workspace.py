@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from flows.cli import completion
 from flows.cli.options import WorkspaceOption
 from flows.printing import print_line, print_table
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from storage.workspace import Workspace
 
 console = Console()
-KeyArgument = Annotated[str, typer.Argument(help="Key of a result, or its first digits.")]
+KeyArgument = Annotated[
+    str, typer.Argument(help="Key of a result, or its first digits.", autocompletion=completion.keys)
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -25,20 +28,13 @@ def register(app: typer.Typer) -> None:
 
 
 def ls(workspace: WorkspaceOption = Path("workspace")) -> None:
-    """Finished results, and what was begun and not finished."""
+    """Finished results, the latest last, and what was begun and not finished."""
+    from flows.cli.listing import HEAD, rows_of
     from storage.workspace import Workspace
 
     place = Workspace(workspace)
-    rows = [
-        (
-            result.record.stage, result.record.key, f"{result.record.created_at.astimezone():%Y-%m-%d %H:%M}",
-            f"{result.record.timings.get('seconds', 0):.1f}", f"{result.record.size / 1e6:.1f}",
-            " ".join(f"{stage}:{key[:6]}" for stage, key in result.record.inputs.items()),
-        )
-        for result in place.results()
-    ]  # fmt: skip
-    if rows:
-        print_table(console, ("stage", "key", "made", "seconds", "MB", "reads"), rows)
+    if results := place.results():
+        print_table(console, HEAD, rows_of(results))
     else:
         print_line(console, f"no finished results in {place.root}")
     for folder in place.unfinished():

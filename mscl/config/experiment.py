@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from mscl.config.base import Section
 from mscl.config.yaml_files import shortened
@@ -102,18 +103,27 @@ def unknown_setting(path: str, name: str, model: type[BaseModel]) -> str:
     near = get_close_matches(name.casefold(), list(folded), n=1)
     meant = [".".join(folded[near[0]] if part == name else part for part in parts)] if near else []
     if not meant:
-        meant = [dotted for dotted in _names_in(ExperimentConfig) if dotted.rpartition(".")[2] == name.casefold()]
+        meant = [dotted for dotted in names_in(ExperimentConfig) if dotted.rpartition(".")[2] == name.casefold()]
     hint = f"did you mean {' or '.join(map(repr, meant))}? " if meant else ""
     return f"unknown setting {path!r}: {hint}{name!r} is not one of: {', '.join(model.model_fields)}"
 
 
-def _names_in(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def names_in(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """The dotted names of all settings in `model`."""
     for name in model.model_fields:
         if below := section_of(model, name):
-            yield from _names_in(below, f"{prefix}{name}.")
+            yield from names_in(below, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
+
+
+def setting_named(dotted: str) -> FieldInfo | None:
+    """The field of a setting; None for a section, and for what there is not."""
+    *sections, last = dotted.split(".")
+    model: type[BaseModel] | None = ExperimentConfig
+    for section in sections:
+        model = section_of(model, section) if model else None
+    return model.model_fields.get(last) if model and not section_of(model, last) else None
 
 
 def _explain(error: dict[str, Any]) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mscl.config import ExperimentConfig
+from mscl.devices import resolve_device
 from mscl.display.blocks import Block
 from mscl.extract.recorded import recorded_frames
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 from storage.json_files import write_json
 from storage.layout import Extracted, Ingested
+from storage.workspace import Result
 
 ENCODER_INPUT = "encoder_input.json"
 """What the videos of the features went through."""
@@ -58,10 +61,18 @@ def _run(run: StageRun) -> dict[str, Any]:
     return run_embedding(job, progress=run.progress)
 
 
+def _preflight(config: ExperimentConfig, _results: Mapping[str, Result]) -> None:
+    resolve_device(config.runtime.device)
+
+
 def _blocks(stages: Stages) -> list[Block]:
     from mscl.embedding.blocks import embed_blocks
 
     return embed_blocks(stages)
+
+
+def _headline(metrics: Mapping[str, Any]) -> str:
+    return f"{metrics['videos']:,} videos, {metrics['feature_dim']} features each"
 
 
 EMBED = Stage(
@@ -71,6 +82,8 @@ EMBED = Stage(
     settings=_settings,
     run=_run,
     summary="Features of every video: trained and untrained encoder, moving and frozen-frame clips.",
+    preflight=_preflight,
+    headline=_headline,
     title="Features",
     blocks=_blocks,
     is_experiment=True,

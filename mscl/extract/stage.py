@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
+from storage.workspace import Result
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
@@ -49,10 +51,25 @@ def _run(run: StageRun) -> dict[str, Any]:
     return extract(run, _resolved(run.config), device=_device(run.config))
 
 
+def _preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
+    from mscl.extract.preflight import check_disk, check_weights
+
+    flow = _resolved(config)
+    _device(config)
+    check_weights(flow)
+    if "ingest" in results:
+        ingest = results["ingest"]
+        check_disk(flow, ingest, ingest.folder.parents[1] / "extract" / EXTRACT.key(config, results))
+
+
 def _blocks(stages: Stages) -> list[Block]:
     from mscl.extract.blocks import extract_blocks
 
     return extract_blocks(stages)
+
+
+def _headline(metrics: Mapping[str, Any]) -> str:
+    return f"{metrics['fields']:,} fields of {metrics['segments']:,} segments"
 
 
 EXTRACT = Stage(
@@ -68,5 +85,7 @@ EXTRACT = Stage(
         "Frames of a video, and under each the flow that starts at it: hue is direction, saturation speed relative "
         "to the fastest point of the row. White is still."
     ),
+    preflight=_preflight,
+    headline=_headline,
     blocks=_blocks,
 )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mscl.config import ExperimentConfig
+from mscl.devices import resolve_device
 from mscl.display.blocks import Block
 from mscl.extract.recorded import recorded_frames
 from mscl.score.groups import group_settings
+from mscl.score.preflight import check_test_videos
 from mscl.score.scored_splits import ScoredSplits, split_settings
 from mscl.stage.contract import Stage, StageRun
+from mscl.stage.skipped import Skipped
 from mscl.stage.view import Stages
+from storage.workspace import Result
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
@@ -58,10 +63,24 @@ def _run(run: StageRun) -> dict[str, Any]:
     return metrics.as_record()
 
 
+def _preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
+    if config.finetune.enabled:
+        resolve_device(config.runtime.device)
+        check_test_videos(config, results)
+
+
 def _blocks(stages: Stages) -> list[Block]:
     from mscl.finetune.blocks import finetune_blocks
 
     return finetune_blocks(stages)
+
+
+def _headline(metrics: Mapping[str, Any]) -> str:
+    from mscl.finetune.scores import FinetuneMetrics
+    from mscl.score.scores import percent
+
+    found = FinetuneMetrics.read(metrics)
+    return found.reason if isinstance(found, Skipped) else f"top-1 {percent(found.scores.top1.value)}"
 
 
 FINETUNE = Stage(
@@ -71,6 +90,8 @@ FINETUNE = Stage(
     settings=_settings,
     run=_run,
     summary="Supervised training of the pre-trained encoder and a classifier, under torchrun.",
+    preflight=_preflight,
+    headline=_headline,
     title="Fine-tuning",
     lead="Encoder and classifier trained together on the train split.",
     blocks=_blocks,

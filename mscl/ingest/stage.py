@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from hashlib import sha256
 from itertools import compress
 from pathlib import Path
@@ -15,6 +16,7 @@ from mscl.errors import DataError
 from mscl.ingest.annotations import Annotations, read_annotations
 from mscl.ingest.annotations.index import as_text
 from mscl.ingest.config import DataConfig
+from mscl.ingest.left_out import kinds, left_out
 from mscl.ingest.places import content_marks, dataset_root, places
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
@@ -78,6 +80,8 @@ def _run(run: StageRun) -> dict[str, Any]:
         run.digests[result.splits_path.name] = write_splits(run.folder, splits)
     verdicts = Counter(row.verdict for row in {row.video: row for row in rows}.values())
     _stop_if_too_bad(verdicts, rows, config, run.folder)
+    for line in left_out((row.video, row.verdict, row.reason) for row in rows):
+        run.progress.say(line)
     usable = [row for row in rows if row.verdict in USABLE_VERDICTS]
     may_use = [row.verdict in USABLE_VERDICTS for row in rows]
     in_split = {str(number): dict(Counter(compress(names, may_use))) for number, names in splits.items()}
@@ -137,10 +141,7 @@ def _stop_if_too_bad(verdicts: Counter[str], rows: list[SegmentRow], config: Dat
     good = sum(verdicts[name] for name in USABLE_VERDICTS)
     if good and (total - good) / total <= config.max_bad_fraction:
         return
-    examples = {
-        row.verdict: f"{row.video}: {row.reason}" for row in reversed(rows) if row.verdict not in USABLE_VERDICTS
-    }
-    table = "; ".join(f"{count} {name} (e.g. {examples[name]})" for name, count in verdicts.items() if name in examples)
+    table = kinds((row.video, row.verdict, row.reason) for row in rows)
     raise DataError(
         f"{total - good} of {total} videos cannot be used, more than data.max_bad_fraction {config.max_bad_fraction} "
         f"allows: {table}. All verdicts: {folder / 'manifest.parquet'}. Mend the videos or raise the fraction"
@@ -153,6 +154,12 @@ def _blocks(stages: Stages) -> list[Block]:
     return ingest_blocks(stages)
 
 
+def _headline(metrics: Mapping[str, Any]) -> str:
+    videos, good = metrics["videos"], sum(metrics["verdicts"].get(verdict, 0) for verdict in USABLE_VERDICTS)
+    of = f"{good:,} of {videos:,}" if good < videos else f"{videos:,}"
+    return f"{of} videos, {metrics['classes']} classes"
+
+
 INGEST = Stage(
     name="ingest",
     version=3,
@@ -161,6 +168,7 @@ INGEST = Stage(
     places=places,
     run=_run,
     summary="Annotations and videos to a manifest: every video decoded once, with a verdict and a reason.",
+    headline=_headline,
     title="Dataset",
     lead="Every video gets a verdict; what does not decode is left out, and this says why.",
     blocks=_blocks,

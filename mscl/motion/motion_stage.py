@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,10 @@ def _blocks(stages: Stages) -> list[Block]:
     return motion_blocks(stages)
 
 
+def _headline(metrics: Mapping[str, Any]) -> str:
+    return f"{metrics['fields']:,} fields of {metrics['segments']:,} segments"
+
+
 MOTION = Stage(
     name="motion",
     version=1,
@@ -102,6 +106,7 @@ MOTION = Stage(
     settings=_settings,
     run=_run,
     summary="Motion differences and flow magnitudes of every field.",
+    headline=_headline,
     title="Motion",
     blocks=_blocks,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,11 @@ def _blocks(stages: Stages) -> list[Block]:
     return screen_blocks(stages)
 
 
+def _headline(metrics: Mapping[str, Any]) -> str:
+    used = sum(metrics["verdicts"].get(verdict, 0) for verdict in ("chosen", "uniform"))
+    return f"{metrics['chosen']:,} of {metrics['candidates']:,} clips, in {used:,} segments"
+
+
 SCREEN = Stage(
     name="screen",
     version=1,
@@ -98,6 +104,7 @@ SCREEN = Stage(
     settings=_settings,
     run=_run,
     summary="Motion differential sampling: the clip starts worth training on, and why the others were dropped.",
+    headline=_headline,
     title="Motion differential sampling",
     lead="Training sees the clips whose motion changes more than in the median clip of their video.",
     blocks=_blocks,

@@ -9,7 +9,7 @@ from mscl.config import ExperimentConfig, build_config
 from mscl.errors import UserError
 from mscl.progress import Progress
 from mscl.stage.contract import Outcome, Stage
-from mscl.stage.execute import execute
+from mscl.stage.execute import PRESET, execute
 from storage.errors import StorageError
 from storage.workspace import Result, Workspace, made_with
 
@@ -30,7 +30,8 @@ def repair(workspace: Workspace, stage: Stage, folder: Path, *, progress: Progre
             f"{stage.name} {folder.name} cannot be made again from its record: code, videos or hardware are not those "
             f"that made it (its key would be {key}); run the command that made it, which makes a result of its own"
         )
-    return execute(stage, workspace, config, inputs, progress=progress)
+    preset = str(settings.get(PRESET, ""))
+    return execute(stage, workspace, config, inputs, progress=progress, preset=preset)
 
 
 def config_of(

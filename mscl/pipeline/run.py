@@ -75,13 +75,36 @@ def finished(
     return {name: Outcome(result, reused=True, seconds=seconds) for name, result in found.items()}
 
 
+def refuse_early(
+    workspace: Workspace, config: ExperimentConfig, *, stages: Sequence[Stage] = PIPELINE, force: Sequence[str] = ()
+) -> None:
+    """What `run_pipeline` would refuse at once, without running anything.
+
+    Raises:
+        UserError: a stage that is not done cannot work with these settings and results.
+    """
+    results: dict[str, Result] = {}
+    for number, stage in enumerate(stages):
+        done = None if stage.name in force else stage.find(workspace, config, stage.inputs(results))
+        if done is None:
+            _ask(stages[number:], config, results)
+            return
+        results[stage.name] = done
+
+
+def _ask(stages: Sequence[Stage], config: ExperimentConfig, results: Mapping[str, Result]) -> None:
+    for stage in stages:
+        if stage.preflight is not None:
+            stage.preflight(config, results)
+
+
 def run_stage(
     workspace: Workspace,
     config: ExperimentConfig,
     stage: Stage,
     results: Mapping[str, Result],
     *,
-    later: Sequence[Stage] | None = None,
+    later: Sequence[Stage] = (),
     force: bool = False,
     execute: Execute = execute,
 ) -> Outcome:
@@ -89,7 +112,7 @@ def run_stage(
 
     Args:
         results: by the name of their stage, at least those that the stage reads.
-        later: whose preflight is asked, too; None: the stages after this one in the pipeline.
+        later: whose preflight is asked, too: the stages that are to follow.
 
     Raises:
         UserError: an input is missing, or what a preflight has found.
@@ -100,11 +123,7 @@ def run_stage(
     if done is not None:
         workspace.touch(done)
         return Outcome(done, reused=True, seconds=time.monotonic() - started)
-    if later is None:
-        later = PIPELINE[PIPELINE.index(stage) + 1 :]
-    for one in (stage, *later):
-        if one.preflight is not None:
-            one.preflight(config, results)
+    _ask((stage, *later), config, results)
     return execute(stage, workspace, config, inputs, force=force)
 
 

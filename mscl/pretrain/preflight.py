@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mscl.config import ExperimentConfig
+from mscl.devices import resolve_device
 from mscl.errors import DataError
 from storage.layout import Ingested
 from storage.workspace import Result
@@ -14,7 +15,8 @@ def preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
     """Refuse settings of pretrain that cannot work, and videos too short for a clip as soon as these are known.
 
     Raises:
-        ConfigError: batch, processes and groups do not divide; several nodes without a meeting point.
+        ConfigError: no GPU for `runtime.device=cuda`; batch, processes and groups that do not divide; several nodes
+            without a meeting point.
         CheckpointError: the file given as `pretrain.encoder` is unreadable or of another architecture.
         DataError: with the longest segment's fields and the span of a clip.
     """
@@ -27,6 +29,7 @@ def preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
 
         external_encoder(pretrain.encoder, model=pretrain.model, seed=pretrain.seed)
         return  # nothing is trained
+    resolve_device(runtime.device)
     check_nodes(runtime)
     # Without a number, each node counts its GPUs when training starts, and asks then.
     processes = runtime.processes or (1 if runtime.device == "cpu" else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,12 @@ def _blocks(stages: Stages) -> list[Block]:
     return pretrain_blocks(stages)
 
 
+def _headline(metrics: Mapping[str, Any]) -> str:
+    if "given" in metrics:
+        return f"encoder {metrics['given']}, not trained here"
+    return f"loss {metrics['loss']:.4g} after {metrics['steps']:,} steps"
+
+
 PRETRAIN = Stage(
     name="pretrain",
     version=1,
@@ -116,6 +123,7 @@ PRETRAIN = Stage(
     settings=_settings,
     run=_run,
     summary="Motion sensitive contrastive learning on the chosen clips, under torchrun.",
+    headline=_headline,
     title="Pre-training",
     lead="Eight cross-entropies; dashed is what guessing would give.",
     blocks=_blocks,

@@ -29,6 +29,7 @@ def report_stage(stages: Sequence[Stage]) -> Stage:
         settings=_settings,
         run=run,
         summary="One page: numbers with intervals, curves, pictures, lineage, settings.",
+        headline=lambda _metrics: "one page",
         is_experiment=True,
     )
 

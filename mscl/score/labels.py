@@ -52,7 +52,7 @@ def test_videos(manifest: "Manifest") -> list[str]:
     return [videos.names[row] for row in train_and_test(videos.split_V, videos.labels_V)[1].tolist()]
 
 
-def unfit(split: Sequence[str] | npt.NDArray[np.str_], labels_N: Ints) -> str:
+def unfit(split: Sequence[str] | npt.NDArray[np.str_], labels_N: Ints | Sequence[int]) -> str:
     """Why this dataset cannot score an encoder, as one line; empty when it can."""
     names, labels = np.asarray(split), np.asarray(labels_N)
     if not (labels >= 0).any():

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
 from mscl.score.groups import group_settings
+from mscl.score.preflight import check_test_videos
 from mscl.score.scored_splits import ScoredSplits, split_settings
 from mscl.stage.contract import Stage, StageRun
+from mscl.stage.skipped import Skipped
 from mscl.stage.view import Stages
+
+if TYPE_CHECKING:
+    from mscl.score.scores import ProbeMetrics, RetrievalMetrics
 
 
 def _probe_settings(config: ExperimentConfig) -> dict[str, Any]:
@@ -64,6 +70,27 @@ def _retrieve_blocks(stages: Stages) -> list[Block]:
     return retrieve_blocks(stages)
 
 
+def _probe_headline(metrics: Mapping[str, Any]) -> str:
+    from mscl.score.scores import ProbeMetrics
+
+    return _trained_beside_untrained(ProbeMetrics.read(metrics), "top-1")
+
+
+def _retrieve_headline(metrics: Mapping[str, Any]) -> str:
+    from mscl.score.scores import RetrievalMetrics
+
+    return _trained_beside_untrained(RetrievalMetrics.read(metrics), "R@1")
+
+
+def _trained_beside_untrained(found: ProbeMetrics | RetrievalMetrics | Skipped, name: str) -> str:
+    from mscl.score.scores import percent
+
+    variants = {} if isinstance(found, Skipped) else found.variants
+    shown = {variant: percent(scores.first.value) for variant, scores in variants.items()}
+    beside = f", untrained {shown['untrained']}" if "untrained" in shown else ""
+    return f"{name} {shown['trained']}{beside}" if "trained" in shown else "nothing scored"
+
+
 PROBE = Stage(
     name="probe",
     version=3,
@@ -71,6 +98,8 @@ PROBE = Stage(
     settings=_probe_settings,
     run=_probe,
     summary="Classifier on frozen features, with its controls and chance.",
+    preflight=check_test_videos,
+    headline=_probe_headline,
     title="Probe",
     lead=(
         "A classifier on frozen features, one feature a video: logistic regression, regularised as cross-validation "
@@ -87,6 +116,8 @@ RETRIEVE = Stage(
     settings=_retrieve_settings,
     run=_retrieve,
     summary="Nearest neighbours of test videos among train videos: R@k, with its controls and chance.",
+    preflight=check_test_videos,
+    headline=_retrieve_headline,
     title="Retrieval",
     lead="Test videos ask, train videos answer; features are centred and compared by cosine.",
     blocks=_retrieve_blocks,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,8 @@ from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
 from mscl.errors import UserError
 from mscl.progress import Progress
-from mscl.stage.view import Stages
+from mscl.stage.skipped import Skipped
+from mscl.stage.view import Stages, plain_metrics
 from mscl.stage.worker_pool import Spread, Tick, run_in_processes
 from storage.record import result_key
 from storage.workspace import Result, Workspace
@@ -71,6 +73,8 @@ class Stage:
     repairs_in_place: bool = False
     """Its result is made of committed shards (`storage.verify.verify_extract`, `take_back`): it finds what of a damaged
     one can stay and makes just the rest again. Other stages begin with nothing."""
+    headline: Callable[[Mapping[str, Any]], str] | None = None
+    """What came out, in a few words, from a record's metrics: a score, a loss, a count; None: its plain metrics."""
     title: str = ""
     """Heading of what it has to show; empty: its name."""
     lead: str = ""
@@ -78,6 +82,15 @@ class Stage:
     blocks: Callable[[Stages], list[Block]] | None = None
     """What it has to show, from the views of its lineage; None: its plain metrics. Its module is imported when called:
     listing the stages needs neither PyTorch nor matplotlib."""
+
+    def came_out(self, metrics: Mapping[str, Any]) -> str:
+        """What a finished result holds, in a few words; why it was skipped, where it was."""
+        if skipped := Skipped.read(metrics):
+            return f"skipped: {skipped.reason}"
+        if self.headline is not None:
+            with suppress(KeyError):  # a record of an earlier version may lack what it is made of
+                return self.headline(metrics)
+        return ", ".join(f"{name} {text}" for name, text in plain_metrics(metrics))
 
     def inputs(self, results: Mapping[str, Result]) -> dict[str, Result]:
         """What this stage reads, out of finished results by the name of their stage.

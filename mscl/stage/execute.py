@@ -14,6 +14,9 @@ from storage.atomic import disk_errors
 from storage.record import result_key
 from storage.workspace import Result, Workspace, clear
 
+PRESET = "preset"
+"""In a record's settings: what they are called."""
+
 
 def execute(
     stage: Stage,
@@ -24,11 +27,13 @@ def execute(
     progress: Progress | None = None,
     force: bool = False,
     spread: Spread | None = None,
+    preset: str = "",
 ) -> Outcome:
     """Run a stage, or find that it is done.
 
     A result is computed under the workspace's lock on it: of two runs of the same stage, settings and
     inputs one waits and then reuses. `force` computes it again. `spread` None: shards go to processes of this machine.
+    `preset`: what the settings are called; noted in the record beside them, and no part of the key.
 
     Raises:
         UserError: an input is missing.
@@ -46,7 +51,7 @@ def execute(
     keys = {name: result.key for name, result in used.items()}
     settings = stage.settings(config)
     key = result_key(stage.name, stage.version, settings, keys)
-    noted = stage.noted(config, settings)
+    noted = stage.noted(config, settings) | ({PRESET: preset} if preset else {})
     with workspace.claim(stage.name, key, on_wait=progress.say) as folder:
         done = workspace.find(stage.name, key)
         if done is not None and not force:
@@ -60,7 +65,9 @@ def execute(
         with disk_errors(folder):
             was_finished = workspace.begin(stage.name, key, config=noted, inputs=keys)
             run = StageRun(folder, config, used, progress, is_damaged=was_finished, spread=spread)
+            progress.start(stage.title or stage.name, None, "")
             metrics = stage.run(run)
+            progress.done()
             seconds = time.monotonic() - started
             result = workspace.commit(
                 stage.name, key, version=stage.version, config=noted, inputs=keys, metrics=metrics,

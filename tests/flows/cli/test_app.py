@@ -80,9 +80,14 @@ def test_an_unknown_option(mscl: Command) -> None:
     assert "No such option" in err
 
 
-def test_a_server_elsewhere_that_does_not_answer(mscl: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_elsewhere_that_does_not_answer(
+    mscl: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("a/x.mp4", "b/y.mp4"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
     monkeypatch.setenv("PREFECT_API_URL", "http://192.0.2.1:4200/api")  # an address for documentation: nobody is there
-    code, _, err = mscl("run", "demo", "data.root=.")
+    code, _, err = mscl("run", "demo", "data.root=.", "data.test_pattern=y", "--until", "screen")
     assert code == USER_ERROR
     assert "no Prefect API answers at http://192.0.2.1:4200/api" in err
     assert "--no-prefect" in err

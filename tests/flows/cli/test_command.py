@@ -45,3 +45,22 @@ def test_the_command_has_its_codes() -> None:
     assert run(command, "--version").stdout.startswith("mscl ")
     wrong = run(command, "nosuch")
     assert wrong.returncode == 2 and "No such command 'nosuch'" in wrong.stderr
+
+
+def test_ctrl_c_while_modules_are_imported_says_that_it_stopped() -> None:
+    interrupted = run(
+        """
+import sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "flows.cli.app":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+from flows.cli.command import main
+main()
+"""
+    )
+    assert interrupted.returncode == 130
+    assert interrupted.stderr == "\nmscl: stopped; the same command continues where this one ended.\n"

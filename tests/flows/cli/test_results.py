@@ -5,8 +5,12 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.cli.results import print_scores
+from flows.cli.results import print_results, print_scores
+from mscl.pipeline import Outcome
 from mscl.stage.view import StageView
+from storage.layout import Ingested
+from storage.manifest import SegmentRow, write_manifest
+from storage.workspace import Workspace
 
 
 def _printed(metrics: dict[str, dict[str, Any]], *, width: int = 160) -> str:
@@ -73,6 +77,52 @@ def test_the_tables_of_a_run_fit_into_80_columns() -> None:
     text = _printed(metrics, width=80)
     row = next(line for line in text.splitlines() if "untrained, frozen" in line)
     assert row.count("100.0 (90–100)") == 2 and len(row) <= 80
+
+
+def test_the_table_of_a_run_names_its_columns_and_leaves_paths_whole(tmp_path: Path) -> None:
+    """At 80 columns: every stage on one line, with its score or size, and the report's path alone on its line."""
+    place = Workspace(tmp_path / ("a-long-name-of-a-folder-" * 4) / "workspace")
+    metrics: dict[str, dict[str, Any]] = {
+        "ingest": {"videos": 1234, "classes": 101, "verdicts": {"ok": 1231, "unreadable": 2, "truncated": 1}},
+        "pretrain": {"loss": 7.25, "steps": 1200},
+        "retrieve": {
+            "trained": {"R@1": 0.25, "mAP": 0.2}, "untrained": {"R@1": 0.125, "mAP": 0.1}, "chance": {"R@1": 0.1}
+        },
+        "report": {},
+    }  # fmt: skip
+    outcomes = {}
+    for number, (stage, found) in enumerate(metrics.items()):
+        with place.claim(stage, f"{number:016x}") as folder:
+            if stage == "ingest":
+                rows = [("good.mp4", "ok", ""), ("a.mp4", "unreadable", "no moov atom"), ("c.mp4", "truncated", "cut")]
+                rows.append(("b.mp4", "unreadable", "empty"))
+                write_manifest(Ingested(folder).manifest_path, [_segment(*row) for row in rows])
+            result = place.commit(
+                stage, f"{number:016x}", version=1, config={}, inputs={}, metrics=found, timings={"seconds": 1.0}
+            )
+        outcomes[stage] = Outcome(result, reused=stage == "ingest", seconds=3725.0 if stage == "pretrain" else 1.5)
+    console = Console(width=80, force_terminal=True, color_system=None)
+    with console.capture() as captured:
+        print_results(console, outcomes, seconds=100.4)
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    assert [line.split() for line in lines[:5]] == [
+        ["stage", "key", "time", "MB", "result"],
+        ["ingest", "00000000", "reused", "0.0", "1,232", "of", "1,234", "videos,", "101", "classes"],
+        ["pretrain", "00000000", "1:02:05", "h", "0.0", "loss", "7.25", "after", "1,200", "steps"],
+        ["retrieve", "00000000", "1.5", "s", "0.0", "R@1", "25.0,", "untrained", "12.5"],
+        ["report", "00000000", "1.5", "s", "0.0", "one", "page"],
+    ]
+    assert all(len(line) <= 80 for line in lines[:5])
+    assert "Note         ingest: 2 of 4 videos cannot be used: 2 unreadable (e.g. a.mp4: no moov atom)" in lines
+    assert "Note         ingest: 1 of 4 videos decode only in part, which is used (e.g. c.mp4)" in lines
+    assert lines[-3:] == ["1:40 min in all", "Report:", str(outcomes["report"].result.folder / "report.html")]
+
+
+def _segment(video: str, verdict: str, reason: str) -> SegmentRow:
+    return SegmentRow(
+        segment_id=f"{video}#0", video=video, class_name="", label=-1, split="train", num_frames=10, first_frame=0,
+        fps=25.0, height=48, width=64, rotation=0, size_bytes=1, digest="0" * 64, verdict=verdict, reason=reason,
+    )  # fmt: skip
 
 
 def test_names_of_others_are_no_markup_and_reach_no_terminal_raw() -> None:

@@ -1,6 +1,7 @@
 """What would stop training is said before videos are decoded and before flow is computed, with both values."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,7 +10,7 @@ from mscl.demo.dataset import write_demo_dataset
 from mscl.errors import UserError
 from mscl.models.encoders import untrained_encoder
 from mscl.models.files import EXPORT_NAME, write_encoder
-from mscl.pipeline import BY_NAME, execute, run_pipeline, run_stage
+from mscl.pipeline import BY_NAME, execute, refuse_early, run_pipeline, run_stage, stages_for
 from mscl.pipeline.repair import repair
 from mscl.progress import Silent
 from storage.verify import verify_result
@@ -45,7 +46,7 @@ def test_an_encoder_of_another_architecture_stops_the_first_stage(videos: Path, 
     given = write_encoder(untrained_encoder(WIDE, seed=0), WIDE, tmp_path / EXPORT_NAME, card={})
     config = load_config("demo", [f"data.root={videos}", f"pretrain.encoder={given}"])
     with pytest.raises(UserError, match=r"backbone r18 at width 0\.25, and the settings ask for .* at width 0\.125"):
-        run_stage(Workspace(tmp_path / "w"), config, BY_NAME["ingest"], {})
+        run_pipeline(Workspace(tmp_path / "w"), config)
 
 
 def test_videos_shorter_than_a_clip_stop_extraction_and_no_repair(videos: Path, tmp_path: Path) -> None:
@@ -63,3 +64,45 @@ def test_videos_shorter_than_a_clip_stop_extraction_and_no_repair(videos: Path, 
     next((extracted.folder / "frames").rglob("*")).unlink()
     assert verify_result(extracted.folder, extracted.record)
     assert not repair(workspace, BY_NAME["extract"], extracted.folder, progress=Silent()).reused
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["runtime.device=cuda", "flow.method=dis"], "runtime.device is cuda, and PyTorch sees no CUDA device here"),
+        (["flow.method=raft_small", "flow.raft_weights=raft.pth"], r"flow\.raft_weights raft\.pth does not exist"),
+        (["pretrain.encoder=none.pth"], r"none\.pth"),
+        (["data.test_fraction=0"], "nothing can be scored in the end: no labelled video is in the test split"),
+        (["data.classes=MoveRight"], "nothing can be scored in the end: the train split has one class"),
+    ],
+)
+def test_what_must_fail_later_stops_the_first_stage(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], says: str
+) -> None:
+    monkeypatch.setattr("mscl.devices.has_gpu", lambda: False)
+    config = load_config("demo", [f"data.root={videos}", "data.format=folders", "finetune.enabled=false", *overrides])
+    for refuse in (run_pipeline, refuse_early):
+        with pytest.raises(UserError, match=says):
+            refuse(Workspace(tmp_path), config)
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_what_cannot_be_scored_can_be_screened(videos: Path, tmp_path: Path) -> None:
+    config = load_config("demo", [f"data.root={videos}", "data.format=folders", "data.classes=MoveRight"])
+    refuse_early(Workspace(tmp_path), config, stages=stages_for("screen"))
+    refuse_early(Workspace(tmp_path), load_config("demo", [f"data.root={videos}", "data.format=unlabelled"]))
+
+
+def test_a_disk_that_cannot_hold_the_flow_stops_extraction(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(tmp_path)
+    config = load_config("demo", [f"data.root={videos}", "runtime.workers=1"])
+    execute(BY_NAME["ingest"], workspace, config, {})
+    refuse_early(workspace, config)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=100_000))
+    with pytest.raises(
+        UserError, match=r"extract needs at least 0\.\d+ GB for these videos, and 0\.\d+ GB are free in"
+    ):
+        run_pipeline(workspace, config)
+    assert not list(tmp_path.rglob("flow.zarr"))

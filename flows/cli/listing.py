@@ -1,0 +1,60 @@
+"""Finished results as rows: made with which preset, of which dataset, what came out, how long ago."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flows.cli.results import KEY_DIGITS, came_out
+from mscl.stage.execute import PRESET
+from storage.record import Record
+from storage.workspace import Result
+
+HEAD = ("stage", "key", "preset", "dataset", "result", "age", "MB")
+_UNKNOWN = "-"
+_STEPS = ((60, "s"), (60, "min"), (24, "h"), (7, "days"), (52, "weeks"))
+
+
+def rows_of(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
+    """A row a result. A shared one (ingest, extract) names the preset of the run that made it."""
+    records = {result.key: result.record for result in results}
+    roots = {key: _root(record, records) for key, record in records.items()}
+    names = _short(set(roots.values()))
+    now = datetime.now(UTC)
+    for key, record in records.items():
+        yield (
+            record.stage, key[:KEY_DIGITS], _preset(record), names[roots[key]], came_out(record),
+            age((now - record.created_at).total_seconds()), f"{record.size / 1e6:.1f}",
+        )  # fmt: skip
+
+
+def age(seconds: float) -> str:
+    """`40 s`, `3 min`, `5 h`, `2 days`: whole units, the largest that fits."""
+    count, unit = max(0.0, seconds), "s"
+    for number, (size, name) in enumerate(_STEPS):
+        unit = name
+        if number == len(_STEPS) - 1 or count < size:
+            break
+        count /= size
+    return f"{int(count)} {unit.removesuffix('s') if int(count) == 1 and len(unit) > 3 else unit}"
+
+
+def _root(record: Record, records: Mapping[str, Record]) -> str:
+    """Folder of the videos that a result was made of, by the ingest that it goes back to."""
+    if record.stage == "ingest":
+        return str(record.config.get("data", {}).get("root", ""))
+    found = (_root(records[key], records) for key in record.inputs.values() if key in records)
+    return next((root for root in found if root), "")
+
+
+def _short(roots: set[str]) -> dict[str, str]:
+    """Name of each folder; its whole path where two are called alike."""
+    names = [Path(root).name for root in roots]
+    short = {root: Path(root).name if names.count(Path(root).name) == 1 else root for root in roots}
+    return short | {"": _UNKNOWN}
+
+
+def _preset(record: Record) -> str:
+    preset = str(record.config.get(PRESET, ""))
+    return Path(preset).name if preset.endswith((".yaml", ".yml")) else preset or _UNKNOWN

@@ -1,0 +1,49 @@
+"""How many videos cannot be used and why, in one line, with an example of each kind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from storage.layout import Ingested
+from storage.manifest import USABLE_VERDICTS
+
+Found = tuple[str, str, str]
+"""(video, verdict, reason) of a row of the manifest."""
+
+
+def left_out(rows: Iterable[Found]) -> list[str]:
+    """Lines for the user: videos that are not used, and those of which only a part is. Empty where all are whole."""
+    by_video = {video: (verdict, reason) for video, verdict, reason in rows}
+    counts = Counter(verdict for verdict, _ in by_video.values())
+    bad = sum(count for verdict, count in counts.items() if verdict not in USABLE_VERDICTS)
+    lines = []
+    if bad:
+        why = kinds((video, *found) for video, found in by_video.items())
+        lines.append(f"{bad:,} of {len(by_video):,} videos cannot be used: {why}")
+    if part := counts["truncated"]:
+        first = next(video for video, (verdict, _) in by_video.items() if verdict == "truncated")
+        lines.append(f"{part:,} of {len(by_video):,} videos decode only in part, which is used (e.g. {first})")
+    return lines
+
+
+def kinds(rows: Iterable[Found]) -> str:
+    """`3 unreadable (e.g. a.avi: no moov atom); 1 short (e.g. b.avi: 2 frames)`."""
+    examples: dict[str, str] = {}
+    videos: dict[str, set[str]] = {}
+    for video, verdict, reason in rows:
+        if verdict not in USABLE_VERDICTS:
+            examples.setdefault(verdict, f"{video}: {reason}")
+            videos.setdefault(verdict, set()).add(video)
+    return "; ".join(f"{len(videos[name]):,} {name} (e.g. {example})" for name, example in examples.items())
+
+
+def left_out_of(folder: Path, metrics: Mapping[str, Any]) -> list[str]:
+    """`left_out` of a finished ingest; its manifest is read only where the record says that there is something."""
+    if set(metrics.get("verdicts", {})) <= {"ok"}:
+        return []
+    manifest = Ingested(folder).manifest()
+    columns = (map(str, manifest.column(name)) for name in ("video", "verdict", "reason"))
+    return left_out(zip(*columns, strict=True))

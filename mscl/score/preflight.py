@@ -1,0 +1,38 @@
+"""What would leave nothing to score, said before videos are decoded and encoders are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mscl.config import ExperimentConfig
+from mscl.errors import DataError
+from storage.workspace import Result
+
+
+def check_test_videos(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
+    """Refuse a dataset with labels whose train and test videos give no score; one without labels trains all the same.
+
+    Asks the manifest where it is there, else the annotations.
+
+    Raises:
+        DataError: with the reason, and what would help.
+    """
+    from mscl.score.labels import evaluable_splits, manifests_of_splits, unfit
+
+    if "ingest" in results:
+        manifests = manifests_of_splits(results["ingest"].folder, (), chosen=config.data.split)
+        has_labels = any((manifest.column("label") >= 0).any() for manifest in manifests.values())
+        reason = evaluable_splits(manifests)
+    else:
+        from mscl.ingest.annotations import read_annotations
+
+        annotations = read_annotations(config.data)
+        label = {name: number for number, name in enumerate(annotations.classes)}
+        labels = [label.get(sample.class_name or "", -1) for sample in annotations.samples]
+        has_labels = any(number >= 0 for number in labels)
+        reason = unfit([sample.split for sample in annotations.samples], labels)
+    if has_labels and reason:
+        raise DataError(
+            f"nothing can be scored in the end: {reason}; give lists, data.test_pattern or data.test_fraction with "
+            "test videos, keep more of data.classes, or end before the scores with --until embed"
+        )
