@@ -16,13 +16,19 @@ _POLL_SECONDS = 0.1
 def start(
     command: Sequence[str], *, pid_file: Path, log: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start `command` in the background; Ctrl-C in this terminal does not reach it, its output goes to `log`."""
+    """Start `command` in the background; Ctrl-C in this terminal does not reach it, its output goes to `log`.
+
+    It writes the pid file itself, before anything else: it is known also when this process is killed meanwhile.
+    """
     pid_file.parent.mkdir(parents=True, exist_ok=True)
+    noted = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(pid_file), *command]
+    pid_file.unlink(missing_ok=True)
     with log.open("ab") as out:
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            noted, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
-    pid_file.write_text(str(process.pid))
+    while process.poll() is None and not (pid_file.is_file() and pid_file.read_text().endswith("\n")):
+        time.sleep(0.01)
     return process
 
 

@@ -1,5 +1,6 @@
 """Background processes end with all that they started."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -61,3 +62,21 @@ def test_the_environment_of_a_process(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     assert processes.variable(process.pid, "PREFECT_API_URL") is None
+
+
+def test_what_was_started_is_known_though_its_starter_was_killed_at_once(tmp_path: Path) -> None:
+    """The command kills its starter before that can write anything down."""
+    code = (
+        "import sys, pathlib\n"
+        "from flows.server.background_processes import start\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "command = ['sh', '-c', 'kill -9 $PPID; exec sleep 1000']\n"
+        "start(command, pid_file=folder / 'pid', log=folder / 'log')\n"
+        "import time; time.sleep(1000)\n"
+    )
+    starter = subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=60)
+    assert starter.returncode == -signal.SIGKILL
+    pid = processes.running(tmp_path / "pid", "sleep")
+    assert pid is not None
+    processes.end(pid, grace_seconds=5)
+    assert processes.running(tmp_path / "pid", "sleep") is None
