@@ -1,6 +1,7 @@
 """Start torchrun as a supervised child: it ends with its parent, is watched, and its failure becomes an error here."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ AGENT_STOPPED_CODE = 143
 """Exit code of the agent after SIGTERM; it has given the ranks time to write a checkpoint."""
 _POLL_SECONDS = 0.2
 _LINES_SHOWN = 12
+_LEAST_FREE_BYTES = 64 << 10
 
 
 class TrainingError(UserError):
@@ -158,6 +160,12 @@ def failure_message(code: int, messages: Sequence[Message], text: str, log: Path
     failed = next((message for message in messages if message.exit_code), None)
     if code == AGENT_STOPPED_CODE or (failed is not None and failed.exit_code == STOPPED_CODE):
         return f"training was stopped from outside; its state is kept, run the same command again to go on (log: {log})"
+    free_bytes = shutil.disk_usage(log.parent).free if log.is_file() else _LEAST_FREE_BYTES
+    if free_bytes < _LEAST_FREE_BYTES:  # its processes could not even say so
+        return (
+            f"training ended because the disk of {log.parent} is full: {free_bytes / 1e6:.1f} MB are free; free space "
+            "or choose another workspace, then run the same command again: what is already stored is kept"
+        )
     what = [] if failed is None else [f"rank {failed.rank}, exit code {failed.exit_code}{_signal(failed.exit_code)}"]
     # A rank that died without a Python exception: what was printed last.
     shown = [line for line in (failed.failure if failed and failed.failure else text).splitlines() if line.strip()]

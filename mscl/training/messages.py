@@ -5,6 +5,7 @@ The log is for people. It holds whatever any library prints, so nothing is concl
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -36,9 +37,11 @@ def tell(message: Message) -> None:
 
 
 def say(text: str) -> None:
-    """Tell the user something while the work goes on: on the console, and in the log."""
-    print(text, file=sys.stderr, flush=True)
-    tell(Message(rank=int(os.environ.get("RANK", "0")), say=text))
+    """Tell the user something while the work goes on: on the console, and in the log; not if their disk is full."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+    with suppress(OSError):
+        tell(Message(rank=int(os.environ.get("RANK", "0")), say=text))
 
 
 class Inbox:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from mscl.training.job import Job
 from mscl.training.launch import STOPPED_CODE
 from mscl.training.messages import Message, say, tell
 from mscl.training.precision import tf32
+from storage.atomic import disk_errors
 from storage.errors import StorageError
 
 USER_ERROR_CODE = 2
@@ -34,10 +36,12 @@ def run_job(kind: type[JobT], work: Callable[[JobT, World], Finished | None], ar
         job = kind.load(Path(arguments[0]))
         if job.runtime.threads:
             torch.set_num_threads(job.runtime.threads)
-        with joined_world(job.runtime.device) as world, tf32(world.device):
+        full = disk_errors(Path(job.output_folder))
+        with full, joined_world(job.runtime.device) as world, tf32(world.device):
             finished = work(job, world)
     except (UserError, StorageError) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        with suppress(OSError):  # the log may be on the disk that is full
+            print(f"error: {error}", file=sys.stderr, flush=True)
         tell(Message(rank=int(os.environ.get("RANK", "0")), error=str(error)))
         return USER_ERROR_CODE
     if finished is not None and finished.stopped:

@@ -1,10 +1,12 @@
 """A storm on the whole pipeline: kill -9 at random moments, with and without Prefect; no result lost or wrong.
 
-    python -m tests.faults.pipeline_storm --kills 100 --prefect-kills 20 --seed 0 [--json FILE]
+    python -m tests.faults.pipeline_storm --kills 200 --prefect-kills 20 --seed 0 [--json FILE]
 
-Over a dozen small videos `mscl run` is started and killed, again and again, until it comes to its end; then a new
-workspace is begun, until all kills are spent. Every finished workspace must equal one that nobody disturbed, file by
-file, and nothing may be left running. A short part of it is in tests/flows/test_faults.py.
+Over a dozen small videos `mscl run`, with two ranks and a loader worker for each, is started and hit, again and again,
+until it comes to its end; then a new workspace is begun, until all kills are spent. What is hit is the command, the
+agent, a rank, a loader worker, a fork server, or several of them; now and then `gc` or `rm` runs beside it. Every
+finished workspace must equal one that nobody disturbed, file by file, and nothing may be left running. A short part of
+it is in tests/flows/test_faults.py.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from typing import Any
 
 import psutil
 
-from flows.server.background_processes import family, survivors
+from flows.server.background_processes import alive
+from storage.garbage import dependents, garbage, in_use, remove
 from storage.verify import verify_result
 from storage.workspace import Workspace
 
@@ -36,7 +39,21 @@ CLOCKS = ("job.json", "train.log", "tensorboard/", "report.html")
 """Files that tell times, process ids or where the workspace lies. Everything else must be the same, byte by byte."""
 _METRIC_CLOCKS = ("seconds", "clips_per_second", "data_wait")
 _SURVIVAL_SECONDS = 90.0
-"""A killed run's training writes a last checkpoint and ends well within this time."""
+"""A killed run's training writes a last checkpoint and ends well within this time, however busy the machine."""
+_RUN_VARIABLE = "MSCL_STORM_WORKSPACE"
+"""Environment variable that all processes of a run have, whoever their parent is by now."""
+_ROLES = {
+    "agent": "mscl.training.agent",
+    "rank": "mscl.training.rank",
+    "fork server": "multiprocessing.forkserver",
+    "worker": "multiprocessing.forkserver",
+}
+"""Word in the command line of the processes that a kill may hit, beside the command; workers are the fork server's."""
+_CHOICES = (
+    ("command",), ("group",), ("agent",), ("rank",), ("worker",), ("fork server",), ("agent", "rank"),
+    ("command", "agent"), ("command", "rank"), ("command", "agent", "rank"), ("everything",),
+)  # fmt: skip
+_WITHOUT_TRAINING = (("command",), ("group",), ("everything",))
 _RUN_SECONDS = 1200.0
 _PATIENCE = 1.25
 """Every kill lets the next run live longer: on a busy machine even the longest stage is over at some time."""
@@ -52,6 +69,10 @@ class Storm:
     stages: Counter[str] = field(default_factory=Counter)
     """How many kills hit a run inside of which stage."""
     victims: Counter[str] = field(default_factory=Counter)
+    removals: Counter[str] = field(default_factory=Counter)
+    """How often `gc` and `rm` ran beside a run, or were refused."""
+    slowest_end_seconds: float = 0.0
+    """From a kill that ended a run until its last process was gone."""
     files: int = 0
     """Compared with the undisturbed ones, over all rounds."""
 
@@ -59,6 +80,7 @@ class Storm:
 def run_once(config: Path, workspace: Path, *, api: str | None = None) -> subprocess.Popen[bytes]:
     """`mscl run` in a process group of its own, its output appended to a file beside the workspace."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"PREFECT_API_URL": api} if api else {})
+    environment[_RUN_VARIABLE] = str(workspace)
     command = ["run", str(config), "--workspace", str(workspace), *([] if api else ["--no-prefect"])]
     with workspace.with_suffix(".log").open("ab") as log:
         return subprocess.Popen(
@@ -148,7 +170,6 @@ def pipeline_storm(
         storm.rounds += 1
         workspace = folder / f"seed{seed}-round{storm.rounds}"
         longest = longest_seconds
-        members: set[psutil.Process] = set()
         while True:
             process = run_once(config, workspace, api=api)
             if storm.kills < kills:
@@ -157,23 +178,29 @@ def pipeline_storm(
                 code = process.wait(_RUN_SECONDS)
             if code is not None:
                 break
-            victim = rng.choice(("the command", "its group", "all of it"))
+            if removed := _remove_something(workspace, rng):
+                storm.removals[removed] += 1
             stage = _stage_at_work(workspace)
-            members |= family(process.pid)
-            _kill(process, victim)
+            victims = _kill(process, workspace, rng)
             storm.kills += 1
             longest *= _PATIENCE
             storm.stages[stage] += 1
-            storm.victims[victim] += 1
+            storm.victims[" + ".join(victims)] += 1
+            # A command that is left without its training ends by itself, or has come to its end.
+            code = process.wait(_RUN_SECONDS)
+            ended = time.monotonic()
             # Every other time the next run begins at once, while what was killed may still be on its way out.
             at_once = rng.random() < 0.5
-            then = ", again at once" if at_once else ""
-            say(f"{storm.kills:4} round {storm.rounds}: killed {victim} in {stage}{then}")
+            then = ", again at once" if at_once else f", {removed}" if removed else ""
+            say(f"{storm.kills:4} round {storm.rounds}: killed {' + '.join(victims)} in {stage}{then}")
             if not at_once:
-                _all_gone(members)
+                _all_gone(workspace)
+                storm.slowest_end_seconds = max(storm.slowest_end_seconds, time.monotonic() - ended)
+            if code == 0:
+                break
         log = workspace.with_suffix(".log")
         assert code == 0, f"{workspace} ended with code {code}: {log.read_text()[-2000:]}"
-        _all_gone(members)
+        _all_gone(workspace)
         found = facts(workspace)
         changed = differences(expected, found)
         assert not changed, f"{workspace} differs from the undisturbed one: {changed}"
@@ -189,24 +216,75 @@ def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> int | None
         return None
 
 
-def _kill(process: subprocess.Popen[bytes], victim: str) -> None:
-    """SIGKILL to the command alone, to its process group, or to every descendant, as if the power went."""
-    others = family(process.pid) if victim == "all of it" else set()
-    if victim == "its group":
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-    for other in others:
-        with suppress(psutil.NoSuchProcess):
-            other.kill()
-    process.wait()
+def _kill(process: subprocess.Popen[bytes], workspace: Path, rng: random.Random) -> tuple[str, ...]:
+    """SIGKILL to one of the choices that is there; what it was."""
+    there = _processes(workspace)
+    of_role = {
+        role: [one for one in there if word in _command(one) and (role == "worker") == _is_forked(one)]
+        for role, word in _ROLES.items()
+    }
+    choices = [choice for choice in _CHOICES if all(of_role.get(role, there) for role in choice)]
+    chosen = rng.choice(choices if of_role["rank"] else [c for c in choices if c in _WITHOUT_TRAINING])
+    for role in chosen:
+        if role == "group":
+            os.killpg(process.pid, signal.SIGKILL)
+        elif role == "command":
+            process.kill()
+        else:
+            for victim in there if role == "everything" else [rng.choice(of_role[role])]:
+                with suppress(psutil.NoSuchProcess):
+                    victim.kill()
+    return chosen
 
 
-def _all_gone(members: set[psutil.Process]) -> None:
+def _processes(workspace: Path) -> list[psutil.Process]:
+    """All living processes of runs in this workspace, whoever is their parent."""
+    found = []
+    for one in psutil.process_iter():
+        with suppress(psutil.Error):  # ended, or somebody else's
+            if one.environ().get(_RUN_VARIABLE) == str(workspace) and alive(one):
+                found.append(one)
+    return sorted(found, key=lambda one: int(one.pid))
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def _is_forked(process: psutil.Process) -> bool:
+    """Whether a fork server made it: its command line is its parent's."""
+    try:
+        parent = process.parent()
+        return parent is not None and "forkserver" in _command(parent) and "forkserver" in _command(process)
+    except psutil.Error:
+        return False
+
+
+def _all_gone(workspace: Path) -> None:
     deadline = time.monotonic() + _SURVIVAL_SECONDS
-    while left := survivors(members):
-        assert time.monotonic() < deadline, f"still there {_SURVIVAL_SECONDS:.0f} s after the kill: {left}"
+    while left := _processes(workspace):
+        shown = [f"{one.pid} {_command(one)[-150:]}" for one in left]
+        assert time.monotonic() < deadline, f"still there {_SURVIVAL_SECONDS:.0f} s after the kill: {shown}"
         time.sleep(0.1)
+
+
+def _remove_something(workspace: Path, rng: random.Random) -> str:
+    """Now and then what `mscl gc --unfinished` or `mscl rm` does, beside the run; what was done."""
+    chance = rng.random()
+    place = Workspace(workspace)
+    if chance < 0.2:
+        remove(place, garbage(place, unfinished=rng.random() < 0.5))
+        return "after gc"
+    if chance > 0.3 or not (results := place.results()):
+        return ""
+    folders = dependents(place, rng.choice(results).folder)
+    if in_use(place, folders):
+        return "rm was refused"
+    remove(place, folders)
+    return "after rm"
 
 
 def _stage_at_work(workspace: Path) -> str:
@@ -234,7 +312,7 @@ def own_server(home: Path) -> Iterator[str]:
 def main() -> int:
     """Run the storm; an AssertionError where a result was lost or is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=100, help="in all")
+    parser.add_argument("--kills", type=int, default=200, help="in all")
     parser.add_argument("--prefect-kills", type=int, default=20, help="how many of them hit runs under Prefect")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--longest", type=float, default=0.0, help="seconds to a kill, at most; 0: most of a run's")
@@ -247,7 +325,7 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory(prefix="mscl-storm-") as name:
         folder = Path(name)
-        config = write_tiny(folder)
+        config = write_tiny(folder, with_workers=True)
         began = time.monotonic()
         process = run_once(config, folder / "undisturbed")
         assert process.wait(_RUN_SECONDS) == 0, (folder / "undisturbed.log").read_text()
@@ -268,7 +346,9 @@ def main() -> int:
     found = {
         "kills": plain.kills + shown.kills, "under Prefect": shown.kills, "pipelines": plain.rounds + shown.rounds,
         "compared": plain.files + shown.files, "hit": dict(plain.stages + shown.stages),
-        "killed": dict(plain.victims + shown.victims), "minutes": round((time.monotonic() - began) / 60, 1),
+        "killed": dict(plain.victims + shown.victims), "removals": dict(plain.removals + shown.removals),
+        "slowest end s": round(max(plain.slowest_end_seconds, shown.slowest_end_seconds), 1),
+        "minutes": round((time.monotonic() - began) / 60, 1),
     }  # fmt: skip
     say(f"no result lost or wrong: {json.dumps(found)}")
     if options.json:

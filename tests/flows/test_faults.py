@@ -44,6 +44,7 @@ from tests.flows.running import (
     task_runs,
     wait_until,
 )
+from tests.flows.tiny import write_tiny
 
 SHARDS = 6
 First = tuple[Path, dict[str, Outcome]]
@@ -158,13 +159,15 @@ def test_a_few_kills_at_random_moments(tiny: Path, tmp_path: Path, first: First)
 
 @pytest.mark.storm
 @pytest.mark.timeout(7200)
-def test_kills_at_random_moments(tiny: Path, tmp_path: Path) -> None:
-    """`MSCL_KILLS` (100) kills, seed `MSCL_SEED` (0); pipeline_storm.py, run as a script, has Prefect's runs, too."""
-    process = run_once(tiny, tmp_path / "undisturbed")
-    assert process.wait(600) == 0, (tmp_path / "undisturbed.log").read_text()
-    kills, seed = int(os.environ.get("MSCL_KILLS", "100")), int(os.environ.get("MSCL_SEED", "0"))
+def test_kills_at_random_moments(tmp_path: Path) -> None:
+    """`MSCL_KILLS` (200) kills, seed `MSCL_SEED` (0); pipeline_storm.py, run as a script, has Prefect's runs, too."""
+    config = write_tiny(tmp_path, with_workers=True)
+    process = run_once(config, tmp_path / "undisturbed")
+    assert process.wait(1200) == 0, (tmp_path / "undisturbed.log").read_text()
+    kills, seed = int(os.environ.get("MSCL_KILLS", "200")), int(os.environ.get("MSCL_SEED", "0"))
     expected = facts(tmp_path / "undisturbed")
-    storm = pipeline_storm(tmp_path, tiny, expected, kills=kills, seed=seed, longest_seconds=25, say=print)
+    storm = pipeline_storm(tmp_path, config, expected, kills=kills, seed=seed, longest_seconds=40, say=print)
+    print(storm)
     assert storm.kills == kills
 
 

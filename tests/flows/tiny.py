@@ -21,11 +21,25 @@ runtime: {{device: cpu, workers: 1, loader_workers: 0, processes: 1, threads: 1}
 """
 
 
-def write_tiny(folder: Path) -> Path:
-    """Write the videos and the configuration file over them; returns the file."""
+_WITH_WORKERS = {
+    "finetune: {{enabled: false}}": "finetune: {{epochs: 2, batch_size: 4, crop_px: 24, test_crop_px: 24}}",
+    "loader_workers: 0, processes: 1": "loader_workers: 1, processes: 2",
+}
+
+
+def write_tiny(folder: Path, *, with_workers: bool = False) -> Path:
+    """Write the videos and the configuration file over them; returns the file.
+
+    Args:
+        with_workers: fine-tuning, too, and two ranks with a loader worker for each.
+    """
     from mscl.demo.dataset import write_demo_dataset
 
     made = write_demo_dataset(folder / "data", train_per_class=4, test_per_class=2)
     path = folder / "tiny.yaml"
-    path.write_text(TINY.format(root=made.videos))
+    text = TINY
+    for plain, other in _WITH_WORKERS.items() if with_workers else ():
+        assert plain in text
+        text = text.replace(plain, other)
+    path.write_text(text.format(root=made.videos))
     return path

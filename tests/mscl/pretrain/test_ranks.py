@@ -1,6 +1,8 @@
 """Several gloo ranks: the truth of distributed training, and what happens when a rank or the parent dies."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,6 +148,33 @@ def test_interrupting_the_parent_stops_the_ranks_with_a_checkpoint(tmp_path: Pat
     assert parent.wait(150) != 0
     assert not survivors(members)
     assert checkpoints(tmp_path / "checkpoints")
+
+
+@pytest.mark.storm
+def test_a_disk_that_is_full_is_one_line_with_the_room_that_a_checkpoint_takes(tmp_path: Path) -> None:
+    """A real one, mounted for one process and its children alone: first too small for anything, then for a checkpoint,
+    then large enough."""
+    alone, disk = ["unshare", "--mount", *([] if os.getuid() == 0 else ["--map-root-user"])], tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)]
+    if not shutil.which("unshare") or subprocess.run([*alone, *mount], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    code = (
+        "import subprocess\n"
+        "from tests.mscl.pretrain.test_ranks import *\n"
+        f"subprocess.run({mount}, check=True)\n"
+        "for size in ('16k', '600k', '30m'):\n"
+        f"    subprocess.run(['mount', '-o', f'remount,size={{size}}', {str(disk)!r}], check=True)\n"
+        f"    try: launch(Path({str(disk)!r}), processes=1, changes={{'checkpoint_minutes': 1e-9}})\n"
+        "    except TrainingError as error: print(error)\n"
+        f"rows = read_metrics(Path({str(disk)!r}, 'metrics.jsonl'))\n"
+        "print([row['step'] for row in rows])\n"
+    )
+    run = subprocess.run([*alone, sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second, steps = run.stdout.splitlines()
+    assert first.startswith(f"training ended because the disk of {disk} is full") and "free space" in first
+    assert re.match(rf"cannot write {disk}.*step-00000001.pt: No space left .*; it takes 2.\d MB. Free that", second)
+    assert steps == str(list(range(1, 9)))
 
 
 def test_several_nodes_need_a_rendezvous(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import inspect
 import re
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -55,6 +57,17 @@ def test_messages_arrive_whole_and_in_order(tmp_path: Path, monkeypatch: pytest.
     assert inbox.new() == [Message(rank=3, error='two\nlines, "quoted" and ümlauts'), Message(say="going on")]
     inbox.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_said_also_where_no_process_could_say_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "train.log"
+    log.touch()
+    assert "code 1" in failure_message(1, [], "Traceback", log)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4096))
+    assert re.search(rf"^training ended because the disk of {tmp_path} is full", failure_message(1, [], "x", log))
+    assert failure_message(1, [Message(error="takes 3 MB")], "x", log) == "takes 3 MB"
 
 
 def test_d24_one_process_on_cpu_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from mscl.training.agent import first_to_fail
+from mscl.training.first_failure import first_to_fail
 from mscl.training.launch import STOPPED_CODE
 
 NOW = 1_700_000_000
