@@ -25,6 +25,7 @@ import kernels.flow
 from benchmarks.loader import draw_videos
 from mscl.config import DecodeLimits, FlowConfig
 from mscl.extract import shard as stage
+from mscl.extract.video_pass import Segment
 from mscl.video.decoding import decode, inspect_video, stored_size
 from storage.flow_store import FlowShardWriter, FlowSpec, create_flow_store
 from storage.flow_store import writer as flow_writer
@@ -66,7 +67,7 @@ def task_of(videos: list[Path], flow: FlowConfig, folder: Path) -> stage.ShardTa
     limits = DecodeLimits()
     infos = [inspect_video(path, limits=limits) for path in videos]
     segments = tuple(
-        stage.Segment(path, 0, info.num_frames, info.height, info.width, info.size_bytes)
+        Segment(path, 0, info.num_frames, info.height, info.width, info.size_bytes)
         for path, info in zip(videos, infos, strict=True)
         if info.verdict == "ok" and stage.num_fields(info.num_frames, flow) > 0
     )

@@ -23,7 +23,8 @@ import av
 import numpy as np
 
 from mscl.config import DecodeLimits, load_config
-from mscl.extract.shard import Segment, ShardTask, extract_shard, num_fields
+from mscl.extract.shard import ShardTask, extract_shard, num_fields
+from mscl.extract.video_pass import Segment
 from mscl.motion.motion_stage import _measure, _ShardTask
 from mscl.motion.screen_stage import screen_segment
 from mscl.training.loader import StepPlan

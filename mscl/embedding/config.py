@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from mscl.config.base import PositiveInt, Section
 from mscl.training.config import Precision
 from mscl.video.config import ClipConfig
@@ -17,6 +19,9 @@ class EmbedConfig(Section):
     """Centre crop; smaller videos are enlarged to it."""
     crops: Literal[1, 3] = 1
     """Crops of each clip: the centre, or three along the longer side. Features are averaged over clips and crops."""
+    stride_frames: int = Field(default=0, ge=0)
+    """Source frames from one frame of a clip to the next, a multiple of `flow.gap_frames`; 0: as in the training,
+    `clip.stride` times `flow.gap_frames`."""
     batch_size: PositiveInt = 32
     """Clips and crops in one forward pass, those of a video together. Changes speed and memory."""
     precision: Precision = "auto"
@@ -24,6 +29,16 @@ class EmbedConfig(Section):
     controls: bool = True
     """Also embed with the untrained encoder, and frozen-frame clips with both: the controls that a
     result needs."""
+
+    def clip(self, trained: ClipConfig, recipe: FrameRecipe) -> ClipConfig:
+        """The clips that are embedded.
+
+        Raises:
+            ConfigError: a stride that the frame store does not have.
+        """
+        if not self.stride_frames:
+            return trained
+        return trained.model_copy(update={"stride": recipe.stride(self.stride_frames, setting="embed.stride_frames")})
 
     def encoder_input(self, recipe: FrameRecipe, clip: ClipConfig, *, max_segment_seconds: float) -> EncoderInput:
         """What a video goes through to be embedded with these settings."""

@@ -59,7 +59,7 @@ def recorded_input(results: Mapping[str, "Result"]) -> EncoderInput:
     recipe, max_segment_seconds = recorded_frames(results)
     clip = ClipConfig.model_validate(settings["clip"])
     embed = EmbedConfig.model_validate(settings["embed"])
-    return embed.encoder_input(recipe, clip, max_segment_seconds=max_segment_seconds)
+    return embed.encoder_input(recipe, embed.clip(clip, recipe), max_segment_seconds=max_segment_seconds)
 
 
 def chosen_input(encoder: "VideoEncoder", asked: dict[str, Any], frames: dict[str, int]) -> EncoderInput:

@@ -21,9 +21,10 @@ ENCODER_INPUT = "encoder_input.json"
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
     # Results of before this setting came keep their names.
-    left_out = {"precision"} if config.embed.precision == "auto" else None
+    embed = config.embed
+    left_out = {name for name, old in (("precision", "auto"), ("stride_frames", 0)) if getattr(embed, name) == old}
     return {
-        "embed": config.embed.model_dump(mode="json", exclude=left_out),
+        "embed": embed.model_dump(mode="json", exclude=left_out),
         "clip": config.clip.model_dump(mode="json"),
     }
 
@@ -38,7 +39,8 @@ def _run(run: StageRun) -> dict[str, Any]:
     trained_with = PretrainConfig.model_validate(pretrained.record.config["pretrain"])
     checkpoint = pretrained.folder / pretrained.record.metrics["checkpoint"]
     recipe, max_segment_seconds = recorded_frames(run.inputs)
-    encoder_input = run.config.embed.encoder_input(recipe, run.config.clip, max_segment_seconds=max_segment_seconds)
+    clip = run.config.embed.clip(run.config.clip, recipe)
+    encoder_input = run.config.embed.encoder_input(recipe, clip, max_segment_seconds=max_segment_seconds)
     write_json(run.folder / ENCODER_INPUT, encoder_input.model_dump(mode="json"))
     known = read_encoder(checkpoint).encoder.input
     here, there = ("", "") if known is None else encoder_input.differing(known)
@@ -54,7 +56,7 @@ def _run(run: StageRun) -> dict[str, Any]:
         manifest_path=str(Ingested(run.input("ingest")).manifest_path),
         frame_store=str(Extracted(run.input("extract")).frames),
         output_folder=str(run.folder),
-        clip=run.config.clip,
+        clip=clip,
         embed=run.config.embed,
         runtime=run.config.runtime,
     )

@@ -6,11 +6,11 @@ the commit log, so a kill at any moment loses at most the shards in flight, and 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from mscl.extract.config import FlowConfig
-from mscl.extract.shard import Segment, ShardTask, extract_shard, num_fields
+from mscl.extract.shard import ShardTask, extract_shard, num_fields
+from mscl.extract.video_pass import Segment, segments_of
 from mscl.ingest.places import videos_root
 from mscl.stage.contract import StageRun
 from mscl.video.decoding import stored_size
@@ -19,7 +19,6 @@ from storage.commits import FINAL, CommitLog
 from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store
 from storage.frame_store import FrameSpec, create_frame_store
 from storage.layout import Extracted, Ingested
-from storage.manifest import Manifest
 from storage.verify import take_back, torn_shards, verify_extract
 
 
@@ -31,7 +30,7 @@ def extract(run: StageRun, flow: FlowConfig, *, device: str) -> dict[str, Any]:
         device: where flow is computed.
     """
     manifest = Ingested(run.input("ingest")).manifest().ok()
-    segments = _segments(manifest, videos_root(run.config, run.inputs["ingest"]))
+    segments = segments_of(manifest, videos_root(run.config, run.inputs["ingest"]))
     shards = [
         tuple(segments[first : first + flow.segments_per_shard])
         for first in range(0, len(segments), flow.segments_per_shard)
@@ -82,20 +81,6 @@ def _sound_shards(run: StageRun, log: CommitLog, spec: FlowSpec, frame_spec: Fra
     if shards := take_back(run.folder, found):
         run.progress.say(f"{len(shards)} damaged shards are done again: {', '.join(map(str, shards[:20]))}")
     return {shard for shard in log.rows() if shard != FINAL}
-
-
-def _segments(manifest: Manifest, root: Path) -> list[Segment]:
-    rows = list(manifest.rows())
-    video_frames: dict[str, int] = {}
-    for row in rows:
-        video_frames[row.video] = max(video_frames.get(row.video, 0), row.first_frame + row.num_frames)
-    return [
-        Segment(
-            root / row.video, row.first_frame, row.num_frames, row.height, row.width, row.size_bytes, row.video,
-            video_frames[row.video], row.digest,
-        )
-        for row in rows
-    ]  # fmt: skip
 
 
 def _spec(segments: list[Segment], flow: FlowConfig) -> FlowSpec:

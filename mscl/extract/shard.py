@@ -13,34 +13,14 @@ from numpy.typing import NDArray
 from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
 from mscl.extract.denseflow import FlowPictures, find_flow_pictures
+from mscl.extract.video_pass import Frame, Segment, VideoPass
 from mscl.video.config import DecodeLimits
-from mscl.video.decoding import decode, shrunk, stored_size
-from mscl.video.opening import VideoError
-from storage.atomic import digest_file
+from mscl.video.decoding import shrunk, stored_size
 from storage.flow_store import FlowShardWriter
 from storage.frame_store import FrameShardWriter, encode_jpeg
 from storage.layout import Extracted
 
-Frame = NDArray[np.uint8]
 _PAIRS = 8  # per call of the flow kernel: enough to fill a GPU with larger frames, little memory
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch of one video, as the manifest has it; sizes are those of the displayed picture."""
-
-    path: Path
-    first_frame: int
-    num_frames: int
-    height: int
-    width: int
-    size_bytes: int
-    video: str = ""
-    """Path relative to the dataset's root."""
-    video_frames: int = 0
-    """Of the whole video."""
-    digest: str = ""
-    """sha256 of the video file; empty: not known."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +65,10 @@ def extract_shard(task: ShardTask, tick: Callable[[int], None]) -> ShardDone:
     result = Extracted(task.folder)
     flow_writer = FlowShardWriter(result.flow, task.shard)
     frame_writer = FrameShardWriter(result.frames, task.shard)
-    video: _Video | None = None
+    video: VideoPass | None = None
     for segment in task.segments:
         if video is None or not video.continues_with(segment):
-            video = _Video(segment, task)
+            video = VideoPass(segment, limits=task.limits, short_side_px=task.flow.compute_short_side)
         jpegs: list[bytes] = []
         fields = _imported if task.flow.method == "denseflow" else _computed
         flow_writer.add(fields(video.frames_of(segment), segment, task, jpegs, tick))
@@ -202,46 +182,3 @@ def _jpeg(frame: Frame, height: int, width: int, flow: FlowConfig) -> bytes:
 
 def _grey(frame: Frame) -> Frame:
     return np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8)
-
-
-class _Video:
-    """One pass through a video, handed out segment by segment."""
-
-    def __init__(self, segment: Segment, task: ShardTask) -> None:
-        self._path = segment.path
-        size = segment.path.stat().st_size if segment.path.exists() else 0
-        if size != segment.size_bytes:
-            raise DataError(
-                f"{segment.path} has {size} bytes, and had {segment.size_bytes} when it was ingested; "
-                "run ingest again (`mscl stage ingest`), or bring the old file back"
-            )
-        if segment.digest and digest_file(segment.path) != segment.digest:
-            raise DataError(
-                f"{segment.path} is not the file that was ingested, though it has the same size; run ingest again "
-                "(`mscl stage ingest`), or bring the old file back"
-            )
-        try:
-            self._decoding = decode(segment.path, limits=task.limits, short_side=task.flow.compute_short_side)
-        except VideoError as error:
-            raise DataError(f"{segment.path} cannot be opened any more: {error}; run ingest again") from error
-        self._frames = iter(self._decoding)
-        self._position = 0
-
-    def continues_with(self, segment: Segment) -> bool:
-        """Whether the segment lies ahead in this pass."""
-        return segment.path == self._path and segment.first_frame >= self._position
-
-    def frames_of(self, segment: Segment) -> Iterator[Frame]:
-        """The frames of the segment."""
-        end = segment.first_frame + segment.num_frames
-        while self._position < end:
-            frame = next(self._frames, None)
-            if frame is None:
-                why = f" ({self._decoding.reason})" if self._decoding.reason else ""
-                raise DataError(
-                    f"{self._path} gives {self._position} frames{why}, and gave {end} when it was ingested; "
-                    "run ingest again"
-                )
-            self._position += 1
-            if self._position > segment.first_frame:
-                yield frame

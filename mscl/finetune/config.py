@@ -12,7 +12,8 @@ from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 
 
 class FinetuneConfig(Section):
-    """Supervised training of encoder and classifier; the defaults are the SSv2 setting of METHOD 1.8."""
+    """Supervised training of encoder and classifier; the defaults are the SSv2 setting of METHOD 1.8, but for frames
+    and crops: those of `finetune-ssv2` need more than the frame store has (D27)."""
 
     protocol: str = ""
     """Name of the protocol whose settings these are; the report says where they depart from it."""
@@ -25,7 +26,14 @@ class FinetuneConfig(Section):
     frames: PositiveInt = 16
     """Frames that the classifier sees of a clip."""
     stride: PositiveInt = 8
-    """Index units; `clip` sampling only."""
+    """`clip` sampling: from one frame of a clip to the next, in indices of the frame store, `flow.gap_frames` apart."""
+    stride_frames: int = Field(default=0, ge=0)
+    """The same in source frames, whatever the store's gap; 0: `stride` counts."""
+    frames_from: Literal["store", "video"] = "store"
+    """`store`: the frames beside the flow, every `flow.gap_frames`-th and not the last `flow.span_frames`. `video`: all
+    frames, decoded once before the training (D27)."""
+    short_side_px: PositiveInt = 256
+    """`video` only: short side of the decoded frames."""
     crop_px: PositiveInt = 112
     """Side of the training crop."""
     area: tuple[float, float] = (0.2, 1.0)

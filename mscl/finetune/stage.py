@@ -28,6 +28,9 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def _run(run: StageRun) -> dict[str, Any]:
+    import shutil
+
+    from mscl.finetune.every_frame import every_frame_recipe, store_every_frame
     from mscl.finetune.job import FinetuneJob, run_finetuning
     from mscl.finetune.scores import NOT_ASKED
     from mscl.pretrain.config import PretrainConfig
@@ -45,9 +48,22 @@ def _run(run: StageRun) -> dict[str, Any]:
     notes = scored.say_notes(run, pretrained=start)
     ingest = run.input("ingest")
     recipe, max_segment_seconds = recorded_frames(run.inputs)
+    whole = config.frames_from == "video"
+    if whole:
+        recipe = every_frame_recipe(recipe, config.short_side_px)
+    elif config.sampling == "segments" and recipe.num_indices(100) < 100:
+        notes.append(
+            f"clips show every {recipe.gap_frames}th frame and none of a video's last {recipe.span_frames}, which the "
+            "store has not (finetune.frames_from=video has all)"
+        )
+        run.progress.say(notes[-1])
+    if config.stride_frames:
+        stride = recipe.stride(config.stride_frames, setting="finetune.stride_frames")
+        config = config.model_copy(update={"stride": stride})
+    frames = store_every_frame(run, recipe) if whole else run.input("extract")
     manifests = {split: write_split(ingest, split, run.folder / f".split{split}.parquet") for split in scored.manifests}
     job = FinetuneJob(
-        extract_folder=str(run.input("extract")),
+        extract_folder=str(frames),
         manifest_path=str(next(iter(manifests.values()))),
         checkpoint=str(pretrained.folder / pretrained.record.metrics["checkpoint"]) if start else "",
         output_folder=str(run.folder),
@@ -57,6 +73,8 @@ def _run(run: StageRun) -> dict[str, Any]:
         runtime=run.config.runtime,
     )
     metrics = run_finetuning(job, manifests=manifests, grouping=scored.grouping, notes=notes, progress=run.progress)
+    if whole:
+        shutil.rmtree(frames)
     for path in manifests.values():
         if path.parent == run.folder:
             path.unlink()

@@ -9,8 +9,7 @@ from mscl.stage.view import Stages
 
 
 def protocol_blocks(stages: Stages, name: str, scored: Sequence[int] = ()) -> list[Block]:
-    """Settings of a stage that scores, with those of the features that it reads and what else the protocol asks for,
-    the size of the frames for example.
+    """Settings of a stage that scores, with those of the features that it reads.
 
     Nothing where no protocol is named: the page's settings say the same.
 
@@ -26,9 +25,6 @@ def protocol_blocks(stages: Stages, name: str, scored: Sequence[int] = ()) -> li
         sections |= {section: stages["embed"].config.get(section, {}) for section in ("clip", "embed")}
     sections[name] = view.config[name]
     wanted = _wanted(protocol)
-    flow = stages["extract"].config.get("flow", {}) if "extract" in stages else {}
-    asked = {setting.removeprefix("flow.") for setting in wanted if setting.startswith("flow.")}
-    sections["flow"] = {setting: value for setting, value in flow.items() if setting in asked}
     rows, departs = [], 0
     for setting, value in _flat(sections):
         if setting == f"{name}.protocol":

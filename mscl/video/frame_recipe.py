@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from mscl.config.base import PositiveInt, Section
+from mscl.errors import ConfigError
 from mscl.video.config import ClipConfig
 
 
@@ -13,8 +14,9 @@ class FrameRecipe(Section):
 
     gap_frames: PositiveInt
     """Source frames from one index to the next: index j is frame[gap * j]."""
-    span_frames: PositiveInt
-    """Source frames under one flow field. The last `span_frames` begin no field, so no clip shows them."""
+    span_frames: int = Field(ge=0)
+    """Source frames under one flow field. The last `span_frames` begin no field, so no clip shows them; 0: every frame
+    is there, for no flow lies beside them."""
     computed_px: PositiveInt
     """Short side at which flow was computed; frames are shrunk to it first."""
     stored_px: PositiveInt
@@ -25,6 +27,21 @@ class FrameRecipe(Section):
     def num_indices(self, num_frames: int) -> int:
         """Frames that are stored of a segment, one beside each field; of a segment too short for a field still one."""
         return max(1, -(-(num_frames - self.span_frames) // self.gap_frames))
+
+    def stride(self, stride_frames: int, *, setting: str) -> int:
+        """Source frames from one frame of a clip to the next, in indices.
+
+        Raises:
+            ConfigError: no whole number of indices.
+        """
+        stride, rest = divmod(stride_frames, self.gap_frames)
+        if rest or not stride:
+            near = max(self.gap_frames, round(stride_frames / self.gap_frames) * self.gap_frames)
+            raise ConfigError(
+                f"{setting} {stride_frames} is no multiple of {self.gap_frames}: the frame store has every "
+                f"{self.gap_frames}th frame (flow.gap_frames); take {near}"
+            )
+        return stride
 
 
 class EncoderInput(Section):

@@ -214,4 +214,6 @@ def test_the_published_ssv2_setting() -> None:
     assert (finetune.sampling, finetune.frames, finetune.crop_px, finetune.flip) == ("segments", 16, 112, 0)  # 1.8
     assert (optim.lr, finetune.lr_batch_size, optim.momentum, optim.weight_decay) == (0.12, 32, 0.9, 1e-6)
     assert (finetune.milestones, finetune.epochs, optim.clip_norm, finetune.dropout) == ((14, 18), 22, 40, 0.5)
-    assert (config.flow.store_short_side, finetune.test_crop_px) == (256, 128)
+    assert (finetune.frames_from, finetune.short_side_px, finetune.test_crop_px) == ("video", 256, 128)
+    assert finetune.area == (0.08, 1.0)  # D27
+    assert config.flow == load_config("kinetics400-r18").flow, "the extraction of the base serves"

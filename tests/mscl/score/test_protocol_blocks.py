@@ -15,18 +15,17 @@ def _view(name: str, config: dict[str, object], **metrics: object) -> StageView:
 
 
 def test_a_protocol_is_printed_in_full_with_what_was_changed() -> None:
-    changes = ["finetune.epochs=20", "finetune.seeds=0,1", "flow.store_short_side=128"]
+    changes = ["finetune.epochs=20", "finetune.seeds=0,1", "finetune.area=0.2,1"]
     config = load_config("demo+finetune-ssv2", changes)
     view = _view("finetune", {"finetune": config.finetune.model_dump(mode="json")})
-    extract = _view("extract", {"flow": config.flow.model_dump(mode="json")})
-    [table] = protocol_blocks({"finetune": view, "extract": extract}, "finetune")
+    [table] = protocol_blocks({"finetune": view}, "finetune")
     assert isinstance(table, Table)
     assert table.caption == "Protocol finetune-ssv2 in full, 2 settings changed"
     rows = {setting: (value, other) for setting, value, other in table.rows}
     assert rows["finetune.epochs"] == ("20", "protocol: 22")
     assert rows["finetune.optim.lr"] == ("0.12", "") and rows["finetune.seeds"] == ("0, 1", "")
-    assert rows["flow.store_short_side"] == ("128", "protocol: 256") and rows["flow.compute_short_side"] == ("256", "")
-    assert len(rows) == len(config.finetune.model_dump()) - 2 + len(config.finetune.optim.model_dump()) + 2
+    assert rows["finetune.area"] == ("0.2, 1", "protocol: 0.08, 1") and rows["finetune.frames_from"] == ("video", "")
+    assert len(rows) == len(config.finetune.model_dump()) - 2 + len(config.finetune.optim.model_dump())
 
 
 def test_protocols_on_features_show_how_those_were_made() -> None:

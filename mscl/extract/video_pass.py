@@ -1,0 +1,102 @@
+"""One pass through a video, handed out segment by segment; whoever decodes what ingest saw decodes it so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mscl.errors import DataError
+from mscl.video.config import DecodeLimits
+from mscl.video.decoding import decode
+from mscl.video.opening import VideoError
+from storage.atomic import digest_file
+
+if TYPE_CHECKING:
+    from storage.manifest import Manifest
+
+Frame = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of one video, as the manifest has it; sizes are those of the displayed picture."""
+
+    path: Path
+    first_frame: int
+    num_frames: int
+    height: int
+    width: int
+    size_bytes: int
+    video: str = ""
+    """Path relative to the dataset's root."""
+    video_frames: int = 0
+    """Of the whole video."""
+    digest: str = ""
+    """sha256 of the video file; empty: not known."""
+
+
+class VideoPass:
+    """The frames of a video, in order, at `short_side_px` or the video's own size where that is smaller.
+
+    Raises:
+        DataError: the video is no longer what ingest saw.
+    """
+
+    def __init__(self, segment: Segment, *, limits: DecodeLimits, short_side_px: int) -> None:
+        self._path = segment.path
+        size = segment.path.stat().st_size if segment.path.exists() else 0
+        if size != segment.size_bytes:
+            raise DataError(
+                f"{segment.path} has {size} bytes, and had {segment.size_bytes} when it was ingested; "
+                "run ingest again (`mscl stage ingest`), or bring the old file back"
+            )
+        if segment.digest and digest_file(segment.path) != segment.digest:
+            raise DataError(
+                f"{segment.path} is not the file that was ingested, though it has the same size; run ingest again "
+                "(`mscl stage ingest`), or bring the old file back"
+            )
+        try:
+            self._decoding = decode(segment.path, limits=limits, short_side=short_side_px)
+        except VideoError as error:
+            raise DataError(f"{segment.path} cannot be opened any more: {error}; run ingest again") from error
+        self._frames = iter(self._decoding)
+        self._position = 0
+
+    def continues_with(self, segment: Segment) -> bool:
+        """Whether the segment lies ahead in this pass."""
+        return segment.path == self._path and segment.first_frame >= self._position
+
+    def frames_of(self, segment: Segment) -> Iterator[Frame]:
+        """The frames of the segment."""
+        end = segment.first_frame + segment.num_frames
+        while self._position < end:
+            frame = next(self._frames, None)
+            if frame is None:
+                why = f" ({self._decoding.reason})" if self._decoding.reason else ""
+                raise DataError(
+                    f"{self._path} gives {self._position} frames{why}, and gave {end} when it was ingested; "
+                    "run ingest again"
+                )
+            self._position += 1
+            if self._position > segment.first_frame:
+                yield frame
+
+
+def segments_of(manifest: Manifest, root: Path) -> list[Segment]:
+    """The segments of a manifest, whose videos lie under `root`."""
+    rows = list(manifest.rows())
+    video_frames: dict[str, int] = {}
+    for row in rows:
+        video_frames[row.video] = max(video_frames.get(row.video, 0), row.first_frame + row.num_frames)
+    return [
+        Segment(
+            root / row.video, row.first_frame, row.num_frames, row.height, row.width, row.size_bytes, row.video,
+            video_frames[row.video], row.digest,
+        )
+        for row in rows
+    ]  # fmt: skip
