@@ -7,6 +7,7 @@ before it starts; with the form closed the API refuses it and says which name it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
-from prefect.client.schemas.schedules import CronSchedule
+from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.flows import load_flow_from_entrypoint
 
 import flows.pipeline  # noqa: F401  # so that whoever imports this while a server starts need not wait for it later
@@ -53,24 +54,30 @@ DEPLOYMENTS: tuple[Deployment, ...] = (
 
 
 def deploy(client: SyncPrefectClient, *, folder: Path) -> list[str]:
-    """Make the deployments, or bring them up to date; their names.
+    """Make the deployments, or bring them up to date; their names. What a person changed in the UI stays.
 
     Args:
         folder: relative paths in a run's parameters count from here.
     """
-    return [_deploy_one(client, one, folder) for one in DEPLOYMENTS]
+    before = {(one["flow_id"], one["name"]): one for one in made_deployments(client)}
+    return [_deploy_one(client, one, folder, before) for one in DEPLOYMENTS]
 
 
-def _deploy_one(client: SyncPrefectClient, deployment: Deployment, folder: Path) -> str:
+def made_deployments(client: SyncPrefectClient) -> list[dict[str, Any]]:
+    """Deployments of our work pool, as the API tells them."""
+    answer = client.request("POST", "/deployments/filter", json={"work_pools": {"name": {"any_": [POOL]}}})
+    answer.raise_for_status()
+    found: list[dict[str, Any]] = answer.json()
+    return found
+
+
+def _deploy_one(
+    client: SyncPrefectClient, deployment: Deployment, folder: Path, before: Mapping[tuple[str, str], dict[str, Any]]
+) -> str:
     flow: Flow[..., Any] = load_flow_from_entrypoint(deployment.entrypoint)
-    schedules = [
-        DeploymentScheduleCreate(
-            slug=one["slug"], active=one["active"], schedule=CronSchedule(cron=one["cron"], timezone=one["timezone"])
-        )
-        for one in deployment.schedules
-    ]
+    flow_id = client.create_flow(flow)
     client.create_deployment(
-        flow_id=client.create_flow(flow),
+        flow_id=flow_id,
         name=deployment.name,
         version=flow.version,
         description=flow.description,
@@ -78,9 +85,32 @@ def _deploy_one(client: SyncPrefectClient, deployment: Deployment, folder: Path)
         work_pool_name=POOL,
         job_variables={"working_dir": str(folder)},
         tags=deployment.tags,
-        schedules=schedules,
         pull_steps=[],
         enforce_parameter_schema=True,
         parameter_openapi_schema=flow.parameters.model_dump_for_openapi() | {"additionalProperties": False},
+        **_of_the_person(before.get((str(flow_id), deployment.name)), deployment),
     )
     return deployment.name
+
+
+def _of_the_person(before: dict[str, Any] | None, deployment: Deployment) -> dict[str, Any]:
+    """What the UI can change of a deployment; Prefect would set what is not given back to nothing."""
+    schedules = deployment.schedules if before is None else before["schedules"]
+    kept: dict[str, Any] = {"schedules": [_schedule(one) for one in schedules]}
+    if before is None:
+        return kept
+    limit, options = before["global_concurrency_limit"], before["concurrency_options"]
+    return kept | {
+        "parameters": before["parameters"],
+        "concurrency_limit": limit["limit"] if limit else None,
+        "concurrency_options": ConcurrencyOptions.model_validate(options) if options else None,
+    }
+
+
+def _schedule(given: Mapping[str, Any]) -> DeploymentScheduleCreate:
+    """From `Deployment.schedules`, or from what the API tells."""
+    schedule = given["schedule"] if "schedule" in given else {name: given[name] for name in ("cron", "timezone")}
+    names = ("slug", "active", "parameters", "max_scheduled_runs")
+    return DeploymentScheduleCreate.model_validate(
+        {"schedule": schedule, **{name: given[name] for name in names if given.get(name) is not None}}
+    )

@@ -95,3 +95,28 @@ def test_the_flows_load_without_pytorch() -> None:
         [sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["prefect"]
+
+
+def test_what_a_person_changed_in_the_ui_stays(deployed: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    """`mscl up` once more: the switch of the example's schedule, and what else the UI can change."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        path = f"/deployments/{deployed['full']['id']}"
+        (schedule,) = deployed["full"]["schedules"]
+        assert client.request("PATCH", f"{path}/schedules/{schedule['id']}", json={"active": True}).is_success
+        changed = {"parameters": {"preset": "ucf101"}, "concurrency_limit": 2}
+        assert client.request("PATCH", path, json=changed).is_success
+        deploy(client, folder=tmp_path)
+        full = client.request("GET", path).json()
+        (again,) = full["schedules"]
+        assert (again["active"], again["slug"], again["schedule"]["cron"]) == (True, "nightly", "0 3 * * *")
+        assert full["parameters"] == {"preset": "ucf101"}
+        assert full["global_concurrency_limit"]["limit"] == 2
+        assert full["job_variables"]["working_dir"] == str(tmp_path)
+        # As it was, for the other tests.
+        (schedule,) = full["schedules"]
+        client.request("PATCH", f"{path}/schedules/{schedule['id']}", json={"active": False})
+        client.request("PATCH", path, json={"parameters": {}, "concurrency_limit": None})
+        deploy(client, folder=tmp_path)
+        assert client.request("GET", path).json()["schedules"][0]["active"] is False
