@@ -17,6 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,14 @@ LIMIT_SECONDS = 60.0
 _POLL_SECONDS = 0.25
 
 
-def call(api: str, path: str, body: object = None, *, method: str = "GET") -> Any:
-    """JSON that the API answers; None while it does not, or has no such thing."""
+def call(home: Path, api: str, path: str, body: object = None, *, method: str = "GET") -> Any:
+    """JSON that the API answers to the key in its home; None while it does not, or has no such thing."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(api + path, data=data, method=method, headers={"content-type": "application/json"})
+    key = home / "mscl-api-auth"
+    headers = {"content-type": "application/json"}
+    if key.exists():
+        headers["authorization"] = f"Basic {b64encode(key.read_bytes()).decode()}"
+    request = urllib.request.Request(api + path, data=data, method=method, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:
             return json.loads(answer.read())
@@ -57,12 +62,13 @@ def command(*arguments: str, environment: dict[str, str]) -> subprocess.Popen[by
 def measure(folder: Path) -> dict[str, float]:
     """Seconds after the command at which each milestone was there, in the order of their coming."""
     api = f"http://127.0.0.1:{free_port()}/api"
-    environment = os.environ | {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": api}
+    home = folder / "prefect"
+    environment = os.environ | {"PREFECT_HOME": str(home), "PREFECT_API_URL": api}
     found: dict[str, float] = {}
     watched: dict[str, Callable[[], bool]] = {
-        "server answers": lambda: call(api, "/health") is True,
-        "worker polls": lambda: bool(call(api, "/work_pools/mscl/workers/filter", {}, method="POST")),
-        "all deployments are there": lambda: call(api, "/deployments/count", {}, method="POST") == number,
+        "server answers": lambda: call(home, api, "/health") is True,
+        "worker polls": lambda: bool(call(home, api, "/work_pools/mscl/workers/filter", {}, method="POST")),
+        "all deployments are there": lambda: call(home, api, "/deployments/count", {}, method="POST") == number,
     }
     number = len(deployments())
     began = time.perf_counter()
@@ -78,7 +84,7 @@ def measure(folder: Path) -> dict[str, float]:
             time.sleep(_POLL_SECONDS)
 
     def running() -> bool:
-        runs = call(api, "/flow_runs/filter", {"limit": 1}, method="POST")
+        runs = call(home, api, "/flow_runs/filter", {"limit": 1}, method="POST")
         if runs and runs[0]["start_time"] is None and runs[0]["state_type"] in ("FAILED", "CRASHED"):
             raise SystemExit(f"the run did not start: {runs[0]['state']['message']}")
         return bool(runs) and runs[0]["start_time"] is not None

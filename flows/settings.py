@@ -10,10 +10,14 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
+
+from mscl.errors import UserError
 
 API_URL = "http://127.0.0.1:4200/api"
 HOME = "~/.mscl/prefect"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TAG = "mscl"
 """On every run of ours; the automation for killed runs looks at no others, for theirs may beat more slowly."""
 
@@ -54,8 +58,36 @@ def apply() -> None:
     for name, value in variables():
         os.environ.setdefault(name, value)
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    # A home of our own: an old database or profile of another project cannot get in the way.
-    home = Path(os.environ.setdefault("PREFECT_HOME", str(Path(HOME).expanduser()))).expanduser()
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)  # Prefect makes the last folder of it only
+    if "PREFECT_HOME" not in os.environ:
+        # A home of our own: an old database of another project cannot get in the way. Profiles stay the person's.
+        profiles = Path("~/.prefect/profiles.toml").expanduser()
+        if profiles.is_file():
+            os.environ.setdefault("PREFECT_PROFILES_PATH", str(profiles))
+        os.environ["PREFECT_HOME"] = str(Path(HOME).expanduser())
     # The run's page keeps all log lines; the console shows our own progress instead.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    _keep_proxies_from_loopback()
+
+
+def home() -> Path:
+    """Prefect's folder, made if it is not there: database, logs, key, pid files.
+
+    Raises:
+        UserError: it cannot be made, or nothing can be written there.
+    """
+    folder = Path(os.environ["PREFECT_HOME"]).expanduser()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # Prefect makes the last folder of it only
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"PREFECT_HOME={folder} cannot be written ({error.strerror}); name another folder") from error
+    return folder
+
+
+def _keep_proxies_from_loopback() -> None:
+    """A proxy of the environment is for other machines: none reaches the loopback of this one."""
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    exempt = [name for name in map(str.strip, given.split(",")) if name]
+    exempt += [name for name in LOOPBACK if name not in exempt]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(exempt)

@@ -93,15 +93,19 @@ def run(
         return
     if prefect:
         refuse_early(place, config, stages=stages, force=force or [])  # before a server is waited for
-        from flows.server.prefect_server import ensure_server, ui_url
+        from flows.server.prefect_server import ensure_server, ui_for_people, ui_url
+        from mscl.errors import UserError
 
         progress.start("Asking Prefect", None, "")
-        ensure_server(progress, meanwhile=lambda: import_module("flows.pipeline"))
+        try:
+            ensure_server(progress, meanwhile=lambda: import_module("flows.pipeline"))
+        except UserError as error:
+            raise UserError(f"{error}; --no-prefect needs no server") from error
         from prefect import tags
 
         from flows.pipeline import full
 
-        print_line(console, f"Prefect UI: {ui_url()}")
+        print_line(console, f"Prefect UI: {ui_for_people()}")
         sections = {name: getattr(config, name) for name in ExperimentConfig.model_fields}
         with tags(settings.TAG):
             outcomes = full(

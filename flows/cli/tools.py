@@ -51,7 +51,7 @@ def doctor() -> None:
     import av
     import torch
 
-    from flows.server.prefect_server import api_url, is_healthy
+    from flows.server.found import Kind, find
     from kernels.tvl1 import backends
 
     rows = []
@@ -64,8 +64,12 @@ def doctor() -> None:
         rows.append((f"TV-L1 {backend.name}", "yes" if backend.available else "no", backend.reason))
     h264 = "libx264" in av.codecs_available
     rows.append(("H.264 encoder", "yes" if h264 else "no", "" if h264 else "`mscl demo-data` needs it"))
-    answers = is_healthy(api_url())
-    rows.append(("Prefect server", "answers" if answers else "none", api_url() if answers else "`mscl up` starts one"))
+    try:
+        found = find()
+        is_usable = found.kind is Kind.OURS or (found.kind is Kind.OTHERS and bool(found.address.named_by))
+        rows.append(("Prefect server", str(found), "" if is_usable else found.advice))
+    except UserError as error:
+        rows.append(("Prefect server", "no", str(error)))
     print_table(console, ("what", "", ""), rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,19 +15,30 @@ _POLL_SECONDS = 0.1
 
 
 def start(
-    command: Sequence[str], *, pid_file: Path, log: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    *,
+    pid_file: Path,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    umask: int = -1,
 ) -> subprocess.Popen[bytes]:
-    """Start `command` in the background; Ctrl-C in this terminal does not reach it, its output goes to `log`.
+    """Start `command` in the background; Ctrl-C in this terminal does not reach it.
 
     It writes the pid file itself, before anything else: it is known also when this process is killed meanwhile.
+
+    Args:
+        log: gets its output, and is for this user alone.
+        umask: of the process; -1 for that of this one.
     """
     pid_file.parent.mkdir(parents=True, exist_ok=True)
     noted = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(pid_file), *command]
     pid_file.unlink(missing_ok=True)
-    with log.open("ab") as out:
+    with open(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as out:
+        os.fchmod(out.fileno(), 0o600)  # an earlier version left it open to others
         process = subprocess.Popen(
-            noted, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-        )
+            noted, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+            umask=umask,
+        )  # fmt: skip
     while process.poll() is None and not (pid_file.is_file() and pid_file.read_text().endswith("\n")):
         time.sleep(0.01)
     return process

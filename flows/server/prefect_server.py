@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 from flows import settings
 from flows.server import background_processes as processes
+from flows.server.address import PROFILE, active_profile, check_proxies, wanted
+from flows.server.api_key import key_file, make_key, use_key, use_no_key
+from flows.server.found import Found, Kind, ask, check_version, find, our_address, our_pid, pid_file
+from flows.server.guard import FACTORY
+from flows.settings import home
 from mscl.errors import UserError
 from mscl.progress import Progress
 
 START_SECONDS = 180.0
 """What a server may take to start, on a slow and busy machine."""
 _STOP_SECONDS = 20.0
+_PRIVATE_UMASK = 0o077
 
 
 def api_url() -> str:
-    """The API that the environment names, else our own on loopback."""
-    return os.environ.get("PREFECT_API_URL") or settings.API_URL
+    """The API that the environment or the active profile names, else our own on loopback."""
+    return wanted().url
 
 
 def ui_url() -> str:
@@ -34,19 +34,16 @@ def ui_url() -> str:
     return os.environ.get("PREFECT_UI_URL") or api_url().removesuffix("/api")
 
 
+def ui_for_people() -> str:
+    """Address of the UI, and where the key stands that the UI of our server asks for."""
+    ours = our_address()
+    is_ours = ours is not None and ours.url == api_url()
+    return ui_url() + (f" (asks once for a key: what stands in {key_file()})" if is_ours else "")
+
+
 def is_healthy(url: str, *, timeout_seconds: float = 3.0) -> bool:
     """Whether a Prefect API answers at `url`."""
-    return _ask(f"{url}/health", timeout_seconds=timeout_seconds) is True
-
-
-def _ask(address: str, *, timeout_seconds: float) -> Any:
-    """What an address of the API answers; None where nothing of use comes."""
-    request = urllib.request.Request(address, headers=_authorisation())
-    try:
-        with urllib.request.urlopen(request, timeout=timeout_seconds) as answer:
-            return json.loads(answer.read())
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError):
-        return None
+    return ask(f"{url}/health", timeout_seconds=timeout_seconds)[1] is True
 
 
 def ensure_server(
@@ -54,33 +51,76 @@ def ensure_server(
 ) -> str:
     """Address of an API that answers; starts a background server on loopback when none does.
 
-    Sets `PREFECT_API_URL` for this process, so that flows run against it. The server outlives this process
+    Sets address and key for this process, so that flows run against it. The server outlives this process
     and Ctrl-C in its terminal; `stop_server` ends it. Of two commands that need it at once, one starts it.
 
     Args:
         meanwhile: called once while a server that was started here is on its way: imports, which take as long.
 
     Raises:
-        UserError: the address is not ours to start a server on, or it did not come up.
+        UserError: as `choose_server`; or the server did not come up.
+    """
+    chosen = choose_server(progress)
+    bring_up(chosen, progress, timeout_seconds=timeout_seconds, meanwhile=meanwhile)
+    return chosen.url
+
+
+def choose_server(progress: Progress) -> Found:
+    """Decide which server this process talks to, and set address and key for it. Before Prefect is imported.
+
+    Raises:
+        UserError: nobody asked for the server that answers, or it is no Prefect API, or nobody answers where no
+            server of ours can be started, or its version does not fit.
     """
     settings.apply()
-    url = os.environ["PREFECT_API_URL"] = api_url()
-    if not is_healthy(url):
-        host = urlsplit(url).hostname or ""
-        if host not in {"127.0.0.1", "localhost", "::1"}:
-            raise UserError(
-                f"no Prefect API answers at {url}; check PREFECT_API_URL and the network, or use --no-prefect"
-            )
-        with open(home() / "server.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not is_healthy(url):
-                _start(url, progress, timeout_seconds, meanwhile)
-    return url
+    found, asked = find(), wanted().named_by
+    check_proxies(found.address)
+    if found.kind is Kind.OTHERS and not asked:
+        earlier = f"; if an earlier mscl left it, `mscl down` ends it (process {pid})" if (pid := server_pid()) else ""
+        raise UserError(f"{found}, and nobody asked for it: {found.advice}{earlier}")
+    if found.kind is Kind.PROGRAM or (found.kind is Kind.NOBODY and not found.address.is_loopback):
+        raise UserError(f"{found}; {found.advice}")
+    if found.kind is Kind.NOBODY and (ours := our_address()) is not None:
+        raise UserError(f"our server runs at {ours.url}, not at {found.url} as {asked} says; `mscl down` ends it")
+    os.environ["PREFECT_API_URL"] = found.url
+    if found.kind is Kind.NOBODY:
+        make_key()
+    if found.kind is Kind.OTHERS:
+        use_no_key()
+        if asked != "PREFECT_API_URL":
+            progress.say(f"{asked} names the server: {found.url}")
+    else:
+        use_key()
+    if found.kind is not Kind.NOBODY and (said := check_version(found.url)):
+        progress.say(said)
+    return found
+
+
+def bring_up(
+    chosen: Found,
+    progress: Progress,
+    *,
+    timeout_seconds: float = START_SECONDS,
+    meanwhile: Callable[[], object] | None = None,
+) -> None:
+    """Start our server, or wait for it if it is on its way; one of somebody else is there.
+
+    Raises:
+        UserError: it did not come up.
+    """
+    if chosen.kind is Kind.OTHERS:
+        return
+    with open(home() / "server.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if our_pid() is None:
+            _start(chosen, progress, timeout_seconds, meanwhile)
+        else:
+            _wait(chosen.url, timeout_seconds)
 
 
 def server_pid() -> int | None:
     """Process id of our background server, if it runs; also of one that `prefect server start --background` started."""
-    return processes.running(_pid_file(), "prefect", "server")
+    return our_pid() or processes.running(pid_file(), "prefect", "server")
 
 
 def stop_server() -> bool:
@@ -89,35 +129,20 @@ def stop_server() -> bool:
     pid = server_pid()
     if pid is not None:
         processes.end(pid, grace_seconds=_STOP_SECONDS)
-    _pid_file().unlink(missing_ok=True)
+    pid_file().unlink(missing_ok=True)
     return pid is not None
 
 
-def home() -> Path:
-    """Prefect's folder: database, logs, pid files."""
-    folder = Path(os.environ["PREFECT_HOME"]).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _pid_file() -> Path:
-    return home() / "server.pid"  # the name that `prefect server stop` looks for
-
-
-def _start(url: str, progress: Progress, timeout_seconds: float, meanwhile: Callable[[], object] | None) -> None:
-    parts = urlsplit(url)
-    host, port = parts.hostname or "127.0.0.1", parts.port or 4200
-    log = home() / "server.log"
-    # A server must not be pointed at an API, itself or another.
-    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    # Not taken from the command line: on another port than 4200 the UI would ask nobody and stay empty.
-    if not {"PREFECT_UI_API_URL", "PREFECT_SERVER_UI_API_URL"} & set(environment):
-        environment["PREFECT_SERVER_UI_API_URL"] = url
+def _start(chosen: Found, progress: Progress, timeout_seconds: float, meanwhile: Callable[[], object] | None) -> None:
+    url, log = chosen.url, home() / "server.log"
+    for database in home().glob("prefect.db*"):  # of earlier versions
+        database.chmod(0o600)
     progress.start("Starting the Prefect server", None, "s")
     # Not `--background`: that one stays in our terminal's process group, where Ctrl-C ends it, and keeps no log.
     server = processes.start(
-        [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)],
-        pid_file=_pid_file(), log=log, environment=environment,
+        [sys.executable, "-m", "uvicorn", "--factory", FACTORY, "--log-level", "warning",
+         "--host", chosen.address.host, "--port", str(chosen.address.port)],
+        pid_file=pid_file(), log=log, environment=_server_environment(chosen), umask=_PRIVATE_UMASK,
     )  # fmt: skip
     began, told = time.monotonic(), 0
     deadline = began + timeout_seconds
@@ -129,19 +154,32 @@ def _start(url: str, progress: Progress, timeout_seconds: float, meanwhile: Call
             stop_server()
             what = f"ended with code {code}" if code is not None else f"gave no answer within {timeout_seconds:.0f} s"
             last = " ".join(log.read_text(errors="replace").split())[-300:]
-            raise UserError(
-                f"the Prefect server at {url} {what}: {last} (log: {log}). "
-                "Free the port, set PREFECT_API_URL to another one, or use --no-prefect"
-            )
+            raise UserError(f"the Prefect server at {url} {what}: {last} (log: {log})")
         time.sleep(0.25)
         seconds = int(time.monotonic() - began)
         progress.advance(seconds - told)
         told = seconds
     # The first answer beyond that one takes it .7 s: part of its start, for which no run is to wait.
-    _ask(f"{url}/admin/version", timeout_seconds=timeout_seconds)
+    ask(f"{url}/admin/version", timeout_seconds=timeout_seconds)
     progress.done()
 
 
-def _authorisation() -> dict[str, str]:
-    key = os.environ.get("PREFECT_API_KEY")
-    return {"Authorization": f"Bearer {key}"} if key else {}
+def _server_environment(chosen: Found) -> dict[str, str]:
+    """Only its own pages may ask it; and it must not be pointed at an API, itself or another."""
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    environment["PREFECT_SERVER_API_AUTH_STRING"] = environment.pop("PREFECT_API_AUTH_STRING")
+    if active_profile()[0] == PROFILE:
+        environment["PREFECT_PROFILE"] = "ephemeral"
+    origin = chosen.url.removesuffix("/api")
+    environment.setdefault("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", origin)
+    # The UI asks whoever serves it, be it through a forwarded port.
+    environment["PREFECT_SERVER_UI_API_URL"] = "/api"
+    return environment
+
+
+def _wait(url: str, timeout_seconds: float) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while not is_healthy(url):
+        if our_pid() is None or time.monotonic() > deadline:
+            raise UserError(f"our server at {url} gives no answer; `mscl down` ends it (log: {home()}/server.log)")
+        time.sleep(0.25)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import subprocess
 import sys
 from datetime import timedelta
@@ -17,8 +18,20 @@ from rich.console import Console
 from flows import settings
 from flows.printing import print_line
 from flows.server import background_processes as processes
-from flows.server.prefect_server import api_url, ensure_server, home, is_healthy, server_pid, stop_server, ui_url
+from flows.server.address import check_proxies
+from flows.server.api_key import use_key, use_no_key, withdraw_profile, write_profile
+from flows.server.found import Found, Kind, check_version, find
+from flows.server.prefect_server import (
+    api_url,
+    bring_up,
+    choose_server,
+    is_healthy,
+    server_pid,
+    stop_server,
+    ui_for_people,
+)
 from flows.server.worker import POOL
+from flows.settings import home
 from mscl.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,14 +60,14 @@ def up() -> None:
     """
     from flows.progress import ConsoleProgress
 
-    settings.apply()
-    os.environ["PREFECT_API_URL"] = api_url()
+    progress = ConsoleProgress(console)
+    chosen = choose_server(progress)
     with open(home() / "up.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two commands at once, one starts the worker
         # Before the server: it waits for that and for the pool, and is imported meanwhile, as are the flows.
         worker = _start_worker() if _worker_pid() is None else None
         try:
-            ensure_server(ConsoleProgress(console), meanwhile=lambda: import_module("flows.server.deployments"))
+            bring_up(chosen, progress, meanwhile=lambda: import_module("flows.server.deployments"))
             from prefect.client.orchestration import get_client
 
             from flows.server.deployments import deploy
@@ -63,6 +76,8 @@ def up() -> None:
                 _make_pool(client)
                 names = deploy(client, folder=Path.cwd())
                 _automate(client)
+            if chosen.kind is not Kind.OTHERS:
+                write_profile(chosen.url)
             if worker is not None and worker.poll() is not None:
                 raise UserError(f"the worker ended at once with code {worker.returncode}; see {_worker_log()}")
         except BaseException:
@@ -71,49 +86,72 @@ def up() -> None:
             raise
     print_line(console, f"worker       process {_worker_pid()}, log {_worker_log()}")
     print_line(console, f"deployments  {', '.join(names)}")
-    print_line(console, f"Prefect UI   {ui_url()}")
-    print_line(console, "Run          prefect deployment run full/full -p preset=demo -p workspace=...")
+    print_line(console, f"Prefect UI   {ui_for_people()}")
+    variables = f"PREFECT_API_URL={shlex.quote(chosen.url)}"
+    if chosen.kind is not Kind.OTHERS:  # the profile with the key lies there
+        variables = f"PREFECT_HOME={shlex.quote(str(home()))} {variables}"
+    print_line(console, f"Run          {variables} prefect deployment run full/full -p preset=demo -p workspace=...")
 
 
 def down() -> None:
     """Stop the worker, the runs it works on, and the server that `mscl up` or `mscl run` started."""
-    settings.apply()
+    found = _find()
     pid = _worker_pid()
     if pid is not None:
         # The worker first, while the server can be told how its runs ended.
         processes.end(pid, grace_seconds=_WORKER_GRACE_SECONDS)
-    _tell_the_end(of_worker=pid is not None)
+    _tell_the_end(found, of_worker=pid is not None)
     print_line(console, "worker stopped" if pid is not None else "no worker was running")
     _pid_file().unlink(missing_ok=True)
     stopped = stop_server()
-    if is_healthy(api_url()):
-        print_line(console, f"the server at {api_url()} is not ours and goes on")
+    withdraw_profile()
+    if found.kind is Kind.OTHERS and is_healthy(found.url):
+        print_line(console, f"the server at {found.url} is not ours and goes on")
     else:
         print_line(console, "server stopped" if stopped else "no server was running")
 
 
 def status() -> None:
     """Whether server, worker and deployments are there. Exit code 1 if one is not."""
-    settings.apply()
-    url = api_url()
-    healthy = is_healthy(url)
-    pid, worker = server_pid(), _worker_pid(end_strangers=False)
-    whose = f"process {pid}" if pid is not None else "not started by us"
-    answer = f"answers at {url} ({whose})" if healthy else f"no answer at {url}"
-    print_line(console, f"server       {answer}")
+    found = _find()
+    worker = _worker_pid(end_strangers=False)
+    is_usable = _is_ours_to_use(found)
+    print_line(console, f"server       {found}" + ("" if is_usable else f"; {found.advice}"))
     print_line(console, f"worker       {f'process {worker}' if worker is not None else 'not running'}")
     names: list[str] = []
-    if healthy:
-        os.environ["PREFECT_API_URL"] = url
+    if is_usable:
+        if said := check_version(found.url):
+            print_line(console, said)
         from prefect.client.orchestration import get_client
 
+        from flows.server.deployments import made_deployments
+
         with get_client(sync_client=True) as client:
-            names = [deployment["name"] for deployment in _deployments(client)]
+            names = [deployment["name"] for deployment in made_deployments(client)]
         shown = ", ".join(names) or "none; `mscl up` makes them"
         print_line(console, f"deployments  {shown}")
-        print_line(console, f"Prefect UI   {ui_url()}")
-    if not (healthy and worker is not None and names):
+        print_line(console, f"Prefect UI   {ui_for_people()}")
+    if worker is None or not names:
         raise typer.Exit(1)
+
+
+def _find() -> Found:
+    """The server that is there, with what this process needs to talk to it."""
+    settings.apply()
+    found = find()
+    check_proxies(found.address)
+    os.environ["PREFECT_API_URL"] = found.url
+    if found.kind is Kind.OURS:
+        use_key()
+    else:
+        use_no_key()
+    return found
+
+
+def _is_ours_to_use(found: Found) -> bool:
+    """Whether it is our server, or one that somebody asked for, and answers."""
+    is_asked_for = found.kind is Kind.OURS or (found.kind is Kind.OTHERS and bool(found.address.named_by))
+    return is_asked_for and is_healthy(found.url)
 
 
 def _make_pool(client: SyncPrefectClient) -> None:
@@ -135,19 +173,10 @@ def _make_pool(client: SyncPrefectClient) -> None:
         )
 
 
-def _deployments(client: SyncPrefectClient) -> list[dict[str, Any]]:
-    """Deployments of our work pool, as the API tells them."""
-    answer = client.request("POST", "/deployments/filter", json={"work_pools": {"name": {"any_": [POOL]}}})
-    answer.raise_for_status()
-    found: list[dict[str, Any]] = answer.json()
-    return found
-
-
-def _tell_the_end(*, of_worker: bool) -> None:
+def _tell_the_end(found: Found, *, of_worker: bool) -> None:
     """Mark as crashed the runs that ended with the worker, for Prefect's ends without a word; name those that go on."""
-    if not is_healthy(api_url()):
+    if not _is_ours_to_use(found):
         return
-    os.environ["PREFECT_API_URL"] = api_url()
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
     from prefect.states import Crashed
@@ -223,9 +252,10 @@ def _start_worker() -> subprocess.Popen[bytes]:
 
 
 def _worker_pid(*, end_strangers: bool = True) -> int | None:
-    """Process id of our worker. One that works for another server than ours is ended: nobody else would."""
+    """Process id of our worker. One with another server or key than is meant is ended: nobody else would."""
     pid = processes.running(_pid_file(), "flows.server.worker")
-    if pid is not None and processes.variable(pid, "PREFECT_API_URL") not in (None, api_url()):
+    meant = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")
+    if pid is not None and any(processes.variable(pid, name) != os.environ.get(name) for name in meant):
         if end_strangers:
             processes.end(pid, grace_seconds=_WORKER_GRACE_SECONDS)
         return None

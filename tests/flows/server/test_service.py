@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,12 +56,16 @@ class Service:
     def pid(self, name: str) -> int:
         return int((self.home / name).read_text())
 
+    @property
+    def key(self) -> str:
+        return b64encode((self.home / "mscl-api-auth").read_bytes()).decode()
+
     def call(self, method: str, path: str, body: object = None) -> Any:
         request = urllib.request.Request(
             self.api + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"content-type": "application/json"},
+            headers={"content-type": "application/json", "authorization": f"Basic {self.key}"},
         )
         for _ in range(10):  # SQLite was busy: as Prefect's own clients do
             try:
@@ -139,7 +144,7 @@ def test_up_again_starts_nothing_new(service: Service) -> None:
 
 def test_the_ui_asks_the_server_that_serves_it(service: Service) -> None:
     with urllib.request.urlopen(service.api.removesuffix("/api") + "/ui-settings", timeout=30) as answer:
-        assert json.loads(answer.read())["api_url"] == service.api
+        assert json.loads(answer.read())["api_url"] == "/api"
 
 
 def test_prefect_s_own_command_makes_the_same_deployments_without_questions(service: Service) -> None:
