@@ -19,7 +19,7 @@ install: .venv/.installed  ## The environment
 
 demo: .venv/.installed  ## The whole pipeline on a small generated set; prints results, report and UI
 	$(BIN)/mscl demo-data $(DEMO)/data
-	$(BIN)/mscl run demo data.root=$(DEMO)/data/videos --workspace $(DEMO)/workspace
+	$(BIN)/mscl run demo+kind data.root=$(DEMO)/data/videos --workspace $(DEMO)/workspace
 
 test: .venv/.installed check  ## Lint, types, import contracts and every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup

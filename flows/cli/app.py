@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from flows import settings
-from flows.cli import ablate, completion, config, export, search_and_predict, tools, verify, workspace
+from flows.cli import ablate, completion, config, export, motion_suite, search_and_predict, tools, verify, workspace
 from flows.cli.command import INTERRUPTED, STOPPED
 from flows.cli.options import ForceOption, Overrides, PresetArgument, StageArgument, WorkspaceOption
 from flows.printing import print_line
@@ -160,7 +160,7 @@ def stage(
 
 
 # `mscl --help` lists commands in this order.
-for commands in (config, workspace, verify, search_and_predict, export, tools, ablate, service):
+for commands in (config, workspace, verify, search_and_predict, export, motion_suite, tools, ablate, service):
     commands.register(app)
 
 

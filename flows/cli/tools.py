@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,21 +28,29 @@ def register(app: typer.Typer) -> None:
 
 
 def demo_data(
-    folder: Annotated[Path, typer.Argument(help="Where to write the set; made if absent.")],
+    folder: Annotated[Path, typer.Argument(help="Where to write the videos; made if absent.")],
+    suite: Annotated[bool, typer.Option("--suite", help="All parts, each in a folder of its name.")] = False,
+    part: Annotated[str, typer.Option(help="direction, order, stills or shortcut.")] = "direction",
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
     train_per_class: Annotated[int, typer.Option(min=2)] = 144,
     test_per_class: Annotated[int, typer.Option(min=1)] = 32,
+    side: Annotated[int, typer.Option(help="Height and width in px.")] = 64,
+    slower: Annotated[int, typer.Option(help="So many times as many frames.")] = 1,
 ) -> None:
-    """Write a small set of real videos in eight classes that only motion tells apart, with UCF101-style lists."""
+    """Write real videos in classes that only motion tells apart, with UCF101-style lists; see docs/motion-suite.md."""
     from flows.progress import ConsoleProgress
-    from mscl.demo.dataset import write_demo_dataset
+    from mscl.demo.dataset import write_demo_dataset, write_suite
+    from mscl.demo.parts import part_named
 
-    made = write_demo_dataset(
-        folder, seed=seed, train_per_class=train_per_class, test_per_class=test_per_class,
-        progress=ConsoleProgress(console),
+    part_named(part)
+    write = partial(
+        write_demo_dataset, seed=seed, train_per_class=train_per_class, test_per_class=test_per_class, side_px=side,
+        slower=slower, progress=ConsoleProgress(console),
     )  # fmt: skip
-    what = "wrote" if made.written else "found"
-    print_line(console, f"{what} {made.num_train} train and {made.num_test} test videos in {made.videos}")
+    parts = write_suite(folder, write) if suite else {part: write(folder, part=part)}
+    for name, made in parts.items():
+        what = "wrote" if made.written else "found"
+        print_line(console, f"{name}: {what} {made.num_train} train and {made.num_test} test videos in {made.videos}")
 
 
 def doctor() -> None:
@@ -81,8 +90,6 @@ def flow_eval(
     pictures: Annotated[Path | None, typer.Option(help="Write frame, truth and estimate of each pair here.")] = None,
 ) -> None:
     """End-point error and time of flow methods on pairs with ground truth (one thread, the whole pair)."""
-    from functools import partial
-
     from kernels.evaluate import evaluate_folder, mean_score
     from kernels.flow import compute_flow
 

@@ -2,23 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 
-from mscl.ablation.rows import FROZEN, METRIC_TITLES, SeedScore, presets_of, score
+from mscl.ablation.rows import METRIC_TITLES, STILL, SeedScore, presets_of, score
 from mscl.display.style import BLUE, GREY, INK, ORANGE, canvas, to_svg
 
 
 def dot_plot(rows: Sequence[SeedScore], *, chance: Mapping[str, float], reference: str) -> str:
     """SVG with one panel per metric, presets below each other.
 
-    Filled dots are moving clips, hollow ones the same encoder on frozen frames, which tell what is not motion.
+    Filled dots are moving clips, hollow ones the same encoder on single frames of the videos, where nothing moves.
     """
     presets = presets_of(rows)
     panels = [metric for metric in METRIC_TITLES if any(row.metric == metric for row in rows)]
     with canvas(0.27 * len(presets) + 1.0, width_in=7.2) as figure:
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, metric in zip(axes, panels, strict=True):
+            still = [metric + control for control in STILL]
             for place, preset in enumerate(presets):
                 colour = ORANGE if preset == reference else BLUE
-                frozen = [100 * r.value for r in rows if r.preset == preset and r.metric == metric + FROZEN]
+                frozen = [100 * r.value for r in rows if r.preset == preset and r.metric in still]
                 moving = [100 * r.value for r in rows if r.preset == preset and r.metric == metric]
                 axis.scatter(frozen, [place] * len(frozen), s=16, facecolors="none", edgecolors=GREY, linewidths=0.9)
                 axis.scatter(moving, [place] * len(moving), s=18, color=colour, alpha=0.7, linewidths=0)

@@ -7,7 +7,17 @@ from typing import Any
 
 from mscl.ablation.figure import dot_plot
 from mscl.ablation.plan import REFERENCE
-from mscl.ablation.rows import FROZEN, METRIC_TITLES, SeedScore, as_json, difference, from_json, presets_of, score
+from mscl.ablation.rows import (
+    METRIC_TITLES,
+    SHUFFLED,
+    STILL,
+    SeedScore,
+    as_json,
+    difference,
+    from_json,
+    presets_of,
+    score,
+)
 from mscl.display.blocks import Table
 from mscl.display.style import card_svg, for_card
 from mscl.report.markdown import markdown_table
@@ -58,10 +68,11 @@ def _picture(rows: Sequence[SeedScore], facts: Mapping[str, Any]) -> str:
 _HEAD = f"""# Ablation
 
 Every preset of a dataset was trained with the same number of steps, batch size, optimiser and seeds, and scored on the
-test split with the same code. *random* is the encoder before training, *frozen* a trained encoder on clips that repeat
-their middle frame: what it scores there is not motion. A difference is taken seed by seed, {REFERENCE} minus the
-preset, with the standard error of its mean. Numbers are % of the test videos; `{ROWS}` holds every one,
-`{SETTINGS}` all settings."""
+test split with the same code. *random* is the encoder before training, *first, middle, last frame* a trained encoder on
+clips that repeat that one frame: what it scores there is not motion. *shuffled*: the frames of each clip in random
+order, which still show along which line something moves, and not which way. A difference is taken seed by seed,
+{REFERENCE} minus the preset, with the standard error of its mean. Numbers are % of the test videos; `{ROWS}` holds
+every one, `{SETTINGS}` all settings."""
 
 
 def _section(name: str, rows: Sequence[SeedScore], facts: Mapping[str, Any], *, picture: str) -> str:
@@ -86,28 +97,37 @@ def _section(name: str, rows: Sequence[SeedScore], facts: Mapping[str, Any], *, 
 
 
 def scores_table(rows: Sequence[SeedScore], name: str = "") -> Table:
-    """Presets as rows; of each metric the score, the difference to the reference, and the score on frozen clips."""
+    """Presets as rows; of each metric the score, the difference to the reference, and the scores of the controls."""
     head = ["preset"]
     for title in METRIC_TITLES.values():
-        head += [title, f"{REFERENCE} minus it", "frozen"]
+        head += [title, f"{REFERENCE} minus it", "first, middle, last frame", "shuffled"]
     lines = []
     for preset in presets_of(rows):
         cells = [preset]
         for metric in METRIC_TITLES:
             cells += [
                 shown_score(rows, preset, metric), shown_difference(rows, preset, metric),
-                shown_score(rows, preset, metric + FROZEN),
+                _still(rows, preset, metric),
+                shown_score(rows, preset, metric + SHUFFLED, spread=False),
             ]  # fmt: skip
         lines.append(tuple(cells))
     return Table(tuple(head), tuple(lines), caption=f"{name}: % of the test videos, mean ± deviation over seeds")
 
 
-def shown_score(rows: Sequence[SeedScore], preset: str, metric: str) -> str:
+def _still(rows: Sequence[SeedScore], preset: str, metric: str) -> str:
+    """Means on the first, middle and last frame, as far as they were taken."""
+    shown = [shown_score(rows, preset, metric + control, spread=False) for control in STILL]
+    return ", ".join(score or "–" for score in shown) if any(shown) else ""
+
+
+def shown_score(rows: Sequence[SeedScore], preset: str, metric: str, *, spread: bool = True) -> str:
     """Mean and deviation in %, or nothing."""
     found = score(rows, preset, metric)
     if found is None:
         return ""
-    return f"{100 * found.mean:.1f}" + ("" if math.isnan(found.spread) else f" ± {100 * found.spread:.1f}")
+    return f"{100 * found.mean:.1f}" + (
+        "" if math.isnan(found.spread) or not spread else f" ± {100 * found.spread:.1f}"
+    )
 
 
 def shown_difference(rows: Sequence[SeedScore], preset: str, metric: str) -> str:

@@ -58,7 +58,8 @@ class AblationPlan(Section):
     """One override per seed, e.g. another `data.test_pattern`; empty: the same data for every seed."""
     sweeps: tuple[Sweep, ...] = ()
     controls: tuple[str, ...] = (REFERENCE, "moco")
-    """Variants also scored on frozen frames; embedding them costs four times as much."""
+    """Variants also scored on clips that stand still and on frames in random order; embedding them costs four times as
+    much."""
     equal_time: tuple[str, ...] = ()
     """Variants trained once more, for as many steps as cost what the reference's steps cost."""
 

@@ -11,8 +11,10 @@ from mscl.ablation.plan import EQUAL_TIME, REFERENCE, SUPERVISED, UNTRAINED
 
 RETRIEVAL, LINEAR = "retrieval_r1", "linear_top1"
 METRIC_TITLES = {RETRIEVAL: "retrieval R@1", LINEAR: "linear top-1"}
-FROZEN = "_frozen"
-"""Ends the name of a metric taken on clips that repeat their middle frame."""
+STILL = ("_first", "_middle", "_last")
+"""Ends the name of a metric taken on clips that repeat that one frame of the video."""
+SHUFFLED = "_shuffled"
+"""Ends the name of a metric taken on clips whose frames are in random order."""
 _ORDER = (
     REFERENCE, "mscl-no-fra", "mscl-no-lmcl", "mscl-no-mds", "mscl-rotation-negatives", "mscl-rotation-both",
     "mscl-rotation-hard", "flow-rgb-only", "moco", "released-d5", "released-d6", "released-d7", "released-d25",

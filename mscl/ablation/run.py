@@ -8,7 +8,7 @@ from typing import Any
 
 from mscl.ablation.page import write_results
 from mscl.ablation.plan import EQUAL_TIME, REFERENCE, SUPERVISED, UNTRAINED, AblationPlan, PlannedRun, planned_runs
-from mscl.ablation.rows import FROZEN, LINEAR, RETRIEVAL, SeedScore, best_of, renamed
+from mscl.ablation.rows import LINEAR, RETRIEVAL, SHUFFLED, STILL, SeedScore, best_of, renamed
 from mscl.devices import resolve_device
 from mscl.errors import DataError
 from mscl.finetune.scores import FinetuneMetrics
@@ -99,8 +99,9 @@ class _Runner:
         }
         r1, top1 = scores["trained"]
         self._add(run.preset, run.seed, r1, top1)
-        if "trained_frozen" in scores:
-            self._add(run.preset, run.seed, *scores["trained_frozen"], suffix=FROZEN)
+        for control in (*STILL, SHUFFLED):
+            if (name := f"trained{control}") in scores:
+                self._add(run.preset, run.seed, *scores[name], suffix=control)
         if "untrained" in scores and not any(row.preset == UNTRAINED and row.seed == run.seed for row in self.rows):
             self._add(UNTRAINED, run.seed, *scores["untrained"])
         self.facts.setdefault("chance", {RETRIEVAL: r1.chance, LINEAR: top1.chance})

@@ -1,1 +1,1 @@
-"""The generated demo set: H.264 videos whose classes are motions."""
+"""Generated motion suite: H.264 videos whose classes are motions, and no single frame tells them apart."""

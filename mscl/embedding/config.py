@@ -27,8 +27,8 @@ class EmbedConfig(Section):
     precision: Precision = "auto"
     """auto: on CUDA autocast to bf16, or fp16 on cards without it; fp32 on CPU."""
     controls: bool = True
-    """Also embed with the untrained encoder, and frozen-frame clips with both: the controls that a
-    result needs."""
+    """Also embed with the untrained encoder, and clips that repeat the first, middle or last frame or have their frames
+    in random order: the controls that a result needs."""
 
     def clip(self, trained: ClipConfig, recipe: FrameRecipe) -> ClipConfig:
         """The clips that are embedded.

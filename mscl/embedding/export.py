@@ -42,18 +42,7 @@ def export_encoder(source: str, out: Path, *, workspace: Workspace) -> Exported:
         raise UserError(f"{out} is to be a {_SUFFIX} file; give a name that ends so")
     if out.exists():
         raise UserError(f"{out} is there already; give another name, or remove it")
-    results: dict[str, Result] = {}
-    checkpoint = Path(source).expanduser()
-    if not checkpoint.is_file() and not checkpoint.suffix and len(checkpoint.parts) == 1:
-        named = workspace.by_key(source)
-        results = {result.record.stage: result for result in workspace.lineage(named)}
-        if "pretrain" not in results:
-            raise UserError(
-                f"{named.record.stage} {named.key} was made without an encoder; give the key of a pretrain result or "
-                "of a stage after it (`mscl ls`), or a file"
-            )
-        pretrained = results["pretrain"]
-        checkpoint = pretrained.folder / str(pretrained.record.metrics["checkpoint"])
+    checkpoint, results = _checkpoint(source, workspace)
     found = read_encoder(checkpoint)
     if "embed" in results:
         found.encoder.input = recorded_input(results)
@@ -63,6 +52,32 @@ def export_encoder(source: str, out: Path, *, workspace: Workspace) -> Exported:
     card = {"lineage": lineage, **({} if found.steps is None else {"steps": found.steps})}
     write_encoder(found.encoder, found.model, out, card=card)
     return Exported(out, checkpoint, found.encoder.input, lineage)
+
+
+def named_checkpoint(source: str, *, workspace: Workspace) -> tuple[Path, EncoderInput | None]:
+    """File of the encoder that a key or a path names, and what its videos go through where an `embed` result says it.
+
+    Raises:
+        UserError: the result was made without an encoder.
+        StorageError: no result with that key.
+    """
+    checkpoint, results = _checkpoint(source, workspace)
+    return checkpoint, recorded_input(results) if "embed" in results else None
+
+
+def _checkpoint(source: str, workspace: Workspace) -> tuple[Path, dict[str, Result]]:
+    checkpoint = Path(source).expanduser()
+    if checkpoint.is_file() or checkpoint.suffix or len(checkpoint.parts) != 1:
+        return checkpoint, {}
+    named = workspace.by_key(source)
+    results = {result.record.stage: result for result in workspace.lineage(named)}
+    if "pretrain" not in results:
+        raise UserError(
+            f"{named.record.stage} {named.key} was made without an encoder; give the key of a pretrain result or "
+            "of a stage after it (`mscl ls`), or a file"
+        )
+    pretrained = results["pretrain"]
+    return pretrained.folder / str(pretrained.record.metrics["checkpoint"]), results
 
 
 def _assumed(results: dict[str, Result], checkpoint: Path, crop_px: int | None) -> EncoderInput:

@@ -1,7 +1,7 @@
 """Features of every video: the trained encoder, and the controls that a result needs.
 
-The controls answer two questions. Does training matter: the same network before its first step. Is it
-motion: the same encoders on frozen-frame clips, which hold the appearance of a clip and none of its motion.
+The controls answer two questions. Does training matter: the same network before its first step. Is it motion: the
+trained encoder on clips that repeat one frame, which hold appearance and no motion, and on clips in random order.
 
 Work is cut into parts of whole batches, the same ones however many processes share them: the features do not depend
 on that number, and what a killed run has finished is not computed again.
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from mscl.devices import resolve_device
 from mscl.embedding.config import EmbedConfig
+from mscl.embedding.variants import VARIANTS
 from mscl.errors import DataError
 from mscl.progress import Progress, Silent
 from mscl.stage.config import RuntimeConfig
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
     from mscl.models.encoders import VideoEncoder
     from mscl.training.config import Precision
+    from mscl.video.clip_indices import Shown
     from mscl.video.clips import EvalClips
     from storage.features import Features
     from storage.manifest import Manifest
 
-VARIANTS = ("trained", "trained_frozen", "untrained", "untrained_frozen")
 PARTS = ".parts"
 """Hidden: work to resume from, not part of the result."""
 _MAX_PARTS = 256
@@ -59,7 +60,7 @@ def embed_variants(
         frame_store: folder of the frame store.
         output: folder of the results; variants that are there already are kept.
         clip: length and stride of a clip, as in training.
-        config: clips per video, crop, batch, controls (adds the frozen variants).
+        config: clips per video, crop, batch, controls (adds the clips that stand still and those in random order).
         runtime: device and loader processes; changes no result.
         progress: told of every batch.
 
@@ -108,15 +109,14 @@ def embed_share(
     views = config.clips * config.crops
     at_once = max(1, config.batch_size // views)
     for name, encoder in encoders.items():
-        for frozen in (False, True) if config.controls else (False,):
-            variant = f"{name}_frozen" if frozen else name
+        for variant, shown in controls_of(name, controls=config.controls).items():
             own = part_files(output, variant, len(manifest), at_once=at_once)[rank::world_size]
             todo = [(path, rows) for path, rows in own if not path.is_file()]
             if is_complete_group(output / f"{variant}.zarr") or not todo:
                 continue
             started = time.monotonic()
             clips = evaluation_clips(
-                frame_store, manifest, clip=clip, clips=config.clips, crop_px=config.crop_px, frozen=frozen,
+                frame_store, manifest, clip=clip, clips=config.clips, crop_px=config.crop_px, shown=shown,
                 crops=config.crops, rows=np.concatenate([np.arange(rows.start, rows.stop) for _, rows in todo]),
             )  # fmt: skip
             progress.start(f"Embedding: {variant.replace('_', ', ')}", len(clips), "video")
@@ -138,6 +138,12 @@ def embed_share(
             progress.done()
             seconds[variant] = time.monotonic() - started
     return seconds
+
+
+def controls_of(name: str, *, controls: bool) -> "dict[str, Shown]":
+    """Variants of an encoder -> what it is shown: its clips and, where asked for, their controls."""
+    own = {variant: shown for variant, (encoder, shown) in VARIANTS.items() if encoder == name}
+    return {variant: shown for variant, shown in own.items() if controls or shown == "moving"}
 
 
 def part_files(output: Path, variant: str, videos: int, *, at_once: int) -> list[tuple[Path, range]]:
@@ -187,12 +193,12 @@ def evaluation_clips(
     clip: ClipConfig,
     clips: int,
     crop_px: int,
-    frozen: bool,
+    shown: "Shown" = "moving",
     crops: int = 1,
     rows: npt.NDArray[np.integer[Any]] | None = None,
 ) -> "EvalClips":
-    """Evenly spaced clips of rows of the manifest, all of them by default: centre crops, or three along the longer
-    side."""
+    """Evenly spaced clips of rows of the manifest, all of them by default, or a control of them: centre crops, or three
+    along the longer side."""
     from mscl.video.clips import EvalClips
 
     rows = np.arange(len(manifest)) if rows is None else rows
@@ -204,7 +210,7 @@ def evaluation_clips(
         length=clip.length,
         stride=clip.stride,
         crop_px=crop_px,
-        frozen=frozen,
+        shown=shown,
         crops=crops,
         names=[str(name) for name in manifest.column("segment_id")],
     )

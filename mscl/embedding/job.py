@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mscl.embedding.config import EmbedConfig
-from mscl.embedding.features import PARTS, VARIANTS, embed_variants, part_files, write_variants
+from mscl.embedding.features import PARTS, controls_of, embed_variants, part_files, write_variants
 from mscl.models.config import ModelConfig
 from mscl.progress import Progress
 from mscl.training.job import Job
@@ -71,7 +71,8 @@ def run_embedding(job: EmbedJob, *, progress: Progress) -> dict[str, Any]:
         )  # fmt: skip
     job_path, log = output / ".job.json", output / ".embed.log"
     job.save(job_path)
-    variants = VARIANTS if job.embed.controls else VARIANTS[:1]
+    names = ("trained", "untrained") if job.embed.controls else ("trained",)
+    variants = [variant for name in names for variant in controls_of(name, controls=job.embed.controls)]
     at_once = max(1, job.embed.batch_size // (job.embed.clips * job.embed.crops))
     waiting = {
         path: len(rows)

@@ -79,11 +79,11 @@ def _headline(metrics: Mapping[str, Any]) -> str:
 
 EMBED = Stage(
     name="embed",
-    version=1,
+    version=2,
     needs=("ingest", "extract", "pretrain"),
     settings=_settings,
     run=_run,
-    summary="Features of every video: trained and untrained encoder, moving and frozen-frame clips.",
+    summary="Features of every video: trained and untrained encoder, and clips without motion or order.",
     preflight=_preflight,
     headline=_headline,
     title="Features",

@@ -17,6 +17,8 @@ from mscl.video.config import ClipConfig, DecodeLimits
 from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from mscl.models.encoders import VideoEncoder
     from mscl.training.config import Precision
 
@@ -95,7 +97,7 @@ def features_of_files(
     done: list[Path] = []
     features: list[Floats] = []
     failed: dict[Path, str] = {}
-    with _evaluating(encoder):
+    with evaluating(encoder):
         for path, segments in each_file(videos, partial(file_clips, encoder_input=encoder_input, limits=limits)):
             if isinstance(segments, Exception):
                 failed[path] = str(segments)
@@ -129,7 +131,7 @@ def _features(encoder: "VideoEncoder", clips_KTHW3: npt.NDArray[np.uint8], preci
 
 
 @contextmanager
-def _evaluating(encoder: "VideoEncoder") -> Iterator[None]:
+def evaluating(encoder: "nn.Module") -> Iterator[None]:
     """Eval mode and the memory format that convolutions are fast in; afterwards both as they were, module by module."""
     import torch
 

@@ -75,8 +75,8 @@ def _beside(panels: Mapping[str, Mapping[str, Score]]) -> str:
     if not any("untrained" in variants for variants in panels.values()):
         return "The encoder beside chance"
     return (
-        "The encoder beside the same network untrained; frozen: both on clips whose frames stand still, where "
-        "appearance is left and motion is not"
+        "The encoder beside the same network untrained, and what is left to it where clips stand still or have lost "
+        "their order"
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mscl.display.blocks import Block, Note
-from mscl.embedding.variants import in_order, variant_names
+from mscl.embedding.variants import CONTROLS_NOTE, has_controls, in_order, variant_names
 from mscl.finetune.blocks import finetune_tables
 from mscl.finetune.scores import NOT_ASKED, FinetuneMetrics
 from mscl.score.blocks import score_table
@@ -17,6 +17,7 @@ from mscl.score.scores import (
     percent,
     percents,
 )
+from mscl.score.superclasses import RECORDED
 from mscl.stage.skipped import Skipped
 from mscl.stage.view import Stages
 
@@ -31,6 +32,10 @@ class Results:
     skipped: Mapping[str, Skipped]
     called: Mapping[str, str]
     """Variant -> how it is called."""
+    superclasses: tuple[str, ...] = ()
+    """What the scores are by, where that is not the dataset's classes."""
+    coarse: "Results | None" = None
+    """The same features scored by superclasses."""
 
     @classmethod
     def of(cls, stages: Stages) -> "Results":
@@ -45,7 +50,23 @@ class Results:
             None if isinstance(finetune, Skipped) else finetune,
             {name: one for name, one in read.items() if isinstance(one, Skipped) and one != NOT_ASKED},
             variant_names(stages),
+            coarse=cls._by_superclass(stages),
         )
+
+    @classmethod
+    def _by_superclass(cls, stages: Stages) -> "Results | None":
+        found = {
+            name: stages[name].metrics[RECORDED]
+            for name in ("retrieve", "probe")
+            if name in stages and RECORDED in stages[name].metrics
+        }
+        if not found:
+            return None
+        retrieve = RetrievalMetrics.read(found["retrieve"]) if "retrieve" in found else None
+        probe = ProbeMetrics.read(found["probe"]) if "probe" in found else None
+        assert not isinstance(retrieve, Skipped) and not isinstance(probe, Skipped)
+        names = tuple(next(iter(found.values()))["names"])
+        return cls(retrieve, probe, None, {}, variant_names(stages), names)
 
     @property
     def columns(self) -> dict[str, Mapping[str, VariantScores]]:
@@ -77,7 +98,12 @@ class Results:
                 }
                 for name in names
             }
-            blocks += score_table(rows, caption=_caption(columns))
+            by = f", by superclass: {', '.join(self.superclasses)}" if self.superclasses else ""
+            blocks += score_table(rows, caption=_caption(columns) + by)
+            if self.coarse is not None:
+                blocks += self.coarse.tables()
+            if not self.superclasses and has_controls(names):
+                blocks.append(Note(f"{CONTROLS_NOTE}."))
         if self.finetune is not None:
             blocks += finetune_tables(self.finetune)
         return blocks + [Note(f"Skipped, {name}: {one.reason}.") for name, one in self.skipped.items()]
@@ -125,8 +151,6 @@ def _caption(columns: Mapping[str, Mapping[str, VariantScores]]) -> str:
     """What the columns are a mean of: said once where it is the same for all."""
     spreads = {title: next(iter(variants.values())).spread() for title, variants in columns.items()}
     start = "Test videos, %, with 95 % intervals"
-    if any(name.endswith("_frozen") for variants in columns.values() for name in variants):
-        start += "; frozen: clips that repeat one frame"
     if not any(spreads.values()):
         return start
     if len(spreads) == 1:

@@ -40,7 +40,7 @@ def probe_blocks(stages: Stages) -> list[Block]:
     return [
         Chart(
             score_bars({f"{head}, top-1": {n: found.top1 for n, found in shown.items()}}, labels=called),
-            caption=f"{head} on the features of each encoder, and on those of frozen-frame clips",
+            caption=f"{head} on the features of each encoder, and on those of the controls",
         ),
         *score_tables({called.get(n, n): found for n, found in shown.items()}, caption=f"{head}, test videos"),
         *run_blocks(scores, what=f"{head}, {called.get(name, name)} encoder"),

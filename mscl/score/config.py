@@ -17,6 +17,9 @@ Splits = Annotated[tuple[Annotated[int, Field(ge=1, le=3)], ...], AfterValidator
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], AfterValidator(_different)]
 
 
+Superclasses = dict[str, tuple[str, ...]]
+
+
 class ProbeConfig(Section):
     """Classifier on frozen features, one feature a video."""
 
@@ -38,6 +41,9 @@ class ProbeConfig(Section):
     """`linear`: deals the folds of the cross-validation."""
     seeds: Seeds = ()
     """Several: each deals the folds of the cross-validation anew, and the scores are averaged. Empty: `seed` alone."""
+    superclasses: Superclasses = Field(default={})
+    """Classes put together under a name, as in `{turn: [TurnLeft, TurnRight], move: [MoveUp]}`: the same features are
+    scored by these labels, too. Every class is in one of them."""
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
@@ -62,3 +68,5 @@ class RetrieveConfig(Section):
     """`faiss` (extra of that name): approximate above 100,000 gallery items, for galleries over a million."""
     splits: Splits = ()
     """Official splits to average over; empty: `data.split` alone. A dataset with one split is scored on that."""
+    superclasses: Superclasses = Field(default={})
+    """As `probe.superclasses`."""

@@ -7,7 +7,8 @@ from mscl.display.style import BLUE, GREEN, GREY, INK, ORANGE, TEAL, canvas, to_
 from mscl.embedding.variants import VARIANT_NAMES, in_order
 from mscl.score.scores import RetrievalScores, Score
 
-VARIANT_COLOURS = {"trained": BLUE, "untrained": ORANGE, "trained_frozen": TEAL, "untrained_frozen": GREY}
+VARIANT_COLOURS = {"trained": BLUE, "untrained": ORANGE, "trained_shuffled": TEAL}
+"""Clips that stand still are grey."""
 
 
 def score_bars(panels: Mapping[str, Mapping[str, Score]], *, labels: Mapping[str, str] = VARIANT_NAMES) -> str:

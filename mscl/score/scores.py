@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from mscl.display.blocks import Number
 from mscl.score.intervals import FEW_GROUPS, FEW_VIDEOS, Interval
+from mscl.score.superclasses import RECORDED
 from mscl.stage.skipped import Skipped
 
 HEADS = {"linear": "Linear probe", "knn": "k nearest neighbours"}
@@ -326,7 +327,7 @@ def _with_chance(variants: Mapping[str, VariantScores]) -> dict[str, Any]:
 def _variants(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, float]]]:
     chance = metrics.get("chance", {})
     for name, flat in metrics.items():
-        if isinstance(flat, Mapping) and name not in ("chance", "sizes"):
+        if isinstance(flat, Mapping) and name not in ("chance", "sizes", RECORDED):
             yield name, flat, chance
 
 

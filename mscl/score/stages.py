@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
+from mscl.score.config import ProbeConfig, RetrieveConfig
 from mscl.score.groups import group_settings
 from mscl.score.preflight import check_test_videos
 from mscl.score.scored_splits import ScoredSplits, split_settings
+from mscl.score.superclasses import with_superclasses
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.skipped import Skipped
 from mscl.stage.view import Stages
 
 if TYPE_CHECKING:
     from mscl.score.scores import ProbeMetrics, RetrievalMetrics
+    from storage.manifest import Manifest
+
+
+def _dumped(config: ProbeConfig | RetrieveConfig) -> dict[str, Any]:
+    # Results of before this setting came keep their names.
+    return config.model_dump(mode="json", exclude=None if config.superclasses else {"superclasses"})
 
 
 def _probe_settings(config: ExperimentConfig) -> dict[str, Any]:
-    settings = {"probe": config.probe.model_dump(mode="json"), **split_settings(config, config.probe.splits)}
+    settings = {"probe": _dumped(config.probe), **split_settings(config, config.probe.splits)}
     return settings | group_settings(config)
 
 
@@ -31,10 +40,13 @@ def _probe(run: StageRun) -> dict[str, Any]:
     if scored.reason:
         return scored.skipped(run, "probe").as_record()
     notes = scored.say_notes(run)
-    metrics = probe_variants(
-        run.input("embed"), run.folder, manifests=scored.manifests, config=config, grouping=scored.grouping, notes=notes
-    )
-    return metrics.as_record()
+
+    def score(manifests: Mapping[int, Manifest], folder: Path) -> dict[str, Any]:
+        return probe_variants(
+            run.input("embed"), folder, manifests=manifests, config=config, grouping=scored.grouping, notes=notes
+        ).as_record()
+
+    return with_superclasses(scored.manifests, config.superclasses, score, run.folder)
 
 
 def _probe_blocks(stages: Stages) -> list[Block]:
@@ -44,7 +56,7 @@ def _probe_blocks(stages: Stages) -> list[Block]:
 
 
 def _retrieve_settings(config: ExperimentConfig) -> dict[str, Any]:
-    settings = {"retrieve": config.retrieve.model_dump(mode="json"), **split_settings(config, config.retrieve.splits)}
+    settings = {"retrieve": _dumped(config.retrieve), **split_settings(config, config.retrieve.splits)}
     return settings | group_settings(config)
 
 
@@ -56,12 +68,16 @@ def _retrieve(run: StageRun) -> dict[str, Any]:
     if scored.reason:
         return scored.skipped(run, "retrieve").as_record()
     notes = scored.say_notes(run)
-    metrics = retrieve_variants(
-        run.input("embed"), run.folder, manifests=scored.manifests, config=config, grouping=scored.grouping, notes=notes
-    )
-    for note in metrics.notes[len(notes) :]:
-        run.progress.say(note)
-    return metrics.as_record()
+
+    def score(manifests: Mapping[int, Manifest], folder: Path) -> dict[str, Any]:
+        metrics = retrieve_variants(
+            run.input("embed"), folder, manifests=manifests, config=config, grouping=scored.grouping, notes=notes
+        )
+        for note in metrics.notes[len(notes) :] if folder == run.folder else ():
+            run.progress.say(note)
+        return metrics.as_record()
+
+    return with_superclasses(scored.manifests, config.superclasses, score, run.folder)
 
 
 def _retrieve_blocks(stages: Stages) -> list[Block]:

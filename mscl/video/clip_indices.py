@@ -4,12 +4,15 @@ Everything here is in index units: index j addresses the aligned pair (frame[gap
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
+Shown = Literal["moving", "first", "middle", "last", "shuffled"]
+"""What of a video's clips is shown: themselves; one frame of the video, the first, middle or last, as a single clip
+that stands still; or the frames of each clip in random order."""
 
 
 def sample_rng(seed: int, epoch: int, segment: int) -> np.random.Generator:
@@ -45,6 +48,20 @@ def even_starts(num_indices: int, *, clips: int, length: int, stride: int) -> In
     exact = np.linspace(0, last, clips) if clips > 1 else np.array([last / 2])
     starts: IntArray = np.rint(exact).astype(np.int64)
     return starts
+
+
+def shown_indices(indices_KT: IntArray, shown: Shown, *, num_indices: int, rng: np.random.Generator) -> IntArray:
+    """Indices of the clips (K, T) as they are shown: (K, T), or (1, T) of a clip that stands still.
+
+    One frame of the video, not one of each clip: two clips of a moving thing tell along which line it moves without any
+    motion inside.
+    """
+    if shown == "moving":
+        return indices_KT
+    if shown == "shuffled":
+        return rng.permuted(indices_KT, axis=1)
+    frame = {"first": 0, "middle": num_indices // 2, "last": num_indices - 1}[shown]
+    return np.full((1, indices_KT.shape[1]), frame, dtype=np.int64)
 
 
 def part_indices(num_indices: int, *, parts: int, offsets: NDArray[np.float64]) -> IntArray:

@@ -13,11 +13,21 @@ from torch import Tensor
 
 from mscl.errors import DataError
 from mscl.video.batch_memory import batch_tensor
-from mscl.video.clip_indices import IntArray, clip_indices, even_starts, part_indices, sample_rng, segment_name
+from mscl.video.clip_indices import (
+    IntArray,
+    Shown,
+    clip_indices,
+    even_starts,
+    part_indices,
+    sample_rng,
+    segment_name,
+    shown_indices,
+)
 from mscl.video.geometry import crops_into, random_box, resize_into
 from storage.errors import StorageError
 from storage.frame_store import FrameReader
 
+_SHUFFLE_SEED = 0
 Sampling = Literal["clip", "segments"]
 """`clip`: frames `stride` indices apart, wrapping. `segments`: one frame of each of `length` equal parts."""
 
@@ -125,7 +135,7 @@ class EvalClips(_LabelledFrames):
         crop_px: int,
         short_side_px: int | None = None,
         sampling: Sampling = "clip",
-        frozen: bool = False,
+        shown: Shown = "moving",
         crops: int = 1,
         names: Sequence[Any] | None = None,
     ) -> None:
@@ -133,32 +143,30 @@ class EvalClips(_LabelledFrames):
 
         `short_side_px`: None takes 8/7 of the crop, the 128 px beside a 112 px crop.
         `sampling="segments"`: clip c takes the frame at (c + 0.5) / clips of each part, so one clip the centres.
-        `frozen`: the middle frame of the video repeated in every clip, the control that has no motion. One frame of
-        the video, not one of each clip: two clips of a moving thing tell its direction without any motion inside.
-
+        `shown`: the clips, or a control of them; one that stands still is a single clip.
         `crops`: 1, the centre, or 3 along the longer side; the views of a video are its clips times these.
 
         Raises:
             DataError: nothing to read, or as many labels as rows are not given.
         """
-        views = (clips * crops, length, crop_px, crop_px, 3)
+        views = ((clips if shown in ("moving", "shuffled") else 1) * crops, length, crop_px, crop_px, 3)
         super().__init__(frame_store, rows=rows, labels=labels, shape_KTHW3=views, names=names)
         self._clips = clips
         self._stride = stride
         self._short_side_px = round(crop_px * 8 / 7) if short_side_px is None else short_side_px
         self._sampling = sampling
-        self._frozen = frozen
+        self._shown = shown
 
     def _load_video(self, epoch: int, segment: int, out_KTHW3: NDArray[np.uint8]) -> None:
-        indices_KT = self.indices(self._frames.num_frames(segment))
+        indices_KT = self.indices(self._frames.num_frames(segment), segment)
         images = self._read(segment, indices_KT)
         length = indices_KT.shape[1]
-        for clip, out_VTHW3 in enumerate(out_KTHW3.reshape(self._clips, -1, *out_KTHW3.shape[1:])):
+        for clip, out_VTHW3 in enumerate(out_KTHW3.reshape(len(indices_KT), -1, *out_KTHW3.shape[1:])):
             of_clip = images[clip * length : (clip + 1) * length]
             crops_into(of_clip, out_VTHW3, short_side_px=self._short_side_px)
 
-    def indices(self, num_frames: int) -> IntArray:
-        """(clips, T) frames that are shown of a video of `num_frames`."""
+    def indices(self, num_frames: int, segment: int = 0) -> IntArray:
+        """(clips, T) frames that are shown of a video of `num_frames`; the segment decides on a random order."""
         clips, length = self._clips, self._shape_KTHW3[1]
         if self._sampling == "segments":
             rows = [
@@ -170,10 +178,9 @@ class EvalClips(_LabelledFrames):
                 clip_indices(start, length=length, stride=self._stride, num_indices=num_frames)
                 for start in starts.tolist()
             ]
-        indices_KT = np.stack(rows)
-        if self._frozen:
-            indices_KT[:] = num_frames // 2
-        return indices_KT
+        return shown_indices(
+            np.stack(rows), self._shown, num_indices=num_frames, rng=sample_rng(_SHUFFLE_SEED, 0, segment)
+        )
 
 
 class TrainClips(_LabelledFrames):

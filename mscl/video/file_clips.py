@@ -5,13 +5,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
 from mscl.devices import cores
-from mscl.video.clip_indices import clip_indices, even_starts, part_indices
+from mscl.video.clip_indices import IntArray, Shown, clip_indices, even_starts, part_indices, shown_indices
 from mscl.video.config import DecodeLimits
 from mscl.video.decoding import Decoding, decode, shrunk, stored_size
 from mscl.video.frame_recipe import EncoderInput, FrameRecipe
@@ -29,7 +30,12 @@ _KEPT_FRAMES = 2000
 
 
 def file_clips(
-    path: Path, encoder_input: EncoderInput, *, later: int = 0, limits: DecodeLimits | None = None
+    path: Path,
+    encoder_input: EncoderInput,
+    *,
+    later: int = 0,
+    shown: Sequence[Shown] = ("moving",),
+    limits: DecodeLimits | None = None,
 ) -> Iterator[Clips]:
     """Clips (K, T, H, H, 3) uint8 of each segment of a video file in turn, as the stores give them; K = clips * crops.
 
@@ -39,6 +45,7 @@ def file_clips(
     Args:
         later: show the frames that many indices after those of the clips; a segment's last frame stands for what lies
             beyond.
+        shown: what is shown of the clips, one after the other: with controls K is more, or less (`shown_counts`).
         limits: of the decoder.
 
     Raises:
@@ -52,7 +59,7 @@ def file_clips(
             kept[number] = _as_stored(frame, decoding, encoder_input.recipe)
     if decoding.num_frames == 0:
         raise VideoError(decoding.verdict, decoding.reason)
-    segments = _frame_numbers(decoding, encoder_input, later=later)
+    segments = _frame_numbers(decoding, encoder_input, later=later, shown=shown, name=path.name)
     if kept.keys() >= {number for numbers_KT in segments for number in numbers_KT.ravel().tolist()}:
         return iter([_cut(numbers_KT, kept, encoder_input) for numbers_KT in segments])
     # A long video, or segments that begin between two kept frames.
@@ -147,22 +154,35 @@ def each_file(
                 future.cancel()
 
 
-def _frame_numbers(decoding: Decoding, encoder_input: EncoderInput, *, later: int) -> list[Ints]:
+def shown_counts(encoder_input: EncoderInput, shown: Sequence[Shown]) -> list[int]:
+    """How many of the clips and crops that `file_clips` gives belong to each of `shown`."""
+    views = {"moving": encoder_input.clips, "shuffled": encoder_input.clips}
+    return [views.get(each, 1) * encoder_input.crops for each in shown]
+
+
+def _frame_numbers(
+    decoding: Decoding, encoder_input: EncoderInput, *, later: int, shown: Sequence[Shown], name: str
+) -> list[Ints]:
     """(clips, T) source frames of each segment's clips."""
     recipe, seconds = encoder_input.recipe, encoder_input.max_segment_seconds
     bounds = [(0, decoding.num_frames)]
     if seconds is not None:
         least = recipe.span_frames + 1
         bounds = segment_bounds(decoding.num_frames, fps=decoding.fps, max_seconds=seconds, min_frames=least)
-    return [
-        first + recipe.gap_frames * np.minimum(
-            _indices(recipe.num_indices(count), encoder_input) + later, (count - 1) // recipe.gap_frames
-        )
-        for first, count in bounds
-    ]  # fmt: skip
+    found = []
+    for first, count in bounds:
+        indices = _shown_indices(recipe.num_indices(count), encoder_input, shown, name) + later
+        found.append(first + recipe.gap_frames * np.minimum(indices, (count - 1) // recipe.gap_frames))
+    return found
 
 
-def _indices(total: int, encoder_input: EncoderInput) -> Ints:
+def _shown_indices(total: int, encoder_input: EncoderInput, shown: Sequence[Shown], name: str) -> Ints:
+    """Indices (sum of `shown_counts` / crops, T) of all that is shown; the file's name decides on a random order."""
+    indices_KT, rng = _indices(total, encoder_input), np.random.default_rng(crc32(name.encode()))
+    return np.concatenate([shown_indices(indices_KT, each, num_indices=total, rng=rng) for each in shown])
+
+
+def _indices(total: int, encoder_input: EncoderInput) -> IntArray:
     """(clips, T) indices of the clips of a segment."""
     clips, length, stride = encoder_input.clips, encoder_input.clip.length, encoder_input.clip.stride
     if encoder_input.sampling == "segments":

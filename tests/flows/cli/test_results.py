@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from flows.cli.results import print_results, print_scores
+from mscl.embedding.variants import VARIANT_NAMES
 from mscl.pipeline import Outcome
 from mscl.stage.view import StageView
 from storage.layout import Ingested
@@ -69,14 +70,15 @@ def test_three_test_videos_decide_nothing_and_have_no_interval() -> None:
 
 def test_the_tables_of_a_run_fit_into_80_columns() -> None:
     scores = {"top1": 1.0, "top1_interval": [0.9, 1.0], "R@1": 1.0, "R@1_interval": [0.9, 1.0], "mAP": 1.0}
-    variants = dict.fromkeys(("trained", "untrained", "trained_frozen", "untrained_frozen"), scores)
+    variants = dict.fromkeys(VARIANT_NAMES, scores)
     metrics = {
         "retrieve": {**variants, "chance": {"R@1": 0.125}},
         "probe": {**variants, "head": "knn", "chance": {"top1": 0.1}},
     }
     text = _printed(metrics, width=80)
-    row = next(line for line in text.splitlines() if "untrained, frozen" in line)
+    row = next(line for line in text.splitlines() if "trained, middle frame" in line)
     assert row.count("100.0 (90–100)") == 2 and len(row) <= 80
+    assert "repeat that one frame" in text and "in random order, which still show" in " ".join(text.split())
 
 
 def test_the_table_of_a_run_names_its_columns_and_leaves_paths_whole(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import pytest
 from mscl.ablation.page import PAGE, ROWS, merge_results, write_results
 from mscl.ablation.plan import AblationPlan
 from mscl.ablation.rows import (
-    FROZEN,
     LINEAR,
     RETRIEVAL,
     SeedScore,
@@ -84,10 +83,13 @@ def facts_of(name: str) -> dict[str, object]:
 
 
 def test_the_page_shows_means_differences_and_controls(tmp_path: Path) -> None:
-    rows = [*ROWS_BY_HAND, *rows_of({"mscl": {0: 0.11, 1: 0.11, 2: 0.14}}, metric=LINEAR + FROZEN)]
+    controls = (("_first", 0.11), ("_middle", 0.12), ("_last", 0.13), ("_shuffled", 0.25))
+    rows = [*ROWS_BY_HAND]
+    for control, value in controls:
+        rows += rows_of({"mscl": {0: value, 1: value}}, metric=LINEAR + control)
     write_results(tmp_path, rows, {"set": facts_of("set")})
     text = (tmp_path / PAGE).read_text()
-    assert "70.0 ± 10.0" in text and "+30.0 ± 11.5" in text and "12.0 ± 1.7" in text
+    assert "70.0 ± 10.0" in text and "+30.0 ± 11.5" in text and "| 11.0, 12.0, 13.0 | 25.0 |" in text
     assert "moco stands for moco lr=0.003" in text and "300 steps" in text and "12.5" in text
     picture = (tmp_path / "ablation-set.svg").read_text()
     assert picture.startswith("<svg") and "moco" in picture and "#ffffff" in picture

@@ -1,23 +1,25 @@
-"""The demo set: the same bytes for a seed, motion as labelled, appearance that says nothing."""
+"""The motion suite on disk: the same bytes for a seed, parts that read as datasets, sizes that can be encoded."""
 
 import hashlib
 import os
 import subprocess
 import sys
-from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from mscl.config import DataConfig, DecodeLimits
-from mscl.demo.dataset import write_demo_dataset
-from mscl.demo.motion import CLASSES, MIDDLE_FRAME, NUM_FRAMES, SIDE_PX, draw_motion, render
+from mscl.demo.dataset import SIDE_PX, encode_h264, write_demo_dataset, write_suite
+from mscl.demo.parts import DIRECTION, PARTS
 from mscl.errors import DataError
 from mscl.ingest.annotations import read_annotations
 from tests.mscl.written_videos import read_frames
+
+CLASSES = tuple(PARTS[DIRECTION].classes)
+NUM_FRAMES = PARTS[DIRECTION].num_frames
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -39,6 +41,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_threads(tmp_path: Path)
 
 WRITE = """
 import sys
+from functools import partial
 from pathlib import Path
 from mscl.demo.dataset import write_demo_dataset
 write_demo_dataset(Path(sys.argv[1]), seed=0, train_per_class=5, test_per_class=1, workers=1)
@@ -54,7 +57,7 @@ def test_what_lay_in_memory_before_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("root", ["", "videos"])
-def test_the_demo_set_reads_as_ucf101(tmp_path: Path, root: str) -> None:
+def test_a_part_reads_as_ucf101(tmp_path: Path, root: str) -> None:
     write_demo_dataset(tmp_path, train_per_class=5, test_per_class=2)
     found = read_annotations(DataConfig(root=str(tmp_path / root)))
     assert found.format == "ucf101"
@@ -97,65 +100,63 @@ def test_a_complete_set_is_left_alone_and_an_interrupted_one_continued(tmp_path:
 def test_foreign_content_and_other_settings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday").mkdir()
     (tmp_path / "holiday" / "film.mp4").write_bytes(b"mine")
-    with pytest.raises(DataError, match="holds no demo set"):
+    with pytest.raises(DataError, match="holds no generated videos"):
         write_demo_dataset(tmp_path / "holiday", train_per_class=1, test_per_class=1)
     write_demo_dataset(tmp_path / "demo", train_per_class=1, test_per_class=1)
     with pytest.raises(DataError, match="seed: 0 there, 1 wanted"):
         write_demo_dataset(tmp_path / "demo", seed=1, train_per_class=1, test_per_class=1)
     with pytest.raises(DataError, match="at least 1"):
         write_demo_dataset(tmp_path / "new", train_per_class=0)
+    with pytest.raises(DataError, match="side_px: 64 there, 96 wanted"):
+        write_demo_dataset(tmp_path / "demo", train_per_class=1, test_per_class=1, side_px=96)
+    with pytest.raises(DataError, match="unknown part 'zoo'.*direction, order, stills, shortcut"):
+        write_demo_dataset(tmp_path / "new", part="zoo")
     with pytest.raises(DataError, match="is a file"):
         write_demo_dataset(tmp_path / "holiday" / "film.mp4", train_per_class=1, test_per_class=1)
 
 
-def seen_class(flow_HW2: NDArray[np.float32]) -> str:
-    """The class that fits a flow field best: an affine motion fitted to where something moves."""
-    moving_HW = np.hypot(*np.moveaxis(flow_HW2, -1, 0)) > 0.4
-    y_N, x_N = np.nonzero(moving_HW)
-    design = np.stack([np.ones(len(x_N)), x_N - x_N.mean(), y_N - y_N.mean()], axis=1)
-    fit, *_ = np.linalg.lstsq(design, flow_HW2[moving_HW], rcond=None)
-    reach_px = np.hypot(x_N - x_N.mean(), y_N - y_N.mean()).mean()
-    (u, v), divergence, curl = fit[0], (fit[1, 0] + fit[2, 1]) / 2, (fit[1, 1] - fit[2, 0]) / 2
-    strengths = {
-        "MoveRight": u, "MoveLeft": -u, "MoveDown": v, "MoveUp": -v, "TurnClockwise": curl * reach_px,
-        "TurnCounterclockwise": -curl * reach_px, "ZoomIn": divergence * reach_px, "ZoomOut": -divergence * reach_px,
-    }  # fmt: skip
-    return max(strengths, key=lambda name: strengths[name])
+@pytest.mark.parametrize(("side_px", "instead"), [(65, 66), (30, 32), (2048, 1024), (-1, 32)])
+def test_a_side_that_cannot_be_encoded_is_refused_before_anything_is_written(
+    tmp_path: Path, side_px: int, instead: int
+) -> None:
+    with pytest.raises(DataError, match=rf"is {side_px} px.*even sides.* 32 to 1024 px.*give {instead}$"):
+        write_demo_dataset(tmp_path / "demo", side_px=side_px)
+    assert not (tmp_path / "demo").exists()
+    with pytest.raises(DataError, match=r"48x33 px cannot be encoded.*give 48x34"):
+        encode_h264(tmp_path / "odd.mp4", iter(()), fps=25, height=33, width=48)
 
 
-def test_the_motion_seen_by_an_independent_flow_is_the_label() -> None:
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    dis.setFinestScale(0)
-    right = 0
-    for number in range(80):
-        rng = np.random.default_rng([1, number])
-        motion = draw_motion(number % 8, rng)
-        frames = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in render(motion, rng)]
-        starts = range(motion.first_moving - 1, motion.first_moving + motion.moving_frames - 3, 2)
-        flows = [dis.calc(frames[t], frames[t + 2], None) for t in starts]
-        seen = Counter(seen_class(flow_HW2) for flow_HW2 in flows if (np.abs(flow_HW2) > 0.4).any(-1).sum() > 20)
-        right += [name for name, _ in seen.most_common(1)] == [CLASSES[number % 8]]
-    assert right >= 74
+def test_the_suite_is_a_folder_a_part_and_labels_by_kind(tmp_path: Path) -> None:
+    made = write_suite(tmp_path, partial(write_demo_dataset, train_per_class=2, test_per_class=1, side_px=32))
+    assert list(made) == list(PARTS) == ["direction", "order", "stills", "shortcut"]
+    for name, part in made.items():
+        found = read_annotations(DataConfig(root=str(part.videos)))
+        assert found.classes == tuple(PARTS[name].classes) and len(found.samples) == 24
+    kinds = read_annotations(DataConfig(root=str(made["direction"].videos), annotations=str(tmp_path / "kind")))
+    assert set(kinds.classes) == {"move", "turn", "zoom"} and not kinds.missing
+    for sample in kinds.samples:
+        assert str(sample.class_name) in sample.video.lower()
+    splits = {sample.video: sample.split for sample in kinds.samples}
+    assert splits == {
+        s.video: s.split for s in read_annotations(DataConfig(root=str(made["direction"].videos))).samples
+    }
 
 
-def test_the_pose_and_the_looks_at_the_middle_frame_do_not_depend_on_the_class() -> None:
-    for number in range(20):
-        middles = []
-        for label in range(len(CLASSES)):
-            rng = np.random.default_rng(number)
-            motion = draw_motion(label, rng)
-            middles.append((
-                *motion.centre_T2[MIDDLE_FRAME], motion.angle_rad_T[MIDDLE_FRAME], motion.radius_px_T[MIDDLE_FRAME]
-            ))  # fmt: skip
-        assert np.ptp(np.array(middles), axis=0).max() < 1e-9
+def test_a_slower_video_shows_the_same_in_more_frames(tmp_path: Path) -> None:
+    made = write_demo_dataset(tmp_path, part="order", train_per_class=1, test_per_class=1, slower=3, side_px=96)
+    frames = read_frames(next(made.videos.rglob("*.mp4")), limits=DecodeLimits()).frames_NHW3
+    assert frames.shape == (3 * PARTS["order"].num_frames, 96, 96, 3)
 
 
-def test_motion_starts_and_stops_inside_the_video() -> None:
-    for number in range(400):
-        motion = draw_motion(number % 8, np.random.default_rng(number))
-        poses = np.column_stack([motion.centre_T2, motion.angle_rad_T, motion.radius_px_T])
-        moves = np.abs(np.diff(poses, axis=0)).max(axis=1) > 1e-9
-        first, last = np.flatnonzero(moves)[[0, -1]]
-        assert first + 1 == motion.first_moving and last - first + 1 == motion.moving_frames
-        assert moves[first : last + 1].all()
-        assert 14 <= motion.moving_frames <= 18 and first >= 2 and len(moves) - 1 - last >= 2
+def test_what_comes_out_of_a_frame_depends_on_that_frame_alone(tmp_path: Path) -> None:
+    """So coding leaves no trace of a motion in single frames; with prediction it would."""
+    noise = np.random.default_rng(0).integers(0, 255, (6, 6, 3), dtype=np.uint8)
+    texture = cv2.resize(noise, (32, 32), interpolation=cv2.INTER_CUBIC)
+    for alone in (True, False):
+        shown = []
+        for way in (-1, 1):
+            film = [np.roll(texture, way * (t - 5), axis=1) for t in range(11)]
+            path = tmp_path / f"{alone}{way}.mp4"
+            encode_h264(path, iter(film), fps=25, height=32, width=32, each_alone=alone)
+            shown.append(read_frames(path, limits=DecodeLimits()).frames_NHW3[5])
+        assert np.array_equal(*shown) is alone

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from mscl.config import ClipConfig, EmbedConfig, ModelConfig, ProbeConfig, RetrieveConfig, RuntimeConfig
-from mscl.embedding.features import VARIANTS, embed_variants, embedded_batches, evaluation_clips, read_variants
+from mscl.embedding.features import embed_variants, embedded_batches, evaluation_clips, read_variants
+from mscl.embedding.variants import VARIANTS
 from mscl.errors import DataError
 from mscl.models.encoders import untrained_encoder
 from mscl.progress import Silent
@@ -43,7 +44,7 @@ def embedded(patch_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_variant_is_written_with_ids_labels_and_splits(embedded: Path, patch_run: Any) -> None:
     variants = read_variants(embedded)
-    assert tuple(variants) == VARIANTS
+    assert tuple(variants) == tuple(VARIANTS)
     manifest = _manifest(patch_run)
     for features in variants.values():
         assert features.ids == [str(name) for name in manifest.column("segment_id")]
@@ -54,9 +55,7 @@ def test_every_variant_is_written_with_ids_labels_and_splits(embedded: Path, pat
 def test_feature_is_the_mean_over_the_clips_of_the_encoder_output(embedded: Path, patch_run: Any) -> None:
     from mscl.video.normalise import normalise_rgb
 
-    clips = evaluation_clips(
-        patch_run.extract / "frames", _manifest(patch_run), clip=CLIP, clips=2, crop_px=16, frozen=False
-    )
+    clips = evaluation_clips(patch_run.extract / "frames", _manifest(patch_run), clip=CLIP, clips=2, crop_px=16)
     batch = clips.load(0, np.array([7]))
     with torch.no_grad():
         expected = untrained_encoder(TINY, seed=0)(normalise_rgb(batch.rgb_BKTHW3[0])).mean(dim=0).numpy()
@@ -67,7 +66,7 @@ def test_embedding_leaves_the_encoder_as_it_was(patch_run: Any) -> None:
     encoder = untrained_encoder(TINY, seed=0).train()
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     clips = evaluation_clips(
-        patch_run.extract / "frames", _manifest(patch_run), clip=CLIP, clips=1, crop_px=16, frozen=True
+        patch_run.extract / "frames", _manifest(patch_run), clip=CLIP, clips=1, crop_px=16, shown="middle"
     )
     features_BD = list(embedded_batches(encoder, clips, videos_per_batch=4, workers=0, device=torch.device("cpu")))
     assert sum(map(len, features_BD)) == 18

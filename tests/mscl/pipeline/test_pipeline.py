@@ -18,6 +18,7 @@ from mscl.config import ExperimentConfig, load_config
 from mscl.demo.dataset import write_demo_dataset
 from mscl.embedding.features import evaluation_clips
 from mscl.embedding.index import open_index
+from mscl.embedding.variants import VARIANTS
 from mscl.errors import DataError
 from mscl.finetune.classifier import load_classifier
 from mscl.finetune.predict import predict_videos
@@ -122,7 +123,7 @@ def test_the_run_says_how_many_steps_it_makes_and_why(outcomes: dict[str, Outcom
 def test_scores_stand_beside_their_controls(outcomes: dict[str, Outcome]) -> None:
     for stage in ("probe", "retrieve"):
         metrics = outcomes[stage].result.record.metrics
-        assert {"trained", "untrained", "trained_frozen", "untrained_frozen", "chance"} <= set(metrics)
+        assert {*VARIANTS, "chance"} <= set(metrics)
     assert outcomes["probe"].result.record.metrics["chance"]["uniform"] == pytest.approx(1 / 8)
 
 
@@ -179,7 +180,7 @@ def test_a_file_gives_the_clips_and_the_prediction_of_its_stored_frames(
     index = open_index(workspace)
     stored = evaluation_clips(
         outcomes["extract"].result.folder / "frames", index.manifest, clip=config.clip, clips=1,
-        crop_px=config.embed.crop_px, frozen=False,
+        crop_px=config.embed.crop_px,
     )  # fmt: skip
     for row in (0, 30):
         expected = stored.load(0, np.array([row])).rgb_BKTHW3[0, 0].numpy()

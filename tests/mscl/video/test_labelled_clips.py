@@ -41,10 +41,23 @@ def test_centre_crop(stores: Stores) -> None:
     np.testing.assert_allclose(red.mean(0), expected, atol=3)
 
 
-def test_frozen_clips_show_one_frame(stores: Stores) -> None:
-    frozen = shown_indices(eval_clips(stores, frozen=True).load(0, np.arange(3)))
-    middles = np.array([stores.num_fields[segment] // 2 for segment in (10, 0, 4)])
-    np.testing.assert_array_equal(frozen, np.broadcast_to(middles[:, None, None], frozen.shape))
+@pytest.mark.parametrize("shown", ["first", "middle", "last"])
+def test_a_clip_that_stands_still_repeats_that_frame_of_the_video(stores: Stores, shown: str) -> None:
+    still = shown_indices(eval_clips(stores, shown=shown).load(0, np.arange(3)))
+    numbers = np.array([stores.num_fields[segment] for segment in (10, 0, 4)])
+    frame = {"first": 0 * numbers, "middle": numbers // 2, "last": numbers - 1}[shown]
+    assert still.shape == (3, 1, 8)
+    np.testing.assert_array_equal(still, np.broadcast_to(frame[:, None, None], still.shape))
+
+
+def test_shuffled_clips_have_the_frames_of_the_clips_in_an_order_of_their_own(stores: Stores) -> None:
+    moving, shuffled = (
+        shown_indices(eval_clips(stores, **control).load(0, np.arange(3))) for control in ({}, {"shown": "shuffled"})
+    )
+    np.testing.assert_array_equal(np.sort(shuffled), np.sort(moving))
+    assert not (shuffled == moving).all(axis=2).any() and not np.array_equal(shuffled[0, 0], shuffled[0, 2] - 17)
+    again = shown_indices(eval_clips(stores, shown="shuffled").load(3, np.array([0])))
+    np.testing.assert_array_equal(again[0], shuffled[0])
 
 
 def test_segment_sampling_takes_the_centres(stores: Stores) -> None:

@@ -1,0 +1,148 @@
+"""The motion suite's claims on real files: what single frames, frames without order, and labels tell.
+
+    python benchmarks/motion_suite.py [--parts direction order] [--train-per-class N] [--epochs N]
+
+For every part: writes it, decodes it, and trains the demo preset's encoder with a classifier from random weights (the
+supervised ceiling, `Part.ceiling`). The same on clips that repeat one frame and on clips in random order says what
+those tell a network that is trained for it: guessing, and no opposites. About 360 steps of 32 clips a line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mscl.config import load_config
+from mscl.demo.dataset import write_demo_dataset
+from mscl.demo.parts import PARTS, Part
+from mscl.models.encoders import build_rgb_encoder
+from mscl.motion_suite.run_suite import listed
+from mscl.progress import Silent
+from mscl.video.clip_indices import Shown, clip_indices, even_starts, shown_indices
+from mscl.video.config import DecodeLimits
+from mscl.video.decoding import decode
+from mscl.video.geometry import resize_into
+from mscl.video.normalise import normalise_rgb
+
+LENGTH, STRIDE, CROP_PX, SHORT_PX, BATCH, LR = 8, 2, 40, 46, 32, 3e-3
+
+
+def read(videos: list[Path]) -> NDArray[np.uint8]:
+    """Frames (N, T, 46, 46, 3) of videos of one length; all but the last frame, as the stores have them."""
+    first = list(decode(videos[0], limits=DecodeLimits(), short_side=None))
+    out = np.empty((len(videos), len(first) - 1, SHORT_PX, SHORT_PX, 3), np.uint8)
+    for place, video in enumerate(videos):
+        frames = list(decode(video, limits=DecodeLimits(), short_side=None))
+        resize_into(frames[:-1], out[place])
+    return out
+
+
+def clips_of(
+    frames_NT: NDArray[np.uint8], starts: NDArray[np.int64], shown: Shown, draws: np.random.Generator
+) -> torch.Tensor:
+    """A clip (N, 3, 8, 40, 40) of each video, the centre of its frames."""
+    total = frames_NT.shape[1]
+    clips = []
+    for frames, start in zip(frames_NT, starts.tolist(), strict=True):
+        indices = clip_indices(start, length=LENGTH, stride=STRIDE, num_indices=total)
+        clips.append(frames[shown_indices(indices[None], shown, num_indices=total, rng=draws)[0]])
+    edge = (SHORT_PX - CROP_PX) // 2
+    shown_N = np.stack(clips)[:, :, edge : edge + CROP_PX, edge : edge + CROP_PX]
+    return normalise_rgb(torch.from_numpy(shown_N)).contiguous(memory_format=torch.channels_last_3d)
+
+
+def trained_top1(
+    part: Part,
+    frames: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    is_test: NDArray[np.bool_],
+    *,
+    shown: Shown,
+    epochs: int,
+) -> tuple[float, NDArray[np.int64]]:
+    """Top-1 of a network trained on the labels of the train videos, and its confusion matrix."""
+    torch.manual_seed(0)
+    draws = np.random.default_rng(0)
+    encoder = build_rgb_encoder(load_config("demo", []).pretrain.model)
+    network = nn.Sequential(encoder, nn.Linear(encoder.feature_dim, len(part.classes)))
+    network = network.to(memory_format=torch.channels_last_3d)
+    optimiser = torch.optim.AdamW(network.parameters(), LR, weight_decay=1e-4)
+    train, total = np.flatnonzero(~is_test), frames.shape[1]
+    steps_per_epoch = len(train) // BATCH
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LR, total_steps=epochs * steps_per_epoch, pct_start=0.1)
+    for _ in range(epochs):
+        order = draws.permutation(train)[: steps_per_epoch * BATCH].reshape(-1, BATCH)
+        for rows in order:
+            starts = draws.integers(0, total - (LENGTH - 1) * STRIDE, len(rows))
+            logits = network(clips_of(frames[rows], starts, shown, draws))
+            loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels[rows]))
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 10)
+            optimiser.step()
+            schedule.step()
+    network.eval()
+    test = np.flatnonzero(is_test)
+    called = []
+    with torch.inference_mode():
+        for rows in np.array_split(test, -(-len(test) // 64)):
+            starts = even_starts(total, clips=part.clips, length=LENGTH, stride=STRIDE)
+            views = [clips_of(frames[rows], np.full(len(rows), start), shown, draws) for start in starts.tolist()]
+            called.append(torch.stack([network(view).softmax(1) for view in views]).mean(0).argmax(1).numpy())
+    predicted = np.concatenate(called)
+    confusion = np.zeros((len(part.classes),) * 2, np.int64)
+    np.add.at(confusion, (labels[test], predicted), 1)
+    return float((predicted == labels[test]).mean()), confusion
+
+
+def main() -> None:
+    """Print a line per part and control."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--parts", nargs="+", default=list(PARTS))
+    parser.add_argument("--shown", nargs="+", default=["moving", "first", "middle", "last", "shuffled"])
+    parser.add_argument("--train-per-class", type=int, default=144)
+    parser.add_argument("--test-per-class", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=10)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with TemporaryDirectory() as folder:
+        write = partial(
+            write_demo_dataset, train_per_class=options.train_per_class, test_per_class=options.test_per_class,
+            progress=Silent(),
+        )  # fmt: skip
+        for name in options.parts:
+            part = PARTS[name]
+            videos, labels, is_test = listed(write(Path(folder) / name, part=name), part)
+            frames = read(videos)
+            for shown in options.shown:
+                began = time.monotonic()
+                top1, confusion = trained_top1(part, frames, labels, is_test, shown=shown, epochs=options.epochs)
+                classes = list(part.classes)
+                told = [
+                    confusion[classes.index(a), classes.index(a)] + confusion[classes.index(b), classes.index(b)]
+                    for a, b in part.opposites
+                ]
+                swapped = [
+                    confusion[classes.index(a), classes.index(b)] + confusion[classes.index(b), classes.index(a)]
+                    for a, b in part.opposites
+                ]
+                both = sum(told) + sum(swapped)
+                print(
+                    f"{name} {shown}: {100 * top1:.1f} of {is_test.sum()} test videos "
+                    f"(chance {100 / len(classes):.1f}); "
+                    f"of {both} called one of a pair of opposites {100 * sum(told) / max(both, 1):.1f} the right one; "
+                    f"{time.monotonic() - began:.0f} s",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The command that says whether an encoder sees motion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows.cli.options import WorkspaceOption
+from flows.printing import print_blocks, print_line
+
+console = Console()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("motion-suite")(motion_suite)
+
+
+def motion_suite(
+    encoders: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ENCODER...",
+            help="Key of a result, a checkpoint or export, or a video network of torchvision (r3d_18, ...).",
+        ),
+    ],
+    part: Annotated[
+        list[str] | None, typer.Option(help="direction, kind, order, stills, shortcut; several; all for none.")
+    ] = None,
+    suite: Annotated[Path, typer.Option(help="Folder of the videos; written if absent.")] = Path("motion-suite"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for table, figure and scores; default: SUITE/results.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the videos.")] = 1000,
+    train_per_class: Annotated[int, typer.Option(min=4)] = 96,
+    test_per_class: Annotated[int, typer.Option(min=2)] = 32,
+    side: Annotated[int, typer.Option(help="Height and width of the videos in px.")] = 64,
+    slower: Annotated[int, typer.Option(help="So many times as many frames, for long clips.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    workspace: WorkspaceOption = Path("workspace"),
+) -> None:
+    """Does an encoder see motion? Scores it on generated videos beside every control; see docs/motion-suite.md."""
+    import torch
+
+    from flows.progress import ConsoleProgress
+    from mscl.devices import resolve_device
+    from mscl.motion_suite.named_encoders import named_encoder
+    from mscl.motion_suite.page import scores_table, write_page
+    from mscl.motion_suite.run_suite import score_encoders
+    from mscl.motion_suite.suite_scores import verdict
+    from storage.workspace import Workspace
+
+    named = [named_encoder(name, workspace=Workspace(workspace)) for name in dict.fromkeys(encoders)]
+    for one in named:
+        if one.assumed:
+            print_line(console, f"{one.name} does not say how its videos were prepared; assumed: {one.input}")
+    place = suite / f"{side}px{f'-{slower}x' if slower > 1 else ''}-seed{seed}"
+    sizes = {"train_per_class": train_per_class, "test_per_class": test_per_class, "side_px": side, "slower": slower}
+    found = score_encoders(
+        named, place, parts=part or (), seed=seed, device=torch.device(resolve_device(device)),
+        progress=ConsoleProgress(console), train_per_class=train_per_class, test_per_class=test_per_class,
+        side_px=side, slower=slower,
+    )  # fmt: skip
+    page = write_page(out or suite / "results", found, settings={"seed": seed, **sizes})
+    print_blocks(console, [scores_table(found)])
+    for name, scores in found.items():
+        print_line(console, verdict(name, scores))
+    print_line(console, f"Table and figure: {page}")

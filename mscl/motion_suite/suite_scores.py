@@ -1,0 +1,162 @@
+"""Scores of an encoder on the parts of the suite, beside every control, and what they say."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mscl.demo.parts import DIRECTION, PARTS, Part
+from mscl.score.config import ProbeConfig
+from mscl.score.intervals import Interval, mean_interval
+from mscl.score.probe import linear_probe
+from mscl.score.scores import Score, percent, percents
+from mscl.video.clip_indices import Shown
+
+KIND = "kind"
+STILL: tuple[Shown, ...] = ("first", "middle", "last")
+_LEVEL = 0.99
+"""Of the intervals that the verdict stands on: it looks at several parts and controls."""
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LabelledPart:
+    """A part by one of its labellings."""
+
+    name: str
+    part: Part
+    classes: tuple[str, ...]
+    label_of: tuple[int, ...]
+    """Class of the part -> label."""
+    ceiling: float | None
+    """Share that a network of the demo's size, trained on the labels, calls right."""
+    orderless: float
+    """Share that could be right at most of frames without their order."""
+
+
+def labellings(part: Part) -> list[LabelledPart]:
+    """The part by its classes and, where it has kinds, by those."""
+    own = tuple(part.classes)
+    found = [LabelledPart(part.name, part, own, tuple(range(len(own))), part.ceiling, 0.5)]
+    if part.kinds:
+        kinds = tuple(part.kinds)
+        label_of = tuple(kinds.index(part.kind_of(name)) for name in own)
+        found.append(LabelledPart(KIND, part, kinds, label_of, part.kind_ceiling, 1.0))
+    return found
+
+
+@dataclass(frozen=True)
+class PartScores:
+    """Linear top-1 of one encoder on one labelling."""
+
+    part: str
+    moving: Score
+    controls: Mapping[str, Score]
+    """Control -> score: first, middle, last, shuffled, untrained."""
+    above: Mapping[str, Interval | None]
+    """Control -> 99 % interval of moving minus it, video by video; None: of too few videos."""
+    ceiling: float | None
+    orderless: float
+
+    @property
+    def sees_motion(self) -> bool:
+        """Moving clips score more than every single frame, and than guessing."""
+        low = self.moving.interval[0] if self.moving.interval else 0.0
+        above_chance = self.moving.chance is not None and low > self.moving.chance
+        return above_chance and all(self._is_above(name) for name in STILL)
+
+    @property
+    def sees_order(self) -> bool:
+        """Moving clips score more than the same frames in random order, too."""
+        return self.sees_motion and self._is_above("shuffled")
+
+    def _is_above(self, control: str) -> bool:
+        interval = self.above[control]
+        return interval is not None and interval[0] > 0
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "part": self.part, "moving": self.moving.model_dump(mode="json"),
+            "controls": {name: score.model_dump(mode="json") for name, score in self.controls.items()},
+            "above": dict(self.above),
+            "supervised_ceiling": self.ceiling, "without_order_at_most": self.orderless,
+        }  # fmt: skip
+
+
+def part_scores(
+    labelled: LabelledPart, features: Mapping[str, Floats], labels_N: Ints, is_test_N: npt.NDArray[np.bool_]
+) -> PartScores:
+    """Logistic regression on the train videos' features, tested on the others, for what is shown and every control.
+
+    Args:
+        features: what is shown -> (N, C).
+        labels_N: class of the part of each video.
+    """
+    labels_N = np.asarray(labelled.label_of)[labels_N]
+    train, test = np.flatnonzero(~is_test_N), np.flatnonzero(is_test_N)
+    scores: dict[str, Score] = {}
+    right: dict[str, npt.NDArray[np.bool_]] = {}
+    for name, features_NC in features.items():
+        probe = linear_probe(
+            features_NC[train], labels_N[train], features_NC[test], labels_N[test],
+            num_classes=len(labelled.classes), config=ProbeConfig(),
+        )  # fmt: skip
+        scores[name], right[name] = probe.scores.scores()["top1"], probe.scores.right_N
+    moving = right["moving"]
+    above = {name: _difference(moving, right[name]) for name in features if name != "moving"}
+    return PartScores(
+        labelled.name,
+        scores.pop("moving"),
+        controls=scores,
+        above=above,
+        ceiling=labelled.ceiling,
+        orderless=labelled.orderless,
+    )
+
+
+def _difference(first_N: npt.NDArray[np.bool_], second_N: npt.NDArray[np.bool_]) -> Interval | None:
+    interval = mean_interval((1.0 + first_N - second_N.astype(float)) / 2, level=_LEVEL)
+    return None if interval is None else (2 * interval[0] - 1, 2 * interval[1] - 1)
+
+
+def verdict(name: str, scores: Sequence[PartScores]) -> str:
+    """One sentence: whether the encoder sees motion, and on what that stands."""
+    seen = [found for found in scores if found.sees_motion]
+    if not seen:
+        best = max(scores, key=lambda found: found.moving.value - max(found.controls[c].value for c in STILL))
+        return (
+            f"{name} shows no sign of motion: on {_listed(scores)} its clips score no more than single frames do "
+            f"({_against(best)})."
+        )
+    ordered = [found for found in seen if found.sees_order]
+    best = max(ordered or seen, key=lambda found: found.moving.value - max(found.controls[c].value for c in STILL))
+    order = (
+        f", and its order in time on {_listed(ordered)}: there also above the same frames in random order"
+        if ordered
+        else ", but not its order in time: nowhere are they above the same frames in random order"
+    )
+    return f"{name} sees motion: on {_listed(seen)} its clips score above every single frame ({_against(best)}){order}."
+
+
+def _listed(scores: Sequence[PartScores]) -> str:
+    return ", ".join(found.part for found in scores)
+
+
+def _against(found: PartScores) -> str:
+    interval = f" ({percents(found.moving.interval)})" if found.moving.interval else ""
+    still = max(found.controls[name].value for name in STILL)
+    return (
+        f"{found.part}: {percent(found.moving.value)}{interval} against {percent(still)} from one frame and "
+        f"{percent(found.controls['shuffled'].value)} shuffled"
+    )
+
+
+def part_names(wanted: Sequence[str]) -> list[str]:
+    """Parts to write for the labellings asked for, all of them for none: `kind` is of `direction`."""
+    names = [DIRECTION if name == KIND else name for name in wanted] or list(PARTS)
+    return list(dict.fromkeys(names))
