@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,9 @@ from mscl.models.files import read_encoder
 from mscl.models.weight_files import read_checkpoint
 from mscl.pretrain.config import PretrainConfig
 from mscl.pretrain.fit_mscl import fit_mscl
+from mscl.score.config import ProbeConfig
+from mscl.score.probe import linear_probe
+from mscl.score.retrieval import retrieve
 from mscl.training.checkpoint import checkpoints
 from mscl.training.distributed import World
 from mscl.training.fit import Finished, StopRequest
@@ -130,6 +134,31 @@ def test_the_trained_encoder_can_be_loaded(tmp_path: Path) -> None:
     assert encoder(torch.rand(2, 3, 8, 16, 16)).shape == (2, 32)
     untrained = untrained_encoder(config.model, seed=config.seed)
     assert not torch.equal(encoder.stem[0].weight, untrained.stem[0].weight)
+
+
+def test_the_same_seed_gives_the_same_scores_with_one_thread(tmp_path: Path) -> None:
+    """Two trainings of one configuration: features and scores are the same to the bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        rng = np.random.default_rng(0)
+        clips, labels = torch.from_numpy(rng.random((48, 3, 8, 16, 16), dtype=np.float32)), np.arange(48) % 3
+        clips[:, 0] += 0.1 * torch.from_numpy(labels).float()[:, None, None, None]
+        found, untrained = {}, untrained_encoder(tiny_config().model, seed=0).eval()
+        for name in ("first", "again"):
+            run(tiny_config(), tmp_path / name)
+            encoder = read_encoder(checkpoints(tmp_path / name / "checkpoints")[-1]).encoder
+            with torch.no_grad():
+                features = encoder(clips).numpy()
+            halves = features[:24], labels[:24], features[24:], labels[24:]
+            linear = linear_probe(*halves, num_classes=3, config=ProbeConfig(l2=(1.0,))).scores
+            nearest = retrieve(*halves[2:], *halves[:2], ks=(1, 5))
+            found[name] = features.tobytes(), linear.top1, linear.top1_interval, nearest.recall, nearest.mean_ap
+        assert found["first"] == found["again"]
+        with torch.no_grad():
+            assert found["first"][0] != untrained(clips).numpy().tobytes()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_only_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
