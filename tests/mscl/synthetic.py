@@ -69,7 +69,8 @@ class SyntheticSource:
 
     def load(self, epoch: int, positions: np.ndarray[Any, Any]) -> RawBatch:
         one = [SyntheticBatches(batch_size=1, total_steps=1).at(int(position)) for position in positions]
-        return RawBatch(*(torch.cat(parts) for parts in zip(*(vars(batch).values() for batch in one), strict=True)))
+        parts = zip(*(vars(batch).values() for batch in one), strict=True)
+        return RawBatch(*(None if part[0] is None else torch.cat(part) for part in parts))
 
 
 def plain_views(raw: RawBatch) -> TwoViews:
