@@ -76,7 +76,7 @@ def task_of(videos: list[Path], flow: FlowConfig, folder: Path) -> stage.ShardTa
     height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
     create_flow_store(folder / "flow.zarr", FlowSpec(count, fields, height, width, count, coding=flow.coding))
     create_frame_store(folder / "frames", FrameSpec(count, fields, segments_per_shard=count))
-    return stage.ShardTask(0, segments, flow, limits, "cpu", folder)
+    return stage.ShardTask(0, segments, flow, limits, folder)
 
 
 def measure(task: stage.ShardTask) -> tuple[Clocks, int]:

@@ -197,7 +197,7 @@ def unit_costs(folder: Path, video: Path | None) -> dict[str, float]:
     create_flow_store(result / "flow.zarr", spec)
     create_frame_store(result / "frames", FrameSpec(1, count, segments_per_shard=1))
     segment = Segment(video, 0, info.num_frames, info.height, info.width, info.size_bytes)
-    task = ShardTask(0, (segment,), config.flow, DecodeLimits(), "cpu", result)
+    task = ShardTask(0, (segment,), config.flow, DecodeLimits(), result)
     clocked("flow and frames (extract)", lambda: extract_shard(task, lambda _: None), times, config.flow.method)
     finalise_flow_store(result / "flow.zarr")
     motion = _ShardTask(0, range(1), result / "flow.zarr", config.motion)

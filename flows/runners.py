@@ -13,6 +13,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -22,10 +23,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
 
 from mscl.config import RuntimeConfig
-from mscl.devices import cores
+from mscl.devices import cores, device_of
 from mscl.errors import ConfigError
 from mscl.progress import Progress
-from mscl.stage.worker_pool import Spread, Tick
+from mscl.stage.worker_pool import Spread, Tick, set_worker_device
 
 if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
@@ -79,11 +80,14 @@ class _Unit(Generic[Done]):
 class _Work(Generic[Item, Done]):
     """Some of a stage's items. No dataclass: Prefect would search that for futures, down to the last path."""
 
-    def __init__(self, function: Callable[[Item, Tick], Done], items: Sequence[Item]) -> None:
+    def __init__(self, function: Callable[[Item, Tick], Done], items: Sequence[Item], gpus: Sequence[int]) -> None:
         self.function = function
         self.items = items
+        self.gpus = gpus
+        """As the worker's PyTorch counts them."""
 
     def run(self) -> _Unit[Done]:
+        set_worker_device(device_of(_number_of_worker(), self.gpus))
         ticks: list[int] = []
         return _Unit([self.function(item, ticks.append) for item in self.items], sum(ticks))
 
@@ -98,14 +102,25 @@ def _shards(number: int, work: _Work[Any, Any]) -> _Unit[Any]:
 
 
 def _over_cluster(
-    runtime: RuntimeConfig, function: Callable[[Item, Tick], Done], items: Sequence[Item], *, progress: Progress
+    runtime: RuntimeConfig,
+    function: Callable[[Item, Tick], Done],
+    items: Sequence[Item],
+    *,
+    progress: Progress,
+    gpus: Sequence[int] = (),
 ) -> Iterator[Done]:
-    """As `run_in_processes`, on the cluster; results come unit by unit."""
+    """As `run_in_processes`, on the cluster; results come unit by unit.
+
+    Raises:
+        ConfigError: work for GPUs, and the cluster has none.
+    """
     if not items:
         return
-    with _runner(runtime) as runner:
+    with _runner(runtime, gpus) as runner, _asking_for_gpus(runtime, runner) if gpus else nullcontext():
+        # Ray shows a task its own GPU alone, and so does who starts the workers of a Dask cluster.
+        seen = tuple(gpus) if runtime.task_runner == "dask" and not runtime.cluster else (0,) if gpus else ()
         futures: list[PrefectFuture[_Unit[Done]]] = [
-            runner.submit(_shards, {"number": number, "work": _Work(function, some)})
+            runner.submit(_shards, {"number": number, "work": _Work(function, some, seen)})
             for number, some in enumerate(units(items))
         ]
         for future in as_completed(futures):
@@ -114,7 +129,52 @@ def _over_cluster(
             yield from unit.done
 
 
-def _runner(runtime: RuntimeConfig) -> TaskRunner[Any]:
+def _number_of_worker() -> int:
+    """Of a Dask cluster of this machine, whose workers are called 0, 1, 2; elsewhere 0."""
+    if "distributed" not in sys.modules:
+        return 0
+    from distributed import get_worker
+
+    try:
+        name = get_worker().name
+    except ValueError:  # no worker of Dask
+        return 0
+    return name if isinstance(name, int) else 0
+
+
+def _asking_for_gpus(runtime: RuntimeConfig, runner: TaskRunner[Any]) -> AbstractContextManager[Any]:
+    """Tasks that are submitted within go to workers with a GPU: Ray's `num_gpus`, Dask's resource `GPU`.
+
+    Raises:
+        ConfigError: the cluster has none, and its tasks would wait for ever.
+    """
+    if runtime.task_runner == "ray":
+        import ray
+        from prefect_ray.context import remote_options
+
+        has = ray.cluster_resources()
+        if share := gpu_share(cores=int(has.get("CPU", 1)), gpus=int(has.get("GPU", 0))):
+            return cast("AbstractContextManager[Any]", remote_options(num_gpus=share))
+    else:
+        from dask.base import annotate
+
+        workers = cast("Any", runner).client.scheduler_info(n_workers=-1)["workers"].values()
+        if any(worker["resources"].get("GPU", 0) >= 1 for worker in workers):
+            return cast("AbstractContextManager[Any]", annotate(resources={"GPU": 1}))
+    raise ConfigError(
+        f"flow is to be computed on GPUs, and no worker of the {runtime.task_runner} cluster {runtime.cluster} has the "
+        "resource GPU; start workers that have (docs/gpu.md), or set runtime.device to cpu"
+    )
+
+
+def gpu_share(*, cores: int, gpus: int) -> float:
+    """How much of a GPU each of Ray's tasks asks for, so that a task runs on every core; 0: there is no GPU."""
+    if gpus >= cores:
+        return float(min(1, gpus))
+    return math.floor(10_000 * gpus / cores) / 10_000  # what Ray counts in
+
+
+def _runner(runtime: RuntimeConfig, gpus: Sequence[int]) -> TaskRunner[Any]:
     """The cluster at `runtime.cluster`, else one of this machine that ends with the stage and listens on loopback."""
     number = runtime.workers or cores()
     if runtime.task_runner == "dask":
@@ -124,18 +184,23 @@ def _runner(runtime: RuntimeConfig) -> TaskRunner[Any]:
             return cast("TaskRunner[Any]", DaskTaskRunner(address=runtime.cluster))
         local: dict[str, Any] = {
             "n_workers": number, "threads_per_worker": 1, "host": "127.0.0.1",
-            "dashboard_address": None, "worker_dashboard_address": None,
+            "dashboard_address": None, "worker_dashboard_address": None, "resources": {"GPU": 1} if gpus else {},
         }  # fmt: skip
         return cast("TaskRunner[Any]", DaskTaskRunner(cluster_kwargs=local))
     if not runtime.cluster:
+        if tuple(gpus) != tuple(range(len(gpus))):
+            raise ConfigError(
+                f"runtime.gpus is {list(gpus)}, and Ray deals out a machine's GPUs from 0; hide the others with "
+                "CUDA_VISIBLE_DEVICES and leave runtime.gpus empty, or set runtime.task_runner to threads"
+            )
         _keep_ray_on_loopback()
     from prefect_ray import RayTaskRunner
 
     if runtime.cluster:
         return cast("TaskRunner[Any]", RayTaskRunner(address=runtime.cluster))
     local = {
-        "address": "local", "num_cpus": number, "include_dashboard": False, "log_to_driver": False,
-        "configure_logging": False,
+        "address": "local", "num_cpus": number, "num_gpus": len(gpus), "include_dashboard": False,
+        "log_to_driver": False, "configure_logging": False,
     }  # fmt: skip
     return cast("TaskRunner[Any]", RayTaskRunner(init_kwargs=local))
 

@@ -2,10 +2,12 @@
 
 import os
 import sys
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from mscl.errors import ConfigError
+from mscl.errors import AssumptionWarning, ConfigError
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 
@@ -18,6 +20,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+_pytorch_said: list[str] = []
+"""Why PyTorch sees no GPU where a driver shows itself; it says that once in a process."""
+
+
 def has_gpu(devices: Path = Path("/dev")) -> bool:
     """As `torch.cuda.is_available()`, but PyTorch is imported only where it may say yes: that takes 1.5 s.
 
@@ -27,7 +33,11 @@ def has_gpu(devices: Path = Path("/dev")) -> bool:
         return False
     import torch
 
-    return torch.cuda.is_available()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        there = torch.cuda.is_available()
+    _pytorch_said.extend(" ".join(str(one.message).split(". ")[:2]).strip() for one in said)
+    return there
 
 
 def num_gpus() -> int:
@@ -51,6 +61,51 @@ def resolve_device(choice: str, *, setting: str = "runtime.device") -> Literal["
         return "cpu"
     if has_gpu():
         return "cuda"
+    reason = f" ({_pytorch_said[-1]})" if _pytorch_said else ""
     if choice == "cuda":
-        raise ConfigError(f"{setting} is cuda, and PyTorch sees no CUDA device here; take auto or cpu")
+        raise ConfigError(f"{setting} is cuda, and PyTorch sees no CUDA device here{reason}; take auto or cpu")
+    if reason:
+        warnings.warn(f"no GPU is used{reason}; everything runs on the CPU", AssumptionWarning, stacklevel=2)
     return "cpu"
+
+
+def gpus_to_use(choice: str, named: Sequence[int]) -> tuple[int, ...]:
+    """The GPUs that `runtime.device` and `runtime.gpus` mean on this machine; none: the CPU.
+
+    Raises:
+        ConfigError: as `resolve_device` and `chosen_gpus`.
+    """
+    if choice == "cpu" or (resolve_device(choice) == "cpu" and not named):
+        return ()
+    return chosen_gpus(named, num_gpus())
+
+
+def chosen_gpus(named: Sequence[int], there: int) -> tuple[int, ...]:
+    """Those of a machine's GPUs that are named, in that order; all of them where none is named.
+
+    Args:
+        there: how many PyTorch sees; they are counted from 0.
+
+    Raises:
+        ConfigError: one that is not there.
+    """
+    if wrong := [gpu for gpu in named if not 0 <= gpu < there]:
+        seen = f"PyTorch sees {', '.join(map(str, range(there)))}" if there else "PyTorch sees none"
+        raise ConfigError(
+            f"runtime.gpus names {', '.join(map(str, wrong))}, and {seen} here (they count from 0, "
+            "CUDA_VISIBLE_DEVICES hides others); name what is there, or leave runtime.gpus empty for all"
+        )
+    return tuple(named) or tuple(range(there))
+
+
+def device_of(worker: int, gpus: Sequence[int]) -> str:
+    """The device of the worker with this number: GPUs are dealt out in turn, without any it is the CPU."""
+    return f"cuda:{gpus[worker % len(gpus)]}" if gpus else "cpu"
+
+
+def loaders_of(cores: int, processes: int, gpus: int) -> int:
+    """What `runtime.loader_workers: auto` means for each of a node's training processes.
+
+    A process beside a GPU starts its kernels, which takes a core; all others load. On a CPU the step takes the cores.
+    """
+    return max(1, cores // processes - 1) if gpus else 1

@@ -20,6 +20,21 @@ class CheckpointError(UserError):
     """A checkpoint that does not fit the model or the run that asks for it."""
 
 
+class CardError(UserError):
+    """A GPU failed; another one may do its work. Goes from process to process as its two arguments."""
+
+    def __init__(self, device: str, reason: str) -> None:
+        super().__init__(device, reason)
+        self.device = device
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.device} failed ({self.reason}); what is done is kept. Look at `nvidia-smi` and run the same "
+            "command again, with runtime.gpus if that GPU is to be left out"
+        )
+
+
 class AssumptionWarning(UserWarning):
     """Something that decides a result was not said, or contradicts what is known; the message names every value."""
 

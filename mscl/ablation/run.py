@@ -9,7 +9,7 @@ from typing import Any
 from mscl.ablation.page import write_results
 from mscl.ablation.plan import EQUAL_TIME, REFERENCE, SUPERVISED, UNTRAINED, AblationPlan, PlannedRun, planned_runs
 from mscl.ablation.rows import LINEAR, RETRIEVAL, SHUFFLED, STILL, SeedScore, best_of, renamed
-from mscl.devices import resolve_device
+from mscl.devices import device_of, gpus_to_use
 from mscl.errors import DataError
 from mscl.finetune.scores import FinetuneMetrics
 from mscl.pipeline import BY_NAME, Outcome, execute, run_pipeline, stages_for
@@ -145,7 +145,8 @@ def _equal_time(runner: _Runner, winners: Mapping[str, str]) -> dict[str, int]:
     first = runner.plan.seeds[0]
     names = {variant: winners.get(variant, variant) for variant in runner.plan.equal_time}
     configs = {name: runner.runs[name, first].config for name in (REFERENCE, *names.values())}
-    device = torch.device(resolve_device(configs[REFERENCE].runtime.device))
+    runtime = configs[REFERENCE].runtime
+    device = torch.device(device_of(0, gpus_to_use(runtime.device, runtime.gpus)))
     costs = step_costs(configs, device=device)
     runner.facts["step_seconds"] = {name: round(cost, 4) for name, cost in costs.items()}
     steps = {}

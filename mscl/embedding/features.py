@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mscl.devices import resolve_device
+from mscl.devices import device_of, gpus_to_use
 from mscl.embedding.config import EmbedConfig
 from mscl.embedding.variants import VARIANTS
 from mscl.errors import DataError
@@ -72,9 +72,10 @@ def embed_variants(
     """
     import torch
 
+    device = torch.device(device_of(0, gpus_to_use(runtime.device, runtime.gpus)))
     seconds = embed_share(
         encoders=encoders, manifest=manifest, frame_store=frame_store, output=output, clip=clip, config=config,
-        runtime=runtime, device=torch.device(resolve_device(runtime.device)), progress=progress,
+        runtime=runtime, device=device, progress=progress,
     )  # fmt: skip
     return write_variants(manifest, output, config=config, seconds=seconds)
 
@@ -103,6 +104,7 @@ def embed_share(
     """
     if len(manifest) == 0:
         raise DataError("there is no usable video to embed; the manifest says why each was left out")
+    from mscl.training.launch import loader_workers_of
     from storage.zarr_files import is_complete_group
 
     progress, seconds = progress or Silent(), {}
@@ -124,7 +126,7 @@ def embed_share(
                 encoder,
                 clips,
                 videos_per_batch=at_once,
-                workers=runtime.loader_workers,
+                workers=loader_workers_of(runtime),
                 device=device,
                 precision=config.precision,
             )

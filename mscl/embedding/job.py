@@ -4,13 +4,18 @@
 """
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from mscl.devices import device_of, gpus_to_use
 from mscl.embedding.config import EmbedConfig
 from mscl.embedding.features import PARTS, controls_of, embed_variants, part_files, write_variants
+from mscl.errors import CardError
 from mscl.models.config import ModelConfig
 from mscl.progress import Progress
+from mscl.stage.config import RuntimeConfig
+from mscl.stage.worker_pool import without
 from mscl.training.job import Job
 from mscl.video.config import ClipConfig
 from storage.manifest import read_manifest
@@ -25,6 +30,7 @@ class EmbedJob(Job):
     """Everything that the embedding processes need to know."""
 
     kind: ClassVar[str] = "embedding"
+    memory_advice: ClassVar[str] = "lower embed.batch_size or embed.clips"
 
     checkpoint: str
     """Pre-trained checkpoint or exported encoder."""
@@ -52,6 +58,24 @@ class EmbedJob(Job):
         return found
 
 
+def over_gpus(
+    work: Callable[[RuntimeConfig], None], runtime: RuntimeConfig, gpus: Sequence[int], *, progress: Progress
+) -> None:
+    """Do the work, which keeps its finished parts, and again without the GPUs that fail, until it is done.
+
+    Raises:
+        CardError: the last GPU failed; on several nodes the first that did, since the others would not know.
+    """
+    while True:
+        try:
+            return work(runtime)
+        except CardError as error:
+            if runtime.nodes > 1:
+                raise
+            gpus = without(gpus, error, progress)
+            runtime = runtime.model_copy(update={"gpus": tuple(gpus), "processes": min(runtime.processes, len(gpus))})
+
+
 def run_embedding(job: EmbedJob, *, progress: Progress) -> dict[str, Any]:
     """Embed on as many processes as `runtime` asks for, here or under torchrun; returns the metrics of the record.
 
@@ -64,13 +88,16 @@ def run_embedding(job: EmbedJob, *, progress: Progress) -> dict[str, Any]:
 
     output = Path(job.output_folder)
     manifest = read_manifest(Path(job.manifest_path)).ok()
+    gpus = gpus_to_use(job.runtime.device, job.runtime.gpus)
     if job.runtime.nodes == 1 and processes_of(job.runtime) == 1:
-        return embed_variants(
-            encoders=job.encoders(), manifest=manifest, frame_store=Path(job.frame_store), output=output, clip=job.clip,
-            config=job.embed, runtime=job.runtime, progress=progress,
-        )  # fmt: skip
+        from mscl.training.card_errors import card_errors
+
+        with card_errors(device_of(0, gpus), advice=job.memory_advice):
+            return embed_variants(
+                encoders=job.encoders(), manifest=manifest, frame_store=Path(job.frame_store), output=output,
+                clip=job.clip, config=job.embed, runtime=job.runtime, progress=progress,
+            )  # fmt: skip
     job_path, log = output / ".job.json", output / ".embed.log"
-    job.save(job_path)
     names = ("trained", "untrained") if job.embed.controls else ("trained",)
     variants = [variant for name in names for variant in controls_of(name, controls=job.embed.controls)]
     at_once = max(1, job.embed.batch_size // (job.embed.clips * job.embed.crops))
@@ -86,9 +113,13 @@ def run_embedding(job: EmbedJob, *, progress: Progress) -> dict[str, Any]:
         for path in [path for path in waiting if path.is_file()]:
             progress.advance(waiting.pop(path))
 
-    run_torchrun(
-        "mscl.embedding.process", [str(job_path)], runtime=job.runtime, log=log, watch=follow, progress=progress
-    )
+    def embed_on(runtime: RuntimeConfig) -> None:
+        job.model_copy(update={"runtime": runtime}).save(job_path)
+        run_torchrun(
+            "mscl.embedding.process", [str(job_path)], runtime=runtime, log=log, watch=follow, progress=progress
+        )
+
+    over_gpus(embed_on, job.runtime, gpus, progress=progress)
     progress.done()
     seconds = json.loads((output / SECONDS).read_text())
     metrics = write_variants(manifest, output, config=job.embed, seconds=seconds)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from mscl.config import ExperimentConfig
-from mscl.devices import resolve_device
 from mscl.display.blocks import Block
 from mscl.extract.recorded import recorded_frames
 from mscl.stage.contract import Stage, StageRun
@@ -64,7 +63,9 @@ def _run(run: StageRun) -> dict[str, Any]:
 
 
 def _preflight(config: ExperimentConfig, _results: Mapping[str, Result]) -> None:
-    resolve_device(config.runtime.device)
+    from mscl.training.launch import processes_of
+
+    processes_of(config.runtime)  # refuses GPUs that are not there
 
 
 def _blocks(stages: Stages) -> list[Block]:

@@ -6,6 +6,7 @@ the commit log, so a kill at any moment loses at most the shards in flight, and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mscl.extract.config import FlowConfig
@@ -22,12 +23,12 @@ from storage.layout import Extracted, Ingested
 from storage.verify import take_back, torn_shards, verify_extract
 
 
-def extract(run: StageRun, flow: FlowConfig, *, device: str) -> dict[str, Any]:
+def extract(run: StageRun, flow: FlowConfig, *, gpus: Sequence[int]) -> dict[str, Any]:
     """Compute the shards that are not there yet; metrics of the stage.
 
     Args:
         flow: with the backend that is used.
-        device: where flow is computed.
+        gpus: where flow is computed; none: on the CPU.
     """
     manifest = Ingested(run.input("ingest")).manifest().ok()
     segments = segments_of(manifest, videos_root(run.config, run.inputs["ingest"]))
@@ -49,13 +50,13 @@ def extract(run: StageRun, flow: FlowConfig, *, device: str) -> dict[str, Any]:
     if done:
         run.progress.say(f"{len(done)} of {len(shards)} shards are there already")
     tasks = [
-        ShardTask(shard, members, flow, run.config.data.limits, device, run.folder)
+        ShardTask(shard, members, flow, run.config.data.limits, run.folder)
         for shard, members in enumerate(shards)
         if shard not in done
     ]
     to_do = sum(num_fields(segment.num_frames, flow) for task in tasks for segment in task.segments)
     run.progress.start(f"Optical flow ({flow.method})", to_do, "fields")
-    for shard in run.over_workers(extract_shard, tasks):
+    for shard in run.over_workers(extract_shard, tasks, gpus=gpus):
         log.append(shard.shard, shard.files, **shard.info)
     run.progress.done()
     log.append(FINAL, finalise_flow_store(result.flow))

@@ -14,6 +14,7 @@ from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
 from mscl.extract.denseflow import FlowPictures, find_flow_pictures
 from mscl.extract.video_pass import Frame, Segment, VideoPass
+from mscl.stage.worker_pool import worker_device
 from mscl.video.config import DecodeLimits
 from mscl.video.decoding import shrunk, stored_size
 from storage.flow_store import FlowShardWriter
@@ -31,7 +32,6 @@ class ShardTask:
     segments: tuple[Segment, ...]
     flow: FlowConfig
     limits: DecodeLimits
-    device: str
     folder: Path
 
     def __str__(self) -> str:
@@ -57,11 +57,25 @@ def num_fields(num_frames: int, flow: FlowConfig) -> int:
 
 
 def extract_shard(task: ShardTask, tick: Callable[[int], None]) -> ShardDone:
-    """Compute and publish the flow and the frames of one shard; `tick` counts fields.
+    """Compute and publish the flow and the frames of one shard on `worker_device`; `tick` counts fields.
 
     Raises:
         DataError: a video is no longer what ingest saw.
+        CardError, CardMemoryError: the GPU failed, or its memory does not suffice.
     """
+    if worker_device() == "cpu":
+        return _extract_shard(task, tick)
+    import torch
+
+    from mscl.training.card_errors import card_errors
+
+    advice = "lower runtime.workers, or flow.compute_short_side"
+    # Triton launches on the current device, whatever device its tensors are on.
+    with card_errors(worker_device(), advice=advice), torch.cuda.device(worker_device()):
+        return _extract_shard(task, tick)
+
+
+def _extract_shard(task: ShardTask, tick: Callable[[int], None]) -> ShardDone:
     result = Extracted(task.folder)
     flow_writer = FlowShardWriter(result.flow, task.shard)
     frame_writer = FrameShardWriter(result.frames, task.shard)
@@ -97,7 +111,7 @@ def _computed(
         flow_BHW2 = compute_flow(
             np.stack(firsts), np.stack(seconds), method=flow.method, preset=flow.preset, backend=flow.backend or "auto",
             raft_weights=flow.raft_weights or None, raft_updates=flow.raft_updates,
-            device=task.device,
+            device=worker_device(),
         )  # fmt: skip
         yield from resize_flow(flow_BHW2, height, width)
         tick(len(firsts))

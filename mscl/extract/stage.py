@@ -8,7 +8,7 @@ from typing import Any
 
 from kernels.tvl1 import resolve_backend
 from mscl.config import ExperimentConfig
-from mscl.devices import resolve_device
+from mscl.devices import device_of, gpus_to_use
 from mscl.display.blocks import Block
 from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
@@ -24,15 +24,16 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
     return {"flow": flow.model_dump(mode="json", exclude=set(unused))}
 
 
-def _device(config: ExperimentConfig) -> str:
+def _gpus(config: ExperimentConfig) -> tuple[int, ...]:
     """Where flow is computed: OpenCV's methods know the CPU only, and reading pictures computes none."""
-    return "cpu" if config.flow.method in ("dis", "farneback", "denseflow") else resolve_device(config.runtime.device)
+    on_cpu = config.flow.method in ("dis", "farneback", "denseflow")
+    return () if on_cpu else gpus_to_use(config.runtime.device, config.runtime.gpus)
 
 
 def _resolved(config: ExperimentConfig) -> FlowConfig:
     """Backends agree to float32 accuracy only, so the one that is used is part of the result's name."""
     flow = config.flow
-    backend = resolve_backend(flow.backend, _device(config)) if flow.method == "tvl1" else ""
+    backend = resolve_backend(flow.backend, device_of(0, _gpus(config))) if flow.method == "tvl1" else ""
     if flow.method != "denseflow" and flow.pictures:
         raise DataError(
             f"flow.pictures is {flow.pictures}, and flow.method {flow.method} computes flow itself; to import the "
@@ -48,14 +49,14 @@ def _resolved(config: ExperimentConfig) -> FlowConfig:
 def _run(run: StageRun) -> dict[str, Any]:
     from mscl.extract.extraction import extract  # brings the decoder, which a run that reuses all need not wait for
 
-    return extract(run, _resolved(run.config), device=_device(run.config))
+    return extract(run, _resolved(run.config), gpus=_gpus(run.config))
 
 
 def _preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
     from mscl.extract.preflight import check_disk, check_weights
 
     flow = _resolved(config)
-    _device(config)
+    _gpus(config)
     check_weights(flow)
     if "ingest" in results:
         ingest = results["ingest"]

@@ -45,6 +45,7 @@ class FinetuneJob(Job):
     """Everything that the training processes of one run need to know."""
 
     kind: ClassVar[str] = "fine-tuning"
+    memory_advice: ClassVar[str] = "lower finetune.batch_size, finetune.crop_px or finetune.frames"
 
     extract_folder: str
     """Result of the extract stage: holds `frames/`."""

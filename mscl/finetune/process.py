@@ -22,6 +22,7 @@ from mscl.score.scores import flat
 from mscl.score.videos import Videos, mean_by
 from mscl.training.distributed import World
 from mscl.training.fit import Finished, StopRequest
+from mscl.training.launch import loader_workers_of
 from mscl.training.process import run_job
 from mscl.video.clips import EvalClips, TrainClips
 from storage.json_files import write_json
@@ -52,12 +53,12 @@ def finetune(job: FinetuneJob, world: World) -> Finished:
     val_videos = np.flatnonzero((videos.split_V == "val") & (videos.labels_V >= 0))
     batch_size, notes = _batch_size(job.finetune.batch_size, len(videos.segments(train_videos)), world)
     config, said = _scaled(job.finetune, batch_size)
+    workers = loader_workers_of(job.runtime)
 
     def tested(chosen: Ints) -> Probabilities:
         """(V, C) of some videos, in their order."""
         clips = _test_clips(job, manifest, videos.segments(chosen))
         at_once = max(1, batch_size // (config.test_clips * config.test_crops))
-        workers = job.runtime.loader_workers
         probabilities, rows = predict_all(
             classifier, clips, videos_per_batch=at_once, world=world, workers=workers, precision=config.precision
         )
@@ -73,7 +74,7 @@ def finetune(job: FinetuneJob, world: World) -> Finished:
     with StopRequest() as stop:
         finished, curve = fit_classifier(
             classifier, _train_clips(job, manifest, videos.segments(train_videos)), config=config,
-            batch_size=batch_size, folder=folder, world=world, workers=job.runtime.loader_workers, stop=stop,
+            batch_size=batch_size, folder=folder, world=world, workers=workers, stop=stop,
             validate=accuracy if validates else None,
         )  # fmt: skip
     if finished.stopped:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from mscl.config import ExperimentConfig
-from mscl.devices import resolve_device
 from mscl.display.blocks import Block
 from mscl.extract.recorded import recorded_frames
 from mscl.score.groups import group_settings
@@ -82,8 +81,10 @@ def _run(run: StageRun) -> dict[str, Any]:
 
 
 def _preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
+    from mscl.training.launch import processes_of
+
     if config.finetune.enabled:
-        resolve_device(config.runtime.device)
+        processes_of(config.runtime)  # refuses GPUs that are not there
         check_test_videos(config, results)
 
 

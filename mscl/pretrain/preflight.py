@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mscl.config import ExperimentConfig
-from mscl.devices import resolve_device
 from mscl.errors import DataError
 from storage.layout import Ingested
 from storage.workspace import Result
@@ -21,7 +20,7 @@ def preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
         DataError: with the longest segment's fields and the span of a clip.
     """
     from mscl.pretrain.batch_checks import check_divisions
-    from mscl.training.launch import check_nodes
+    from mscl.training.launch import check_nodes, processes_of
 
     pretrain, runtime = config.pretrain, config.runtime
     if pretrain.encoder:
@@ -29,7 +28,7 @@ def preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
 
         external_encoder(pretrain.encoder, model=pretrain.model, seed=pretrain.seed)
         return  # nothing is trained
-    resolve_device(runtime.device)
+    processes_of(runtime)  # refuses GPUs that are not there
     check_nodes(runtime)
     # Without a number, each node counts its GPUs when training starts, and asks then.
     processes = runtime.processes or (1 if runtime.device == "cpu" else 0)

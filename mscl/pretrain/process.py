@@ -14,8 +14,8 @@ from mscl.pretrain.job import PretrainJob
 from mscl.pretrain.two_starts import ChosenStarts
 from mscl.training.distributed import World
 from mscl.training.fit import Finished, StopRequest
+from mscl.training.launch import loader_workers_of
 from mscl.training.loader import Loader, make_loader, steps_per_epoch
-from mscl.training.memory import card_memory
 from mscl.training.process import run_job
 from mscl.video.clip_indices import IntArray
 from mscl.views import RawBatch
@@ -43,14 +43,13 @@ def pretrain(job: PretrainJob, world: World) -> Finished:
             total_steps=config.total_steps(per_epoch),
             rank=world.rank,
             world_size=world.size,
-            workers=job.runtime.loader_workers,
+            workers=loader_workers_of(job.runtime),
             pin_memory=world.device.type == "cuda",
         )
 
     loss = config.loss
     augment = Augment(config.augment, rotation_q=loss.encodes_rotated_query, rotation_k=loss.encodes_rotated_key)
-    advice = "lower pretrain.batch_size or augment.crop_px, or raise pretrain.accumulate"
-    with StopRequest() as stop, card_memory(advice):
+    with StopRequest() as stop:
         return fit_mscl(
             config,
             loader,

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mscl.config.base import PositiveInt, Section
+from mscl.config.base import NaturalInt, PositiveInt, Section
 from mscl.devices import DeviceChoice
 
 
@@ -13,10 +13,13 @@ class RuntimeConfig(Section):
 
     device: DeviceChoice = "auto"
     """Where networks and flow are computed; `auto`: CUDA where there is a GPU, else the CPU."""
+    gpus: tuple[NaturalInt, ...] = ()
+    """GPUs to use on each node, by the numbers that PyTorch gives them, from 0; empty: all that are visible."""
     workers: int = Field(default=0, ge=0)
     """Processes that decode and compute flow; 0: one per core."""
-    loader_workers: int = Field(default=1, ge=0)
-    """Processes that load training samples, per rank."""
+    loader_workers: Literal["auto"] | NaturalInt = "auto"
+    """Processes that load samples for each training process; `auto`: 1 on a CPU, and beside GPUs the cores divided by
+    the processes, less one. Without any, the training process loads them itself."""
     threads: int = Field(default=0, ge=0)
     """Threads of one training process; 0: cores divided by processes. Another number rounds differently: with 1 a run
     repeats bit by bit."""
@@ -34,3 +37,11 @@ class RuntimeConfig(Section):
     """Prefect's runs only: how many may work in one workspace at a time, others wait; 0: no limit."""
     timeout_minutes: float = Field(default=0, ge=0)
     """Prefect's runs only: a stage that takes longer is stopped, keeps what is done, and fails its run; 0: no limit."""
+
+    @model_validator(mode="after")
+    def _gpus_are_gpus(self) -> "RuntimeConfig":
+        if self.gpus and self.device == "cpu":
+            raise ValueError(f"gpus is {list(self.gpus)} and device is cpu; leave gpus empty, or take device=cuda")
+        if len(set(self.gpus)) < len(self.gpus):
+            raise ValueError(f"gpus {list(self.gpus)} names one twice; name each once")
+        return self

@@ -43,10 +43,16 @@ class StageRun:
         """Folder of an input result."""
         return self.inputs[stage].folder
 
-    def over_workers(self, function: Callable[[Item, Tick], Done], items: Sequence[Item]) -> Iterator[Done]:
-        """Results of `function(item, tick)` in the order in which workers finish them; ticks are progress."""
+    def over_workers(
+        self, function: Callable[[Item, Tick], Done], items: Sequence[Item], *, gpus: Sequence[int] = ()
+    ) -> Iterator[Done]:
+        """Results of `function(item, tick)` in the order in which workers finish them; ticks are progress.
+
+        Args:
+            gpus: that the function computes on, through `worker_device`.
+        """
         spread = self.spread or partial(run_in_processes, workers=self.config.runtime.workers)
-        return spread(function, items, progress=self.progress)
+        return spread(function, items, progress=self.progress, gpus=gpus)
 
 
 @dataclass(frozen=True)

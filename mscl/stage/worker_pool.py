@@ -10,8 +10,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import Synchronized
 from typing import Protocol, TypeVar
 
-from mscl.devices import cores
-from mscl.errors import DataError
+from mscl.devices import cores, device_of
+from mscl.errors import CardError, DataError
 from mscl.orphans import die_with_parent
 from mscl.progress import Progress
 
@@ -26,64 +26,124 @@ class Spread(Protocol):
     """How a stage's shards are worked on: over processes here, or over a cluster."""
 
     def __call__(
-        self, function: Callable[[Item, Tick], Done], items: Sequence[Item], *, progress: Progress
+        self,
+        function: Callable[[Item, Tick], Done],
+        items: Sequence[Item],
+        *,
+        progress: Progress,
+        gpus: Sequence[int] = (),
     ) -> Iterator[Done]:
-        """Results of `function(item, tick)` as they are ready; `tick(n)` counts finer units for `progress`."""
+        """Results of `function(item, tick)` as they are ready; `tick(n)` counts finer units for `progress`.
+
+        Args:
+            gpus: that the function computes on, through `worker_device`; none: it needs none.
+        """
 
 
 _counter: Synchronized[int] | None = None
+_device = "cpu"
+
+
+def worker_device() -> str:
+    """The device that this process is to compute on: "cpu", "cuda:1"."""
+    return _device
+
+
+def set_worker_device(device: str) -> None:
+    """Say what `worker_device` is in this process."""
+    global _device
+    _device = device
 
 
 def run_in_processes(
-    function: Callable[[Item, Tick], Done], items: Sequence[Item], *, workers: int, progress: Progress
+    function: Callable[[Item, Tick], Done],
+    items: Sequence[Item],
+    *,
+    workers: int,
+    progress: Progress,
+    gpus: Sequence[int] = (),
 ) -> Iterator[Done]:
     """Results of `function(item, tick)` as they are ready, from `workers` processes (0: one per core).
 
-    `tick(n)` in a worker advances `progress` by n units. An exception of one ends the work and is raised here.
+    `tick(n)` in a worker advances `progress` by n units. An exception of one ends the work and is raised here, but for
+    a GPU that fails: the others take over what it had to do.
+
+    Args:
+        gpus: dealt out to the workers in turn.
 
     Raises:
         DataError: an item takes its process down when it is worked on alone, so it is the one to blame.
+        CardError: the last of the GPUs failed.
     """
-    todo = list(items)
+    todo, left, deaths = list(items), tuple(gpus), 0
     processes = min(workers or cores(), max(1, len(todo)))
-    for attempt_processes in (processes, processes, 1):
-        if not todo:
-            return
+    while todo and deaths < 3:
         try:
-            for item, done in _attempt(function, todo, attempt_processes, progress):
+            for item, done in _attempt(function, todo, processes if deaths < 2 else 1, progress, left):
                 todo.remove(item)
                 yield done
         except BrokenProcessPool:
+            deaths += 1
             progress.say(f"a worker process died; {len(todo)} parts of the work are tried again")
+        except CardError as error:
+            left = without(left, error, progress)
     if todo:
         raise DataError(f"a worker process died three times, the last time alone at {todo[0]}; leave that out")
 
 
+def without(gpus: Sequence[int], error: CardError, progress: Progress) -> tuple[int, ...]:
+    """The GPUs that are left after one has failed, which is said.
+
+    Raises:
+        CardError: none is left.
+    """
+    left = tuple(gpu for gpu in gpus if device_of(0, (gpu,)) != error.device)
+    if not left or len(left) == len(gpus):
+        raise error
+    others = ", ".join(device_of(0, (gpu,)) for gpu in left)
+    progress.say(f"{error.device} failed ({error.reason}); its work goes to {others}")
+    return left
+
+
 def _attempt(
-    function: Callable[[Item, Tick], Done], items: list[Item], processes: int, progress: Progress
+    function: Callable[[Item, Tick], Done],
+    items: list[Item],
+    processes: int,
+    progress: Progress,
+    gpus: Sequence[int],
 ) -> Iterator[tuple[Item, Done]]:
     # spawn: the parent may hold threads (Prefect, OpenCV), which fork would copy in a broken state.
     context = multiprocessing.get_context("spawn")
     counter: Synchronized[int] = context.Value("q", 0)
+    started: Synchronized[int] = context.Value("q", 0)
     seen, queue = 0, iter(list(items))
     pool = ProcessPoolExecutor(
-        processes, mp_context=context, initializer=_start_worker, initargs=(counter, os.getpid())
+        processes, mp_context=context, initializer=_start_worker, initargs=(counter, started, tuple(gpus), os.getpid())
     )
+    failed: CardError | None = None
     others = set(multiprocessing.active_children())
     running: dict[Future[Done], Item] = {}
     try:
         while True:
             # A short queue: what a kill or an error throws away stays small.
-            while len(running) < processes + (processes > 1) and (item := next(queue, None)) is not None:
+            # After a GPU has failed: what other workers have in hand, and no more.
+            room = 0 if failed else processes + (processes > 1)
+            while len(running) < room and (item := next(queue, None)) is not None:
                 running[pool.submit(_call, function, item)] = item
             if not running:
+                if failed:
+                    raise failed
                 return
             finished, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
             now = counter.value
             progress.advance(now - seen)
             seen = now
             for future in finished:
-                yield running.pop(future), future.result()
+                item = running.pop(future)
+                if isinstance(error := future.exception(), CardError):
+                    failed = failed or error
+                else:
+                    yield item, future.result()
     finally:
         if running:
             for process in set(multiprocessing.active_children()) - others:
@@ -92,9 +152,12 @@ def _attempt(
         progress.advance(counter.value - seen)
 
 
-def _start_worker(counter: Synchronized[int], parent: int) -> None:
+def _start_worker(counter: Synchronized[int], started: Synchronized[int], gpus: Sequence[int], parent: int) -> None:
     global _counter
     _counter = counter
+    with started.get_lock():
+        set_worker_device(device_of(started.value, gpus))
+        started.value += 1
     die_with_parent(parent=parent)
     import cv2
 

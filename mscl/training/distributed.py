@@ -1,7 +1,7 @@
 """Ranks: what torchrun tells a process, and how keys travel between processes (METHOD 1.7)."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mscl.devices import DeviceChoice, resolve_device
+from mscl.devices import DeviceChoice, device_of, gpus_to_use
 from mscl.losses import Embeddings
 from mscl.views import View
 
@@ -29,18 +29,20 @@ class World:
 
 
 @contextmanager
-def joined_world(device: DeviceChoice) -> Iterator[World]:
+def joined_world(device: DeviceChoice, gpus: Sequence[int] = ()) -> Iterator[World]:
     """The world that torchrun's environment describes; one process alone without it (D24).
 
-    gloo on CPU, nccl on CUDA, where each process takes the device of its local rank.
+    gloo on CPU, nccl on CUDA, where each process takes the GPU of its local rank.
+
+    Args:
+        gpus: of this node; empty: all.
 
     Raises:
-        ConfigError: CUDA is asked for and there is none.
+        ConfigError: CUDA is asked for and there is none, or a GPU that is not there.
     """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    place = torch.device(resolve_device(device))
+    place = torch.device(device_of(int(os.environ.get("LOCAL_RANK", "0")), gpus_to_use(device, gpus)))
     if place.type == "cuda":
-        place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(place)
     if size > 1:
         dist.init_process_group("nccl" if place.type == "cuda" else "gloo")

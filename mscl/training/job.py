@@ -14,6 +14,8 @@ class Job(Section):
 
     kind: ClassVar[str]
     """Names the job in messages."""
+    memory_advice: ClassVar[str] = "lower the batch size"
+    """What helps where a GPU's memory does not suffice."""
 
     output_folder: str
     """Gets the results; may hold work to go on with."""

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mscl.devices import cores, num_gpus
-from mscl.errors import ConfigError, UserError
+from mscl.devices import cores, gpus_to_use, loaders_of
+from mscl.errors import CardError, ConfigError, UserError
 from mscl.progress import Progress, Silent
 from mscl.stage.config import RuntimeConfig
 from mscl.training.messages import MESSAGES_VARIABLE, Inbox, Message
@@ -50,7 +50,8 @@ def run_torchrun(
 
     Raises:
         TrainingError: a process failed, or the child was stopped from outside.
-        ConfigError: several nodes without a rendezvous address.
+        CardError: a process's GPU failed.
+        ConfigError: several nodes without a rendezvous address; GPUs that are not there or too few.
     """
     command = torchrun_command(module, arguments, runtime)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -91,15 +92,35 @@ def run_torchrun(
     finally:
         inbox.close()
     if child.returncode:
+        if failed := next((message for message in messages if message.card), None):
+            raise CardError(failed.card, failed.error)
         text = log.read_bytes()[offset:].decode(errors="replace")
         raise TrainingError(failure_message(child.returncode, messages, text, log))
 
 
 def processes_of(runtime: RuntimeConfig) -> int:
-    """Training processes on this node: as configured, else one per GPU, else one."""
-    if runtime.processes:
-        return runtime.processes
-    return 1 if runtime.device == "cpu" else max(1, num_gpus())
+    """Training processes on this node: as configured, else one per GPU, else one.
+
+    Raises:
+        ConfigError: `runtime.gpus` names one that is not there, or there are fewer than processes.
+    """
+    return _processes(runtime.processes, gpus_to_use(runtime.device, runtime.gpus))
+
+
+def loader_workers_of(runtime: RuntimeConfig) -> int:
+    """Processes that load for each training process of this node."""
+    if runtime.loader_workers != "auto":
+        return runtime.loader_workers
+    return loaders_of(cores(), processes_of(runtime), len(gpus_to_use(runtime.device, runtime.gpus)))
+
+
+def _processes(asked: int, gpus: Sequence[int]) -> int:
+    if gpus and asked > len(gpus):
+        raise ConfigError(
+            f"runtime.processes is {asked}, and there are {len(gpus)} GPUs to use ({', '.join(map(str, gpus))}): each "
+            "takes one process; lower runtime.processes, name more in runtime.gpus, or take runtime.device=cpu"
+        )
+    return asked or max(1, len(gpus))
 
 
 def check_nodes(runtime: RuntimeConfig) -> None:

@@ -24,6 +24,8 @@ class Message(BaseModel):
     """For the user, while the work goes on."""
     error: str = ""
     """What the user can mend, in one line; the process ends."""
+    card: str = ""
+    """The GPU that failed, as in cuda:1; `error` says how."""
     failure: str = ""
     """Traceback of the rank that failed first, or nothing but its exit code."""
     exit_code: int = 0

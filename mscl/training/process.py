@@ -9,11 +9,12 @@ from typing import TypeVar
 
 import torch
 
-from mscl.errors import UserError
+from mscl.errors import CardError, UserError
+from mscl.training.card_errors import card_errors
 from mscl.training.distributed import World, joined_world
 from mscl.training.fit import Finished
 from mscl.training.job import Job
-from mscl.training.launch import STOPPED_CODE
+from mscl.training.launch import STOPPED_CODE, loader_workers_of
 from mscl.training.messages import Message, say, tell
 from mscl.training.precision import tf32
 from storage.atomic import disk_errors
@@ -37,12 +38,17 @@ def run_job(kind: type[JobT], work: Callable[[JobT, World], Finished | None], ar
         if job.runtime.threads:
             torch.set_num_threads(job.runtime.threads)
         full = disk_errors(Path(job.output_folder))
-        with full, joined_world(job.runtime.device) as world, tf32(world.device):
-            finished = work(job, world)
+        with full, joined_world(job.runtime.device, job.runtime.gpus) as world, tf32(world.device):
+            if world.is_main and job.runtime.loader_workers == "auto":
+                print(f"{loader_workers_of(job.runtime)} processes load for each of {world.size}", flush=True)
+            with card_errors(world.device, advice=job.memory_advice):
+                finished = work(job, world)
     except (UserError, StorageError) as error:
         with suppress(OSError):  # the log may be on the disk that is full
             print(f"error: {error}", file=sys.stderr, flush=True)
-        tell(Message(rank=int(os.environ.get("RANK", "0")), error=str(error)))
+        failed = error if isinstance(error, CardError) else None
+        said = Message(error=failed.reason, card=failed.device) if failed else Message(error=str(error))
+        tell(said.model_copy(update={"rank": int(os.environ.get("RANK", "0"))}))
         return USER_ERROR_CODE
     if finished is not None and finished.stopped:
         if world.is_main:

@@ -140,6 +140,49 @@ def test_a_cluster_that_is_there_is_used_and_tells_our_errors(
         assert cluster.scheduler_info["workers"]  # not ours to end
 
 
+def device_and_what_cuda_sees(item: int, tick: object) -> tuple[str, str]:
+    """Nothing here asks PyTorch: a cluster deals out GPUs that it is told of."""
+    from mscl.stage.worker_pool import worker_device
+
+    return worker_device(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.mark.storm
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_workers_of_a_cluster_have_a_gpu_each(api: str, runner: str) -> None:
+    from prefect import flow
+
+    from flows.runners import spread_for
+    from mscl.progress import Silent
+
+    spread = spread_for(RuntimeConfig.model_validate({"task_runner": runner, "workers": 2}))
+    assert spread is not None
+
+    @flow
+    def work() -> set[tuple[str, str]]:
+        return set(spread(device_and_what_cuda_sees, range(40), progress=Silent(), gpus=(0, 1)))
+
+    seen = work()
+    assert {device for device, _ in seen} == ({"cuda:0"} if runner == "ray" else {"cuda:0", "cuda:1"})
+    if runner == "ray":
+        assert {visible for _, visible in seen} == {"0", "1"}
+
+
+@pytest.mark.parametrize(("cores", "gpus", "share"), [(16, 1, 0.0625), (3, 1, 0.3333), (2, 4, 1), (8, 8, 1), (4, 0, 0)])
+def test_a_task_of_ray_asks_for_its_part_of_a_gpu(cores: int, gpus: int, share: float) -> None:
+    from flows.runners import gpu_share
+
+    assert gpu_share(cores=cores, gpus=gpus) == share
+
+
+@pytest.mark.skipif(importlib.util.find_spec("prefect_ray") is None, reason="prefect-ray is an extra, not installed")
+def test_ray_has_no_way_to_leave_out_the_first_gpu() -> None:
+    from flows.runners import _runner
+
+    with pytest.raises(ConfigError, match=r"runtime\.gpus is \[1\], and Ray deals out a machine's GPUs from 0"):
+        _runner(RuntimeConfig(task_runner="ray", gpus=(1,)), (1,))
+
+
 @pytest.mark.storm
 @pytest.mark.parametrize("runner", RUNNERS)
 def test_a_killed_run_takes_its_cluster_along(api: str, tiny: Path, tmp_path: Path, runner: str) -> None:

@@ -20,6 +20,7 @@ from mscl.pretrain.config import PretrainConfig
 from mscl.training.distributed import World
 from mscl.training.fit import Finished, StopRequest
 from mscl.training.job import Job
+from mscl.training.launch import loader_workers_of
 from mscl.training.loader import make_loader
 from mscl.training.precision import lowest_of_ranks
 from mscl.training.process import run_job
@@ -101,7 +102,7 @@ def work(job: RankJob, world: World) -> Finished | None:
         of_this_card = torch.bfloat16 if world.is_main else torch.float16
         (output / f"lowest-{world.rank}").write_text(str(lowest_of_ranks(of_this_card, world)))
         return None
-    return train_tiny(output, world, deed=job.deed, changes=job.changes, workers=job.runtime.loader_workers)
+    return train_tiny(output, world, deed=job.deed, changes=job.changes, workers=loader_workers_of(job.runtime))
 
 
 main = partial(run_job, RankJob, work)

@@ -3,14 +3,15 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
 from mscl import devices
-from mscl.devices import cores, has_gpu, num_gpus, resolve_device
-from mscl.errors import ConfigError
+from mscl.devices import chosen_gpus, cores, device_of, gpus_to_use, has_gpu, loaders_of, num_gpus, resolve_device
+from mscl.errors import AssumptionWarning, ConfigError
 
 
 @pytest.mark.parametrize("name", ["nvidiactl", "nvhost-ctrl", "dxg", "kfd"])
@@ -51,6 +52,68 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, th
     else:
         with pytest.raises(ConfigError, match=r"runtime\.device is cuda, and PyTorch sees no CUDA device here"):
             resolve_device("cuda")
+
+
+def test_a_driver_that_pytorch_cannot_use_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040). Please update"
+    (tmp_path / "nvidiactl").touch()
+
+    def is_available() -> bool:
+        warnings.warn(told, stacklevel=1)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", is_available)
+    monkeypatch.setattr(devices, "_pytorch_said", [])
+    monkeypatch.setattr(devices, "has_gpu", lambda: has_gpu(tmp_path))
+    with pytest.warns(AssumptionWarning) as caught:
+        assert resolve_device("auto") == "cpu"
+    reason = "(CUDA initialization: The NVIDIA driver on your system is too old (found version 11040) Please update)"
+    assert [str(one.message) for one in caught] == [f"no GPU is used {reason}; everything runs on the CPU"]
+    with pytest.raises(ConfigError, match=r"sees no CUDA device here \(CUDA initialization: .* too old"):
+        resolve_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("named", "there", "chosen"),
+    [((), 0, ()), ((), 4, (0, 1, 2, 3)), ((2,), 4, (2,)), ((3, 1), 4, (3, 1))],
+)
+def test_the_gpus_of_a_machine(named: tuple[int, ...], there: int, chosen: tuple[int, ...]) -> None:
+    assert chosen_gpus(named, there) == chosen
+
+
+@pytest.mark.parametrize(
+    ("named", "there", "said"),
+    [((0, 4), 4, r"names 4, and PyTorch sees 0, 1, 2, 3 here"), ((0, 1), 0, r"names 0, 1, and PyTorch sees none here")],
+)
+def test_a_gpu_that_is_not_there(named: tuple[int, ...], there: int, said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^runtime\.gpus {said}"):
+        chosen_gpus(named, there)
+
+
+def test_gpus_are_dealt_out_to_workers_in_turn() -> None:
+    assert [device_of(worker, (0, 1, 3)) for worker in range(5)] == ["cuda:0", "cuda:1", "cuda:3", "cuda:0", "cuda:1"]
+    assert {device_of(worker, ()) for worker in range(5)} == {"cpu"}
+
+
+def test_the_gpus_that_settings_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "has_gpu", lambda: True)
+    monkeypatch.setattr(devices, "num_gpus", lambda: 2)
+    assert gpus_to_use("auto", ()) == gpus_to_use("cuda", ()) == (0, 1)
+    assert gpus_to_use("auto", (1,)) == (1,)
+    assert gpus_to_use("cpu", ()) == ()
+    monkeypatch.setattr(devices, "has_gpu", lambda: False)
+    monkeypatch.setattr(devices, "num_gpus", lambda: 0)
+    assert gpus_to_use("auto", ()) == ()
+    with pytest.raises(ConfigError, match="names 1, and PyTorch sees none"):
+        gpus_to_use("auto", (1,))
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "gpus", "loaders"),
+    [(16, 1, 1, 15), (16, 8, 8, 1), (64, 8, 8, 7), (2, 1, 1, 1), (1, 2, 2, 1), (16, 1, 0, 1), (16, 4, 0, 1)],
+)
+def test_processes_that_load(cores: int, processes: int, gpus: int, loaders: int) -> None:
+    assert loaders_of(cores, processes, gpus) == loaders
 
 
 def test_another_device_is_refused_under_the_name_of_its_setting() -> None:

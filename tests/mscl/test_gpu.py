@@ -19,9 +19,9 @@ from mscl.pretrain.config import AugmentConfig, PretrainConfig
 from mscl.pretrain.draws import num_draws, sample_draws
 from mscl.pretrain.fit_mscl import build_model, fit_mscl, whole_step
 from mscl.pretrain.step import KeyMomenta, StepResult
+from mscl.training.card_errors import CardMemoryError, card_errors
 from mscl.training.distributed import KeyExchange, World
 from mscl.training.fit import StopRequest
-from mscl.training.memory import CardMemoryError, card_memory
 from mscl.training.metrics import read_metrics
 from mscl.training.updater import Updater
 from mscl.views import TwoViews, View
@@ -173,7 +173,10 @@ def test_augmentation_is_that_of_the_cpu() -> None:
 
 
 def test_a_card_without_the_memory_says_what_to_lower() -> None:
-    with pytest.raises(CardMemoryError, match=r"memory .*; lower x; checkpoints are kept$"), card_memory("lower x"):
+    with (
+        pytest.raises(CardMemoryError, match=r"memory .*; lower x; what is done is kept$"),
+        card_errors(CUDA, advice="lower x"),
+    ):
         torch.empty(1 << 46, device=CUDA)
 
 

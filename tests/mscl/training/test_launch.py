@@ -5,17 +5,21 @@ import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
+from mscl import devices
+from mscl.errors import ConfigError
 from mscl.stage.config import RuntimeConfig
-from mscl.training import loopback
+from mscl.training import launch, loopback
 from mscl.training.distributed import World, joined_world
 from mscl.training.launch import (
     AGENT_STOPPED_CODE,
     STOPPED_CODE,
     failure_message,
+    loader_workers_of,
     processes_of,
     torchrun_command,
 )  # fmt: skip
@@ -83,6 +87,34 @@ def test_command_of_several_nodes() -> None:
     assert {"--nnodes=2", "--rdzv-endpoint=head:29500", "--nproc-per-node=4"} <= set(command)
     assert "--standalone" not in command
     assert processes_of(RuntimeConfig(device="cpu")) == 1
+
+
+def test_a_process_for_every_gpu_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "has_gpu", lambda: True)
+    monkeypatch.setattr(devices, "num_gpus", lambda: 4)
+    assert processes_of(RuntimeConfig()) == 4
+    assert processes_of(RuntimeConfig(gpus=(1, 3))) == 2
+    assert processes_of(RuntimeConfig(processes=1)) == 1
+    said = r"runtime\.processes is 3, and there are 2 GPUs to use \(1, 3\): each takes one process; lower"
+    with pytest.raises(ConfigError, match=said):
+        processes_of(RuntimeConfig(processes=3, gpus=(1, 3)))
+    assert loader_workers_of(RuntimeConfig(loader_workers=5)) == 5
+    monkeypatch.setattr(launch, "cores", lambda: 16)
+    assert loader_workers_of(RuntimeConfig()) == 3
+    assert loader_workers_of(RuntimeConfig(device="cpu")) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"gpus": [0], "device": "cpu"}, r"gpus is \[0\] and device is cpu"),
+        ({"gpus": [1, 1]}, "names one twice"),
+        ({"gpus": [-1]}, "greater than or equal to 0"),
+    ],
+)
+def test_gpus_that_contradict(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        RuntimeConfig.model_validate(settings)
 
 
 def test_the_store_that_is_replaced_takes_what_the_replacement_passes_on() -> None:

@@ -1,0 +1,62 @@
+"""Worker processes and their GPUs, told apart by name alone: nothing here computes on one."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mscl.errors import CardError
+from mscl.stage.worker_pool import run_in_processes, worker_device
+
+Item = tuple[int, Path]
+
+
+class Heard:
+    """Progress that remembers."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.count = 0
+
+    def start(self, description: str, total: int | None, unit: str) -> None: ...
+
+    def advance(self, n: int = 1, **info: float | str) -> None:
+        self.count += n
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+    def done(self) -> None: ...
+
+
+def on_two_cards(item: Item, tick: Callable[[int], None]) -> tuple[int, str]:
+    """Each card waits for the other's first item; then the second one fails."""
+    number, folder = item
+    device = worker_device()
+    (folder / device).touch()
+    while not all((folder / name).exists() for name in ("cuda:0", "cuda:2")):
+        time.sleep(0.01)
+    if device == "cuda:2":
+        raise CardError(device, "it is gone")
+    tick(1)
+    return number, device
+
+
+def gone(item: Item, tick: Callable[[int], None]) -> None:
+    raise CardError(worker_device(), "it is gone")
+
+
+def test_work_of_a_card_that_fails_goes_to_the_others(tmp_path: Path) -> None:
+    heard = Heard()
+    items = [(number, tmp_path) for number in range(6)]
+    done = list(run_in_processes(on_two_cards, items, workers=2, progress=heard, gpus=(0, 2)))
+    assert sorted(done) == [(number, "cuda:0") for number in range(6)]
+    assert heard.lines == ["cuda:2 failed (it is gone); its work goes to cuda:0"]
+    assert heard.count == 6
+
+
+@pytest.mark.parametrize(("gpus", "device"), [((1,), "cuda:1"), ((), "cpu")])
+def test_the_last_card_ends_the_work(tmp_path: Path, gpus: tuple[int, ...], device: str) -> None:
+    with pytest.raises(CardError, match=f"^{device} failed .it is gone.; what is done is kept"):
+        list(run_in_processes(gone, [(0, tmp_path)], workers=1, progress=Heard(), gpus=gpus))
