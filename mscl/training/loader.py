@@ -4,6 +4,7 @@ The order is a value, not a state: epoch e is the permutation drawn from (seed, 
 batch of it; rank r takes the r-th contiguous part of that batch. Resuming is starting at another step.
 """
 
+import multiprocessing
 import signal
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -140,6 +141,12 @@ class Loader(Generic[BatchT]):
     ) -> None:
         self._plan = plan
         self._running: Generator[BatchT, None, None] | None = None
+        # forkserver, not fork: this process may hold threads (Prefect, an open server connection), and what fork copies
+        # of them makes workers fail as they end.
+        method = start_method or "forkserver"
+        if workers and method == "forkserver":
+            # The server imports once what all workers need, which takes each of them longer than its first batch.
+            multiprocessing.get_context(method).set_forkserver_preload([__name__, type(source).__module__])
         self._loader: DataLoader[Any] = DataLoader(
             _Requests(source),
             sampler=cast(Sampler[int], plan),
@@ -150,9 +157,7 @@ class Loader(Generic[BatchT]):
             worker_init_fn=_start_worker,
             timeout=LOOK_SECONDS if workers else 0,
             prefetch_factor=2 if workers else None,
-            # forkserver, not fork: this process may hold threads (Prefect, an open server connection), and what
-            # fork copies of them makes workers fail as they end.
-            multiprocessing_context=(start_method or "forkserver") if workers else None,
+            multiprocessing_context=method if workers else None,
         )
 
     def __len__(self) -> int:

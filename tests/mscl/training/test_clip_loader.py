@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from mscl.errors import DataError
 from mscl.training.loader import OncePlan, StepPlan, make_eval_loader, make_loader, steps_per_epoch
+from mscl.video.clip_indices import IntArray
 from mscl.views import RawBatch
 from tests.mscl.marked_stores import Stores
 
@@ -90,6 +92,22 @@ def test_workers_and_start_methods_change_nothing(stores: Stores) -> None:
     assert batches_equal(here, load(2, "fork"))
     assert batches_equal(here, load(2, "forkserver"))
     assert batches_equal(here, load(1, "spawn"))
+
+
+class ServerMemory:
+    """Bytes that the process holds which the worker was forked from."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def load(self, epoch: int, positions: IntArray) -> int:
+        return psutil.Process().parent().memory_info().rss
+
+
+def test_workers_are_forked_from_a_process_that_has_imported_pytorch() -> None:
+    with make_eval_loader(ServerMemory(), batch_size=1, workers=1) as loader:
+        (held,) = loader
+    assert held > 100 * 2**20, "a bare fork server holds 15 MB"
 
 
 def test_resuming_in_the_middle_of_an_epoch_repeats_nothing_and_leaves_nothing_out(stores: Stores) -> None:
