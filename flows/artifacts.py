@@ -23,9 +23,8 @@ _MADE_BY = ".made-by.json"
 
 
 def publish_stage(workspace: Workspace, outcome: Outcome) -> None:
-    """One Markdown report; the key is stable, so that versions of a stage's report line up in the UI."""
-    if not outcome.reused:
-        _remember_run(outcome.result)
+    """One Markdown report of what was computed; the key is stable, so that a stage's reports line up in the UI."""
+    _remember_run(outcome.result)
     submit(_publish, workspace, outcome)
 
 
@@ -35,18 +34,24 @@ def _publish(workspace: Workspace, outcome: Outcome) -> None:
     record = outcome.result.record
     inputs = [stage_view(result) for result in workspace.lineage(outcome.result)[:-1]]
     markdown = stage_markdown(stage_named(record.stage), stage_view(outcome.result), inputs, max_bytes=_MAX_BYTES)
-    create_markdown_artifact(
-        markdown, key=f"{record.stage}-report", description=f"{record.stage} {record.key}" + _how(outcome)
-    )
+    create_markdown_artifact(markdown, key=f"{record.stage}-report", description=f"{record.stage} {record.key}")
 
 
 def publish_summary(outcomes: Mapping[str, Outcome], *, failed: str = "") -> None:
-    """Table of the whole run: what was computed, what was reused and by which run it was made, where it lies.
+    """The whole run: scores with their intervals, where the report lies, what was computed or reused, and by which run.
 
     Args:
         outcomes: stages that are done, in order.
         failed: stage that ended the run.
     """
+    from mscl.report.markdown import markdown_block
+    from mscl.report.results import Results
+
+    results = Results.of({name: stage_view(outcome.result) for name, outcome in outcomes.items()})
+    parts = [markdown_block(block) for block in (*results.tables(), *results.notes())]
+    if "report" in outcomes:
+        page = outcomes["report"].result.folder / "report.html"
+        parts.append(f"Report with all pictures, on the worker's machine: [open]({page.as_uri()}), or copy `{page}`")
     head = ("stage", "", "key", "made by", "seconds", "MB", "record")
     rows = [
         (
@@ -58,10 +63,10 @@ def publish_summary(outcomes: Mapping[str, Outcome], *, failed: str = "") -> Non
     ]  # fmt: skip
     if failed:
         rows.append((failed, "**failed**", "", "", "", "", ""))
+    parts.append("\n".join("| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *rows)))
     computed = sum(not outcome.reused for outcome in outcomes.values())
-    lines = ["| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *rows)]
     title = f"{computed} stages computed, {len(outcomes) - computed} reused" + (f", {failed} failed" if failed else "")
-    create_markdown_artifact(f"# {title}\n\n" + "\n".join(lines) + "\n", key="pipeline", description=title)
+    create_markdown_artifact("\n\n".join([f"# {title}", *parts]) + "\n", key="pipeline", description=title)
 
 
 def _remember_run(result: Result) -> None:
@@ -84,7 +89,3 @@ def _public(address: str) -> str:
     """The address without what may be a name and a password."""
     parts = urlsplit(address)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def _how(outcome: Outcome) -> str:
-    return " (reused)" if outcome.reused else ""

@@ -4,32 +4,53 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar, cast
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar, cast
 
+from pydantic import WithJsonSchema
+
+from flows.form import Schema, preset_schema, section_schemas
 from flows.runners import spread_for
 from mscl.config import ExperimentConfig, build_config, load_config, merge_section
+from mscl.errors import ConfigError
+from mscl.pipeline import stage_named
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_WHERE = {"data_root": "root", "annotations": "annotations"}
+"""Settings of `data` that have a parameter of their own: in a form at the top, at the command line without JSON."""
 
 
-def with_sections(run: Callable[P, T]) -> Callable[P, T]:
-    """`run(..., **sections)`, whose signature names every section: what Prefect makes a form of, and checks runs by.
+def with_sections(**shown: Schema) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """`run(..., **sections)` gets a signature that names every section: of it Prefect makes a form and a check.
 
     A section that is added to `ExperimentConfig` is a parameter of all flows without more.
+
+    Args:
+        shown: parameter -> how the form shows it, where its type does not say it.
     """
-    signature = inspect.signature(run, eval_str=True)
-    own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-    sections = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=field.annotation | None)
-        for name, field in ExperimentConfig.model_fields.items()
-        if field.annotation is not None
-    ]
-    cast("Any", run).__signature__ = signature.replace(parameters=[*own, *sections])
-    return run
+
+    def name_them(run: Callable[P, T]) -> Callable[P, T]:
+        signature = inspect.signature(run, eval_str=True)
+        schemas = {"preset": preset_schema(), **section_schemas(), **shown}
+        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        sections = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in section_schemas()]
+        named = [_shown(one, schemas[one.name]) if one.name in schemas else one for one in (*own, *sections)]
+        cast("Any", run).__signature__ = signature.replace(parameters=named)
+        return run
+
+    return name_them
 
 
-def resolve(preset: str, sections: Mapping[str, Any]) -> ExperimentConfig:
+def _shown(parameter: inspect.Parameter, schema: Schema) -> inspect.Parameter:
+    """As the form shows it; a form has no None, and what is sent for a list that nobody filled in is an empty one."""
+    empty = {"array": [], "object": {}}.get(schema.get("type", ""), parameter.default)
+    return parameter.replace(annotation=Annotated[Any, WithJsonSchema(schema)], default=empty)
+
+
+def resolve(
+    preset: str, sections: Mapping[str, Any], *, data_root: str = "", annotations: str = ""
+) -> ExperimentConfig:
     """The preset's configuration, changed where a section sets a name; names left out keep the preset's value.
 
     Whether values fit together is asked of the whole, so the flows leave it to this function: by itself a section
@@ -37,9 +58,22 @@ def resolve(preset: str, sections: Mapping[str, Any]) -> ExperimentConfig:
 
     Args:
         sections: name -> section, or plain values as a deployment's run has them.
+        data_root: `data.root`, where it is given.
+        annotations: `data.annotations`, where it is given.
+
+    Raises:
+        ConfigError: a setting that cannot be, or one that is given twice with two values.
     """
     config = load_config(preset)
     tree = {name: merge_section(getattr(config, name), sections.get(name)) for name in ExperimentConfig.model_fields}
+    for parameter, value in {"data_root": data_root, "annotations": annotations}.items():
+        setting = _WHERE[parameter]
+        other = tree["data"][setting]
+        if value and other != getattr(config.data, setting) and Path(other) != Path(value):
+            raise ConfigError(f"{parameter} is {value!r} and data.{setting} is {other!r}; give one of them")
+        tree["data"][setting] = value or other
     changed = build_config(tree, source=f"{preset} with the run's parameters")
+    for name in (*changed.runtime.pools, *changed.runtime.pause_before):
+        stage_named(name)
     spread_for(changed.runtime)  # refuses what is not installed, before anything runs
     return changed

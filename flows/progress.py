@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import ClassVar
+from logging import Logger, LoggerAdapter
+from typing import Any, ClassVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, SpinnerColumn, Task, TextColumn
@@ -16,7 +17,9 @@ from flows.background import submit
 from flows.printing import print_line, visible
 from mscl.progress import Progress
 
+Log = Logger | LoggerAdapter[Any]
 _LINE_SECONDS = 15.0
+_LOG_SECONDS = 180.0
 _ARTIFACT_SECONDS = 5.0
 _ARTIFACT_PERCENT = 0.5
 """At most 200 updates a stage: each costs 80 ms and a row of the database, and stages may take weeks."""
@@ -91,13 +94,9 @@ class ConsoleProgress:
             self._bars.update(self._bars.task_ids[0], advance=n, info=_shown(self._info))
         elif time.monotonic() - self._printed > _LINE_SECONDS:
             self._printed = time.monotonic()
-            rate = self._count / (self._printed - self._started)
-            of = f"/{self._total}" if self._total is not None else ""
-            eta = f", {_clock((self._total - self._count) / rate)} to go" if self._total and rate else ""
-            print_line(
-                self._console,
-                f"  {self._description}: {self._count}{of} {self._unit}, {rate:.1f}/s{eta} {_shown(self._info)}",
-            )
+            seconds = self._printed - self._started
+            line = _line(self._description, self._count, self._total, self._unit, seconds, self._info)
+            print_line(self._console, f"  {line}")
 
     def say(self, message: str) -> None:
         print_line(self._console, f"  {message}")
@@ -115,21 +114,56 @@ def end_bar() -> None:
         ConsoleProgress._live.done()
 
 
+class LogProgress:
+    """Lines in the run's log, on its page: what a stage says, and every few minutes how far it is."""
+
+    def __init__(self, logger: Log) -> None:
+        self._logger = logger
+        self._description, self._unit, self._count = "", "", 0
+        self._total: int | None = None
+        self._info: dict[str, float | str] = {}
+        self._started = self._told = 0.0
+
+    def start(self, description: str, total: int | None, unit: str) -> None:
+        self._description, self._total, self._unit, self._count, self._info = description, total, unit, 0, {}
+        self._started = self._told = time.monotonic()
+        if total:
+            self._logger.info(f"{description}: {total} {unit}")
+
+    def advance(self, n: int = 1, **info: float | str) -> None:
+        self._count += n
+        self._info.update(info)
+        if time.monotonic() - self._told > _LOG_SECONDS:
+            self._told = time.monotonic()
+            self._logger.info(
+                _line(self._description, self._count, self._total, self._unit, self._told - self._started, self._info)
+            )
+
+    def say(self, message: str) -> None:
+        self._logger.info(message)
+
+    def done(self) -> None: ...
+
+
 class ArtifactProgress:
-    """A progress artifact on the page of the flow run, updated every few seconds, beside the work."""
+    """A progress artifact on the page of the flow run, updated every few seconds, beside the work.
+
+    What ends within seconds has none. It ends at 100 %, or says why not.
+    """
 
     def __init__(self, key: str) -> None:
         self._key = f"{key}-progress"
         self._artifact: object | None = None
+        self._description = ""
         self._total: int | None = None
         self._count = 0
         self._updated = self._percent = 0.0
+        self._is_shown = False
 
     def start(self, description: str, total: int | None, unit: str) -> None:
+        self.done()
         self._total, self._count, self._percent = total, 0, 0.0
-        if total:
-            self._updated = time.monotonic()
-            submit(self._create, f"{description} ({unit})")
+        self._description, self._updated, self._is_shown = f"{description} ({unit})", time.monotonic(), False
 
     def advance(self, n: int = 1, **info: float | str) -> None:
         self._count += n
@@ -138,30 +172,36 @@ class ArtifactProgress:
         percent = 100.0 * self._count / self._total
         if percent - self._percent >= _ARTIFACT_PERCENT:
             self._updated, self._percent = time.monotonic(), percent
-            submit(self._update, percent)
+            submit(self._update if self._is_shown else self._create, percent, self._description)
+            self._is_shown = True
 
-    def say(self, message: str) -> None:
-        from prefect.logging import get_run_logger
-
-        get_run_logger().info(message)
+    def say(self, message: str) -> None: ...
 
     def done(self) -> None:
-        if self._total:
-            submit(self._update, 100.0 * self._count / self._total)
-        self._total = None
+        """The piece of work is done: 100 %, whatever an earlier run had done of it."""
+        self._end(100.0, self._description)
 
-    def _create(self, description: str) -> None:
+    def fail(self, reason: str) -> None:
+        """The piece of work has ended before its end."""
+        self._end(self._percent, f"{self._description}: {reason.splitlines()[0] if reason else 'stopped'}")
+
+    def _end(self, percent: float, description: str) -> None:
+        if self._is_shown:
+            submit(self._update, percent, description)
+        self._total, self._is_shown = None, False
+
+    def _create(self, percent: float, description: str) -> None:
         from prefect.artifacts import create_progress_artifact
 
-        self._artifact = create_progress_artifact(0.0, key=self._key, description=description)
+        self._artifact = create_progress_artifact(min(percent, 100.0), key=self._key, description=description)
 
-    def _update(self, percent: float) -> None:
+    def _update(self, percent: float, description: str) -> None:
         from uuid import UUID
 
         from prefect.artifacts import update_progress_artifact
 
         if isinstance(self._artifact, UUID):
-            update_progress_artifact(self._artifact, min(percent, 100.0))
+            update_progress_artifact(self._artifact, min(percent, 100.0), description=description)
 
 
 class Both:
@@ -185,6 +225,15 @@ class Both:
     def done(self) -> None:
         for listener in self._listeners:
             listener.done()
+
+
+def _line(
+    description: str, count: int, total: int | None, unit: str, seconds: float, info: dict[str, float | str]
+) -> str:
+    rate = count / seconds
+    of = f"/{total}" if total is not None else ""
+    eta = f", {_clock((total - count) / rate)} to go" if total and rate else ""
+    return f"{description}: {count}{of} {unit}, {rate:.1f}/s{eta} {_shown(info)}".rstrip()
 
 
 def _shown(info: dict[str, float | str]) -> str:

@@ -1,4 +1,5 @@
-"""Prefect settings that this project needs, set before Prefect is imported; the user's environment wins.
+"""Prefect settings that this project needs, set before Prefect is imported; the user's environment wins,
+but for the heartbeat.
 
 `prefect.toml` at the top of the checkout is made from here, for Prefect's own commands. Why each: the SQLite time-outs
 and batch sizes keep "database is locked" away under a busy flow; the heartbeat lets an automation find runs
@@ -20,6 +21,8 @@ HOME = "~/.mscl/prefect"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TAG = "mscl"
 """On every run of ours; the automation for killed runs looks at no others, for theirs may beat more slowly."""
+BEAT_SECONDS = 30
+"""Between two heartbeats of a run; Prefect takes no less. The automation waits for three of them."""
 
 SETTINGS: dict[str, Any] = {
     "server": {
@@ -33,7 +36,7 @@ SETTINGS: dict[str, Any] = {
         },
     },
     "worker": {"query_seconds": 2},
-    "flows": {"heartbeat_frequency": 30},
+    "flows": {"heartbeat_frequency": BEAT_SECONDS},
 }
 """By Prefect's own names, as `prefect.toml` has them."""
 
@@ -57,6 +60,8 @@ def apply() -> None:
     """Fill `os.environ` where the user has set nothing. Call before the first `import prefect`."""
     for name, value in variables():
         os.environ.setdefault(name, value)
+    # Not the user's: a run that beats more slowly than the automation expects would be taken for dead.
+    os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(BEAT_SECONDS)
     os.environ.setdefault("DO_NOT_TRACK", "1")
     if "PREFECT_HOME" not in os.environ:
         # A home of our own: an old database of another project cannot get in the way. Profiles stay the person's.

@@ -9,7 +9,7 @@ import warnings
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from flows.cli.command import INTERRUPTED, STOPPED
 from flows.cli.options import ForceOption, Overrides, PresetArgument, StageArgument, WorkspaceOption
 from flows.printing import print_line
 from flows.server import service
+
+if TYPE_CHECKING:
+    from mscl.config import RuntimeConfig
 
 console = Console()
 # Typer carries a click of its own and gives its base of usage errors no public name.
@@ -112,7 +115,7 @@ def run(
                 workspace=str(place.root), preset=preset_for_flow(preset), **sections, force=force or [], until=until
             )  # fmt: skip
     else:
-        _say_no_time_out(config.runtime.timeout_minutes)
+        _say_what_needs_prefect(config.runtime)
         outcomes = run_pipeline(
             place, config, stages=stages, force=force or [],
             execute=partial(execute, progress=progress, preset=preset),
@@ -150,7 +153,7 @@ def stage(
     place = Workspace(workspace)
     given = {key: key for key in input_keys or []}
     inputs = latest_inputs(place, chosen, given=given)
-    _say_no_time_out(config.runtime.timeout_minutes)
+    _say_what_needs_prefect(config.runtime)
     run_here = partial(execute, progress=progress, preset=preset)
     outcome = run_stage(place, config, chosen, inputs, force=force, execute=run_here)
     progress.done()
@@ -164,9 +167,10 @@ for commands in (config, workspace, verify, search_and_predict, export, motion_s
     commands.register(app)
 
 
-def _say_no_time_out(minutes: float) -> None:
-    if minutes:
-        print_line(console, f"runtime.timeout_minutes={minutes:g} has no effect without Prefect", style="yellow")
+def _say_what_needs_prefect(runtime: RuntimeConfig) -> None:
+    for name in ("timeout_minutes", "retries", "pools", "pause_before"):
+        if value := getattr(runtime, name):
+            print_line(console, f"runtime.{name}={value} has no effect without Prefect", style="yellow")
 
 
 def preset_for_flow(preset: str) -> str:

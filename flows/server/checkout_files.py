@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from flows import settings
-from flows.server.deployments import DEPLOYMENTS, Deployment
+from flows.server.deployments import DEPLOYMENTS, ENVIRONMENT, Deployment
 from flows.server.worker import POOL
 
 _YAML_HEAD = """\
@@ -44,7 +44,7 @@ def _entry(deployment: Deployment) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "name": deployment.name,
         "entrypoint": deployment.entrypoint,
-        "work_pool": {"name": POOL, "job_variables": {"working_dir": "{{ $PWD }}"}},
+        "work_pool": {"name": POOL, "job_variables": {"working_dir": "{{ $PWD }}", "env": dict(ENVIRONMENT)}},
         "tags": deployment.tags,
         "enforce_parameter_schema": True,
     }

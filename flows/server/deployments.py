@@ -7,10 +7,11 @@ before it starts; with the form closed the API refuses it and says which name it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
@@ -20,8 +21,11 @@ from prefect.flows import load_flow_from_entrypoint
 
 import flows.pipeline  # noqa: F401  # so that whoever imports this while a server starts need not wait for it later
 from flows.server.worker import POOL
-from flows.settings import TAG
-from mscl.pipeline import PIPELINE
+from flows.settings import BEAT_SECONDS, TAG
+from mscl.pipeline import PIPELINE, Stage
+
+ENVIRONMENT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(BEAT_SECONDS)}
+"""Of every run, whoever started its worker: the automation takes three beats of silence for the end of its process."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Deployment:
     entrypoint: str
     kind: str
     """Tag beside the one that all runs have."""
+    pool: str = POOL
     is_nightly: bool = False
     """Has an example of a schedule, switched off: at three, whatever new videos the folder holds by then."""
 
@@ -46,9 +51,15 @@ class Deployment:
         return [nightly] if self.is_nightly else []
 
 
+def stage_deployment(stage: Stage, *, pool: str = POOL) -> Deployment:
+    """A stage's deployment; on another work pool than ours it has a name that says so."""
+    name = stage.name if pool == POOL else f"{stage.name}-on-{pool}"
+    return Deployment(name, f"flows.pipeline.{stage.name}", "stage", pool)
+
+
 DEPLOYMENTS: tuple[Deployment, ...] = (
     Deployment("full", "flows.pipeline.full", "pipeline", is_nightly=True),
-    *(Deployment(stage.name, f"flows.pipeline.{stage.name}", "stage") for stage in PIPELINE),
+    *map(stage_deployment, PIPELINE),
     Deployment("ablate", "flows.ablation.ablate", "ablation"),
 )
 
@@ -59,38 +70,41 @@ def deploy(client: SyncPrefectClient, *, folder: Path) -> list[str]:
     Args:
         folder: relative paths in a run's parameters count from here.
     """
-    before = {(one["flow_id"], one["name"]): one for one in made_deployments(client)}
-    return [_deploy_one(client, one, folder, before) for one in DEPLOYMENTS]
+    before = made_deployments(client)
+    for one in DEPLOYMENTS:
+        deploy_one(client, one, folder=folder, made=before)
+    return [one.name for one in DEPLOYMENTS]
 
 
-def made_deployments(client: SyncPrefectClient) -> list[dict[str, Any]]:
-    """Deployments of our work pool, as the API tells them."""
-    answer = client.request("POST", "/deployments/filter", json={"work_pools": {"name": {"any_": [POOL]}}})
+def made_deployments(client: SyncPrefectClient, *, pool: str = POOL) -> list[dict[str, Any]]:
+    """Deployments of a work pool, as the API tells them."""
+    answer = client.request("POST", "/deployments/filter", json={"work_pools": {"name": {"any_": [pool]}}})
     answer.raise_for_status()
     found: list[dict[str, Any]] = answer.json()
     return found
 
 
-def _deploy_one(
-    client: SyncPrefectClient, deployment: Deployment, folder: Path, before: Mapping[tuple[str, str], dict[str, Any]]
-) -> str:
+def deploy_one(
+    client: SyncPrefectClient, deployment: Deployment, *, folder: Path, made: Sequence[dict[str, Any]]
+) -> UUID:
+    """Make a deployment, or bring the one that is among `made` up to date."""
     flow: Flow[..., Any] = load_flow_from_entrypoint(deployment.entrypoint)
     flow_id = client.create_flow(flow)
-    client.create_deployment(
+    before = {(one["flow_id"], one["name"]): one for one in made}
+    return client.create_deployment(
         flow_id=flow_id,
         name=deployment.name,
         version=flow.version,
         description=flow.description,
         entrypoint=deployment.entrypoint,
-        work_pool_name=POOL,
-        job_variables={"working_dir": str(folder)},
+        work_pool_name=deployment.pool,
+        job_variables={"working_dir": str(folder), "env": ENVIRONMENT},
         tags=deployment.tags,
         pull_steps=[],
         enforce_parameter_schema=True,
         parameter_openapi_schema=flow.parameters.model_dump_for_openapi() | {"additionalProperties": False},
         **_of_the_person(before.get((str(flow_id), deployment.name)), deployment),
     )
-    return deployment.name
 
 
 def _of_the_person(before: dict[str, Any] | None, deployment: Deployment) -> dict[str, Any]:

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 console = Console()
 AUTOMATION = "mscl: runs whose process died"
-SILENCE_SECONDS = 90
-"""Three heartbeats; a shorter time would mark healthy runs as crashed."""
+SILENCE_SECONDS = 3 * settings.BEAT_SECONDS
+"""A shorter time would mark healthy runs as crashed."""
 _ENDINGS = ("Completed", "Failed", "Cancelled", "Crashed")
 _WORKER_GRACE_SECONDS = 40.0
 _STOPPED = "Stopped by `mscl down`. Run it again; it continues where it ended."

@@ -88,6 +88,8 @@ def _values(annotation: Any, bounds: Sequence[Any] = ()) -> str:
         return " | ".join(map(str, arguments))
     if origin in (Union, UnionType):
         return " | ".join("null" if each is type(None) else _values(each, bounds) for each in arguments)
+    if origin is dict:
+        return "name: value"
     if origin is tuple:
         count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
         return f"list of {count}" + (_values(arguments[0]).replace("number", "numbers") or "names")

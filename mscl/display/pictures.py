@@ -66,6 +66,14 @@ def thumbnail(frame_HW3: Picture, flow_HW2: Flow | None = None, *, height_px: in
     return jpeg(picture)
 
 
+def flow_legend(*, side_px: int = 84) -> bytes:
+    """What the colours of flow mean: each direction from the middle in its colour, stronger further out; a JPEG."""
+    across = np.linspace(-1, 1, side_px, dtype=np.float32)
+    flow_HW2 = np.stack(np.meshgrid(across, across), axis=-1)
+    flow_HW2[np.hypot(flow_HW2[..., 0], flow_HW2[..., 1]) > 1] = 0  # outside the disc: white
+    return jpeg(colour_coded(flow_HW2))
+
+
 def colour_coded(flow_HW2: Flow) -> Picture:
     """Flow scaled by its own largest radius, in the colours of the Middlebury wheel (METHOD 1.4.6)."""
     from kernels.colour import flow_to_rgb  # brings PyTorch, which a command that draws nothing need not wait for

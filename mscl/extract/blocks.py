@@ -1,7 +1,7 @@
 """What extract has to show: frames with their flow in colour underneath."""
 
 from mscl.display.blocks import Block, Photo
-from mscl.display.pictures import flow_strip
+from mscl.display.pictures import flow_legend, flow_strip
 from mscl.extract.config import FlowConfig
 from mscl.extract.segment_pictures import SegmentPictures
 from mscl.stage.view import Stages
@@ -12,7 +12,9 @@ def extract_blocks(stages: Stages, *, count: int = 4) -> list[Block]:
     flow = FlowConfig.model_validate(stages["extract"].config["flow"])
     pictures = SegmentPictures.of(stages)
     what = f"{flow.method} over {flow.span_frames} frame{'' if flow.span_frames == 1 else 's'}"
-    blocks: list[Block] = []
+    blocks: list[Block] = [
+        Photo(flow_legend(), "Colours of flow: the direction away from the middle, stronger where it is faster")
+    ]
     for segment in pictures.sample(count):
         indices = pictures.strip_indices(segment)
         numbers = ", ".join(str(index * flow.gap_frames) for index in indices)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mscl.display.blocks import Block, Chart, ContactSheet, Note, SheetPicture, Table
+from mscl.display.blocks import Block, Chart, ContactSheet, Note, Photo, SheetPicture, Table
+from mscl.display.pictures import flow_legend
 from mscl.extract.segment_pictures import SegmentPictures
 from mscl.motion.config import ScreenConfig
 from mscl.motion.figures import motion_curve, motion_histogram
@@ -75,10 +76,9 @@ def screen_blocks(stages: Stages, *, curves: int = 2, sheet: int = 4) -> list[Bl
         )  # fmt: skip
         caption = "Motion differences of the fields (above); scores of the clips that start there (below)"
         blocks.append(Chart(chart, caption=caption))
-    blocks.append(
-        kept_and_dropped(pictures, [rows[i] for i in pictures.sample(sheet, among=picked)], clip_span=clip.span)
-    )
-    return blocks
+    sheet_of = kept_and_dropped(pictures, [rows[i] for i in pictures.sample(sheet, among=picked)], clip_span=clip.span)
+    legend = Photo(flow_legend(), "Colours of flow: the direction away from the middle, scaled picture by picture")
+    return [*blocks, legend, sheet_of]
 
 
 def kept_and_dropped(

@@ -11,7 +11,7 @@ from mscl.stage.view import StageView, by_stage, plain_metrics
 
 
 def stage_markdown(stage: Stage, view: StageView, inputs: Sequence[StageView], *, max_bytes: int = 900_000) -> str:
-    """One stage as Markdown: what it took, what came out, its tables and pictures.
+    """One stage as Markdown: its tables and pictures, then what it took and all plain numbers.
 
     Pictures that would make the text longer than `max_bytes` are left out, the largest first, and the text says so.
     Nothing that is missing or damaged among the stage's files makes this fail.
@@ -23,19 +23,19 @@ def stage_markdown(stage: Stage, view: StageView, inputs: Sequence[StageView], *
     """
     draw = stage.blocks
     blocks = attempt("pictures", lambda: draw(by_stage([*inputs, view]))) if draw is not None else []
+    head = [f"# {view.stage}" + (f": {stage.title}" if stage.title else ""), *([stage.lead] if stage.lead else [])]
     facts = [("key", view.key), ("time", duration(view.seconds)), ("disk", byte_size(view.size_bytes))]
     facts += [("host", view.host)] if view.host else []
     facts += plain_metrics(view.metrics)
-    head = [
-        f"# {view.stage}",
-        markdown_table(facts[0], facts[1:]),
-    ]  # the key as its head: Markdown knows no table without
+    # the key as its head: Markdown knows no table without
+    foot = ["## Numbers of the run", markdown_table(facts[0], facts[1:])]
     if view.inputs:
-        head.append("made of " + ", ".join(f"{name} `{key[:8]}`" for name, key in view.inputs.items()))
-    return _within(head, [_markdown(block) for block in blocks], max_bytes)
+        foot.append("made of " + ", ".join(f"{name} `{key[:8]}`" for name, key in view.inputs.items()))
+    return _within(head, [markdown_block(block) for block in blocks], foot, max_bytes)
 
 
-def _markdown(block: Block) -> str:
+def markdown_block(block: Block) -> str:
+    """One block as Markdown."""
     match block:
         case Note(text):
             return _plain(text)
@@ -60,10 +60,10 @@ def _contact_row(title: str, cells: Sequence[object]) -> str:
     return f"{_plain(title)}\n\n" + markdown_table([cell.caption for cell in shown], [pictures])
 
 
-def _within(head: list[str], parts: list[str], max_bytes: int) -> str:
+def _within(head: list[str], parts: list[str], foot: list[str], max_bytes: int) -> str:
     kept = list(parts)
     dropped = 0
-    while kept and _size(head + kept) > max_bytes:
+    while kept and _size(head + kept + foot) > max_bytes:
         largest = max(range(len(kept)), key=lambda place: len(kept[place]))
         del kept[largest]
         dropped += 1
@@ -71,7 +71,7 @@ def _within(head: list[str], parts: list[str], max_bytes: int) -> str:
         kept.append(
             f"{dropped} large pictures or tables are only in report.html: they do not fit into {max_bytes:,} bytes."
         )
-    text = "\n\n".join(head + kept) + "\n"
+    text = "\n\n".join(head + kept + foot) + "\n"
     return text if len(text.encode()) <= max_bytes else text.encode()[:max_bytes].decode(errors="ignore")
 
 

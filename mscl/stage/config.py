@@ -35,6 +35,15 @@ class RuntimeConfig(Section):
     """Address of the Ray or Dask cluster, ray://head:10001 or tcp://scheduler:8786; empty: one on this machine."""
     runs_per_workspace: int = Field(default=1, ge=0)
     """Prefect's runs only: how many may work in one workspace at a time, others wait; 0: no limit."""
+    pools: dict[str, str] = Field(default={})
+    """Prefect's runs only: stage -> work pool that it runs on, `{pretrain: gpu}`; others run with the pipeline."""
+    pause_before: tuple[str, ...] = ()
+    """Prefect's runs only: stages before which the run waits until somebody resumes it in the UI, such as pretrain:
+    look at the motion page, then spend the GPU. Stages that are done do not wait."""
+    retries: int = Field(default=0, ge=0)
+    """Prefect's runs only: how often a stage that failed is begun again, from what it has done."""
+    retry_delay_seconds: float = Field(default=60, ge=0)
+    """Seconds before each of these retries."""
     timeout_minutes: float = Field(default=0, ge=0)
     """Prefect's runs only: a stage that takes longer is stopped, keeps what is done, and fails its run; 0: no limit."""
 

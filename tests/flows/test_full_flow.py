@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from mscl.config import DataConfig, ExperimentConfig, LossConfig, PretrainConfig, RuntimeConfig, load_config
 from mscl.errors import ConfigError, UserError
 from mscl.pipeline import PIPELINE, Outcome
-from tests.flows.running import digests, flow_runs, task_runs
+from tests.flows.running import digests, flow_runs, task_runs, wait_until
 
 NAMES = [stage.name for stage in PIPELINE]
 
@@ -105,14 +105,14 @@ def test_a_report_that_cannot_be_published_is_said_after_the_others(
     workspace = Workspace(str(first[0]))
     with pytest.raises(OSError, match="no room for extract"), in_background():
         for name in ("ingest", "extract", "motion"):
-            artifacts.publish_stage(workspace, replace(first[1][name], reused=True))
+            artifacts.publish_stage(workspace, first[1][name])
     assert published == ["ingest-report", "motion-report"]
 
 
 def test_the_run_s_table_says_what_was_computed_and_where_it_lies(first: tuple[Path, dict[str, Outcome]]) -> None:
     table = _table_of_first(first)
     assert table.description == f"{len(NAMES)} stages computed, 0 reused"
-    rows = [line for line in table.data.splitlines() if line.startswith("| ")][2:]
+    rows = table.data.partition("| stage |")[2].splitlines()[2:]
     for name, row in zip(NAMES, rows, strict=True):
         outcome = first[1][name]
         assert row.startswith(f"| {name} | **computed** | `{outcome.result.key}` | [run](http://127.0.0.1:")
@@ -125,6 +125,7 @@ def test_the_run_has_a_task_for_every_stage_and_each_row_links_to_it(first: tupl
     assert linked == [str(table.flow_run_id)] * len(NAMES)
     stages = sorted(task_runs(table.flow_run_id), key=lambda one: one.start_time)
     assert [one.name for one in stages] == NAMES
+    assert {one.state.name for one in stages} == {"Computed"}
     assert all(one.state.is_completed() for one in stages)
     assert not [run for run in flow_runs() if run.parent_task_run_id is not None]  # nothing runs as a subflow
 
@@ -134,7 +135,13 @@ def test_a_second_run_reuses_everything(first: tuple[Path, dict[str, Outcome]], 
 
     workspace, before = first
     again = full(workspace=str(workspace), preset=str(tiny))
-    assert task_runs(flow_runs(limit=1)[0].id) == []
+    run = flow_runs(limit=1)[0]
+    assert run.name == f"tiny · {load_config(str(tiny)).data.root.rpartition('/')[2]}"
+    assert {"preset:tiny", "dataset:videos", f"workspace:{'/'.join(workspace.parts[-2:])}"} <= set(run.tags)
+    wait_until(
+        lambda: [one.state.name for one in task_runs(run.id)] == len(NAMES) * ["Reused"], seconds=60,
+        why="each stage says that it was reused",
+    )  # fmt: skip
     assert all(outcome.reused for outcome in again.values())
     assert [o.result.key for o in again.values()] == [o.result.key for o in before.values()]
     table = _artifacts("pipeline")[0]
@@ -208,10 +215,51 @@ def test_a_run_that_fails_says_what_it_had_done(
     assert "| pretrain | **failed** |" in table.data
 
 
+def test_the_table_leads_with_scores_and_says_where_the_report_is(first: tuple[Path, dict[str, Outcome]]) -> None:
+    table = _table_of_first(first).data
+    assert table.index("retrieval R@1") < table.index("report.html") < table.index("| stage |")
+    page = first[1]["report"].result.folder / "report.html"
+    assert page.is_file() and f"`{page}`" in table and page.as_uri() in table
+
+
+def test_the_log_tells_what_a_stage_reads_and_leaves(first: tuple[Path, dict[str, Outcome]]) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import LogFilter
+
+    run = _table_of_first(first).flow_run_id
+    with get_client(sync_client=True) as client:
+        logs = client.read_logs(LogFilter.model_validate({"flow_run_id": {"any_": [run]}}), limit=200)
+    said = [line.message for line in logs]
+    done = first[1]
+    assert f"extract begins: reads ingest {done['ingest'].result.key[:8]}" in said
+    for name, outcome in done.items():
+        (end,) = [line for line in said if line.startswith(f"{name} {outcome.result.key} computed in ")]
+        assert str(outcome.result.folder) in end
+    assert any("R@1" in line for line in said)
+
+
+def test_a_run_waits_before_a_stage_until_it_is_resumed(copy: Path, tiny: Path) -> None:
+    from prefect.client.orchestration import get_client
+
+    from flows.pipeline import stage_flow
+
+    def resume() -> None:
+        with get_client(sync_client=True) as client:
+            wait_until(lambda: flow_runs(limit=1)[0].state.is_paused(), seconds=60, why="the run waits")
+            client.resume_flow_run(flow_runs(limit=1)[0].id)
+
+    resumer = Thread(target=resume)
+    resumer.start()
+    runtime = {"pause_before": ["screen"]}
+    assert not stage_flow("screen")(workspace=str(copy), preset=str(tiny), force=True, runtime=runtime).reused
+    resumer.join()
+
+
 def test_every_flow_takes_every_section_and_nothing_else() -> None:
     from flows.pipeline import full, stage_flow
 
-    own = {"full": {"workspace", "preset", "force"}, "stage": {"workspace", "preset", "inputs", "force"}}
+    shared = {"preset", "data_root", "annotations", "workspace", "force"}
+    own = {"full": shared | {"until"}, "stage": shared | {"inputs"}}
     for one in (full, *map(stage_flow, NAMES)):
         taken = set(one.parameters.properties)
         assert taken == own.get(one.name, own["stage"]) | set(ExperimentConfig.model_fields)
@@ -221,3 +269,15 @@ def test_every_flow_takes_every_section_and_nothing_else() -> None:
         import flows.pipeline
 
         flows.pipeline.extrct  # noqa: B018
+
+
+def test_the_notification_that_the_docs_show_can_be_made(api: str) -> None:
+    from prefect.client.orchestration import get_client
+
+    page = (Path(__file__).resolve().parents[2] / "docs" / "prefect.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(code)
+    with get_client(sync_client=True) as client:
+        (made,) = client.read_automations_by_name("mscl: tell of runs that failed")
+        client.delete_automation(made.id)  # the tests' runs that fail are nobody's news
+    assert made.enabled and made.actions[0].type == "send-notification"

@@ -1,5 +1,6 @@
 """What a user sees while something runs: units done, rate, time to go."""
 
+import logging
 import time
 from io import StringIO
 
@@ -7,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from flows import progress
-from flows.progress import ConsoleProgress
+from flows.progress import ArtifactProgress, ConsoleProgress, LogProgress
 
 
 def test_a_log_file_gets_a_line_with_rate_and_time_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,9 +20,10 @@ def test_a_log_file_gets_a_line_with_rate_and_time_to_go(monkeypatch: pytest.Mon
     for _ in range(4):
         clock[0] += 5
         shown.advance(10)
-    assert out.getvalue().strip() == "Optical flow (dis): 40/100 fields, 2.0/s, 0:30 to go"
+    lines = [line.strip() for line in out.getvalue().splitlines()]
+    assert lines == ["Optical flow (dis): 100 fields", "Optical flow (dis): 40/100 fields, 2.0/s, 0:30 to go"]
     shown.advance(1, bad=3)
-    assert out.getvalue().count("\n") == 1  # no more than a line every quarter of a minute
+    assert out.getvalue().count("\n") == 2  # no more than a line every quarter of a minute
     clock[0] += 16
     shown.advance(1)
     assert "42/100 fields" in out.getvalue() and "bad 3" in out.getvalue()
@@ -65,3 +67,45 @@ def test_names_in_what_is_said_reach_no_terminal_raw() -> None:
     shown = ConsoleProgress(Console(file=out, width=80))
     shown.say("v[/b]ideo \x1b]0;title\x07 [red].mp4 :smile:")
     assert out.getvalue() == "  v[/b]ideo \\x1b]0;title\\x07 [red].mp4 :smile:\n"
+
+
+def test_a_run_s_log_gets_a_line_every_few_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    logger = logging.getLogger("a run")
+    said: list[str] = []
+    monkeypatch.setattr(logger, "info", said.append)
+    shown = LogProgress(logger)
+    shown.start("Optical flow (dis)", 1000, "fields")
+    for _ in range(40):
+        clock[0] += 10
+        shown.advance(10, bad=1)
+    shown.say("a word")
+    assert said == [
+        "Optical flow (dis): 1000 fields",
+        "Optical flow (dis): 190/1000 fields, 1.0/s, 13:30 to go bad 1",
+        "Optical flow (dis): 380/1000 fields, 1.0/s, 10:20 to go bad 1",
+        "a word",
+    ]
+
+
+def test_a_progress_artifact_ends_at_all_or_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    told: list[tuple[float, str]] = []
+    shown = ArtifactProgress("extract")
+    monkeypatch.setattr(shown, "_create", lambda percent, description: told.append((percent, description)))
+    monkeypatch.setattr(shown, "_update", lambda percent, description: told.append((percent, description)))
+    shown.start("Checking", 4, "shards")
+    shown.advance(4)
+    shown.done()
+    assert told == []  # within seconds
+    for end in (shown.done, lambda: shown.fail("DataError: no disk\nmore")):
+        shown.start("Optical flow", 10, "fields")
+        clock[0] += 6
+        shown.advance(4)  # six more were there already
+        end()
+    assert told == [
+        (40.0, "Optical flow (fields)"), (100.0, "Optical flow (fields)"),
+        (40.0, "Optical flow (fields)"), (40.0, "Optical flow (fields): DataError: no disk"),
+    ]  # fmt: skip

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -13,9 +14,32 @@ from mscl.config import DataConfig, RetrieveConfig
 from mscl.demo.dataset import write_demo_dataset
 from mscl.errors import UserError
 from mscl.pipeline import Outcome
-from tests.flows.running import digests, finished, flow_runs
+from tests.flows.running import digests, finished, flow_runs, task_runs, wait_until
 
 First = tuple[Path, dict[str, Outcome]]
+
+
+def test_a_stage_that_fails_is_begun_again_when_retries_are_asked_for(
+    api: str, first: First, tiny: Path, tmp_path: Path
+) -> None:
+    from flows.pipeline import stage_flow
+
+    videos = write_demo_dataset(tmp_path / "data", train_per_class=4, test_per_class=2).videos
+    asked = {"workspace": str(tmp_path / "workspace"), "preset": str(tiny), "data_root": str(videos)}
+    assert not stage_flow("ingest")(**asked).reused
+    last = sorted(videos.glob("MoveRight/*.mp4"))[-1]
+    hidden = last.rename(tmp_path / last.name)
+
+    def mount() -> None:
+        states = lambda: [one.state.name for one in task_runs(flow_runs(limit=1)[0].id)]  # noqa: E731
+        wait_until(lambda: "AwaitingRetry" in states(), seconds=120, why="extract waits for its retry")
+        hidden.rename(last)
+
+    mounter = Thread(target=mount)
+    mounter.start()
+    outcome = stage_flow("extract")(**asked, runtime={"retries": 20, "retry_delay_seconds": 3})
+    mounter.join()
+    assert digests(outcome.result) == digests(first[1]["extract"].result)
 
 
 def _computed(outcomes: dict[str, Outcome]) -> set[str]:

@@ -22,8 +22,12 @@ from tests.flows.running import finished, no_survivors, only
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 
 
-def test_the_pool_s_template_uses_just_the_variables_it_declares() -> None:
-    template = json.loads((DEPLOY / "kubernetes-pool.json").read_text())
+POOLS = ("kubernetes-cpu.json", "kubernetes-gpu.json")
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_the_pool_s_template_uses_just_the_variables_it_declares(pool: str) -> None:
+    template = json.loads((DEPLOY / pool).read_text())
     used = set(re.findall(r"{{ (\w+) }}", json.dumps(template["job_configuration"])))
     assert used == set(template["variables"]["properties"])
 
@@ -64,24 +68,32 @@ def test_kubernetes_knows_every_field_of_the_manifests() -> None:
     validate = pytest.importorskip("kubernetes_validate", reason="of the extra deploy, 100 MB of schemas")
     for part in yaml.safe_load_all((DEPLOY / "kubernetes-train.yaml").read_text()):
         validate.validate(part, desired_version="1.37", strict=True)
-    job = _rendered_job()
-    assert validate.validate(job, desired_version="1.37", strict=True) is not None
+    for pool in POOLS:
+        assert validate.validate(_rendered_job(pool), desired_version="1.37", strict=True) is not None
+
+
+def test_only_the_gpu_pool_asks_for_a_gpu() -> None:
+    limits = {
+        pool: _rendered_job(pool)["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] for pool in POOLS
+    }
+    assert "nvidia.com/gpu" not in limits["kubernetes-cpu.json"]
+    assert limits["kubernetes-gpu.json"]["nvidia.com/gpu"] == 1
 
 
 def test_the_pool_s_container_runs_prefect_s_command_and_not_ours() -> None:
     """The image's entry point is `mscl`, which would take `prefect flow-run execute` for arguments of its own."""
-    container = _rendered_job()["spec"]["template"]["spec"]["containers"][0]
+    container = _rendered_job(POOLS[0])["spec"]["template"]["spec"]["containers"][0]
     assert 'ENTRYPOINT ["mscl"]' in (DEPLOY / "Dockerfile").read_text()
     done = subprocess.run([*container["command"], "echo", *container["args"]], capture_output=True, text=True)
     assert container["command"] == ["env"]
     assert done.stdout.split() == container["args"] == ["python", "-m", "prefect.engine"]
 
 
-def _rendered_job() -> dict[str, Any]:
+def _rendered_job(pool: str) -> dict[str, Any]:
     """The job of the work pool with its defaults, made as a worker makes it."""
     from prefect.utilities.templating import apply_values
 
-    template = json.loads((DEPLOY / "kubernetes-pool.json").read_text())
+    template = json.loads((DEPLOY / pool).read_text())
     values = {name: one["default"] for name, one in template["variables"]["properties"].items() if "default" in one}
     values |= {"command": ["python", "-m", "prefect.engine"], "env": [{"name": "A", "value": "b"}]}
     job = apply_values(template["job_configuration"]["job_manifest"], values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def test_a_deployment_says_what_it_does_and_where_it_belongs(deployed: dict[str,
         assert one["work_pool_name"] == "mscl"
         assert "mscl" in one["tags"]
         assert one["enforce_parameter_schema"] is True
+        assert one["job_variables"]["env"] == {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
     (schedule,) = deployed["full"]["schedules"]
     assert schedule["active"] is False
     assert schedule["schedule"]["cron"] == "0 3 * * *"
@@ -52,6 +54,9 @@ def test_a_deployment_says_what_it_does_and_where_it_belongs(deployed: dict[str,
     ("parameters", "named"),
     [
         ({"presett": "demo"}, "presett"),
+        ({"preset": "ucf-101"}, "preset"),
+        ({"force": ["extrct"]}, "extrct"),
+        ({"runtime": {"pools": {"extrct": "cpu"}}}, "extrct"),
         ({"data": {"rot": "x"}}, "rot"),
         ({"pretrain": {"loss": {"temprature": 1}}}, "temprature"),
         ({"pretrain": {"epochs": 0}}, "pretrain.epochs"),
@@ -71,20 +76,56 @@ def test_a_parameter_that_cannot_be_is_refused_by_name_before_a_run_is_made(
     assert named in refused.value.response.text
 
 
+def test_the_form_begins_with_what_a_person_fills_in_and_has_no_none(deployed: dict[str, dict[str, Any]]) -> None:
+    from mscl.config.presets import preset_names, summary_of
+
+    for name, one in deployed.items():
+        if name == "ablate":
+            continue
+        fields = one["parameter_openapi_schema"]["properties"]
+        order = sorted(fields, key=lambda field: fields[field]["position"])
+        assert order[:5] == ["preset", "data_root", "annotations", "workspace", "force"]
+        assert all(fields[field]["description"] for field in order)
+        assert not [field for field in order if {"type": "null"} in fields[field].get("anyOf", [])]
+    preset = deployed["full"]["parameter_openapi_schema"]["properties"]["preset"]
+    assert preset["anyOf"][0]["enum"] == preset_names()
+    assert all(f"- {name}: {summary_of(name)}" in preset["description"] for name in preset_names())
+
+
+def test_a_setting_s_help_names_its_value_in_every_preset(deployed: dict[str, dict[str, Any]]) -> None:
+    from mscl.config import load_config
+    from mscl.config.presets import preset_names
+
+    epochs = deployed["full"]["parameter_openapi_schema"]["properties"]["pretrain"]["properties"]["epochs"]
+    said = epochs["description"].partition(" Empty: ")[2].removesuffix(".")
+    found = {name: value.split()[0] for value in said.split("; ") for name in value.partition("(")[2][:-1].split(", ")}
+    assert found == {name: str(load_config(name).pretrain.epochs) for name in preset_names()}
+
+
+def _settings(section: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, entry in section["properties"].items():
+        yield f"{path}.{name}", entry
+        if "properties" in entry:
+            yield from _settings(entry, f"{path}.{name}")
+
+
 def test_the_form_sends_only_what_was_filled_in(deployed: dict[str, dict[str, Any]]) -> None:
     """The UI's form sends every default that it shows, and a class's default would go over the preset's value."""
     from prefect.client.orchestration import get_client
 
-    sections = deployed["full"]["parameter_openapi_schema"]["definitions"]
-    assert len(sections) > 12
-    for name, section in sections.items():
-        for setting, entry in section.get("properties", {}).items():
-            assert "default" not in entry, f"{name}.{setting}"
-            assert entry.get("type") != "boolean", f"{name}.{setting}: a switch is never empty"
+    from mscl.config import ExperimentConfig
+
+    fields = deployed["full"]["parameter_openapi_schema"]["properties"]
+    for section in ExperimentConfig.model_fields:
+        assert fields[section]["default"] == {}
+        for setting, entry in _settings(fields[section], section):
+            assert "default" not in entry, setting
+            assert entry.get("type") != "boolean", f"{setting}: a switch is never empty"
     path = f"/deployments/{deployed['full']['id']}/create_flow_run"
+    asked = {"finetune": {"enabled": False}, "preset": "ucf101+linear", "data_root": "/videos"}
     with get_client(sync_client=True) as client:
-        made = client.request("POST", path, json={"parameters": {"finetune": {"enabled": False}}})
-    assert made.json()["parameters"]["finetune"] == {"enabled": False}
+        made = client.request("POST", path, json={"parameters": asked})
+    assert made.json()["parameters"] == asked
 
 
 def test_the_flows_load_without_pytorch() -> None:

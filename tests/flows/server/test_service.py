@@ -241,7 +241,9 @@ def test_the_automation_finds_a_run_without_a_worker(service: Service, tiny: Pat
     process = mscl("run", tiny, "--workspace", workspace, **service.variables)
     wait_until(lambda: committed(workspace), seconds=300, why="the run is in extract")
     found = service.call("POST", "/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 5})
-    (run,) = [entry["id"] for entry in found if entry["name"].startswith("full-") and entry["state_type"] == "RUNNING"]
+    (run,) = [
+        entry["id"] for entry in found if entry["name"].startswith("tiny · ") and entry["state_type"] == "RUNNING"
+    ]
     members = family(process.pid)
     process.kill()
     process.wait()
@@ -261,7 +263,7 @@ def test_down_names_the_runs_that_lose_their_server(service: Service, tiny: Path
     process.kill()
     process.wait()
     no_survivors(members)
-    assert code == 0 and "without their server these end within minutes" in output and "full-" in output
+    assert code == 0 and "without their server these end within minutes" in output and "tiny · " in output
     assert service.mscl("up")[0] == 0
 
 

@@ -1,0 +1,155 @@
+"""Stages on other work pools, and workers that know nothing of us: `prefect worker start`, outside the checkout.
+
+Minutes long, with three workers at the tests' server: `make faults`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import psutil
+import pytest
+
+from flows.pools import PoolRunError
+from mscl.errors import ConfigError
+from mscl.pipeline import Outcome
+from storage.workspace import Workspace
+from tests.flows.running import digests, flow_runs, task_runs, wait_until
+
+pytestmark = [pytest.mark.storm, pytest.mark.timeout(1200)]
+First = tuple[Path, dict[str, Outcome]]
+Workers = dict[str, psutil.Process]
+CHECKOUT = Path(__file__).resolve().parents[2]
+SILENCE_SECONDS = 90
+LIMIT_SECONDS = SILENCE_SECONDS + 60 + 60
+"""After a kill the run is Crashed: what the automation waits, how often Prefect looks, and a slow machine."""
+
+
+@pytest.fixture(scope="module")
+def workers(api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    """Process pools mscl, gpu and cpu with a plain worker each: it has an API address and nothing of our settings."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+
+    from flows.server.deployments import deploy
+    from flows.server.service import _automate, _make_pool
+
+    folder = tmp_path_factory.mktemp("elsewhere")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    plain |= {"PREFECT_API_URL": api, "PREFECT_HOME": str(folder / "home"), "PYTHONPATH": str(CHECKOUT)}
+    with get_client(sync_client=True) as client:
+        _make_pool(client)
+        template = client.read_work_pool("mscl").base_job_template
+        for name in ("gpu", "cpu"):
+            client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
+        deploy(client, folder=folder)
+        _automate(client)
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool"]
+    started = {name: subprocess.Popen([*command, name], cwd=folder, env=plain) for name in ("mscl", "gpu", "cpu")}
+    yield {name: psutil.Process(worker.pid) for name, worker in started.items()}
+    for worker in started.values():
+        worker.terminate()
+    for worker in started.values():
+        worker.wait(60)
+
+
+def _run(name: str, **parameters: Any) -> Any:
+    from prefect.deployments import run_deployment
+
+    return run_deployment(f"{name}/{name}", parameters=parameters, timeout=0).id
+
+
+def _state(run: Any) -> Any:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(run).state
+
+
+def _ends(run: Any) -> Any:
+    wait_until(lambda: _state(run).is_final(), seconds=400, why="the run has ended")
+    return _state(run)
+
+
+def _on(pool: str) -> Any:
+    """The latest run on a work pool."""
+    return next((run for run in flow_runs(limit=5) if run.work_pool_name == pool), None)
+
+
+def test_stages_run_on_the_pools_that_the_settings_name(workers: Workers, first: First, tiny: Path, copy: Path) -> None:
+    from flows.pipeline import full
+
+    pools = {"screen": "gpu", "motion": "cpu"}
+    done = full(workspace=str(copy), preset=str(tiny), force=["motion", "screen"], runtime={"pools": pools})
+    assert [name for name, outcome in done.items() if not outcome.reused] == ["motion", "screen"]
+    for name, pool in pools.items():
+        assert digests(done[name].result) == digests(first[1][name].result)
+        assert _on(pool).name.startswith(f"{name} · tiny · ")
+    with pytest.raises(ConfigError, match="sends screen to work pool 'gpus', and the server has"):
+        full(workspace=str(copy), preset=str(tiny), runtime={"pools": {"screen": "gpus"}})
+
+
+def test_an_end_on_one_side_is_an_end_on_the_other(workers: Workers, first: First, tiny: Path, copy: Path) -> None:
+    from flows.pipeline import stage_flow
+    from flows.stage_tasks import StageTimeoutError
+
+    asked = {"workspace": str(copy), "preset": str(tiny), "force": True}
+    pools = {"pools": {"screen": "gpu"}}
+
+    def kill() -> None:
+        wait_until(lambda: bool(workers["gpu"].children()), seconds=200, why="the stage's process is there")
+        for child in workers["gpu"].children(recursive=True):
+            child.kill()
+
+    killer = Thread(target=kill)
+    with Workspace(copy).claim("screen", first[1]["screen"].result.key):  # it waits for that, and does not end
+        killer.start()
+        with pytest.raises(PoolRunError, match="screen on work pool gpu .* ended as Crashed"):
+            stage_flow("screen")(**asked, runtime=pools)
+        killer.join()
+        with pytest.raises(StageTimeoutError):
+            stage_flow("screen")(**asked, runtime=pools | {"timeout_minutes": 0.75})
+        assert _ends(_on("gpu").id).is_cancelled()
+
+
+def test_a_failed_run_is_retried_by_prefect_s_own_command(workers: Workers, tiny: Path, copy: Path) -> None:
+    hidden = (copy / "motion").rename(copy.parent / "motion")
+    run = _run("screen", workspace=str(copy), preset=str(tiny), force=True)
+    assert "no finished result of motion" in _ends(run).message
+    hidden.rename(copy / "motion")
+    command = [sys.executable, "-m", "prefect", "flow-run", "retry", str(run)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    wait_until(lambda: _state(run).is_completed(), seconds=300, why="the run is done")
+
+
+def test_a_quiet_run_lives_and_a_killed_one_ends(
+    workers: Workers, first: First, tiny: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import left_task_runs
+
+    asked = {"workspace": str(copy), "preset": str(tiny), "force": True}
+    with Workspace(copy).claim("screen", first[1]["screen"].result.key):
+        run = _run("screen", **asked)
+        wait_until(lambda: _state(run).is_running(), seconds=200, why="the run runs")
+        time.sleep(2 * SILENCE_SECONDS)
+        assert _state(run).is_running()
+    assert _ends(run).is_completed()
+
+    with Workspace(copy).claim("screen", first[1]["screen"].result.key):
+        run = _run("screen", **asked)
+        wait_until(lambda: bool(task_runs(run)), seconds=200, why="the stage has begun")
+        children = workers["mscl"].children(recursive=True)
+        for process in (workers["mscl"], *children):  # the worker first: it would tell
+            process.kill()
+        wait_until(lambda: _state(run).is_crashed(), seconds=LIMIT_SECONDS, why="the run is found")
+    assert "No heartbeat" in _state(run).message
+    monkeypatch.setattr(left_task_runs, "_GRACE", left_task_runs.timedelta(0))
+    left_task_runs.end_left_task_runs()
+    assert [one.state.name for one in task_runs(run)] == ["Crashed"]

@@ -1,0 +1,40 @@
+"""What a run is called, and where its videos are."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows.parameters import resolve
+from flows.run_names import preset_title, special
+from mscl.config import load_config
+from mscl.errors import ConfigError, UserError
+
+
+def test_a_name_says_what_differs_from_the_preset_and_not_where_the_data_are() -> None:
+    changes = ["pretrain.optim.lr=0.01", "data.root=/videos/UCF-101", "data.split=2", "runtime.workers=3"]
+    config = load_config("demo", changes)
+    assert special(config, preset="demo") == ["split=2", "lr=0.01"]
+    both = load_config("demo", ["pretrain.optim.lr=0.01", "finetune.optim.lr=0.02"])
+    assert special(both, preset="demo") == ["pretrain.optim.lr=0.01", "finetune.optim.lr=0.02"]
+    many = load_config("demo", [f"data.{name}" for name in ("split=2", "test_fraction=0.5", "partial=drop")])
+    assert special(many, preset="ucf101")[-1].endswith(" more")
+    assert special(load_config("ucf101"), preset="ucf101") == []
+
+
+def test_a_preset_s_file_is_called_without_its_folder() -> None:
+    assert preset_title("/some/where/mine.yaml") == "mine"
+    assert preset_title("ucf101+linear") == "ucf101+linear"
+
+
+def test_folders_have_parameters_of_their_own_and_may_not_be_given_twice() -> None:
+    config = resolve("demo", {"data": {"split": 2}}, data_root="/videos", annotations="/lists")
+    assert (config.data.root, config.data.annotations, config.data.split) == ("/videos", "/lists", 2)
+    assert resolve("demo", {"data": {"root": "/videos"}}, data_root="/videos/").data.root == "/videos/"
+    with pytest.raises(ConfigError, match=r"data_root is '/a' and data.root is '/b'; give one of them"):
+        resolve("demo", {"data": {"root": "/b"}}, data_root="/a")
+
+
+def test_stages_that_there_are_not_are_refused_in_pools_and_pauses() -> None:
+    for setting in ({"pools": {"pretrian": "gpu"}}, {"pause_before": ["pretrian"]}):
+        with pytest.raises(UserError, match="unknown stage 'pretrian'"):
+            resolve("demo", {"runtime": setting})
