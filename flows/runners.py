@@ -27,6 +27,7 @@ from mscl.devices import cores, device_of
 from mscl.errors import ConfigError
 from mscl.progress import Progress
 from mscl.stage.worker_pool import Spread, Tick, set_worker_device
+from mscl.training.socket_paths import short_folder
 
 if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
@@ -39,6 +40,8 @@ MAX_TASK_RUNS = 400
 """Per stage. Extraction, motion and the stages themselves stay under 1,000 in all, whatever the dataset."""
 
 _ONE_NODE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+_RAY_PATH_BYTES = 80
+"""Of a socket's path, below the folder for temporary files; a little more than there are."""
 
 
 def spread_for(runtime: RuntimeConfig) -> Spread | None:
@@ -194,6 +197,7 @@ def _runner(runtime: RuntimeConfig, gpus: Sequence[int]) -> TaskRunner[Any]:
                 "CUDA_VISIBLE_DEVICES and leave runtime.gpus empty, or set runtime.task_runner to threads"
             )
         _keep_ray_on_loopback()
+        _keep_ray_in_a_short_folder()
     from prefect_ray import RayTaskRunner
 
     if runtime.cluster:
@@ -222,3 +226,9 @@ def _keep_ray_on_loopback() -> None:
         )
     os.environ[_ONE_NODE] = "0"
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no reports to Ray's makers
+
+
+def _keep_ray_in_a_short_folder() -> None:
+    """Ray's sockets lie deep in its folder: `/ray/session_2026-01-31_12-34-56_123456_1234567/sockets/plasma_store`."""
+    if "RAY_TMPDIR" not in os.environ and (folder := short_folder(below=_RAY_PATH_BYTES)) is not None:
+        os.environ["RAY_TMPDIR"] = folder

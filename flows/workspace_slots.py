@@ -7,13 +7,14 @@ for the kernel drops it when its holder dies, however it dies; a killed holder o
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from storage.atomic import disk_errors
+from storage.errors import StorageError
+from storage.locks import open_lock, take_lock
 from storage.workspace import Workspace
 
 _POLL_SECONDS = 0.5
@@ -23,16 +24,16 @@ _POLL_SECONDS = 0.5
 def workspace_slot(workspace: Workspace, *, limit: int, say: Callable[[str], None]) -> Iterator[None]:
     """Wait for one of the workspace's `limit` slots and hold it; 0: there is no limit.
 
-    Raises:
-        StorageError: the workspace cannot be written.
+    A workspace that cannot be written has no slots: what is done in it can be reused, and the first stage that is not
+    says what is wrong.
     """
+    try:
+        descriptor = _take(workspace, limit) if limit else None
+    except StorageError:
+        limit = 0
     if not limit:
         yield
         return
-    workspace.prepare()
-    folder = workspace.root / ".locks"
-    folder.mkdir(exist_ok=True)
-    descriptor = _take(folder, limit)
     if descriptor is None:
         say(
             f"{limit} other run(s) are working in {workspace.root}; waiting for one to end "
@@ -40,20 +41,21 @@ def workspace_slot(workspace: Workspace, *, limit: int, say: Callable[[str], Non
         )
     while descriptor is None:
         time.sleep(_POLL_SECONDS)  # not a blocking lock: a cancelled run must hear of it
-        descriptor = _take(folder, limit)
+        descriptor = _take(workspace, limit)
     try:
         yield
     finally:
         os.close(descriptor)
 
 
-def _take(folder: Path, limit: int) -> int | None:
+def _take(workspace: Workspace, limit: int) -> int | None:
+    workspace.prepare()
+    folder = workspace.root / ".locks"
     for number in range(limit):
-        descriptor = os.open(folder / f"run-{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            continue
-        return descriptor
+        with disk_errors(folder):
+            folder.mkdir(exist_ok=True)
+            descriptor = open_lock(folder / f"run-{number}")
+        if take_lock(descriptor, wait=False):
+            return descriptor
+        os.close(descriptor)
     return None

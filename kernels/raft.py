@@ -1,6 +1,7 @@
 """RAFT optical flow (Teed and Deng 2020): torchvision's networks with weights from a file or its own download."""
 
 import functools
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,7 +74,7 @@ def load_raft(variant: str, weights: str | Path | None, device: torch.device) ->
         raise KernelInputError(f"no RAFT variant is called {variant!r}; choose one of {', '.join(RAFT_VARIANTS)}")
     if weights is None:
         return _load(variant, None, 0, device)
-    path = Path(weights)
+    path = Path(os.path.expanduser(weights))
     if not path.is_file():
         raise KernelInputError(f"RAFT weights {path} do not exist; give a file, or none to use torchvision's download")
     return _load(variant, path, path.stat().st_mtime_ns, device)

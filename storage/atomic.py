@@ -7,15 +7,16 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from storage.errors import DamagedError, StorageError
+from storage.errors import DamagedError, StorageError, UnreadableError
 
 STAGED_PREFIX = ".staged-"
 
 Buffer = bytes | bytearray | memoryview
-_REFUSED_BY_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def fsync_folder(path: Path) -> None:
@@ -64,32 +65,38 @@ def write_atomic(path: Path, data: Buffer | Iterable[Buffer]) -> str:
                 digest.update(piece)
                 file.write(piece)
         publish(staged, path)
-    except OSError as error:
-        staged.unlink(missing_ok=True)
-        raise _cannot_write(path, error) from error
-    except BaseException:
-        staged.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # a file system that takes nothing does not remove anything either
+            staged.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from error
         raise
     return digest.hexdigest()
 
 
 @contextmanager
 def disk_errors(place: Path) -> Iterator[None]:
-    """Turns what the file system refuses inside the block (full, over quota, read-only) into a StorageError.
+    """Turns what the file system refuses inside the block (full, read-only, another user's) into a StorageError.
 
     For writes by other means than `write_atomic`; the message names the file, or `place` where that is not known.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in _REFUSED_BY_DISK:
+        if error.errno not in _FULL | _NOT_ALLOWED:
             raise
-        raise _cannot_write(Path(error.filename) if isinstance(error.filename, str) else place, error) from error
+        verb = "read or write" if error.errno in (errno.EACCES, errno.EPERM) else "write"
+        path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else place
+        raise cannot_write(path, error, verb=verb) from error
 
 
-def _cannot_write(path: Path, error: OSError) -> StorageError:
+def cannot_write(path: Path, error: OSError, *, verb: str = "write") -> StorageError:
+    """What the user is told of a file that the file system does not take, in one line."""
+    what = "choose a place where you may" if error.errno in _NOT_ALLOWED else "check the path"
+    if error.errno in _FULL:
+        what = "free space or choose another workspace"
     return StorageError(
-        f"cannot write {path}: {error.strerror or error}; free space or choose another workspace, "
+        f"cannot {verb} {path}: {error.strerror or error}; {what}, "
         "then run the same command again: what is already stored is kept"
     )
 
@@ -98,11 +105,14 @@ def digest_file(path: Path) -> str:
     """sha256 of the file's content in hexadecimal.
 
     Raises:
-        DamagedError: the file is missing or cannot be read.
+        DamagedError: the file is missing, or the disk cannot read it.
+        UnreadableError: the user may not read it.
     """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    except PermissionError as error:
+        raise UnreadableError(f"cannot read {path}: {error.strerror}; ask its owner") from error
     except OSError as error:
         raise DamagedError(f"cannot read {path}: {error.strerror or error}") from error
 

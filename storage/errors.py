@@ -9,5 +9,9 @@ class DamagedError(StorageError):
     """A stored file is missing, short or does not have the content that was written; the message names the file."""
 
 
+class UnreadableError(StorageError):
+    """A file that is there and may not be read, another user's for example: nothing is known of it, damage neither."""
+
+
 class LockedError(StorageError):
     """Somebody else is working on the same result."""

@@ -16,7 +16,7 @@ def garbage(workspace: Workspace, *, keep: Collection[str] = (), unfinished: boo
     """
     results = workspace.results()
     begun = workspace.unfinished()
-    kept = {folder for folder in begun if not unfinished or _is_claimed(workspace, folder)}
+    kept = {folder for folder in begun if not unfinished or workspace.is_claimed(folder.parent.name, folder.name)}
     kept |= set({result.record.stage: result.folder for result in results}.values())
     kept |= {result.folder for result in results if result.record.stage in keep}
     kept = _with_ancestors(workspace, kept)
@@ -25,7 +25,7 @@ def garbage(workspace: Workspace, *, keep: Collection[str] = (), unfinished: boo
 
 def dependents(workspace: Workspace, folder: Path) -> list[Path]:
     """Folders of all results, finished or begun, that were made of the one in `folder`; that one comes last."""
-    parents = {path: _parents(workspace, path) for path in sorted(workspace.root.glob("[!.]*/*/"))}
+    parents = {path: _parents(workspace, path) for path in workspace.folders()}
     found = {folder}
     while more := {path for path, made_of in parents.items() if made_of & found} - found:
         found |= more
@@ -39,7 +39,7 @@ def in_use(workspace: Workspace, folders: Collection[Path]) -> dict[Path, Path]:
     """
     found: dict[Path, Path] = {}
     for begun in workspace.unfinished():
-        if not _is_claimed(workspace, begun):
+        if not workspace.is_claimed(begun.parent.name, begun.name):
             continue
         settings, inputs = made_with(begun)
         needed = _with_ancestors(workspace, {begun}) if settings or inputs else set(folders)
@@ -81,11 +81,3 @@ def _with_ancestors(workspace: Workspace, folders: set[Path]) -> set[Path]:
         found |= parents
         waiting += parents
     return found
-
-
-def _is_claimed(workspace: Workspace, folder: Path) -> bool:
-    try:
-        with workspace.claim(folder.parent.name, folder.name):
-            return False
-    except LockedError:
-        return True

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from storage.errors import UnreadableError
 from storage.shards import crc32c
 
 RECORD_NAME = "record.json"
@@ -92,11 +93,17 @@ def canonical_json(value: Any) -> str:
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record in `folder`, or None where there is none, or a single bit of it has changed."""
+    """The record in `folder`, or None where there is none, or a single bit of it has changed.
+
+    Raises:
+        UnreadableError: it is there, and the user may not read it.
+    """
     try:
         record = Record.model_validate_json((folder / RECORD_NAME).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValidationError):
         return None
+    except OSError as error:
+        raise UnreadableError(f"cannot read {folder / RECORD_NAME}: {error.strerror}; ask its owner") from error
     return record if record.checksum in ("", sealed(record).checksum) else None
 
 
@@ -123,5 +130,7 @@ def provenance() -> dict[str, Any]:
 def _has_size(path: Path, size: int) -> bool:
     try:
         return path.stat().st_size == size
+    except PermissionError as error:
+        raise UnreadableError(f"cannot look at {path}: {error.strerror}; ask its owner") from error
     except OSError:
         return False

@@ -154,6 +154,12 @@ def torn_shards(folder: Path, flow_spec: FlowSpec, frame_spec: FrameSpec) -> lis
     ]  # fmt: skip
 
 
+def changed_shards(folder: Path) -> list[Damage]:
+    """Committed shards of any result in `folder` whose files are missing or not as they were written. Reads them."""
+    rows = CommitLog(folder / COMMITS_NAME).rows()
+    return [damage for row in rows.values() for damage in _compare_digests(folder, row, shard=row.shard, segments=())]
+
+
 def _verify_shard(
     folder: Path, row: CommitRow, flow_spec: FlowSpec | None, frame_spec: FrameSpec | None, depth: Depth
 ) -> list[Damage]:

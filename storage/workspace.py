@@ -7,18 +7,18 @@ an advisory `flock`, which the kernel drops when its holder dies, however it die
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from storage.atomic import digest_file, disk_errors, write_atomic
-from storage.errors import LockedError, StorageError
+from storage.errors import LockedError, StorageError, UnreadableError
+from storage.locks import is_locked, open_lock, take_lock
 from storage.record import (
     RECORD_NAME,
     OutputFile,
@@ -29,6 +29,7 @@ from storage.record import (
     read_record,
     sealed,
 )
+from storage.user_paths import user_path
 
 _BEGUN = ".begun.json"
 _DAMAGED = ".damaged"
@@ -52,10 +53,10 @@ class Workspace:
     """A folder of results. Made on first use; refuses a folder that holds other things."""
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = Path(root).expanduser().resolve()
+        self.root = user_path(root).resolve()
         if self.root.exists() and not self.root.is_dir():
             raise StorageError(f"workspace {self.root} is a file; give a folder")
-        if self.root.is_dir() and not (self.root / _MARK).exists() and any(self.root.iterdir()):
+        if self.root.is_dir() and not (self.root / _MARK).exists() and _entries(self.root):
             raise StorageError(f"workspace {self.root} holds other files; give a new or empty folder")
 
     def folder(self, stage: str, key: str) -> Path:
@@ -74,8 +75,8 @@ class Workspace:
         """
         found = [
             result
-            for path in self.root.glob(f"{stage or '*'}/*/{RECORD_NAME}")
-            if path.parent.name.startswith(key) and (result := _whole(path.parent)) is not None
+            for folder in self.folders(stage)
+            if folder.name.startswith(key) and (result := _whole_if_readable(folder)) is not None
         ]
         return sorted(found, key=lambda result: (result.folder / RECORD_NAME).stat().st_mtime_ns)
 
@@ -97,7 +98,10 @@ class Workspace:
             names = ", ".join(f"{r.record.stage}/{r.key}" for r in found)
             raise StorageError(f"key {key!r} is ambiguous in {self.root}: {names}; give more digits")
         folder = self.locate(key)
-        what = "is damaged" if self.is_damaged(folder) else "was begun and is not finished"
+        damaged = self.is_damaged(folder)
+        if damaged is None:
+            raise UnreadableError(f"{folder} may not be read; ask its owner")
+        what = "is damaged" if damaged else "was begun and is not finished"
         raise StorageError(f"{folder.parent.name} {folder.name} {what}; `mscl verify {folder.name}` says what to do")
 
     def locate(self, key: str) -> Path:
@@ -106,16 +110,21 @@ class Workspace:
         Raises:
             StorageError: none, or more than one.
         """
-        found = [path for path in self.root.glob("[!.]*/*/") if path.name.startswith(key)] if len(key) >= 4 else []
+        found = [path for path in self.folders() if path.name.startswith(key)] if len(key) >= 4 else []
         if len(found) == 1:
             return found[0]
         what = "is ambiguous; give more digits" if found else "is unknown; `mscl ls` shows what is there"
         raise StorageError(f"key {key!r} {what} (workspace {self.root})")
 
     def unfinished(self) -> list[Path]:
-        """Folders of results that were begun and not finished, or are no longer whole."""
+        """Folders of results that were begun and not finished, are no longer whole, or may not be read."""
         done = {result.folder for result in self.results()}
-        return [path for path in sorted(self.root.glob("[!.]*/*/")) if path not in done]
+        return [path for path in self.folders() if path not in done]
+
+    def folders(self, stage: str | None = None) -> list[Path]:
+        """Folders of all results, or of those of a stage, by name; UnreadableError where one may not be listed."""
+        stages = [self.root / stage] if stage else [path for path in _entries(self.root) if path.name[0] != "."]
+        return [folder for place in stages if place.is_dir() for folder in _entries(place) if folder.is_dir()]
 
     @contextmanager
     def claim(self, stage: str, key: str, *, on_wait: Callable[[str], None] | None = None) -> Iterator[Path]:
@@ -124,23 +133,30 @@ class Workspace:
         With `on_wait=None` a taken folder raises `LockedError` at once.
         """
         self.prepare()
-        locks = self.root / _LOCKS
-        with disk_errors(locks):
-            locks.mkdir(exist_ok=True)
-            lock = open(locks / f"{stage}-{key}", "w")  # noqa: SIM115 - closed below, outside of disk_errors
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        path = self._lock(stage, key)
+        with disk_errors(path):
+            path.parent.mkdir(exist_ok=True)
+            lock = open_lock(path)
+        try:
+            if not take_lock(lock, wait=False):
                 message = f"{stage} {key} is being computed by another process in {self.root}"
                 if on_wait is None:
                     raise LockedError(f"{message}; wait for it or stop it") from None
                 on_wait(f"{message}; waiting for it")
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                take_lock(lock, wait=True)
             folder = self.folder(stage, key)
             with disk_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             yield folder
+        finally:
+            os.close(lock)
+
+    def is_claimed(self, stage: str, key: str) -> bool:
+        """Whether a process has the folder of a result for itself; nothing is written for the question."""
+        return is_locked(self._lock(stage, key))
+
+    def _lock(self, stage: str, key: str) -> Path:
+        return self.root / _LOCKS / f"{stage}-{key}"
 
     def begin(self, stage: str, key: str, *, config: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
         """Note what the result is made from, should its record be lost or never be written; the caller has claimed it.
@@ -160,20 +176,25 @@ class Workspace:
         """Keep a result from being used again as it is: from now on it is unfinished work, for its stage to mend."""
         write_atomic(folder / _DAMAGED, "".join(f"{line}\n" for line in lines).encode())
 
-    def is_damaged(self, folder: Path) -> bool:
-        """Whether the result in `folder` was finished once and is no longer whole."""
-        return (folder / _DAMAGED).exists() or ((folder / RECORD_NAME).exists() and _whole(folder) is None)
+    def is_damaged(self, folder: Path) -> bool | None:
+        """Whether the result in `folder` was finished once and is no longer whole; None: it may not be read."""
+        try:
+            return (folder / _DAMAGED).exists() or ((folder / RECORD_NAME).exists() and _whole(folder) is None)
+        except (UnreadableError, PermissionError):
+            return None
 
     def known_damage(self, folder: Path) -> list[str]:
         """What `mark_damaged` was told; empty where files are merely missing, or nothing is wrong."""
         try:
-            return (folder / _DAMAGED).read_text().splitlines()
+            return (folder / _DAMAGED).read_text(errors="replace").splitlines()
         except FileNotFoundError:
             return []
 
     def clear_damaged(self, folder: Path) -> None:
         """Take back `mark_damaged`: everything was checked, and is whole."""
-        (folder / _DAMAGED).unlink(missing_ok=True)
+        if (folder / _DAMAGED).exists():
+            with disk_errors(folder):
+                (folder / _DAMAGED).unlink()
 
     def commit(
         self,
@@ -206,14 +227,16 @@ class Workspace:
         return Result(folder, record)
 
     def touch(self, result: Result) -> None:
-        """Mark a result as used now, so that it is the latest of its stage."""
-        os.utime(result.folder / RECORD_NAME)
+        """Mark a result as used now, so that it is the latest of its stage; what may only be read stays as it is."""
+        with suppress(OSError):
+            os.utime(result.folder / RECORD_NAME)
 
     def discard(self, stage: str, key: str) -> None:
         """Remove a result; its record goes first, so that it is never half there."""
         folder = self.folder(stage, key)
-        (folder / RECORD_NAME).unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=False)
+        with disk_errors(folder):
+            (folder / RECORD_NAME).unlink(missing_ok=True)
+            shutil.rmtree(folder)
 
     def lineage(self, result: Result) -> list[Result]:
         """The result and everything it was made of, inputs before what reads them."""
@@ -237,19 +260,31 @@ class Workspace:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            (self.root / _MARK).touch()
+            if not (self.root / _MARK).exists():  # another user's cannot be touched
+                (self.root / _MARK).touch()
         except OSError as error:
             raise StorageError(f"workspace {self.root} cannot be written: {error.strerror}; choose another") from error
 
 
 def clear(folder: Path) -> None:
     """Remove everything in the folder of a result that was begun; its record goes first."""
-    (folder / RECORD_NAME).unlink(missing_ok=True)
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    with disk_errors(folder):
+        (folder / RECORD_NAME).unlink(missing_ok=True)
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def remove_changed(folder: Path) -> None:
+    """Remove files of a result that lacks others and that are not as its record says: no new one may vouch for them."""
+    record = read_record(folder)
+    for file in record.files if record is not None else ():
+        path = folder / file.path
+        if path.is_file() and digest_file(path) != file.digest:
+            with disk_errors(path):
+                path.unlink()
 
 
 def _whole(folder: Path) -> Result | None:
@@ -260,6 +295,23 @@ def _whole(folder: Path) -> Result | None:
     return Result(folder, record)
 
 
+def _whole_if_readable(folder: Path) -> Result | None:
+    try:
+        return _whole(folder)
+    except UnreadableError:
+        return None
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder, by name; nothing where there is none."""
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UnreadableError(f"cannot list {folder}: {error.strerror}; ask its owner") from error
+
+
 def made_with(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """(settings, inputs) of the result in `folder`, finished or begun; empty as far as that is not known."""
     record = read_record(folder)
@@ -268,5 +320,7 @@ def made_with(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         begun = json.loads((folder / _BEGUN).read_bytes())
         return dict(begun["config"]), dict(begun["inputs"])
+    except PermissionError as error:
+        raise UnreadableError(f"cannot read {folder / _BEGUN}: {error.strerror}; ask its owner") from error
     except (OSError, ValueError, KeyError, TypeError):
         return {}, {}

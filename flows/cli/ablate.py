@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import WorkspaceOption
+from flows.cli.options import WorkspaceOption, at_home
 from flows.printing import print_blocks, print_line
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def ablate(
         list[str] | None, typer.Option(help="Variant trained once more, for as long as mscl takes.")
     ] = None,
     export: Annotated[
-        Path | None, typer.Option(help="Also write rows, page and pictures here, beside other datasets' results.")
+        Path | None,
+        typer.Option(help="Also write rows, page and pictures here, beside other datasets' results.", callback=at_home),
     ] = None,
     workspace: WorkspaceOption = Path("workspace"),
 ) -> None:

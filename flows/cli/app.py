@@ -20,6 +20,7 @@ from flows.cli.command import INTERRUPTED, STOPPED
 from flows.cli.options import ForceOption, Overrides, PresetArgument, StageArgument, WorkspaceOption
 from flows.printing import print_line
 from flows.server import service
+from storage.user_paths import user_path
 
 if TYPE_CHECKING:
     from mscl.config import RuntimeConfig
@@ -177,7 +178,7 @@ def preset_for_flow(preset: str) -> str:
     """A YAML file is named by its full path, for a run's page shows it and a worker may read it."""
     from mscl.config.presets import is_file_name, layers_of
 
-    return "+".join(str(Path(name).resolve()) if is_file_name(name) else name for name in layers_of(preset))
+    return "+".join(str(user_path(name).resolve()) if is_file_name(name) else name for name in layers_of(preset))
 
 
 class _Terminated(BaseException):
@@ -223,9 +224,10 @@ def main() -> None:
     settings.apply()
     before = signal.signal(signal.SIGTERM, _on_sigterm)
     from mscl.errors import USER_ERRORS
+    from storage.atomic import disk_errors
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), disk_errors(Path()):
             warnings.showwarning = _show_warning
             try:
                 code = app(standalone_mode=False)

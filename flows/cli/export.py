@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import WorkspaceOption
+from flows.cli.options import WorkspaceOption, at_home
 
 console = Console()
 
@@ -23,7 +23,7 @@ def export(
         str,
         typer.Argument(metavar="KEY|FILE", help="Key of a pretrain result or a later one, or a checkpoint."),
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="File to write.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="File to write.", callback=at_home)],
     workspace: WorkspaceOption = Path("workspace"),
 ) -> None:
     """Write the encoder of a result as one file, for `mscl.load_encoder` and `pretrain.encoder=`.

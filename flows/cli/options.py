@@ -1,11 +1,20 @@
 """Arguments and options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from flows.cli import completion
+from storage.user_paths import user_path
+
+
+def at_home(given: Any) -> Any:
+    """`~` of a path, or of several, which a shell leaves in `--out=~/page.html`; what is no path stays."""
+    if isinstance(given, list | tuple):
+        return [at_home(one) for one in given]
+    return user_path(given) if isinstance(given, Path) else given
+
 
 PresetArgument = Annotated[
     str,

@@ -13,9 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.options import WorkspaceOption
+from flows.cli.options import WorkspaceOption, at_home
 from flows.printing import print_line, print_table, visible
 from mscl.devices import resolve_device
+from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from mscl.embedding.index import Index
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 console = Console()
 _SOME_FAILED = 1
 
-VideoFiles = Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.")]
+VideoFiles = Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.", callback=at_home)]
 KeyOption = Annotated[str, typer.Option(help="Key of a result to use; without it the latest.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
@@ -43,7 +44,13 @@ def search(
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbours per video.")] = 10,
     workspace: WorkspaceOption = Path("workspace"),
     key: KeyOption = "",
-    out: Annotated[Path, typer.Option(help="Page with the neighbours as thumbnails.")] = Path("search.html"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Page with the neighbours as thumbnails; else search.html, where that can be written.",
+            callback=at_home,
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     show: OpenOption = False,
@@ -61,7 +68,6 @@ def search(
     neighbours = index.search(good, k=k, device=resolve_device(device, setting="--device"))
     failed |= neighbours.queries.failed
     pairs = list(zip(neighbours.queries.videos, neighbours.found, strict=True))
-    page = _search_page(out, index, pairs, failed) if pairs else None  # an earlier one is worth more than an empty one
     if as_json:
         rows: list[dict[str, Any]] = [
             {
@@ -86,10 +92,17 @@ def search(
                 name = str(index.manifest.row(one.row).class_name) or "–"
                 neighbour_rows.append((rank, f"{one.similarity:.4f}", name, path))
             print_table(console, ("rank", "cosine", "class", "path"), neighbour_rows)
-        size = len(index.features.ids)
-        print_line(console, f"Searched     {size} segments of {index.root}")
-        if page is not None:
-            print_line(console, f"Page         {page}")
+        print_line(console, f"Searched     {len(index.features.ids)} segments of {index.root}")
+    page = None
+    if pairs:  # an earlier page is worth more than an empty one
+        try:
+            page = _search_page(out or Path("search.html"), index, pairs, failed)
+        except StorageError as error:
+            if out is not None:
+                raise
+            print_line(Console(stderr=True), f"mscl: no page: {error}; --out names another place", style="yellow")
+    if page is not None and not as_json:
+        print_line(console, f"Page         {page}")
     _finish(failed, page if show else None)
 
 
@@ -100,7 +113,9 @@ def predict(
     flow: Annotated[bool, typer.Option("--flow", help="Show the flow of the clip in colour.")] = False,
     workspace: WorkspaceOption = Path("workspace"),
     key: KeyOption = "",
-    out: Annotated[Path, typer.Option(help="Folder of the pictures and their page.")] = Path("predictions"),
+    out: Annotated[Path, typer.Option(help="Folder of the pictures and their page.", callback=at_home)] = Path(
+        "predictions"
+    ),
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
     show: OpenOption = False,

@@ -10,6 +10,7 @@ import typer
 from rich.box import HEAVY_HEAD
 from rich.console import Console
 
+from flows.cli.options import at_home
 from flows.printing import print_line, print_table
 from mscl.devices import cores, num_gpus
 from mscl.errors import UserError
@@ -28,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 
 def demo_data(
-    folder: Annotated[Path, typer.Argument(help="Where to write the videos; made if absent.")],
+    folder: Annotated[Path, typer.Argument(help="Where to write the videos; made if absent.", callback=at_home)],
     suite: Annotated[bool, typer.Option("--suite", help="All parts, each in a folder of its name.")] = False,
     part: Annotated[str, typer.Option(help="direction, order, stills or shortcut.")] = "direction",
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
@@ -83,11 +84,15 @@ def doctor() -> None:
 
 
 def flow_eval(
-    folder: Annotated[Path, typer.Argument(help="Holds a folder per pair: frame1.png, frame2.png, flow.flo.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Holds a folder per pair: frame1.png, frame2.png, flow.flo.", callback=at_home)
+    ],
     method: Annotated[list[str] | None, typer.Option(help="tvl1, dis, farneback, raft_small, raft_large.")] = None,
     preset: Annotated[str, typer.Option(help="Schedule of tvl1: opencv, accurate, balanced, fast.")] = "balanced",
     raft_weights: Annotated[str, typer.Option(help="Local RAFT weights file.")] = "",
-    pictures: Annotated[Path | None, typer.Option(help="Write frame, truth and estimate of each pair here.")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Write frame, truth and estimate of each pair here.", callback=at_home)
+    ] = None,
 ) -> None:
     """End-point error and time of flow methods on pairs with ground truth (one thread, the whole pair)."""
     from kernels.evaluate import evaluate_folder, mean_score

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from flows.cli.options import WorkspaceOption
 from flows.printing import print_line, print_table
+from storage.errors import StorageError, UnreadableError
 
 if TYPE_CHECKING:
     from storage.verify import Damage
@@ -43,7 +44,7 @@ def verify(
         folders = [place.locate(key)]
     else:
         folders = [result.folder for result in place.results()]
-        folders += [folder for folder in place.unfinished() if place.is_damaged(folder)]
+        folders += [folder for folder in place.unfinished() if place.is_damaged(folder) is not False]
     sound = [_check(place, folder, workspace, mend=mend) for folder in folders]
     if not all(sound):
         raise typer.Exit(1)
@@ -54,7 +55,11 @@ def verify(
 def _check(place: Workspace, folder: Path, option: Path, *, mend: bool) -> bool:
     """Whether the result is whole, in the end."""
     name = f"{folder.parent.name} {folder.name}"
-    found = _damage(place, folder)
+    try:
+        found = _damage(place, folder)
+    except UnreadableError as error:
+        print_line(console, f"{name} cannot be verified: {error}", style="yellow")
+        return False
     if found is None:
         print_line(console, f"{name} was begun and is not finished; the same command again continues it")
         return False
@@ -62,8 +67,8 @@ def _check(place: Workspace, folder: Path, option: Path, *, mend: bool) -> bool:
         place.clear_damaged(folder)
         print_line(console, f"{name} is whole")
         return True
-    _mark(place, folder, found)
     _print(name, found)
+    _mark(place, folder, found)
     if not mend:
         what = _what_again(folder.parent.name, found)
         where = f" --workspace {option}" if option != Path("workspace") else ""
@@ -77,8 +82,12 @@ def _mark(place: Workspace, folder: Path, found: list[Damage]) -> None:
     """Without a sound record a result is not used anyway, and its other files may well be whole."""
     from storage.record import RECORD_NAME
 
-    if any(damage.file != RECORD_NAME for damage in found):
+    if all(damage.file == RECORD_NAME for damage in found):
+        return
+    try:
         place.mark_damaged(folder, [str(damage) for damage in found])
+    except StorageError as error:
+        print_line(console, f"it cannot be kept from being used as it is: {error}", style="yellow")
 
 
 def _damage(place: Workspace, folder: Path) -> list[Damage] | None:

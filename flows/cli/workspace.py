@@ -38,8 +38,8 @@ def ls(workspace: WorkspaceOption = Path("workspace")) -> None:
     else:
         print_line(console, f"no finished results in {place.root}")
     for folder in place.unfinished():
-        what = "damaged (`mscl verify` tells)" if place.is_damaged(folder) else "unfinished"
-        print_line(console, f"{what}: {folder.relative_to(place.root)}", style="yellow")
+        what = {True: "damaged (`mscl verify` tells)", False: "unfinished", None: "may not be read"}
+        print_line(console, f"{what[place.is_damaged(folder)]}: {folder.relative_to(place.root)}", style="yellow")
 
 
 def show(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) -> None:

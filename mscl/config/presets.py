@@ -9,6 +9,7 @@ from mscl.config.experiment import ExperimentConfig, build_config, merge
 from mscl.config.overrides import override_tree
 from mscl.config.yaml_files import read_yaml
 from mscl.errors import ConfigError
+from storage.user_paths import user_path
 
 _PRESETS = Path(__file__).parent / "presets"
 _OVERLAYS = _PRESETS / "overlays"
@@ -52,7 +53,7 @@ def overlay_tree(overlay: str) -> dict[str, Any]:
     """
     path = _OVERLAYS / f"{overlay}.yaml"
     if is_file_name(overlay):
-        path = Path(overlay)
+        path = user_path(overlay)
     elif overlay in preset_names():
         raise ConfigError(
             f"{overlay!r} is a preset of its own and cannot follow a '+'; overlays: {', '.join(overlay_names())}"
@@ -72,7 +73,7 @@ def layers_of(preset: str) -> list[str]:
     """`["ucf101", "linear"]` of `ucf101+linear`. A file's own name may hold a `+`."""
     parts = preset.split("+")
     for count in range(len(parts), 1, -1):
-        if Path(first := "+".join(parts[:count])).is_file():
+        if user_path(first := "+".join(parts[:count])).is_file():
             return [first, *parts[count:]]
     return parts
 
@@ -105,7 +106,7 @@ def _preset_tree(preset: str, *, above: tuple[str, ...]) -> dict[str, Any]:
 
 def _read_preset(name: str) -> dict[str, Any]:
     if is_file_name(name):
-        return read_yaml(Path(name))
+        return read_yaml(user_path(name))
     if name in preset_names():
         return read_yaml(_PRESETS / f"{name}.yaml")
     if name in overlay_names():

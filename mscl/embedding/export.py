@@ -10,6 +10,7 @@ from mscl.extract.recorded import recorded_frames
 from mscl.models.files import read_encoder, write_encoder
 from mscl.video.config import ClipConfig
 from mscl.video.frame_recipe import EncoderInput
+from storage.user_paths import user_path
 from storage.workspace import Result, Workspace
 
 _SUFFIX = ".safetensors"
@@ -66,7 +67,7 @@ def named_checkpoint(source: str, *, workspace: Workspace) -> tuple[Path, Encode
 
 
 def _checkpoint(source: str, workspace: Workspace) -> tuple[Path, dict[str, Result]]:
-    checkpoint = Path(source).expanduser()
+    checkpoint = user_path(source)
     if checkpoint.is_file() or checkpoint.suffix or len(checkpoint.parts) != 1:
         return checkpoint, {}
     named = workspace.by_key(source)

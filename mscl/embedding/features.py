@@ -4,10 +4,9 @@ The controls answer two questions. Does training matter: the same network before
 trained encoder on clips that repeat one frame, which hold appearance and no motion, and on clips in random order.
 
 Work is cut into parts of whole batches, the same ones however many processes share them: the features do not depend
-on that number, and what a killed run has finished is not computed again.
+on that number, and what a killed run has finished is not computed again. Parts have checksums: a damaged one is.
 """
 
-import io
 import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from mscl.errors import DataError
 from mscl.progress import Progress, Silent
 from mscl.stage.config import RuntimeConfig
 from mscl.video.config import ClipConfig
+from storage.errors import DamagedError, StorageError
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +94,7 @@ def embed_share(
     rank: int = 0,
     world_size: int = 1,
 ) -> dict[str, float]:
-    """Every `world_size`-th part of every variant, as files in `output/.parts`; parts that are there are kept.
+    """Every `world_size`-th part of every variant, as files in `output/.parts`; those that are there whole are kept.
 
     Returns:
         Seconds of each variant of which anything had to be computed.
@@ -105,7 +105,6 @@ def embed_share(
     if len(manifest) == 0:
         raise DataError("there is no usable video to embed; the manifest says why each was left out")
     from mscl.training.launch import loader_workers_of
-    from storage.zarr_files import is_complete_group
 
     progress, seconds = progress or Silent(), {}
     views = config.clips * config.crops
@@ -113,8 +112,8 @@ def embed_share(
     for name, encoder in encoders.items():
         for variant, shown in controls_of(name, controls=config.controls).items():
             own = part_files(output, variant, len(manifest), at_once=at_once)[rank::world_size]
-            todo = [(path, rows) for path, rows in own if not path.is_file()]
-            if is_complete_group(output / f"{variant}.zarr") or not todo:
+            todo = [(path, rows) for path, rows in own if read_part(path, len(rows)) is None]
+            if not todo or _is_whole(output / f"{variant}.zarr"):
                 continue
             started = time.monotonic()
             clips = evaluation_clips(
@@ -152,7 +151,8 @@ def part_files(output: Path, variant: str, videos: int, *, at_once: int) -> list
     """File and rows of every part of a variant: whole batches of `at_once` videos, but for the last one."""
     length = at_once * -(-videos // (at_once * _MAX_PARTS))
     starts = range(0, videos, length)
-    return [(output / PARTS / variant / f"{start}.npy", range(start, min(start + length, videos))) for start in starts]
+    folder = output / PARTS / variant
+    return [(folder / f"{start}.block", range(start, min(start + length, videos))) for start in starts]
 
 
 def write_variants(
@@ -162,17 +162,19 @@ def write_variants(
     import shutil
 
     from storage.features import read_features, write_features
-    from storage.zarr_files import is_complete_group
 
     metrics: dict[str, Any] = {"videos": len(manifest)}
     at_once = max(1, config.batch_size // (config.clips * config.crops))
     for variant in VARIANTS:
         folder = output / f"{variant}.zarr"
-        if not is_complete_group(folder):
+        if not _is_whole(folder):
             if not (output / PARTS / variant).is_dir():
                 continue
-            shutil.rmtree(folder, ignore_errors=True)  # half of one, of a run that was killed while it wrote
-            parts = [np.load(path) for path, _ in part_files(output, variant, len(manifest), at_once=at_once)]
+            shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed while it wrote
+            files = part_files(output, variant, len(manifest), at_once=at_once)
+            parts = [part for path, rows in files if (part := read_part(path, len(rows))) is not None]
+            if len(parts) < len(files):
+                raise DataError(f"parts of {folder} were damaged while others were computed; run the same again")
             write_features(
                 folder,
                 ids=[str(name) for name in manifest.column("segment_id")],
@@ -275,13 +277,33 @@ def read_variants(folder: Path) -> dict[str, "Features"]:
     return found
 
 
+def _is_whole(folder: Path) -> bool:
+    from storage.features import read_features
+    from storage.zarr_files import is_complete_group
+
+    try:
+        return is_complete_group(folder) and bool(read_features(folder).ids)
+    except StorageError:
+        return False
+
+
 def _write_part(path: Path, features_ND: Floats) -> None:
     from storage.atomic import write_atomic
+    from storage.blocks import pack_arrays
 
-    buffer = io.BytesIO()
-    np.save(buffer, features_ND, allow_pickle=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, buffer.getbuffer())
+    write_atomic(path, pack_arrays({"features": features_ND}))
+
+
+def read_part(path: Path, length: int) -> Floats | None:
+    """Features of a part of `length` videos; None where it is not there, or not as it was written."""
+    from storage.blocks import unpack_arrays
+
+    try:
+        features_ND: Floats = unpack_arrays(path.read_bytes(), where=str(path))["features"]
+    except (FileNotFoundError, DamagedError):
+        return None
+    return features_ND if len(features_ND) == length else None
 
 
 def _refuse_infinite(features_BD: np.ndarray[Any, Any], segments_B: np.ndarray[Any, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mscl.devices import device_of, gpus_to_use
 from mscl.embedding.config import EmbedConfig
-from mscl.embedding.features import PARTS, controls_of, embed_variants, part_files, write_variants
+from mscl.embedding.features import PARTS, controls_of, embed_variants, part_files, read_part, write_variants
 from mscl.errors import CardError
 from mscl.models.config import ModelConfig
 from mscl.progress import Progress
@@ -105,9 +105,12 @@ def run_embedding(job: EmbedJob, *, progress: Progress) -> dict[str, Any]:
         path: len(rows)
         for variant in variants
         for path, rows in part_files(output, variant, len(manifest), at_once=at_once)
-        if not path.is_file()
+        if read_part(path, len(rows)) is None
     }
     progress.start("Embedding", sum(waiting.values()), "video")
+
+    for path in waiting:
+        path.unlink(missing_ok=True)  # damaged: `follow` waits for its successor
 
     def follow() -> None:
         for path in [path for path in waiting if path.is_file()]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,8 @@ def _run(run: StageRun) -> dict[str, Any]:
     from mscl.models.files import read_encoder
     from mscl.pretrain.config import PretrainConfig
 
+    for left in run.folder.glob("*.zarr") if run.is_damaged else ():
+        shutil.rmtree(left)  # its metadata has no checksums but those of the record that is gone
     pretrained = run.inputs["pretrain"]
     # The settings that made the checkpoint, not those of this run: a stage run alone may have been given others.
     trained_with = PretrainConfig.model_validate(pretrained.record.config["pretrain"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from kernels.tvl1 import resolve_backend
@@ -14,6 +13,7 @@ from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
+from storage.user_paths import user_path
 from storage.workspace import Result
 
 
@@ -39,10 +39,10 @@ def _resolved(config: ExperimentConfig) -> FlowConfig:
             f"flow.pictures is {flow.pictures}, and flow.method {flow.method} computes flow itself; to import the "
             "pictures set flow.method=denseflow"
         )
-    if flow.method == "denseflow" and not (flow.pictures and Path(flow.pictures).expanduser().is_dir()):
+    if flow.method == "denseflow" and not (flow.pictures and user_path(flow.pictures).is_dir()):
         there = f"{flow.pictures} is no folder" if flow.pictures else "is not set"
         raise DataError(f"flow.method is denseflow, and flow.pictures {there}; give the folder of the flow pictures")
-    pictures = str(Path(flow.pictures).expanduser().resolve()) if flow.pictures else ""
+    pictures = str(user_path(flow.pictures).resolve()) if flow.pictures else ""
     return flow.model_copy(update={"backend": backend, "pictures": pictures})
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from mscl.config import ExperimentConfig
 from mscl.ingest.annotations.recognise import given_paths
 from mscl.ingest.config import DataConfig
+from storage.user_paths import user_path
 from storage.workspace import Result
 
 _BLOCK_BYTES = 4096
@@ -19,7 +20,7 @@ _READERS = 16
 
 def dataset_root(data: DataConfig) -> Path:
     """`data.root` as an absolute path."""
-    return Path(data.root).expanduser().resolve()
+    return user_path(data.root).resolve()
 
 
 def videos_root(config: ExperimentConfig, ingest: Result) -> Path:

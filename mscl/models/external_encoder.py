@@ -1,13 +1,13 @@
 """The encoder that a user names instead of training one: a file, or the untrained start of a training."""
 
 from hashlib import file_digest
-from pathlib import Path
 
 from mscl.errors import CheckpointError
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import VideoEncoder, untrained_encoder
 from mscl.models.files import read_encoder
 from mscl.models.weight_files import check_file
+from storage.user_paths import user_path
 
 RANDOM = "random"
 
@@ -21,7 +21,7 @@ def external_encoder(name: str, *, model: ModelConfig, seed: int) -> VideoEncode
     """
     if name == RANDOM:
         return untrained_encoder(model, seed=seed)
-    file = read_encoder(Path(name).expanduser())
+    file = read_encoder(user_path(name))
     found = file.model
     if (found.backbone, found.rgb_width) != (model.backbone, model.rgb_width):
         raise CheckpointError(
@@ -40,7 +40,7 @@ def external_encoder_digest(name: str) -> str:
     """
     if name == RANDOM:
         return RANDOM
-    path = Path(name).expanduser()
+    path = user_path(name)
     check_file(path)
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()

@@ -18,6 +18,7 @@ from storage.commits import CommitLog
 from storage.flow_store import FlowReader
 from storage.layout import Extracted, Measured
 from storage.motion_store import MotionStats, MotionWriter
+from storage.verify import changed_shards, take_back
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ def _run(run: StageRun) -> dict[str, Any]:
         segments_per_shard=spec.segments_per_shard, attributes={"motion": config.model_dump(mode="json")},
     )  # fmt: skip
     log = CommitLog(result.commits)
+    if shards := take_back(run.folder, changed_shards(run.folder)):
+        run.progress.say(f"{len(shards)} damaged shards are done again: {', '.join(map(str, shards[:20]))}")
     done = {} if run.is_damaged else log.rows()  # which shards are damaged nobody knows, and doing all takes minutes
     tasks = [
         _ShardTask(shard, spec.grid.segments_of(shard), flow_store, config)

@@ -59,7 +59,7 @@ def run_pretraining(job: PretrainJob, *, progress: Progress) -> PretrainResult:
         TrainingError: the child failed (with its traceback's last lines) or was stopped from outside.
     """
     from mscl.models.weight_files import read_checkpoint
-    from mscl.training.checkpoint import checkpoints
+    from mscl.training.checkpoint import checkpoints, drop_damaged
 
     output = Path(job.output_folder)
     job_path, rows_path = output / "job.json", output / METRICS_NAME
@@ -71,7 +71,9 @@ def run_pretraining(job: PretrainJob, *, progress: Progress) -> PretrainResult:
         progress=progress,
     )  # fmt: skip
     shown.close()
-    path = checkpoints(output / CHECKPOINTS)[-1]
+    *older, path = checkpoints(output / CHECKPOINTS)
+    for other in older:
+        drop_damaged(other)  # the result's record would vouch for it
     # Of the checkpoint, which has a digest, and not of the log, where a flipped bit is another number.
     state = read_checkpoint(path)
     times = [row for row in read_json_lines(rows_path) if row.get("step") == state["step"]]

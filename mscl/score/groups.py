@@ -117,7 +117,7 @@ def _read(path: str, column: str) -> dict[str, str]:
     """Video -> group of a CSV file."""
     from mscl.ingest.annotations.samples import read_lines
 
-    lines = read_lines(Path(path).expanduser())
+    lines = read_lines(user_path(path))
     header = lines[0] if lines else ""
     delimiter = next((mark for mark in ("\t", ";", ",") if mark in header), ",")
     records = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))

@@ -12,7 +12,7 @@ from mscl.stage.contract import Outcome, Stage, StageRun
 from mscl.stage.worker_pool import Spread
 from storage.atomic import disk_errors
 from storage.record import result_key
-from storage.workspace import Result, Workspace, clear
+from storage.workspace import Result, Workspace, clear, remove_changed
 
 PRESET = "preset"
 """In a record's settings: what they are called."""
@@ -32,8 +32,9 @@ def execute(
     """Run a stage, or find that it is done.
 
     A result is computed under the workspace's lock on it: of two runs of the same stage, settings and
-    inputs one waits and then reuses. `force` computes it again. `spread` None: shards go to processes of this machine.
-    `preset`: what the settings are called; noted in the record beside them, and no part of the key.
+    inputs one waits and then reuses. `force` computes it again, and goes on with nothing unfinished. `spread` None:
+    shards go to processes of this machine. `preset`: what the settings are called; noted in the record beside them, and
+    no part of the key.
 
     Raises:
         UserError: an input is missing.
@@ -60,8 +61,12 @@ def execute(
         if done is not None:
             workspace.discard(stage.name, key)
             folder.mkdir(parents=True)
-        elif workspace.known_damage(folder) and not stage.repairs_in_place:
+        elif force or (workspace.known_damage(folder) and not stage.repairs_in_place):
+            if force and any(folder.iterdir()):
+                progress.say(f"{stage.name} {key}: what was begun is removed, for the stage is forced")
             clear(folder)
+        elif not stage.repairs_in_place:
+            remove_changed(folder)
         with disk_errors(folder):
             was_finished = workspace.begin(stage.name, key, config=noted, inputs=keys)
             run = StageRun(folder, config, used, progress, is_damaged=was_finished, spread=spread)

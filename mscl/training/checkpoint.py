@@ -20,6 +20,9 @@ FORMAT = 2
 """2: digest of the file, metrics, state of every rank. The first had none of these; it is read as well."""
 
 
+_ANEW = "start anew, in another folder or with --force and the name of the stage"
+
+
 class Stateful(Protocol):
     """What has a state: a module, an optimiser, a curve."""
 
@@ -114,8 +117,7 @@ class Checkpoints:
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
             why = str(error).strip().partition("\n")[0]
             raise CheckpointError(
-                f"checkpoint {path} does not fit this program's networks ({type(error).__name__}: {why}); "
-                "start anew in another folder"
+                f"checkpoint {path} does not fit this program's networks ({type(error).__name__}: {why}); {_ANEW}"
             ) from error
 
     def restore_random_state(self) -> None:
@@ -141,12 +143,12 @@ class Checkpoints:
 
     def _check(self, state: dict[str, Any], path: Path) -> None:
         if state.get("format") not in (1, FORMAT):
-            raise CheckpointError(f"{path} has format {state.get('format')}, this program reads {FORMAT}; start anew")
+            raise CheckpointError(f"{path} has format {state.get('format')}, this program reads {FORMAT}; {_ANEW}")
         if state["world_size"] != self.world.size:
             raise CheckpointError(
                 f"checkpoint {path} was written by {state['world_size']} processes and this run has {self.world.size}: "
                 f"batch statistics would change; set runtime.processes so that all nodes together have "
-                f"{state['world_size']}, or start anew in another folder"
+                f"{state['world_size']}, or {_ANEW}"
             )
         before, now = (
             {**self.before, **_flat(json.loads(state["config"]))},
@@ -156,14 +158,23 @@ class Checkpoints:
         if changed:
             shown = ", ".join(f"{name} was {before.get(name)!r}, is {now[name]!r}" for name in changed)
             raise CheckpointError(
-                f"checkpoint {path} belongs to a run with other settings: {shown}; set them back, or start anew "
-                "in another folder"
+                f"checkpoint {path} belongs to a run with other settings: {shown}; set them back, or {_ANEW}"
             )
         if state["total_steps"] != self.total_steps:
             raise CheckpointError(
                 f"checkpoint {path} belongs to a run of {state['total_steps']} steps and this one has "
-                f"{self.total_steps}: the data or the epochs changed; start anew in another folder"
+                f"{self.total_steps}: the data or the epochs changed; {_ANEW}"
             )
+
+
+def drop_damaged(path: Path) -> None:
+    """Remove a checkpoint that is not as it was written; nothing needs it."""
+    try:
+        read_checkpoint(path)
+    except CheckpointError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        path.unlink()
 
 
 def checkpoints(folder: Path) -> list[Path]:

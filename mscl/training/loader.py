@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from mscl.errors import DataError
 from mscl.orphans import die_with_starter
 from mscl.training.delivery import LOOK_SECONDS, Delivery, check_shared_memory
+from mscl.training.socket_paths import short_socket_paths
 from mscl.video.batch_memory import packed
 from mscl.video.clip_indices import IntArray, epoch_rng
 
@@ -168,7 +169,8 @@ class Loader(Generic[BatchT]):
         # Opened here, not at the first batch: PyTorch draws from its random numbers for it, once.
         if self._loader.num_workers:
             check_shared_memory(self._loader.num_workers)
-        batches = iter(self._loader)
+        with short_socket_paths():
+            batches = iter(self._loader)
         self._running = self._batches(Delivery(batches) if self._loader.num_workers else batches)
         return self._running
 

@@ -1,5 +1,6 @@
 """Files appear whole or not at all."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -37,6 +38,15 @@ def test_errors_name_the_file_and_what_to_do(tmp_path: Path) -> None:
         write_atomic(tmp_path / "absent" / "file", b"")
     with pytest.raises(DamagedError, match="cannot read .*absent"):
         digest_file(tmp_path / "absent")
+
+
+def test_a_file_system_that_also_refuses_to_remove_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, **_: bool) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))  # what a read-only disk says, file or no file
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(StorageError, match=r"cannot write .*/file"):
+        write_atomic(tmp_path / "absent" / "file", b"")
 
 
 def test_folders_are_published_too_and_staged_files_go(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from mscl.ingest.annotations.index import VideoIndex, as_text, folded, is_text, 
 from mscl.ingest.annotations.recognise import FoundLists, expected_files, find_lists, given_paths, read_lists
 from mscl.ingest.annotations.samples import Annotations, ListedVideo, Listing, Sample
 from mscl.ingest.config import DataConfig
+from storage.user_paths import user_path
 
 
 def read_annotations(config: DataConfig) -> Annotations:
@@ -26,7 +27,7 @@ def read_annotations(config: DataConfig) -> Annotations:
     """
     if not config.root:
         raise DataError("data.root is not set; give the folder that holds the videos: data.root=DIR")
-    root = Path(config.root).expanduser()
+    root = user_path(config.root)
     index = VideoIndex(root)
     for path in given_paths(config.annotations) if config.annotations else ():
         if not _exists(path):

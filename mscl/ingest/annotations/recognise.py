@@ -13,6 +13,7 @@ from mscl.ingest.annotations.lists import read_list
 from mscl.ingest.annotations.samples import Listing
 from mscl.ingest.annotations.split_names import number_of_split, split_of_name
 from mscl.ingest.config import DataConfig
+from storage.user_paths import user_path
 
 _EXPECTED = {
     "ucf101": "classInd.txt with trainlist0N.txt and testlist0N.txt",
@@ -79,11 +80,11 @@ def find_lists(config: DataConfig, root: Path) -> FoundLists | None:
 
 def given_paths(annotations: str) -> list[Path]:
     """The path that the user gives, or several with commas between."""
-    whole = Path(annotations).expanduser()
+    whole = user_path(annotations)
     parts = [part.strip() for part in annotations.split(",") if part.strip()]
     if len(parts) < 2 or whole.exists():
         return [whole]
-    return [Path(part).expanduser() for part in parts]
+    return [user_path(part) for part in parts]
 
 
 def read_lists(found: FoundLists, split: int, index: VideoIndex) -> Listing:

@@ -115,6 +115,12 @@ def test_a_search_for_nothing_leaves_an_earlier_page(mscl: Command, workspace: P
     code, out, _ = mscl("search", videos[1], "-w", workspace)
     assert code == SOME_FAILED and "Page" not in out
     assert Path("search.html").read_text() == "earlier"
+    Path("search.html").rename("earlier.html")
+    Path("search.html").mkdir()  # as little a place for a page as a folder that may only be read
+    code, out, err = mscl("search", videos[0], "-k", "1", "--workspace", workspace)
+    assert code == 0 and "Searched" in out and "mscl: no page: cannot write search.html" in err
+    code, out, err = mscl("search", videos[0], "-k", "1", "--workspace", workspace, "--out", "search.html")
+    assert code == USER_ERROR and "Searched" in out and "cannot write search.html" in err  # it was asked for
 
 
 def test_search_for_machines(mscl: Command, workspace: Path, videos: list[Path]) -> None:

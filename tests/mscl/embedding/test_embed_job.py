@@ -16,6 +16,7 @@ from mscl.embedding.variants import VARIANTS
 from mscl.models.encoders import untrained_encoder
 from mscl.models.files import EXPORT_NAME, write_encoder
 from mscl.progress import Silent
+from storage.blocks import pack_arrays, unpack_arrays
 from storage.manifest import read_manifest
 
 TINY = ModelConfig(rgb_width=0.0625)
@@ -63,19 +64,32 @@ def test_two_ranks_give_the_features_of_one(patch_run: Any, encoder: Path, tmp_p
     assert sorted(path.name for path in (tmp_path / "2").iterdir()) == sorted(f"{name}.zarr" for name in one)
 
 
-def test_finished_parts_are_not_computed_again(patch_run: Any, encoder: Path, tmp_path: Path) -> None:
+def test_finished_parts_are_not_computed_again_and_damaged_ones_are(
+    patch_run: Any, encoder: Path, tmp_path: Path
+) -> None:
     job = _job(patch_run, encoder, tmp_path, processes=1)
     manifest = read_manifest(patch_run.manifest).ok()
     half = {"encoders": job.encoders(), "manifest": manifest, "frame_store": patch_run.extract / "frames",
             "output": tmp_path, "clip": job.clip, "config": job.embed, "runtime": job.runtime,
             "device": torch.device("cpu")}  # fmt: skip
     embed_share(**half, rank=1, world_size=2)
-    part = sorted((tmp_path / ".parts" / "trained").glob("*.npy"))[0]
-    np.save(part, np.full_like(np.load(part), 7))  # to be recognised
+    part, cut = sorted((tmp_path / ".parts" / "trained").iterdir())[:2]
+    seven = np.full_like(unpack_arrays(part.read_bytes(), where="part")["features"], 7)  # to be recognised
+    part.write_bytes(pack_arrays({"features": seven}))
+    cut.write_bytes(cut.read_bytes()[:-9])
+    flipped = sorted((tmp_path / ".parts" / "untrained").iterdir())[0]
+    content = bytearray(flipped.read_bytes())
+    content[-20] ^= 1  # another feature, were there no checksum
+    flipped.write_bytes(content)
     progress = Counted()
     run_embedding(job, progress=progress)
     assert 0 < progress.count < 6 * 18
-    assert (read_variants(tmp_path)["trained"].features_ND == 7).all(axis=1).sum() == 4
+    found = read_variants(tmp_path)
+    assert (found["trained"].features_ND == 7).all(axis=1).sum() == 4
+    run_embedding(_job(patch_run, encoder, tmp_path / "whole", processes=1), progress=Counted())
+    whole = read_variants(tmp_path / "whole")
+    np.testing.assert_array_equal(found["untrained"].features_ND, whole["untrained"].features_ND)
+    assert (found["trained"].features_ND == whole["trained"].features_ND).all(axis=1).sum() == 14
 
 
 def test_a_store_that_a_killed_run_left_half_written_is_written_again(

@@ -2,10 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -22,6 +19,7 @@ from mscl.stage.view import StageView
 from storage.manifest import SegmentRow, read_manifest
 from storage.workspace import Workspace
 from tests.mscl.written_videos import WriteVideo, gradient_frames, write_frames
+from tests.other_users import another_user, open_folder
 
 
 class Heard(Silent):
@@ -84,23 +82,8 @@ def test_names_that_are_not_utf8_are_said_before_anything_is_decoded(tmp_path: P
     assert outcome.result.record.metrics["verdicts"] == {"ok": 4, "unreadable": 1}
 
 
-@contextmanager
-def another_user() -> Iterator[None]:
-    """As somebody who may not read everything; root may."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 def test_private_folders_in_and_beside_the_root(write_video: WriteVideo) -> None:
-    with TemporaryDirectory() as place:  # pytest's own folders are private to their user
-        disk = Path(place)
-        disk.chmod(0o755)
+    with open_folder() as disk:
         root = two_classes(disk / "videos")
         private = [disk / "lost+found", root / "lost+found"]
         for folder in private:

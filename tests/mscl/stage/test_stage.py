@@ -37,10 +37,15 @@ def config() -> ExperimentConfig:
     return load_config("demo")
 
 
-def test_done_is_done(tmp_path: Path, config: ExperimentConfig) -> None:
+def test_done_is_done(tmp_path: Path, config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     stage, workspace = counting_stage(calls), Workspace(tmp_path)
     first = execute(stage, workspace, config, {})
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "another user's file cannot be touched")
+
+    monkeypatch.setattr("os.utime", refuse)
     again = execute(stage, workspace, config, {})
     assert len(calls) == 3
     assert (first.reused, again.reused) == (False, True)
@@ -63,6 +68,36 @@ def test_force_computes_again_under_the_same_key(tmp_path: Path, config: Experim
     first = execute(stage, workspace, config, {})
     forced = execute(stage, workspace, config, {}, force=True)
     assert len(calls) == 6 and forced.result.key == first.result.key
+
+
+def test_force_goes_on_with_nothing_that_was_begun(tmp_path: Path, config: ExperimentConfig) -> None:
+    calls: list[str] = []
+    workspace = Workspace(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        execute(counting_stage(calls, fail_after=2), workspace, config, {})
+    execute(counting_stage(calls), workspace, config, {}, force=True)
+    assert calls == ["unit 0", "unit 1", "unit 0", "unit 1", "unit 2"]
+
+
+def test_what_is_known_of_damage_may_be_damaged_itself(tmp_path: Path, config: ExperimentConfig) -> None:
+    calls: list[str] = []
+    workspace, stage = Workspace(tmp_path), counting_stage(calls)
+    folder = execute(stage, workspace, config, {}).result.folder
+    workspace.mark_damaged(folder, ["1.txt: digest"])
+    (folder / ".damaged").write_bytes(b"1.txt: \xff\n")
+    assert not execute(stage, workspace, config, {}).reused
+    assert len(calls) == 6
+
+
+def test_a_new_record_vouches_for_nothing_that_has_changed(tmp_path: Path, config: ExperimentConfig) -> None:
+    calls: list[str] = []
+    workspace, stage = Workspace(tmp_path), counting_stage(calls)
+    folder = execute(stage, workspace, config, {}).result.folder
+    whole = (folder / "2.txt").read_text()
+    (folder / "1.txt").unlink()
+    (folder / "2.txt").write_text("x" * len(whole))
+    assert not execute(stage, workspace, config, {}).reused
+    assert calls[3:] == ["unit 1", "unit 2"] and (folder / "2.txt").read_text() == whole
 
 
 def test_ctrl_c_then_the_same_again_goes_on(tmp_path: Path, config: ExperimentConfig) -> None:

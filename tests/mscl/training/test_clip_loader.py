@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,7 +78,13 @@ def test_plan_refuses_what_does_not_fit() -> None:
         StepPlan(20, 10, 0, 5, 4)
 
 
-def test_workers_and_start_methods_change_nothing(stores: Stores) -> None:
+def test_workers_and_start_methods_change_nothing(
+    stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("long" * 20) / "job.1234567"  # as Slurm makes them: too long for a socket
+    long.mkdir(parents=True)
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
     dataset = stores.dataset(seed=1)
 
     def load(workers: int, start_method: str | None = None) -> list[RawBatch]:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mscl.training.metrics import read_metrics
 from mscl.training.progress import MetricsProgress
 
 
@@ -62,3 +63,19 @@ def test_a_damaged_line_is_no_progress_and_no_end(tmp_path: Path) -> None:
     progress.look()
     progress.close()
     assert [call[0] for call in recorder.calls[1:-1]] == [1, 19]
+
+
+def test_rows_that_damage_made_unreadable_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    good = {"step": 1, "seconds": 2.5, "loss": 3.0}
+    bad = [
+        b"\xff",
+        b"{",
+        b"[1]",
+        b'{"step": "1"}',
+        b'{"step": 2, "seconds": "x"}',
+        b"9" * 5000,
+        b'{"step": ' + b"[" * 9999,
+    ]
+    path.write_bytes(b"\n".join([*bad, json.dumps(good).encode(), b'{"step": 3, "sec']))
+    assert read_metrics(path) == [good]

@@ -1,0 +1,43 @@
+"""Lock files: advisory `flock`, which the kernel drops when its holder dies, however it dies."""
+
+import fcntl
+import os
+from pathlib import Path
+
+
+def open_lock(path: Path) -> int:
+    """Descriptor of a lock file, made if it is not there; another user's is opened for reading, which a lock needs.
+
+    Raises:
+        OSError: it can neither be made nor opened.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError as refused:
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            raise refused from None
+
+
+def take_lock(descriptor: int, *, wait: bool) -> bool:
+    """Whether the lock is held now; without `wait` it may be another's."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock; nothing is written. A lock that may not be looked at counts as held."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        return not take_lock(descriptor, wait=False)
+    finally:
+        os.close(descriptor)
