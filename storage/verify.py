@@ -81,6 +81,25 @@ def verify_result(
     return found
 
 
+def refuse_changed(folder: Path, record: Record) -> None:
+    """Compare the files of a result that have no checksums of their own, before something is computed from them.
+
+    Shards of flow and frames have, and are left out: reading all of them would take minutes.
+
+    Raises:
+        DamagedError: one is not as it was written.
+    """
+    rows = CommitLog(folder / COMMITS_NAME).rows()
+    in_shards = {file for row in rows.values() if row.shard != FINAL for file in row.files}
+    for file in record.files:
+        what = "" if file.path in in_shards else _differs(folder / file.path, file.digest)
+        if what:
+            raise DamagedError(
+                f"{record.stage} {record.key} is damaged: {file.path}: {what}; "
+                f"`mscl verify {record.key} --repair` makes it again"
+            )
+
+
 def verify_extract(folder: Path, *, depth: Depth = "chunks", advance: Callable[[], None] | None = None) -> list[Damage]:
     """All damage in the result of extraction in `folder`, as far as `depth` looks.
 

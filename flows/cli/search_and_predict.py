@@ -130,9 +130,11 @@ def predict(
     from mscl.finetune.predict import Prediction, explain, predict_videos
     from mscl.report.video_pages import Look, prediction_page, write_picture
     from mscl.video.file_clips import readable
+    from storage.verify import refuse_changed
     from storage.workspace import Workspace
 
     result = latest_of(Workspace(workspace), "finetune", key)
+    refuse_changed(result.folder, result.record)
     trained = load_classifier(result.folder / "classifier.safetensors")
     good, reasons = readable(videos)
     place = resolve_device(device, setting="--device")

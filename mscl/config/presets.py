@@ -7,19 +7,21 @@ from typing import Any
 
 from mscl.config.experiment import ExperimentConfig, build_config, merge
 from mscl.config.overrides import override_tree
-from mscl.config.yaml_files import read_yaml
+from mscl.config.yaml_files import read_yaml, shortened
 from mscl.errors import ConfigError
 from storage.user_paths import user_path
 
 _PRESETS = Path(__file__).parent / "presets"
 _OVERLAYS = _PRESETS / "overlays"
+_MAX_BASES = 20
 
 
 def load_config(preset: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """Configuration from a preset's name or a YAML file, changed by `section.name=value` overrides.
 
-    A file may begin with `base: PRESET` and then says only what differs from it. After a `+` come overlays, which
-    change what they say and nothing else, the last on top: `ucf101+mscl-no-fra`, `ucf101+linear+retrieval`.
+    A file may begin with `base: PRESET` and then says only what differs from it; a YAML file named there is looked for
+    beside it. After a `+` come overlays, which change what they say and nothing else, the last on top:
+    `ucf101+mscl-no-fra`, `ucf101+linear+retrieval`.
 
     Raises:
         ConfigError: unknown preset or overlay, unreadable file, unknown setting or unfit value.
@@ -69,11 +71,11 @@ def overlay_tree(overlay: str) -> dict[str, Any]:
     return tree
 
 
-def layers_of(preset: str) -> list[str]:
-    """`["ucf101", "linear"]` of `ucf101+linear`. A file's own name may hold a `+`."""
+def layers_of(preset: str, *, beside: Path = Path()) -> list[str]:
+    """`["ucf101", "linear"]` of `ucf101+linear`. A file's own name, relative to `beside`, may hold a `+`."""
     parts = preset.split("+")
     for count in range(len(parts), 1, -1):
-        if user_path(first := "+".join(parts[:count])).is_file():
+        if (beside / user_path(first := "+".join(parts[:count]))).is_file():
             return [first, *parts[count:]]
     return parts
 
@@ -81,22 +83,39 @@ def layers_of(preset: str) -> list[str]:
 def base_of(preset: str) -> str | None:
     """What `preset` says only differences from: the preset before the first `+`, or a file's `base`."""
     first, *overlays = layers_of(preset)
-    return first if overlays else _read_preset(first).get("base")
+    return first if overlays else _base_in(_read_preset(first), first)
+
+
+def _base_in(tree: dict[str, Any], preset: str) -> str | None:
+    """What `tree`, the content of `preset`, names as its base: YAML files by their full name."""
+    base = tree.get("base")
+    if base is None:
+        return None
+    if not isinstance(base, str):
+        raise ConfigError(
+            f"preset {preset}: `base` must be the name of a preset or of a YAML file, found {shortened(repr(base))}"
+        )
+    folder = user_path(preset).resolve().parent if is_file_name(preset) else Path()
+    layers = layers_of(base, beside=folder)
+    return "+".join(str((folder / user_path(name)).resolve()) if is_file_name(name) else name for name in layers)
 
 
 def _preset_tree(preset: str, *, above: tuple[str, ...]) -> dict[str, Any]:
     """The settings that a preset, its bases and the overlays after it name; `above` are the presets it is a base of."""
     first, *overlays = layers_of(preset)
+    if is_file_name(first):
+        first = str(user_path(first).resolve())
     if first in above:
         raise ConfigError(f"preset {first} is its own base: {' -> '.join((*above, first))}; change one `base:`")
+    if len(above) > _MAX_BASES:
+        raise ConfigError(f"preset {above[0]} stands on more than {_MAX_BASES} others, one on the other; join some")
     try:
         tree = _read_preset(first)
     except ConfigError as error:
         raise ConfigError(f"base of {above[-1]}: {error}" if above else str(error)) from error
-    base = tree.pop("base", None)
+    base = _base_in(tree, first)
+    tree.pop("base", None)
     if base is not None:
-        if not isinstance(base, str):
-            raise ConfigError(f"preset {first}: `base` must be the name of a preset or of a YAML file, found {base!r}")
         changes, tree = tree, _preset_tree(base, above=(*above, first))
         merge(tree, changes)
     for overlay in overlays:

@@ -10,6 +10,7 @@ from mscl.errors import ConfigError
 _MAX_BYTES = 1 << 20
 _MAX_BITS = 63
 _MAX_DEPTH = 5
+_MAX_VALUES = 100_000
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def parse_yaml(text: str, *, names: bool = False) -> Any:
     """
     try:
         found = yaml.load(text, yaml.BaseLoader if names else _Loader)
-        _check_depth(found)
+        _check_size(found, {})
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
@@ -65,6 +66,8 @@ def parse_yaml(text: str, *, names: bool = False) -> Any:
         raise ValueError(f"not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise ValueError("nested too deep to be settings; check the brackets") from error
+    except OverflowError as error:
+        raise ValueError(f"more than {_MAX_VALUES:,} values with all its aliases; check the `*`") from error
     return found
 
 
@@ -102,13 +105,19 @@ for _tag in ("bool", "int", "float", "timestamp"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_checked)
 
 
-def _check_depth(value: Any, depth: int = 0) -> None:
-    """An alias may also hold itself."""
+def _check_size(value: Any, known: dict[tuple[int, int], int], depth: int = 0) -> int:
+    """Number of values, those behind aliases counted as often as they are named. An alias may also hold itself."""
     if depth > _MAX_DEPTH:
         raise RecursionError
-    if isinstance(value, dict | list):
-        for below in value.values() if isinstance(value, dict) else value:
-            _check_depth(below, depth + 1)
+    if not isinstance(value, dict | list):
+        return 1
+    place = (id(value), depth)
+    if place not in known:
+        below = value.values() if isinstance(value, dict) else value
+        known[place] = 1 + sum(_check_size(one, known, depth + 1) for one in below)
+    if known[place] > _MAX_VALUES:
+        raise OverflowError
+    return known[place]
 
 
 def shortened(text: str) -> str:

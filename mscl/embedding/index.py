@@ -112,6 +112,7 @@ def open_index(workspace: "Workspace", key: str = "") -> Index:
     """
     from storage.features import read_features
     from storage.layout import Ingested
+    from storage.verify import refuse_changed
 
     embed = latest_of(workspace, "embed", key)
     stages = {result.record.stage: result for result in workspace.lineage(embed)}
@@ -120,6 +121,8 @@ def open_index(workspace: "Workspace", key: str = "") -> Index:
             f"the {' and '.join(missing)} result behind {embed.folder} is gone, and a search needs it; run the "
             "pipeline again"
         )
+    for result in (embed, stages["ingest"]):
+        refuse_changed(result.folder, result.record)
     features = read_features(embed.folder / f"{VARIANT}.zarr")
     if len(features.ids) == 0:
         raise UserError(f"the index {embed.folder} holds no video; embed a dataset with usable videos")

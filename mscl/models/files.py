@@ -138,7 +138,7 @@ def _checkpoint(state: dict[str, Any], path: Path) -> EncoderFile:
             encoder.input = EncoderInput.model_validate_json(state["encoder_input"])
     except CheckpointError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
         raise _no_encoder(path, "pre-training checkpoint of this program", error) from error
     return EncoderFile(encoder, model, crop_px, steps)
 

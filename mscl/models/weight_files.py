@@ -106,15 +106,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"checkpoint {path} cannot be read: it is no PyTorch file of tensors and plain values alone; of a network "
-            "that was saved whole, with its code, save the state_dict"
-        ) from error
     except Exception as error:
+        why = str(error).partition("\n")[0]
+        if (
+            isinstance(error, pickle.UnpicklingError) or "weights_only" in why
+        ):  # whose advice is to let the file execute
+            raise CheckpointError(
+                f"checkpoint {path} cannot be read: it is no PyTorch file of tensors and plain values alone; of a "
+                "network that was saved whole, with its code, save the state_dict"
+            ) from error
         raise CheckpointError(
-            f"checkpoint {path} cannot be read: {type(error).__name__}: {str(error).partition(chr(10))[0]}; "
-            "it must be whole, and weights a state_dict, not a pickled model"
+            f"checkpoint {path} cannot be read: {type(error).__name__}: {why}; it must be whole, and weights a "
+            "state_dict, not a pickled model"
         ) from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not a checkpoint")

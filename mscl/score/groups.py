@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mscl.errors import DataError
+from storage.user_paths import user_path
 
 if TYPE_CHECKING:
     from mscl.ingest.config import DataConfig

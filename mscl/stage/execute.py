@@ -12,6 +12,7 @@ from mscl.stage.contract import Outcome, Stage, StageRun
 from mscl.stage.worker_pool import Spread
 from storage.atomic import disk_errors
 from storage.record import result_key
+from storage.verify import refuse_changed
 from storage.workspace import Result, Workspace, clear, remove_changed
 
 PRESET = "preset"
@@ -38,6 +39,7 @@ def execute(
 
     Raises:
         UserError: an input is missing.
+        DamagedError: a file of an input is not as it was written.
         StorageError: the disk is full, or refuses for another reason; what is stored already is kept.
         ConfigError: `runtime.task_runner` names a cluster, and nobody gave a way to it.
     """
@@ -58,6 +60,8 @@ def execute(
         if done is not None and not force:
             workspace.touch(done)
             return Outcome(done, reused=True, seconds=time.monotonic() - started)
+        for result in used.values():
+            refuse_changed(result.folder, result.record)
         if done is not None:
             workspace.discard(stage.name, key)
             folder.mkdir(parents=True)

@@ -1,10 +1,12 @@
 """The storms at full length: `make faults`. Short seeded parts of them are in the suite."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.faults import storage_storm, video_fuzz
+from tests.faults import damaged_training, hostile_files, storage_storm, video_fuzz, workspace_flips
+from tests.flows.tiny import FINETUNE
 
 pytestmark = pytest.mark.storm
 
@@ -17,6 +19,25 @@ def test_two_thousand_flipped_bits_of_stores(tmp_path: Path) -> None:
 
 def test_fifty_killed_writers_of_stores(tmp_path: Path) -> None:
     assert storage_storm.kill_storm(tmp_path, count=50, seed=0, say=print) > 10
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a result of every stage, and its configuration beside it."""
+    return workspace_flips.finished_workspace(tmp_path_factory.mktemp("finished"))
+
+
+def test_two_thousand_flipped_bits_of_a_whole_workspace(finished: Path) -> None:
+    assert sum(workspace_flips.flip_storm(finished, count=2000, seed=0, say=print).values()) == 2000
+
+
+def test_no_new_record_vouches_for_a_damaged_training(finished: Path, tmp_path: Path) -> None:
+    workspace = Path(shutil.copytree(finished, tmp_path / "workspace"))
+    damaged_training.walk(workspace, finished.parent / "tiny.yaml", *FINETUNE)
+
+
+def test_two_hundred_hostile_files(tmp_path: Path) -> None:
+    assert sum(hostile_files.storm(tmp_path, mutants=200, seed=0, say=print).values()) >= 300
 
 
 @pytest.mark.parametrize("of", ["generated", "real"])

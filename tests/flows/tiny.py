@@ -19,6 +19,11 @@ embed: {{clips: 1, crop_px: 24}}
 finetune: {{enabled: false}}
 runtime: {{device: cpu, workers: 1, loader_workers: 0, processes: 1, threads: 1}}
 """
+FINETUNE = [
+    "finetune.enabled=true", "finetune.epochs=2", "finetune.milestones=1", "finetune.crop_px=24",
+    "finetune.test_crop_px=24", "finetune.frames=4", "finetune.stride=2", "finetune.batch_size=4",
+]  # fmt: skip
+"""Settings with which `TINY` fine-tunes, too."""
 
 
 _WITH_WORKERS = {

@@ -66,6 +66,10 @@ def read_list(files: list[Path], names: Path | None, index: VideoIndex) -> Listi
     """
     notes: list[str] = []
     entries = [entry for file in files for entry in _entries(file, index, notes)]
+    if not entries:
+        raise DataError(
+            f"{', '.join(map(str, files))}: there is no line that names a video; write 'path label' in each"
+        )
     rows: list[ListedVideo] = []
     unlabelled = next((entry for entry in entries if not entry.label), None)
     if unlabelled is not None and any(entry.label for entry in entries):

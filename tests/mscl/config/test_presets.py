@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mscl.config import ExperimentConfig, load_config, overlay_names, overlay_tree, preset_names
+from mscl.config.presets import base_of
 from mscl.errors import ConfigError
 
 
@@ -62,6 +63,10 @@ def test_a_file_changes_its_base(tmp_path: Path) -> None:
         (b"pretrain: {epochs: !!int ''}", "is no int"),
         (b"[" * 5000, "nested too deep"),
         (b"pretrain: &own {loss: *own}", "nested too deep"),
+        (
+            b"a: &a [" + b"x," * 99 + b"x]\nb: &b [" + b"*a," * 99 + b"*a]\ndata: {classes: [" + b"*b," * 99 + b"*b]}",
+            "more than 100,000 values with all its aliases",
+        ),
         (b"pretrain: {epochs: 2}\ndata: {root: a}\npretrain: {seed: 1}", r"'pretrain' is given twice \(line 3"),
         (b"pretrain: {epochs: 1, epochs: 2}", "'epochs' is given twice"),
         (b"pretrian: {epochs: 1}", "unknown setting 'pretrian': did you mean 'pretrain'"),
@@ -93,11 +98,30 @@ def test_a_preset_that_is_its_own_base_is_refused(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     Path("a.yaml").write_text("base: b.yaml\n")
     Path("b.yaml").write_text("base: ./a.yaml\n")
-    with pytest.raises(ConfigError, match=r"its own base: .*b\.yaml -> \./a\.yaml -> b\.yaml"):
+    with pytest.raises(ConfigError, match=r"its own base: .*/a\.yaml -> .*/b\.yaml -> .*/a\.yaml; "):
         load_config("a.yaml")
     Path("c.yaml").write_text("base: c.yaml+linear\n")
-    with pytest.raises(ConfigError, match=r"its own base: c\.yaml -> c\.yaml; "):
+    with pytest.raises(ConfigError, match=r"its own base: .*/c\.yaml -> .*/c\.yaml; "):
         load_config("c.yaml")
+    for number in range(30):
+        Path(f"chain{number}.yaml").write_text(f"base: chain{number + 1}.yaml\n")
+    with pytest.raises(ConfigError, match="stands on more than 20 others"):
+        load_config("chain0.yaml")
+
+
+def test_a_base_lies_beside_the_file_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    Path("other.yaml").write_text("clip: {length: 7}\n")  # the one that was meant is not this
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets" / "other.yaml").write_text("clip: {length: 3}\n")
+    (tmp_path / "sets" / "few.yaml").write_text("probe: {k: 3}\n")
+    (tmp_path / "sets" / "mine.yaml").write_text("base: other.yaml+few.yaml+linear\n")
+    for name in ("../sets/mine.yaml", str(tmp_path / "sets" / "mine.yaml")):
+        config = load_config(name)
+        assert (config.clip.length, config.probe.k) == (3, 3)
+        base = base_of(name)
+        assert base is not None and load_config(base).clip.length == 3
 
 
 def settings_of(config: ExperimentConfig) -> dict[str, object]:

@@ -1,0 +1,337 @@
+"""Files from elsewhere that are meant to harm: encoders, presets and lists, through the real commands.
+
+    python -m tests.faults.hostile_files --mutants 170 --seed 0
+
+Each of them is refused with exit code 2 and one line, and no code in them runs. A part of it is in
+tests/faults/test_hostile_files.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import pickle
+import random
+import struct
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mscl.models.config import ModelConfig
+from mscl.models.encoders import untrained_encoder
+from mscl.models.files import write_encoder
+from mscl.models.weight_files import write_checkpoint
+
+Say = Callable[[str], None]
+TINY = ModelConfig(rgb_width=0.0625)
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.trace}",)
+
+
+def safetensors(header: bytes, data: bytes = b"", *, length: int | None = None) -> bytes:
+    """A safetensors file with any header."""
+    return struct.pack("<Q", len(header) if length is None else length) + header + data
+
+
+def with_card(card: str) -> bytes:
+    """A safetensors file with one tensor and any card."""
+    tensor = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    return safetensors(json.dumps({"__metadata__": {"card": card}, "a": tensor}).encode(), b"\0" * 4)
+
+
+def whole_encoders(folder: Path) -> dict[str, Path]:
+    """An export, and a checkpoint of this program, both sound."""
+    encoder = untrained_encoder(TINY, seed=0)
+    export = write_encoder(encoder, TINY, folder / "whole.safetensors", card={})
+    model = {f"query_rgb.encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    state = {"format": 2, "step": 3, "model_config": TINY.model_dump_json(), "config": "{}", "model": model}
+    write_checkpoint(folder / "whole.pt", state)
+    return {"safetensors": export, "pt": folder / "whole.pt"}
+
+
+def encoders(folder: Path, trace: Path) -> list[Path]:
+    """Hostile files in the place of an encoder; `trace` is made where code of one runs."""
+    whole = whole_encoders(folder)
+    made: list[Path] = []
+
+    def add(name: str, content: bytes) -> None:
+        made.append(folder / name)
+        made[-1].write_bytes(content)
+
+    def saved(name: str, content: object, **how: Any) -> None:
+        made.append(folder / name)
+        torch.save(content, made[-1], **how)
+
+    checkpoint, export = whole["pt"].read_bytes(), whole["safetensors"].read_bytes()
+    state = torch.load(whole["pt"], weights_only=True)
+    del state["mscl_digest"]
+    model, weights = state["model_config"], state["model"]
+    first = next(iter(weights))
+
+    def changed(name: str, **values: Any) -> None:
+        saved(f"{name}.pt", {**state, **values})
+
+    add("empty.pt", b"")
+    add("empty.safetensors", b"")
+    add("text.pt", b"these are no weights\n" * 99)
+    add("zeros.pt", b"\0" * 4096)
+    add("pickle_bomb.pt", pickle.dumps(Bomb(trace)))
+    add("pickle_bomb_in_dict.pt", pickle.dumps({"state_dict": Bomb(trace)}))
+    saved("saved_bomb.pt", {"model": Bomb(trace)})
+    saved("old_format_bomb.pt", {"model": Bomb(trace)}, _use_new_zipfile_serialization=False)
+    saved("whole_network.pt", torch.nn.Linear(2, 2))
+    saved("list.pt", [1, 2])
+    saved("number.pt", 7)
+    saved("text_object.pt", "text")
+    saved("tensor.pt", torch.zeros(3))
+    saved("no_keys.pt", {})
+    saved("number_keys.pt", {1: torch.zeros(1)})
+    saved("state_dict_is_a_list.pt", {"state_dict": [1]})
+    saved("other_names.pt", {"a": torch.zeros(1)})
+    saved("released_without_stem.pt", {"state_dict": {"recognizer.encoder_q.x": torch.zeros(1)}})
+    saved("released_stem_is_text.pt", {"state_dict": {"recognizer.encoder_q.stem.0.weight": "x"}})
+    huge = torch.zeros(1).expand(1 << 40)
+    saved("released_stem_is_huge.pt", {"state_dict": {"recognizer.encoder_q.stem.0.weight": huge}})
+    changed("settings_no_json", model_config="{")
+    changed("settings_a_number", model_config=7)
+    changed("settings_deep", model_config="[" * 100_000)
+    changed("settings_long_number", model_config='{"rgb_width": ' + "9" * 5000 + "}")
+    changed("settings_nan", model_config='{"rgb_width": NaN}')
+    changed("settings_unknown_name", model_config='{"width": 1}')
+    changed("settings_wide", model_config='{"rgb_width": 1e9}')
+    changed("config_a_list", config="[]")
+    changed("config_deep", config='{"a":' * 50_000)
+    changed("config_nested_wrong", config='{"pretrain": {"augment": 3}}')
+    changed("step_text", step="many")
+    changed("step_nan", step=float("nan"))
+    changed("step_inf", step=float("inf"))
+    changed("model_a_list", model=[1])
+    changed("model_of_text", model=dict.fromkeys(weights, "x"))
+    changed("model_empty", model={})
+    changed("model_nan", model={**weights, first: torch.full_like(weights[first], float("nan"))})
+    changed("model_other_shape", model={**weights, first: weights[first][:1]})
+    changed("model_whole_numbers", model={**weights, first: weights[first].int()})
+    changed("model_complex", model={**weights, first: weights[first].to(torch.complex64)})
+    changed("model_sparse", model={**weights, first: weights[first].to_sparse()})
+    changed("input_no_json", encoder_input="{")
+    changed("input_a_number", encoder_input=7)
+    changed("no_step", model_config=model, step=None)
+    for part in (1, 3, 30, 300, len(checkpoint) // 2, len(checkpoint) - 1):
+        add(f"cut_at_{part}.pt", checkpoint[:part])
+    for part in (1, 7, 8, 9, 300, len(export) - 1):
+        add(f"cut_at_{part}.safetensors", export[:part])
+    add("header_endless.safetensors", safetensors(b"{}", length=(1 << 63) - 1))
+    add("header_longer_than_file.safetensors", safetensors(b"{}", length=1000))
+    add("header_no_json.safetensors", safetensors(b"{{{{"))
+    add("header_a_list.safetensors", safetensors(b"[]"))
+    add("header_deep.safetensors", safetensors(b'{"a":' * 60_000))
+    add("header_latin1.safetensors", safetensors('{"ä": 1}'.encode("latin-1")))
+    add("header_empty.safetensors", safetensors(b"{}"))
+    beyond = {"a": {"dtype": "F32", "shape": [1 << 60], "data_offsets": [0, 1 << 62]}}
+    add("tensor_beyond_file.safetensors", safetensors(json.dumps(beyond).encode()))
+    unknown = {"a": {"dtype": "X9", "shape": [1], "data_offsets": [0, 4]}}
+    add("tensor_of_unknown_kind.safetensors", safetensors(json.dumps(unknown).encode(), b"\0" * 4))
+    for name, card in {
+        "list": "[]", "number": "7", "null": "null", "text": '"x"', "no_json": "{", "deep": "[" * 100_000,
+        "long_number": '{"format": ' + "9" * 5000 + "}", "model_a_list": '{"model_config": []}',
+        "model_unknown": '{"model_config": {"width": 1}}', "model_nan": '{"model_config": {"rgb_width": NaN}}',
+        "classifier": '{"format": "mscl-classifier-1"}', "other_weights": '{"model_config": {}}', "nothing": "",
+        "digest_gone": '{"mscl_digest": "none"}',
+    }.items():  # fmt: skip
+        add(f"card_{name}.safetensors", with_card(card))
+    with zipfile.ZipFile(folder / "zip_of_text.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", "no pickle")
+        archive.writestr("../../outside", "x")
+    made.append(folder / "zip_of_text.pt")
+    (folder / "folder.pt").mkdir()
+    os.mkfifo(folder / "pipe.pt")
+    (folder / "loop.pt").symlink_to("loop.pt")
+    return [*made, folder / "folder.pt", folder / "pipe.pt", folder / "loop.pt", folder / "absent.pt"]
+
+
+def presets(folder: Path, trace: Path) -> list[Path]:
+    """Hostile configuration files."""
+    contents: dict[str, bytes] = {
+        "latin1": "data: {root: caf\xe9}".encode("latin-1"), "utf16": "clip: {length: 3}".encode("utf-16"),
+        "zero_byte": b"data: {root: a\0b}", "list": b"- 1", "number": b"7", "own_base": b"base: own_base.yaml",
+        "base_of_base": b"base: base_of_base2.yaml", "base_of_base2": b"base: base_of_base.yaml",
+        "base_list": b"base: [demo]", "base_absent": b"base: absent.yaml", "base_overlay": b"base: knn",
+        "deep": b"[" * 50_000, "deep_braces": b"{a: " * 5_000,
+        "deep_block": b"".join(b" " * i + b"a:\n" for i in range(900)),
+        "long_number": b"pretrain: {epochs: " + b"9" * 5000 + b"}",
+        "long_hex": b"pretrain: {epochs: 0x" + b"f" * 5000 + b"}", "alias_of_itself": b"pretrain: &a {loss: *a}",
+        "aliases": b"a: &a [" + b"x," * 99 + b"x]\nb: &b [" + b"*a," * 99 + b"*a]\ndata: [" + b"*b," * 99 + b"*b]",
+        "python_call": f"data: {{root: !!python/object/apply:os.system ['touch {trace}']}}".encode(),
+        "python_name": b"data: {root: !!python/name:os.system }", "unknown_tag": b"data: {root: !x y}",
+        "twice": b"clip: {length: 1}\nclip: {length: 2}", "nan": b"pretrain: {optim: {lr: .nan}}",
+        "unknown": b"nothing: {of: this}", "unknown_inside": b"clip: {lenght: 3}", "negative": b"clip: {length: -1}",
+        "text_for_number": b"clip: {length: many}", "null": b"clip: {length: }", "section_null": b"clip:",
+        "yes_for_number": b"clip: {length: yes}", "huge": b"#" * (2 << 20), "escape": b'data: {format: "\\e]0;x\\a"}',
+        "date": b"clip: {length: 2026-01-01}", "key_list": b"? [1, 2]\n: 3", "key_number": b"1: 2",
+        "set": b"clip: !!set {a}",
+        "binary": b"data: {root: !!binary ////}", "null_root": b"data: {root: ~}",
+    }  # fmt: skip
+    for name, content in contents.items():
+        (folder / f"{name}.yaml").write_bytes(content)
+    (folder / "folder.yaml").mkdir()
+    return [folder / f"{name}.yaml" for name in (*contents, "folder", "absent")]
+
+
+def lists(folder: Path) -> list[Path]:
+    """Hostile lists over two videos a.mp4 and b.mp4; folders that hold `v` and a list."""
+    contents: dict[str, bytes] = {
+        "unicode_digits.txt": "a.mp4 ²\nb.mp4 ①\n".encode(), "arabic_digits.txt": "a.mp4 ٣\nb.mp4 1\n".encode(),
+        "long_field.csv": b"a.mp4,x\nb.mp4," + b"y" * (200 << 10) + b"\n",
+        "long_number.txt": b"a.mp4 " + b"9" * 5000 + b"\n",
+        "quote_open.csv": b'a.mp4,"run\nb.mp4,walk\n', "zero_bytes.csv": b"a.mp4,x\0\nb.mp4,y\n",
+        "deep.json": b"[" * 200_000, "number.json": b"7", "cut.json": b'{"a": {"subset": "tra',
+        "leaves_root.txt": b"../../../etc/passwd 0\na.mp4 1\n", "all_missing.txt": b"x.mp4 0\ny.mp4 1\n",
+        "both.txt": b"a.mp4 0\na.mp4 1\nb.mp4 1\n", "empty.txt": b"", "only_blanks.txt": b" \n\t\n",
+        "latin1.txt": "caf\xe9.mp4 0\n".encode("latin-1"), "utf16.txt": "a.mp4 0\nb.mp4 1\n".encode("utf-16"),
+        "binary.txt": bytes(range(256)) * 40,
+    }  # fmt: skip
+    made = []
+    for name, content in contents.items():
+        place = folder / name.replace(".", "_")
+        (place / "v").mkdir(parents=True)
+        for video in ("a.mp4", "b.mp4"):
+            (place / "v" / video).write_bytes(b"no video")
+        (place / name).write_bytes(content)
+        made.append(place / name)
+    return made
+
+
+def command(*arguments: str | Path) -> tuple[int, str, str]:
+    """Exit code, output and errors of `mscl` in this process; what it does not catch is raised."""
+    from flows.cli import app
+
+    out, err = io.StringIO(), io.StringIO()
+    before, sys.argv = sys.argv, ["mscl", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            app.main()
+    except SystemExit as left:
+        return int(left.code or 0), out.getvalue(), err.getvalue()
+    finally:
+        sys.argv = before
+    return 0, out.getvalue(), err.getvalue()
+
+
+def refused(*arguments: str | Path, about: Path) -> str:
+    """The one line with which `mscl ARGUMENTS` refuses a file; AssertionError where it does otherwise."""
+    try:
+        code, out, err = command(*arguments)
+    except Exception as error:
+        raise AssertionError(f"{about.name}: {type(error).__name__}: {str(error)[:200]}") from error
+    lines = [line for line in (out + err).splitlines() if line.strip()]
+    assert code == 2, f"{about.name}: code {code}, {lines[-3:]}"
+    said = [line for line in lines if line.startswith("mscl: ")]
+    assert len(said) == 1 and lines[-1] == said[0], f"{about.name}: {lines[-5:]}"
+    assert len(said[0]) < 1500 and said[0].isprintable(), f"{about.name}: {said[0][:300]!r}"
+    assert "weights_only" not in said[0] and "Traceback" not in said[0], f"{about.name}: {said[0]}"
+    return said[0]
+
+
+def try_encoder(path: Path, out: Path) -> str:
+    """What `mscl export` says of a hostile file."""
+    said = refused("export", path, out, "--workspace", out.parent / "workspace", about=path)
+    assert not out.exists(), f"{path.name} was exported"
+    return said
+
+
+def try_list(path: Path, workspace: Path) -> str:
+    """What ingest says of a hostile list."""
+    where = (
+        f"data.root={path.parent / 'v'}",
+        f"data.annotations={path}",
+        "runtime.workers=1",
+        "--workspace",
+        workspace,
+    )
+    return refused("stage", "ingest", "demo", *where, about=path)
+
+
+def mutate(content: bytes, rng: random.Random) -> bytes:
+    """A few bytes changed, cut or put in."""
+    data = bytearray(content)
+    for _ in range(rng.randint(1, 4)):
+        place = rng.randrange(len(data) or 1)
+        how = rng.randrange(4)
+        if how == 0:
+            data[place : place + 1] = bytes([data[place] ^ 1 << rng.randrange(8)])
+        elif how == 1:
+            del data[place:]
+        elif how == 2:
+            data[place:place] = rng.randbytes(rng.randint(1, 9))
+        else:
+            del data[place : place + rng.randint(1, 50)]
+        data = data or bytearray(b"x")
+    return bytes(data)
+
+
+def storm(folder: Path, *, mutants: int, seed: int, say: Say) -> Counter[str]:
+    """All hostile files and `mutants` mutants of sound encoders; AssertionError where one is not refused so."""
+    trace, out, count = folder / "trace", folder / "out.safetensors", Counter[str]()
+    for kind in ("encoders", "presets", "lists", "mutants"):
+        (folder / kind).mkdir()
+    wrong: list[str] = []
+
+    def attempt(kind: str, what: Callable[[], str]) -> None:
+        try:
+            what()
+            count[kind] += 1
+        except AssertionError as error:
+            wrong.append(f"{kind}: {error}")
+
+    for path in encoders(folder / "encoders", trace):
+        attempt("encoders", lambda path=path: try_encoder(path, out))  # type: ignore[misc]
+    for path in presets(folder / "presets", trace):
+        attempt("presets", lambda path=path: refused("config", path, about=path))  # type: ignore[misc]
+    for path in lists(folder / "lists"):
+        attempt("lists", lambda path=path: try_list(path, folder / "workspace"))  # type: ignore[misc]
+    rng = random.Random(seed)
+    whole = list(whole_encoders(folder).values())
+    for number in range(mutants):
+        source = rng.choice(whole)
+        path = folder / "mutants" / f"{number}{source.suffix}"
+        path.write_bytes(mutate(source.read_bytes(), rng))
+        attempt("mutants", lambda path=path: try_encoder(path, out))  # type: ignore[misc]
+        path.unlink()
+    say(f"seed {seed}: {dict(count)} refused in one line each")
+    assert not wrong, f"{len(wrong)} were not: " + "\n".join(wrong)
+    assert not trace.exists(), "code in a file has run"
+    return count
+
+
+def main() -> int:
+    """Run the storm."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mutants", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="mscl-hostile-") as name:
+        storm(Path(name), mutants=options.mutants, seed=options.seed, say=print)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
