@@ -16,6 +16,7 @@ from rich.text import Text
 
 from mscl.display.blocks import Block, Note, Table
 
+_NO_EDGE = 10_000
 _ESCAPED = ("Cc", "Cs", "Zl", "Zp")
 """Unicode categories: control characters, bytes that are no text, separators of lines and paragraphs."""
 _TURNS_TEXT = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -41,9 +42,14 @@ def print_table(
         table.add_column(Text(visible(name)), overflow="fold")
     for row in rows:
         table.add_row(*(Text(visible(str(cell))) for cell in row), style=style)
-    # A file or a pipe has no edge to fold at.
-    width = None if console.is_terminal else max(console.width, console.measure(table).maximum)
-    console.print(table, width=width, crop=False)
+    before = console.width
+    if not console.is_terminal:  # a file or a pipe has no edge to fold at
+        whole = console.measure(table, options=console.options.update(max_width=_NO_EDGE)).maximum
+        console.width = max(before, whole)
+    try:
+        console.print(table)
+    finally:
+        console.width = before
 
 
 def print_blocks(console: Console, blocks: Iterable[Block]) -> None:

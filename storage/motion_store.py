@@ -15,7 +15,7 @@ from storage.errors import DamagedError, StorageError
 from storage.shard_grid import ShardGrid
 from storage.zarr_files import open_group, write_group
 
-_NAMES = ("differences", "magnitude_mean", "magnitude_p99")
+_NAMES = ("differences", "magnitude_mean", "magnitude_p99", "moving_share", "camera_mean", "object_mean")
 _ROWS_PER_CHUNK = 1024
 _PARTS = "parts"
 
@@ -30,6 +30,12 @@ class MotionStats:
     """Mean of |(u, v)| over the valid area, px of the stored grid."""
     magnitude_p99: npt.NDArray[np.float32]
     """99th percentile of |(u, v)|, px of the stored grid."""
+    moving_share: npt.NDArray[np.float32] | None = None
+    """Share of the pixels that move, 0..1; None, as of those below: not measured, NaN in the store."""
+    camera_mean: npt.NDArray[np.float32] | None = None
+    """Mean magnitude of the affine motion that most of the field follows, px of the stored grid."""
+    object_mean: npt.NDArray[np.float32] | None = None
+    """Mean magnitude of what is left without that, px of the stored grid."""
 
 
 class MotionWriter:
@@ -58,14 +64,15 @@ class MotionWriter:
         for local, entry in enumerate(stats):
             if entry is None:
                 continue
-            lengths = {name: np.shape(getattr(entry, name)) for name in _NAMES}
+            measured = [name for name in _NAMES if getattr(entry, name) is not None]
+            lengths = {name: np.shape(getattr(entry, name)) for name in measured}
             if len(set(lengths.values())) != 1 or len(lengths["differences"]) != 1:
                 raise StorageError(f"segment {segments[local]}: statistics of different shapes: {lengths}")
             count = lengths["differences"][0]
             if count > width:
                 raise StorageError(f"segment {segments[local]} has {count} fields, the store {width}")
             counts[local] = count
-            for name in _NAMES:
+            for name in measured:
                 rows[name][local, :count] = getattr(entry, name)
         (self._folder / _PARTS).mkdir(parents=True, exist_ok=True)
         digest = write_atomic(self._part(shard), pack_arrays({"num_fields": counts, **rows}))
@@ -129,6 +136,18 @@ class MotionReader:
     def magnitude_p99(self, segment: int) -> npt.NDArray[np.float32]:
         """99th percentile of the flow magnitude of the segment's fields in px of the stored grid, (M,)."""
         return self._row("magnitude_p99", segment)
+
+    def moving_share(self, segment: int) -> npt.NDArray[np.float32]:
+        """Share of the pixels that move in the segment's fields, (M,)."""
+        return self._row("moving_share", segment)
+
+    def camera_mean(self, segment: int) -> npt.NDArray[np.float32]:
+        """Mean magnitude of the camera's motion in the segment's fields in px of the stored grid, (M,)."""
+        return self._row("camera_mean", segment)
+
+    def object_mean(self, segment: int) -> npt.NDArray[np.float32]:
+        """Mean flow magnitude without the camera's motion in px of the stored grid, (M,)."""
+        return self._row("object_mean", segment)
 
     def _row(self, name: str, segment: int) -> npt.NDArray[np.float32]:
         count = self.num_fields(segment)

@@ -15,7 +15,18 @@ import typer
 from rich.console import Console
 
 from flows import settings
-from flows.cli import ablate, completion, config, export, motion_suite, search_and_predict, tools, verify, workspace
+from flows.cli import (
+    ablate,
+    completion,
+    config,
+    export,
+    motion_scores,
+    motion_suite,
+    search_and_predict,
+    tools,
+    verify,
+    workspace,
+)  # fmt: skip
 from flows.cli.command import INTERRUPTED, STOPPED
 from flows.cli.options import ForceOption, Overrides, PresetArgument, StageArgument, WorkspaceOption
 from flows.printing import print_line
@@ -164,7 +175,9 @@ def stage(
 
 
 # `mscl --help` lists commands in this order.
-for commands in (config, workspace, verify, search_and_predict, export, motion_suite, tools, ablate, service):
+for commands in (
+    config, workspace, motion_scores, verify, search_and_predict, export, motion_suite, tools, ablate, service,
+):  # fmt: skip
     commands.register(app)
 
 

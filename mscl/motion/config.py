@@ -22,6 +22,23 @@ class MotionConfig(Section):
     """Side of the attention window; None: 28 px at 384 rows, scaled with the stored grid."""
 
 
+class ScoreLimits(Section):
+    """Thresholds of a segment's motion scores; None: none. px are those of the stored grid (`mscl motion scores`)."""
+
+    mean_px: float | None = None
+    """Mean magnitude of flow."""
+    peak_px: float | None = None
+    """Largest 99th percentile of the magnitude of a field."""
+    moving: float | None = None
+    """Share of the pixels that move by more than half a px, 0..1."""
+    change: float | None = None
+    """Mean motion difference d_j (METHOD 1.2)."""
+    camera_px: float | None = None
+    """Mean magnitude of the affine motion that most of a field follows."""
+    object_px: float | None = None
+    """Mean magnitude of what is left without that."""
+
+
 class ScreenConfig(Section):
     """Motion differential sampling: which clip starts are worth training on (METHOD 1.2)."""
 
@@ -32,3 +49,7 @@ class ScreenConfig(Section):
     min_motion_px: float = Field(default=0.05, ge=0)
     """A segment whose 99th percentile of flow magnitude, in px of the stored grid, never exceeds this
     has no motion and is screened out, with the reason (D18)."""
+    min: ScoreLimits = ScoreLimits()
+    """A segment that scores less is screened out, with the reason."""
+    max: ScoreLimits = ScoreLimits()
+    """A segment that scores more is screened out, with the reason."""

@@ -12,6 +12,7 @@ import numpy as np
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
 from mscl.motion.config import MotionConfig
+from mscl.motion.scores import MOVING_PX
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 from storage.commits import CommitLog
@@ -68,6 +69,7 @@ def _measure(task: _ShardTask, tick: Callable[[int], None]) -> tuple[int, list[M
     """Statistics of every segment of a shard; runs in a worker process."""
     import torch
 
+    from kernels.global_motion import global_motion
     from kernels.motion import field_differences
 
     torch.set_num_threads(1)
@@ -80,12 +82,16 @@ def _measure(task: _ShardTask, tick: Callable[[int], None]) -> tuple[int, list[M
         differences_M = field_differences(
             flow_MHW2, weight=config.weight, attention=config.attention, pool=config.pool, window_px=config.window_px
         )
+        camera_M, object_M = global_motion(flow_MHW2)
         magnitude_MP = np.hypot(flow_MHW2[..., 0], flow_MHW2[..., 1]).reshape(count, -1)
         statistics.append(
             MotionStats(
                 differences=np.asarray(differences_M, np.float32),
                 magnitude_mean=magnitude_MP.mean(axis=1),
                 magnitude_p99=np.percentile(magnitude_MP, 99, axis=1).astype(np.float32),
+                moving_share=(magnitude_MP > MOVING_PX).mean(axis=1, dtype=np.float32),
+                camera_mean=camera_M,
+                object_mean=object_M,
             )
         )
         tick(count)
@@ -104,11 +110,11 @@ def _headline(metrics: Mapping[str, Any]) -> str:
 
 MOTION = Stage(
     name="motion",
-    version=1,
+    version=2,
     needs=("extract",),
     settings=_settings,
     run=_run,
-    summary="Motion differences and flow magnitudes of every field.",
+    summary="Motion differences and flow magnitudes of every field, the camera's motion told from the rest.",
     headline=_headline,
     title="Motion",
     blocks=_blocks,

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
+from mscl.errors import DataError
 from mscl.motion.config import ScreenConfig
+from mscl.motion.scores import MotionScores, outside, scores_of
 from mscl.screening import chosen_starts, clip_scores
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
@@ -35,11 +37,12 @@ def _run(run: StageRun) -> dict[str, Any]:
         rows.append(
             screen_segment(
                 segment, store.differences(segment), store.magnitude_p99(segment), clip=run.config.clip,
-                config=run.config.screen,
+                config=run.config.screen, scores=scores_of(store, segment),
             )
         )  # fmt: skip
         run.progress.advance()
     run.progress.done()
+    refuse_nothing_left(rows)
     table = Screened(run.folder).table
     run.digests[table.name] = write_screen(table, rows)
     candidates, chosen = sum(row.num_candidates for row in rows), sum(len(row.chosen) for row in rows)
@@ -49,6 +52,18 @@ def _run(run: StageRun) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def refuse_nothing_left(rows: list[ScreenRow]) -> None:
+    """Thresholds that leave no segment are said to be the reason, and by how many each."""
+    missed = Counter(row.reason.rpartition(" screen.")[2] for row in rows if row.verdict == "outside")
+    if missed and not any(row.chosen for row in rows):
+        which = ", ".join(f"{count} by screen.{setting}" for setting, count in missed.most_common())
+        example = next(row.reason for row in rows if row.verdict == "outside")
+        raise DataError(
+            f"the thresholds leave none of {len(rows)} segments: {which} (e.g. {example}); `mscl motion scores` lists "
+            "what there is"
+        )
+
+
 def screen_segment(
     segment: int,
     differences_M: NDArray[np.float32],
@@ -56,33 +71,37 @@ def screen_segment(
     *,
     clip: ClipConfig,
     config: ScreenConfig,
+    scores: MotionScores | None = None,
 ) -> ScreenRow:
     """Verdict, reason, scores and chosen starts of one segment.
 
-    Verdicts: `chosen`; `too_short` for a clip; `no_motion` above `min_motion_px` (D18); `uniform` where no start scores
-    above the median, as in a video that moves alike throughout, which then keeps every start.
+    Verdicts: `chosen`; `too_short` for a clip; `no_motion` above `min_motion_px` (D18); `outside` the thresholds
+    `min` and `max`; `uniform` where no start scores above the median, as in a video that moves alike throughout, which
+    then keeps every start.
     """
     stride = _RELEASED_STRIDE if config.released else clip.stride
-    scores = clip_scores(differences_M, length=clip.length, stride=stride, released=config.released)
-    everything = np.arange(len(scores))
+    of_starts = clip_scores(differences_M, length=clip.length, stride=stride, released=config.released)
+    everything = np.arange(len(of_starts))
     strongest = float(magnitude_p99_M.max(initial=0.0))
     chosen = everything[:0]
     verdict, reason = "chosen", ""
-    if not len(scores):
+    if not len(of_starts):
         verdict = "too_short"
         reason = f"{len(differences_M)} fields, a clip of {clip.length} with stride {clip.stride} spans {clip.span}"
     elif strongest < config.min_motion_px:
         verdict = "no_motion"
         reason = f"99th percentile of flow stays at {strongest:.3f} px, under {config.min_motion_px}"
+    elif scores is not None and (missed := outside(scores, config)):
+        verdict, reason = "outside", missed[1]
     elif config.select == "all":
         chosen = everything
     else:
-        chosen = chosen_starts(scores)
+        chosen = chosen_starts(of_starts)
         if not len(chosen):
             verdict, reason, chosen = "uniform", "no start scores above the median: all are kept", everything
     return ScreenRow(
-        segment=segment, verdict=verdict, reason=reason, num_candidates=len(scores),
-        chosen=tuple(chosen.tolist()), scores=tuple(scores.tolist()),
+        segment=segment, verdict=verdict, reason=reason, num_candidates=len(of_starts),
+        chosen=tuple(chosen.tolist()), scores=tuple(of_starts.tolist()),
     )  # fmt: skip
 
 

@@ -1,9 +1,13 @@
 """Verdicts of single segments."""
 
 import numpy as np
+import pytest
 
 from mscl.config import ClipConfig, ScreenConfig
-from mscl.motion.screen_stage import screen_segment
+from mscl.errors import DataError
+from mscl.motion.scores import MotionScores
+from mscl.motion.screen_stage import refuse_nothing_left, screen_segment
+from storage.screen_table import ScreenRow
 
 CLIP = ClipConfig(length=4, stride=2)  # spans 7 fields
 
@@ -42,3 +46,28 @@ def test_select_all_keeps_every_start() -> None:
 def test_released_counts_clips_that_run_past_the_end() -> None:
     verdict, _, candidates = screen([0.0] * 13 + [1.0], released=True)
     assert (verdict, candidates) == ("chosen", 14)
+
+
+def test_thresholds_drop_with_the_reason() -> None:
+    scores = MotionScores(mean_px=1.0, peak_px=3.0, moving=0.5, change=0.1, camera_px=0.9, object_px=0.1)
+    values = np.asarray([0.0] * 10 + [1.0] * 4, np.float32)
+
+    def verdict(**settings: object) -> tuple[str, str]:
+        config = ScreenConfig.model_validate(settings)
+        row = screen_segment(0, values, np.ones(14, np.float32), clip=CLIP, config=config, scores=scores)
+        return row.verdict, row.reason
+
+    assert verdict(min={"mean_px": 1.0}, max={"camera_px": 0.9}) == ("chosen", "")
+    assert verdict(min={"object_px": 0.2}) == ("outside", "object_px 0.1 is under screen.min.object_px 0.2")
+    assert verdict(max={"peak_px": 2}) == ("outside", "peak_px 3 is above screen.max.peak_px 2")
+
+
+def test_thresholds_that_leave_nothing_are_named() -> None:
+    def row(verdict: str, reason: str = "", chosen: tuple[int, ...] = ()) -> ScreenRow:
+        return ScreenRow(0, verdict, reason, 1, chosen, (0.0,))
+
+    dropped = [row("outside", "mean_px 1 is under screen.min.mean_px 9"), row("no_motion", "still")]
+    with pytest.raises(DataError, match=r"leave none of 2 segments: 1 by screen\.min\.mean_px 9 \(e\.g\. mean_px 1"):
+        refuse_nothing_left(dropped)
+    refuse_nothing_left([*dropped, row("chosen", chosen=(0,))])
+    refuse_nothing_left(dropped[1:])

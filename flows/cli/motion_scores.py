@@ -1,0 +1,90 @@
+"""`mscl motion scores`: how much moves in each segment or video, sorted, filtered, and exported for other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from flows.cli import completion
+from flows.cli.options import WorkspaceOption
+from flows.printing import print_line, print_table
+from mscl.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+console = Console()
+motion = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="How much moves, and what: the motion stage.")
+
+Bounds = Annotated[list[str] | None, typer.Option(metavar="SCORE=VALUE", help="May be given several times.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    motion.command()(scores)
+    app.add_typer(motion, name="motion")
+
+
+def scores(
+    workspace: WorkspaceOption = Path("workspace"),
+    key: Annotated[
+        str, typer.Option(help="Key of a result of motion; without it the latest.", autocompletion=completion.keys)
+    ] = "",
+    by: Annotated[Literal["segment", "video"], typer.Option(help="A row each; a video is the mean.")] = "segment",
+    sort: Annotated[
+        str, typer.Option(help="mean_px, peak_px, moving, change, camera_px or object_px; the largest first.")
+    ] = "mean_px",
+    ascending: Annotated[bool, typer.Option("--ascending", help="The smallest first.")] = False,
+    min_: Annotated[
+        list[str] | None, typer.Option("--min", metavar="SCORE=VALUE", help="Keep what scores this or more.")
+    ] = None,
+    max_: Annotated[
+        list[str] | None, typer.Option("--max", metavar="SCORE=VALUE", help="Keep what scores this or less.")
+    ] = None,
+    classes: Annotated[list[str] | None, typer.Option("--class", help="Keep this class; once for each.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Rows to print; 0: all. Files hold all.")] = 20,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(help="Also write FILE.parquet, FILE.csv, or FILE.txt with a `path label` line a video."),
+    ] = None,
+) -> None:
+    """Motion scores of segments or videos: list, sort, filter, export.
+
+    px are those of the stored grid. mean_px and peak_px: mean, and largest 99th percentile, of flow; moving: share of
+    the pixels that move by over half a px; change: mean motion difference, by which clips are chosen; camera_px: the
+    affine motion that most of the picture follows; object_px: what moves without it.
+    """
+    from mscl.motion.score_list import filtered, score_list, write_list
+    from storage.workspace import Workspace
+
+    table, of = score_list(Workspace(workspace), key, by=by)
+    kept = filtered(table, at_least=min_ or [], at_most=max_ or [], classes=classes or [])
+    kept = _sorted(kept, sort, ascending=ascending)
+    _print(kept, limit=limit)
+    print_line(console, f"{kept.num_rows:,} of {table.num_rows:,} {by}s of motion {of}")
+    for path in out or []:
+        write_list(path, kept)
+        print_line(console, f"Written      {path}")
+
+
+def _sorted(table: pa.Table, name: str, *, ascending: bool) -> pa.Table:
+    from mscl.motion.scores import NAMES
+
+    if name not in NAMES:
+        raise UserError(f"--sort {name}: there is no such score; scores: {', '.join(NAMES)}")
+    return table.sort_by([(name, "ascending" if ascending else "descending")])
+
+
+def _print(table: pa.Table, *, limit: int) -> None:
+    shown = table.slice(0, limit or table.num_rows)
+    rows: list[dict[str, Any]] = shown.to_pylist()
+    from mscl.motion.scores import NAMES
+
+    head = ("video" if "segment_id" not in table.column_names else "segment_id", "class", *NAMES)
+    cell: Callable[[Any], str] = lambda value: f"{value:.3g}" if isinstance(value, float) else str(value)  # noqa: E731
+    body: Sequence[Sequence[str]] = [[cell(row[name]) for name in head] for row in rows]
+    print_table(console, head, body)

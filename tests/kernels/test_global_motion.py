@@ -1,0 +1,35 @@
+"""Camera motion against motions that were put in."""
+
+import numpy as np
+from numpy.testing import assert_allclose
+
+from kernels.global_motion import global_motion
+
+H, W = 48, 64
+Y, X = np.mgrid[:H, :W].astype(np.float32)
+
+
+def test_an_affine_motion_is_all_camera() -> None:
+    zoom_and_pan = np.stack([0.02 * X + 0.01 * Y + 1, 0.03 * Y - 2], axis=-1)
+    still = np.zeros_like(zoom_and_pan)
+    camera, beside = global_motion(np.stack([zoom_and_pan, still]))
+    assert_allclose(camera, [np.hypot(zoom_and_pan[..., 0], zoom_and_pan[..., 1]).mean(), 0], rtol=1e-4, atol=1e-6)
+    assert_allclose(beside, [0, 0], atol=1e-4)
+
+
+def test_an_object_over_a_pan_is_what_is_left() -> None:
+    """A fifth of the picture moves by 5 px against a pan of 3 px; noise as flow has it."""
+    flow = np.random.default_rng(0).normal(0, 0.05, (1, H, W, 2)).astype(np.float32)
+    flow[..., 0] += 3
+    flow[0, 10:30, 10:40, 1] += 5
+    camera, beside = global_motion(flow)
+    assert_allclose(camera, [3], rtol=0.03)
+    assert_allclose(beside, [5 * 20 * 30 / (H * W)], rtol=0.15)
+
+
+def test_nothing_and_pictures_of_one_row() -> None:
+    camera, beside = global_motion(np.zeros((0, H, W, 2), np.float32))
+    assert camera.shape == beside.shape == (0,)
+    camera, beside = global_motion(np.full((1, 1, 5, 2), 2, np.float32))
+    assert_allclose(camera, [np.sqrt(8)], rtol=1e-4)
+    assert_allclose(beside, [0], atol=1e-3)
