@@ -17,7 +17,7 @@ def measure(folder: Path, patch_run: PatchRun) -> int:
     """Run the stage in `folder` in this process; how many shards it measured."""
     measured = 0
 
-    def here(function: Any, items: Sequence[Any], *, progress: Progress) -> Iterator[Any]:
+    def here(function: Any, items: Sequence[Any], *, progress: Progress, gpus: Sequence[int] = ()) -> Iterator[Any]:
         nonlocal measured
         for item in items:
             measured += 1
