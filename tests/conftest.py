@@ -8,12 +8,12 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What workers take as a whole (`make test`): a file; all that needs the one Prefect server of tests/flows."""
-    here = Path(__file__).parent
+    """What workers take as a whole (`make test`): a file; all tests that share the one Prefect server."""
     for item in items:
-        part = item.path.relative_to(here)
-        item.add_marker(pytest.mark.xdist_group("flows" if part.parts[0] == "flows" else str(part)))
+        shares_server = "api" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("server" if shares_server else str(item.path)))
 
 
 @pytest.fixture(scope="session")
