@@ -60,7 +60,7 @@ def test_a_variant_is_one_setting_beside_its_preset() -> None:
 def test_what_changed_is_taken_from_the_base() -> None:
     assert yaml.safe_load(printed("config", "kinetics400-r50", "--changed")) == {
         "base": "kinetics400-r18", "flow": {"store_short_side": 256}, "embed": {"crop_px": 224},
-        "pretrain": {"epochs": 200, "model": {"backbone": "r50"}, "augment": {"crop_px": 224}},
+        "pretrain": {"epochs": 200, "model": {"backbone": "r50"}, "augment": {"crop_px": 224}, "optim": {"lr": 0.03}},
     }  # fmt: skip
     assert yaml.safe_load(printed("config", "demo", "clip.length=8", "--changed")) == {"base": "demo"}
     assert "base" not in yaml.safe_load(printed("config", "demo", "--changed"))
