@@ -36,7 +36,8 @@ def with_sections(**shown: Schema) -> Callable[[Callable[P, T]], Callable[P, T]]
         own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
         sections = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in section_schemas()]
         named = [_shown(one, schemas[one.name]) if one.name in schemas else one for one in (*own, *sections)]
-        cast("Any", run).__signature__ = signature.replace(parameters=named)
+        # What it returns is left out: a flow goes to the workers of Ray and Dask pickled, and `State[Outcome]` cannot.
+        cast("Any", run).__signature__ = signature.replace(parameters=named, return_annotation=inspect.Signature.empty)
         return run
 
     return name_them
