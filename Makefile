@@ -22,7 +22,7 @@ demo: .venv/.installed  ## The whole pipeline on a small generated set; prints r
 	$(BIN)/mscl run demo+kind data.root=$(DEMO)/data/videos --workspace $(DEMO)/workspace
 
 test: .venv/.installed check  ## Lint, types, import contracts and every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 check: lint types  ## Lint, types, import contracts
 

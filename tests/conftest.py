@@ -8,14 +8,6 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What workers take as a whole (`make test`): a file; all tests that share the one Prefect server."""
-    for item in items:
-        shares_server = "api" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("server" if shares_server else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """Folder with golden vectors and real videos, beside the checkout; tests that need it skip without."""
