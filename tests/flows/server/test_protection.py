@@ -163,7 +163,7 @@ def test_what_up_prints_starts_a_run_from_any_folder_and_our_worker_takes_it(our
     asked = [
         *line[1].split(),
         "-p",
-        "preset=nothing",
+        "preset=nothing.yaml",
         "-p",
         f"workspace={tmp_path}",
         "--watch",
@@ -176,7 +176,7 @@ def test_what_up_prints_starts_a_run_from_any_folder_and_our_worker_takes_it(our
     )  # fmt: skip
     # The worker has reached the server, and so has the run: it is its own words that refuse the preset.
     ((_, (run,)),) = (ours.call("/flow_runs/filter", {"limit": 1}),)
-    assert "unknown preset 'nothing'" in run["state"]["message"], done.stdout + done.stderr
+    assert "nothing.yaml does not exist" in run["state"]["message"], done.stdout + done.stderr
 
 
 def test_status_says_whose_server_it_is_at_another_form_of_its_address(ours: Ours) -> None:
