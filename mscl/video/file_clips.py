@@ -59,7 +59,7 @@ def file_clips(
             kept[number] = _as_stored(frame, decoding, encoder_input.recipe)
     if decoding.num_frames == 0:
         raise VideoError(decoding.verdict, decoding.reason)
-    segments = _frame_numbers(decoding, encoder_input, later=later, shown=shown, name=path.name)
+    segments = _frame_numbers(decoding, encoder_input, later=later, shown=shown, name=Path(path).name)
     if kept.keys() >= {number for numbers_KT in segments for number in numbers_KT.ravel().tolist()}:
         return iter([_cut(numbers_KT, kept, encoder_input) for numbers_KT in segments])
     # A long video, or segments that begin between two kept frames.

@@ -100,8 +100,10 @@ def test_the_mean_frame_does_not_tell_opposites_apart_and_does_tell_a_move_from_
         poses, labels = drawn(EIGHT, classes, 90)
         means = np.stack([shown(EIGHT, p, range(7, 24, 4), seed=n).std(axis=0) for n, p in enumerate(poses)])
         blur = np.stack([np.sort(means, axis=1)[:, ::-1][:, k] for k in (0, 20, 60, 120)], axis=1)
-        found, luck = accuracy(np.concatenate([means, blur], axis=1), labels)
-        assert abs(found - 0.5) < luck if alike else found > 0.5 + luck
+        for features in (np.concatenate([means, blur], axis=1), blur):
+            found, luck = accuracy(features, labels)
+            assert not alike or abs(found - 0.5) < luck
+        assert alike or found > 0.5 + luck  # by how much is blurred alone: with 432 pixels beside it noise wins
 
 
 def seen_class(flow_HW2: NDArray[np.float32]) -> str:
