@@ -39,10 +39,10 @@ def launch(
 ) -> set[str]:
     """Addresses on which the processes of the training listened. However it ends, none of them is left."""
     listening: set[str] = set()
-    members: set[psutil.Process] = set()
+    others, members = family(os.getpid()), set[psutil.Process]()  # others: servers of other tests
 
     def look() -> None:
-        members.update(family(os.getpid()))
+        members.update(family(os.getpid()) - others)
         for process in members:
             with suppress(psutil.Error):  # it ended
                 sockets = process.net_connections(kind="tcp")
