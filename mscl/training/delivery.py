@@ -1,5 +1,6 @@
 """What a loader's processes deliver, and what it says when they do not: killed, stuck, or short of shared memory."""
 
+import multiprocessing
 import os
 import time
 from collections.abc import Iterator
@@ -105,11 +106,20 @@ def _raise_unless_late(error: Exception) -> None:
     ) from error
 
 
-def _seconds_worked() -> float:
-    """Processor time of all processes that this one has started, and they."""
-    total = 0.0
-    for process in psutil.Process().children(recursive=True):
+def _workers() -> list[psutil.Process]:
+    """Processes that `multiprocessing` has started here, whatever its start method; servers and tools are none."""
+    found = []
+    for child in multiprocessing.active_children():
         with suppress(psutil.Error):  # it ended
+            found.append(psutil.Process(child.pid))
+    return found
+
+
+def _seconds_worked() -> float:
+    """Processor time of the workers."""
+    total = 0.0
+    for process in _workers():
+        with suppress(psutil.Error):
             times = process.cpu_times()
             total += times.user + times.system
     return total
@@ -117,7 +127,7 @@ def _seconds_worked() -> float:
 
 def _working() -> bool:
     """Whether one of them runs, waits for a core, or waits for a disk."""
-    for process in psutil.Process().children(recursive=True):
+    for process in _workers():
         with suppress(psutil.Error):
             if process.status() in _WORKING:
                 return True
