@@ -63,7 +63,9 @@ def stored(inputs: dict[str, Result], folder: Path) -> tuple[Path, list[int]]:
     """The folder of the frames, and the shards that were written now."""
     written: list[int] = []
 
-    def here(function: Callable[..., int], items: Sequence[FramesTask], *, progress: Any) -> Any:
+    def here(
+        function: Callable[..., int], items: Sequence[FramesTask], *, progress: Any, gpus: Sequence[int] = ()
+    ) -> Any:
         for item in items:
             written.append(function(item, lambda count: None))
             yield written[-1]
