@@ -90,11 +90,11 @@ def test_a_room_a_section_and_a_line_make_a_stage(api: str, tiny: Path, copy: Pa
     assert tally.record.metrics == {"letters_found": 2}  # MoveLeft, MoveRight
     assert tally.record.config["tally"] == {"letter": "M"}
     (run,) = flow_runs(limit=1)
-    wait_until(lambda: len(task_runs(run.id)) == 2, seconds=30, why="both task runs are written down")
-    assert {one.name for one in task_runs(run.id)} == {"tally", "report"}
+    names = {stage.name for stage in PIPELINE} | {"tally"}  # those that were reused say so
+    wait_until(lambda: {one.name for one in task_runs(run.id)} == names, seconds=60, why="task runs are written down")
 
     # `mscl ls`, the report's page, its lineage.
-    assert re.search(rf"^ *tally +{tally.key} ", done.stdout, re.MULTILINE)
+    assert re.search(rf"^ *tally +{tally.key[:8]}", done.stdout, re.MULTILINE)
     report = max((copy / "report").glob("*/record.json"), key=lambda path: path.stat().st_mtime_ns)
     assert json.loads(report.read_text())["inputs"]["tally"] == tally.key
     page = (report.parent / "report.html").read_text()
