@@ -26,7 +26,7 @@ from flows.cli import (
     tools,
     verify,
     workspace,
-)  # fmt: skip
+)
 from flows.cli.command import INTERRUPTED, STOPPED
 from flows.cli.options import ForceOption, Overrides, PresetArgument, StageArgument, WorkspaceOption
 from flows.printing import print_line
@@ -91,7 +91,16 @@ def run(
     progress.start("Reading the settings", None, "")
     from flows.cli.results import print_beginning, print_outcome, print_results
     from mscl.config import ExperimentConfig, load_config
-    from mscl.pipeline import PIPELINE, execute, finished, refuse_early, run_pipeline, stage_named, stages_for
+    from mscl.pipeline import (
+        PIPELINE,
+        done_so_far,
+        execute,
+        refuse_early,
+        reused,
+        run_pipeline,
+        stage_named,
+        stages_for,
+    )  # fmt: skip
     from storage.workspace import Workspace
 
     config = load_config(preset, overrides or [])
@@ -101,13 +110,14 @@ def run(
     place = Workspace(workspace)
     print_beginning(console, preset, config, place)
     progress.start("Looking at the dataset", None, "")
-    if not force and (done := finished(place, config, stages=stages)) is not None:
+    done = done_so_far(place, config, stages=stages, force=force or [])
+    if not force and len(done) == len(stages):
         # Neither Prefect nor its server is waited for to say so.
         progress.done()
-        print_results(console, done, seconds=time.monotonic() - started)
+        print_results(console, reused(place, done), seconds=time.monotonic() - started)
         return
     if prefect:
-        refuse_early(place, config, stages=stages, force=force or [])  # before a server is waited for
+        refuse_early(place, config, stages=stages, done=done)  # before a server is waited for
         from flows.server.prefect_server import ensure_server, ui_for_people, ui_url
         from mscl.errors import UserError
 

@@ -54,42 +54,49 @@ def run_pipeline(
     return outcomes
 
 
-def finished(
-    workspace: Workspace, config: ExperimentConfig, *, stages: Sequence[Stage] = PIPELINE
-) -> dict[str, Outcome] | None:
-    """What `run_pipeline` would return if there is nothing to do; None where a stage is not done yet.
+def done_so_far(
+    workspace: Workspace, config: ExperimentConfig, *, stages: Sequence[Stage] = PIPELINE, force: Sequence[str] = ()
+) -> dict[str, Result]:
+    """Results of the stages before the first that `run_pipeline` would run; of all where there is nothing to do.
 
     Raises:
         UserError: as `run_pipeline`, where settings or data cannot be read.
     """
-    started = time.monotonic()
-    found: dict[str, Result] = {}
+    done: dict[str, Result] = {}
     for stage in stages:
-        done = stage.find(workspace, config, stage.inputs(found))
-        if done is None:
-            return None
-        found[stage.name] = done
-    for result in found.values():
+        found = None if stage.name in force else stage.find(workspace, config, stage.inputs(done))
+        if found is None:
+            break
+        done[stage.name] = found
+    return done
+
+
+def reused(workspace: Workspace, done: Mapping[str, Result]) -> dict[str, Outcome]:
+    """What `run_pipeline` returns of stages that are all done."""
+    for result in done.values():
         workspace.touch(result)
-    seconds = time.monotonic() - started
-    return {name: Outcome(result, reused=True, seconds=seconds) for name, result in found.items()}
+    return {name: Outcome(result, reused=True, seconds=0.0) for name, result in done.items()}
 
 
 def refuse_early(
-    workspace: Workspace, config: ExperimentConfig, *, stages: Sequence[Stage] = PIPELINE, force: Sequence[str] = ()
+    workspace: Workspace,
+    config: ExperimentConfig,
+    *,
+    stages: Sequence[Stage] = PIPELINE,
+    force: Sequence[str] = (),
+    done: Mapping[str, Result] | None = None,
 ) -> None:
     """What `run_pipeline` would refuse at once, without running anything.
+
+    Args:
+        done: what `done_so_far` has found; None: it is asked.
 
     Raises:
         UserError: a stage that is not done cannot work with these settings and results.
     """
-    results: dict[str, Result] = {}
-    for number, stage in enumerate(stages):
-        done = None if stage.name in force else stage.find(workspace, config, stage.inputs(results))
-        if done is None:
-            _ask(stages[number:], config, results)
-            return
-        results[stage.name] = done
+    if done is None:
+        done = done_so_far(workspace, config, stages=stages, force=force)
+    _ask(stages[len(done) :], config, done)
 
 
 def _ask(stages: Sequence[Stage], config: ExperimentConfig, results: Mapping[str, Result]) -> None:
