@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
 from mscl.extract.denseflow import FlowPictures, find_flow_pictures
-from mscl.extract.video_pass import Frame, Segment, VideoPass
+from mscl.extract.video_pass import Frame, Segment, passes
 from mscl.stage.worker_pool import worker_device
 from mscl.video.config import DecodeLimits
 from mscl.video.decoding import shrunk, stored_size
@@ -79,13 +79,10 @@ def _extract_shard(task: ShardTask, tick: Callable[[int], None]) -> ShardDone:
     result = Extracted(task.folder)
     flow_writer = FlowShardWriter(result.flow, task.shard)
     frame_writer = FrameShardWriter(result.frames, task.shard)
-    video: VideoPass | None = None
-    for segment in task.segments:
-        if video is None or not video.continues_with(segment):
-            video = VideoPass(segment, limits=task.limits, short_side_px=task.flow.compute_short_side)
+    fields = _imported if task.flow.method == "denseflow" else _computed
+    for segment, frames in passes(task.segments, limits=task.limits, short_side_px=task.flow.compute_short_side):
         jpegs: list[bytes] = []
-        fields = _imported if task.flow.method == "denseflow" else _computed
-        flow_writer.add(fields(video.frames_of(segment), segment, task, jpegs, tick))
+        flow_writer.add(fields(frames, segment, task, jpegs, tick))
         frame_writer.add(jpegs)
     flow_shard, frame_shard = flow_writer.commit(), frame_writer.commit()
     return ShardDone(task.shard, {**flow_shard.files, **frame_shard.files}, dict(flow_shard.info))

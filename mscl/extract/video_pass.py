@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,6 +85,21 @@ class VideoPass:
             self._position += 1
             if self._position > segment.first_frame:
                 yield frame
+
+
+def passes(
+    segments: Sequence[Segment], *, limits: DecodeLimits, short_side_px: int
+) -> Iterator[tuple[Segment, Iterator[Frame]]]:
+    """Each segment and its frames, to be read before the next is asked for: one pass serves segments in a row.
+
+    Raises:
+        DataError: a video is no longer what ingest saw.
+    """
+    video: VideoPass | None = None
+    for segment in segments:
+        if video is None or not video.continues_with(segment):
+            video = VideoPass(segment, limits=limits, short_side_px=short_side_px)
+        yield segment, video.frames_of(segment)
 
 
 def segments_of(manifest: Manifest, root: Path) -> list[Segment]:

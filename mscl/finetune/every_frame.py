@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mscl.extract.video_pass import Segment, VideoPass, segments_of
+from mscl.extract.video_pass import Frame, Segment, passes, segments_of
 from mscl.ingest.places import videos_root
 from mscl.stage.contract import StageRun
 from mscl.video.config import DecodeLimits
@@ -73,17 +73,14 @@ def store_every_frame(run: StageRun, recipe: FrameRecipe) -> Path:
 def write_frames(task: FramesTask, tick: Callable[[int], None]) -> int:
     """Publish one shard; `tick` counts frames. Returns the shard's number."""
     writer = FrameShardWriter(task.frames, task.shard)
-    video: VideoPass | None = None
 
-    def jpegs(video: VideoPass, segment: Segment) -> Iterator[bytes]:
+    def jpegs(segment: Segment, frames: Iterator[Frame]) -> Iterator[bytes]:
         size = stored_size(segment.height, segment.width, task.recipe.stored_px)
-        for frame in video.frames_of(segment):
+        for frame in frames:
             yield encode_jpeg(shrunk(frame, *size), quality=task.recipe.jpeg_quality)
             tick(1)
 
-    for segment in task.segments:
-        if video is None or not video.continues_with(segment):
-            video = VideoPass(segment, limits=task.limits, short_side_px=task.recipe.stored_px)
-        writer.add(jpegs(video, segment))
+    for segment, of_segment in passes(task.segments, limits=task.limits, short_side_px=task.recipe.stored_px):
+        writer.add(jpegs(segment, of_segment))
     writer.commit()
     return task.shard
