@@ -10,6 +10,7 @@ import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,9 +95,13 @@ class Grouping:
             return None
         return np.unique(np.array(names), return_inverse=True)[1].astype(np.int64).ravel()
 
+    @cached_property
+    def _group_of(self) -> dict[str, str]:
+        return dict(self.listed)
+
     def _name(self, video: str) -> str:
         if self.listed:
-            return dict(self.listed).get(video, "")
+            return self._group_of.get(video, "")
         if not self.pattern or not (match := re.search(self.pattern, video)):
             return ""
         return " ".join(part or "" for part in match.groups()) if match.groups() else match[0]
