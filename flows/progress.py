@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from logging import Logger, LoggerAdapter
 from typing import Any, ClassVar
 
@@ -50,6 +51,29 @@ class _CountColumn(MofNCompleteColumn):
         return super().render(task) if task.total is not None else Text("")
 
 
+@dataclass
+class _Piece:
+    """A piece of work, and how far it is."""
+
+    description: str = ""
+    total: int | None = None
+    unit: str = ""
+    count: int = 0
+    info: dict[str, float | str] = field(default_factory=dict)
+    started: float = 0.0
+
+    def advance(self, n: int, info: Mapping[str, float | str]) -> None:
+        self.count += n
+        self.info.update(info)
+
+    def line(self, now: float) -> str:
+        """How far it is, how fast it goes and how long it will take."""
+        rate = self.count / (now - self.started)
+        of = f"/{self.total}" if self.total is not None else ""
+        eta = f", {_clock((self.total - self.count) / rate)} to go" if self.total and rate else ""
+        return f"{self.description}: {self.count}{of} {self.unit}, {rate:.1f}/s{eta} {_shown(self.info)}".rstrip()
+
+
 class ConsoleProgress:
     """A live bar where the output is a terminal, else a line at the start and every quarter of a minute.
 
@@ -61,18 +85,15 @@ class ConsoleProgress:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()
         self._bars: RichBars | None = None
-        self._task: Task | None = None
-        self._description, self._unit, self._count = "", "", 0
-        self._total: int | None = None
-        self._info: dict[str, float | str] = {}
-        self._started = self._printed = 0.0
+        self._piece = _Piece()
+        self._printed = 0.0
 
     def start(self, description: str, total: int | None, unit: str) -> None:
         end_bar()
         self.done()
         description = visible(description)
-        self._description, self._total, self._unit, self._count, self._info = description, total, unit, 0, {}
-        self._started = self._printed = time.monotonic()
+        self._piece = _Piece(description, total, unit, started=time.monotonic())
+        self._printed = self._piece.started
         if self._console.is_terminal:
             self._bars = RichBars(
                 SpinnerColumn(), TextColumn("{task.description}", markup=False),
@@ -88,15 +109,12 @@ class ConsoleProgress:
             print_line(self._console, f"  {description}: {total:,} {unit}")
 
     def advance(self, n: int = 1, **info: float | str) -> None:
-        self._count += n
-        self._info.update(info)
+        self._piece.advance(n, info)
         if self._bars is not None:
-            self._bars.update(self._bars.task_ids[0], advance=n, info=_shown(self._info))
+            self._bars.update(self._bars.task_ids[0], advance=n, info=_shown(self._piece.info))
         elif time.monotonic() - self._printed > _LINE_SECONDS:
             self._printed = time.monotonic()
-            seconds = self._printed - self._started
-            line = _line(self._description, self._count, self._total, self._unit, seconds, self._info)
-            print_line(self._console, f"  {line}")
+            print_line(self._console, f"  {self._piece.line(self._printed)}")
 
     def say(self, message: str) -> None:
         print_line(self._console, f"  {message}")
@@ -119,25 +137,20 @@ class LogProgress:
 
     def __init__(self, logger: Log) -> None:
         self._logger = logger
-        self._description, self._unit, self._count = "", "", 0
-        self._total: int | None = None
-        self._info: dict[str, float | str] = {}
-        self._started = self._told = 0.0
+        self._piece = _Piece()
+        self._told = 0.0
 
     def start(self, description: str, total: int | None, unit: str) -> None:
-        self._description, self._total, self._unit, self._count, self._info = description, total, unit, 0, {}
-        self._started = self._told = time.monotonic()
+        self._piece = _Piece(description, total, unit, started=time.monotonic())
+        self._told = self._piece.started
         if total:
             self._logger.info(f"{description}: {total} {unit}")
 
     def advance(self, n: int = 1, **info: float | str) -> None:
-        self._count += n
-        self._info.update(info)
+        self._piece.advance(n, info)
         if time.monotonic() - self._told > _LOG_SECONDS:
             self._told = time.monotonic()
-            self._logger.info(
-                _line(self._description, self._count, self._total, self._unit, self._told - self._started, self._info)
-            )
+            self._logger.info(self._piece.line(self._told))
 
     def say(self, message: str) -> None:
         self._logger.info(message)
@@ -227,16 +240,7 @@ class Both:
             listener.done()
 
 
-def _line(
-    description: str, count: int, total: int | None, unit: str, seconds: float, info: dict[str, float | str]
-) -> str:
-    rate = count / seconds
-    of = f"/{total}" if total is not None else ""
-    eta = f", {_clock((total - count) / rate)} to go" if total and rate else ""
-    return f"{description}: {count}{of} {unit}, {rate:.1f}/s{eta} {_shown(info)}".rstrip()
-
-
-def _shown(info: dict[str, float | str]) -> str:
+def _shown(info: Mapping[str, float | str]) -> str:
     return "  ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in info.items()
     )
