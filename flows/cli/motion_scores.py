@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -85,6 +84,8 @@ def _print(table: pa.Table, *, limit: int) -> None:
     from mscl.motion.scores import NAMES
 
     head = ("video" if "segment_id" not in table.column_names else "segment_id", "class", *NAMES)
-    cell: Callable[[Any], str] = lambda value: f"{value:.3g}" if isinstance(value, float) else str(value)  # noqa: E731
-    body: Sequence[Sequence[str]] = [[cell(row[name]) for name in head] for row in rows]
-    print_table(console, head, body)
+    print_table(console, head, [[_cell(row[name]) for name in head] for row in rows])
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

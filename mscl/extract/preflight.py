@@ -9,6 +9,7 @@ from mscl.errors import ConfigError, DataError
 from mscl.extract.config import FlowConfig
 from storage.garbage import bytes_on_disk
 from storage.layout import Ingested
+from storage.user_paths import user_path
 from storage.workspace import Result
 
 _LEAST_BYTES_PER_PX = 0.1
@@ -21,7 +22,7 @@ def check_weights(flow: FlowConfig) -> None:
     Raises:
         ConfigError: names the setting and the file.
     """
-    if flow.method.startswith("raft") and flow.raft_weights and not Path(flow.raft_weights).expanduser().is_file():
+    if flow.method.startswith("raft") and flow.raft_weights and not user_path(flow.raft_weights).is_file():
         raise ConfigError(f"flow.raft_weights {flow.raft_weights} does not exist, or is no file; check the path")
 
 

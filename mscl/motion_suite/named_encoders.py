@@ -15,6 +15,7 @@ from mscl.models.files import read_encoder
 from mscl.video.config import ClipConfig
 from mscl.video.frame_recipe import EncoderInput
 from mscl.video.normalise import IMAGENET_MEAN, IMAGENET_STD
+from storage.user_paths import user_path
 from storage.workspace import Workspace
 
 _HEADS = ("fc", "classifier", "head")
@@ -47,7 +48,7 @@ def named_encoder(name: str, *, workspace: Workspace) -> NamedEncoder:
 
     if name in list_models(module=video):
         return _torchvision(name)
-    if not Path(name).expanduser().is_file() and len(Path(name).parts) == 1 and not _is_key(name):
+    if not user_path(name).is_file() and len(Path(name).parts) == 1 and not _is_key(name):
         raise UserError(
             f"{name!r} is no file, no key of a result (`mscl ls`), and no video network of torchvision "
             f"({', '.join(list_models(module=video))})"

@@ -6,13 +6,9 @@ from contextlib import suppress
 
 import psutil
 
+from flows.server.background_processes import alive, family
 
-def family(pid: int) -> set[psutil.Process]:
-    """All that a process has started, and they."""
-    try:
-        return set(psutil.Process(pid).children(recursive=True))
-    except psutil.NoSuchProcess:
-        return set()
+__all__ = ["family", "survivors", "wait_until"]
 
 
 def survivors(members: Iterable[psutil.Process]) -> list[str]:
@@ -20,7 +16,7 @@ def survivors(members: Iterable[psutil.Process]) -> list[str]:
     found = []
     for member in members:
         with suppress(psutil.NoSuchProcess):
-            if member.is_running() and member.status() != psutil.STATUS_ZOMBIE:
+            if alive(member):
                 found.append(f"{member.pid} {' '.join(member.cmdline())[-120:]}")
     return found
 
