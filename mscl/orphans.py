@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 
+GRACE_SECONDS = 60.0
+"""Time that a training process gets between SIGTERM and SIGKILL: a step and a checkpoint fit in."""
 _PR_SET_PDEATHSIG = 1
 
 

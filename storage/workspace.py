@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -224,12 +225,19 @@ class Workspace:
         record = sealed(record)
         write_atomic(folder / RECORD_NAME, record.model_dump_json(indent=1).encode())
         (folder / _DAMAGED).unlink(missing_ok=True)
-        return Result(folder, record)
+        result = Result(folder, record)
+        self.touch(result)
+        return result
 
     def touch(self, result: Result) -> None:
         """Mark a result as used now, so that it is the latest of its stage; what may only be read stays as it is."""
-        with suppress(OSError):
-            os.utime(result.folder / RECORD_NAME)
+        record, now = result.folder / RECORD_NAME, time.time_ns()
+        # The file system's own time stands still for milliseconds: of two results used within them neither is later.
+        try:
+            os.utime(record, ns=(now, now))
+        except OSError:
+            with suppress(OSError):  # another user's: who may write may set it to the file system's time
+                os.utime(record)
 
     def discard(self, stage: str, key: str) -> None:
         """Remove a result; its record goes first, so that it is never half there."""

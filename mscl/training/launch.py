@@ -11,12 +11,11 @@ from pathlib import Path
 
 from mscl.devices import cores, gpus_to_use, loaders_of
 from mscl.errors import CardError, ConfigError, UserError
+from mscl.orphans import GRACE_SECONDS
 from mscl.progress import Progress, Silent
 from mscl.stage.config import RuntimeConfig
 from mscl.training.messages import MESSAGES_VARIABLE, Inbox, Message
 
-GRACE_SECONDS = 60.0
-"""Time that a child gets between SIGTERM and SIGKILL: a step and a checkpoint fit in."""
 STANDALONE = "--standalone"
 """torchrun's word for a training on one node."""
 STOPPED_CODE = 75
@@ -176,9 +175,13 @@ def failure_message(code: int, messages: Sequence[Message], text: str, log: Path
         messages: of its processes.
         text: what they printed.
     """
-    if errors := [message.error for message in messages if message.error]:
-        return errors[0]
     failed = next((message for message in messages if message.exit_code), None)
+    errors = [message for message in messages if message.error]
+    if failed is not None and failed.exit_code < 0:
+        # It died by a signal: what the others say follows from that, their peer or its loaders are gone.
+        errors = [message for message in errors if message.rank == failed.rank]
+    if errors:
+        return errors[0].error
     if code == AGENT_STOPPED_CODE or (failed is not None and failed.exit_code == STOPPED_CODE):
         return f"training was stopped from outside; its state is kept, run the same command again to go on (log: {log})"
     free_bytes = shutil.disk_usage(log.parent).free if log.is_file() else _LEAST_FREE_BYTES

@@ -16,7 +16,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mscl.errors import DataError
-from mscl.orphans import die_with_starter
+from mscl.orphans import GRACE_SECONDS, die_with_starter
 from mscl.training.delivery import LOOK_SECONDS, Delivery, check_shared_memory
 from mscl.training.socket_paths import short_socket_paths
 from mscl.video.batch_memory import packed
@@ -269,3 +269,6 @@ def _start_worker(_worker: int) -> None:
     die_with_starter()
     # Ctrl-C reaches the whole process group. The parent decides; workers end with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        # So does torchrun's SIGTERM, and a rank that is to stop still needs batches for its step.
+        signal.signal(signal.SIGTERM, lambda _number, _frame: signal.alarm(int(GRACE_SECONDS)))

@@ -43,6 +43,8 @@ STOPPED = [Message(rank=1, say="stopped after step 3"), Message(rank=1, exit_cod
         (1, [Message(rank=1, exit_code=1, failure="Traceback\n  x\nKeyError: 3")], "a", r"(?s)rank 1.*KeyError: 3\Z"),
         (1, [], "error: of a library\nlast words", "(?s)code 1; its log is train.log.*error: of a library\nlast words"),
         (1, [Message(rank=1, exit_code=-9)], "a", r"rank 1, exit code -9 \(SIGKILL: .* because memory ran out\)"),
+        (1, [Message(error="my loader died"), Message(rank=1, exit_code=-9)], "a", r"rank 1, exit code -9 \(SIGKILL"),
+        (1, [Message(rank=1, error="memory"), Message(rank=1, exit_code=-6)], "a", r"\Amemory\Z"),
         (-9, [], "last words", "(?s)code -9.*last words"),
     ],
 )
