@@ -106,13 +106,13 @@ def test_a_small_and_a_full_shared_memory() -> None:
         pytest.skip("mounting is not allowed here")
     code = (
         "from tests.mscl.training.test_delivery import *\n"
-        "assert numbers(Source(size=200_000)) == list(range(6))\n"
+        "assert numbers(Source(size=200_000), start_method='fork') == list(range(6))\n"
         # The locks of queues stay until the garbage collector comes by.
         "left = [path.name for path in Path('/dev/shm').iterdir() if not path.name.startswith('sem.')]\n"
         "assert not left, left\n"
         "try: Path('/dev/shm/full').write_bytes(bytes(300 << 10))\n"
         "except OSError: pass\n"
-        "try: numbers(Source())\n"
+        "try: numbers(Source(), start_method='fork')\n"
         "except LoaderError as error: print(error)\n"
     )
     run = subprocess.run(
