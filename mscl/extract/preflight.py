@@ -49,6 +49,6 @@ def check_disk(flow: FlowConfig, ingest: Result, extract_folder: Path) -> None:
     there = bytes_on_disk(extract_folder) if extract_folder.is_dir() else 0
     if needed > free + there:
         raise DataError(
-            f"extract needs at least {needed / 1e9:.1f} GB for these videos, and {free / 1e9:.1f} GB are free in "
+            f"extract needs at least {needed / 1e6:,.1f} MB for these videos, and {free / 1e6:,.1f} MB are free in "
             f"{ingest.folder.parents[1]}; free some, give another --workspace, or lower flow.store_short_side"
         )

@@ -1,8 +1,9 @@
-"""Files from elsewhere that are meant to harm: encoders, presets and lists, through the real commands.
+"""Files from elsewhere that are meant to harm: encoders, classifiers, presets and lists, through the real commands.
 
-    python -m tests.faults.hostile_files --mutants 170 --seed 0
+    python -m tests.faults.hostile_files --mutants 200 --seed 0
 
-Each of them is refused with exit code 2 and one line, and no code in them runs. A part of it is in
+Each of them is refused with exit code 2 and one line, and no code in them runs. A mutant of a text file may still be
+one that can be read: it is then read, in the commands that only read it. A part of it is in
 tests/faults/test_hostile_files.py.
 """
 
@@ -15,6 +16,7 @@ import json
 import os
 import pickle
 import random
+import shutil
 import struct
 import sys
 import tempfile
@@ -22,11 +24,15 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mscl.config import ExperimentConfig
+from mscl.errors import CheckpointError
+from mscl.finetune.classifier import Classifier, load_classifier, save_classifier
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import untrained_encoder
 from mscl.models.files import write_encoder
@@ -258,16 +264,27 @@ def try_encoder(path: Path, out: Path) -> str:
     return said
 
 
+def try_classifier(path: Path) -> str:
+    """What reading a classifier says of a hostile file."""
+    try:
+        load_classifier(path)
+    except CheckpointError as error:
+        assert "\n" not in str(error), f"{path.name}: {error}"
+        return str(error)
+    raise AssertionError(f"{path.name} was read")
+
+
+def try_preset(path: Path, *, may_be_read: bool = False) -> str:
+    """What `mscl config` says of a hostile file; nothing where a mutant is a sound one."""
+    if may_be_read and command("config", path)[0] == 0:
+        return ""
+    return refused("config", path, about=path)
+
+
 def try_list(path: Path, workspace: Path) -> str:
-    """What ingest says of a hostile list."""
-    where = (
-        f"data.root={path.parent / 'v'}",
-        f"data.annotations={path}",
-        "runtime.workers=1",
-        "--workspace",
-        workspace,
-    )
-    return refused("stage", "ingest", "demo", *where, about=path)
+    """What ingest says of a hostile list; the videos that sound ones name are none, so that it always ends."""
+    where = (f"data.root={path.parent / 'v'}", f"data.annotations={path}", "runtime.workers=1")
+    return refused("stage", "ingest", "demo", *where, "--workspace", workspace, about=path)
 
 
 def mutate(content: bytes, rng: random.Random) -> bytes:
@@ -288,8 +305,53 @@ def mutate(content: bytes, rng: random.Random) -> bytes:
     return bytes(data)
 
 
+def whole_presets(folder: Path) -> list[Path]:
+    """Sound configuration files: every setting of a preset, and one over another."""
+    code, everything, _ = command("config", "demo")
+    assert code == 0
+    (folder / "all.yaml").write_text(everything)
+    (folder / "short.yaml").write_text("base: demo\ndata: {root: v, classes: [a, b]}\npretrain: {epochs: 3}\n")
+    return [folder / "all.yaml", folder / "short.yaml"]
+
+
+def whole_classifier(folder: Path) -> Path:
+    """A sound classifier file."""
+    encoder, config = untrained_encoder(TINY, seed=0), ExperimentConfig()
+    save_classifier(
+        folder / "classifier.safetensors", Classifier(encoder, 2, dropout=0.5), classes=("run", "walk"), model=TINY,
+        finetune=config.finetune, encoder_input=config.finetune.test_input(config.flow.recipe, max_segment_seconds=10),
+    )  # fmt: skip
+    return folder / "classifier.safetensors"
+
+
+def whole_list(folder: Path, rng: random.Random) -> Path:
+    """One of several sound lists over two files a.mp4 and b.mp4 that are no videos."""
+    contents = {
+        "train.csv": '"a.mp4","the ""run"", fast"\r\n"b.mp4","walk"\r\n',
+        "train.txt": "# mine\na.mp4 shaking hands\nb.mp4 running\n",
+        "header.csv": "path;split;class\na.mp4;train;run\nb.mp4;test;walk\n",
+        "kinetics.csv": '"label","youtube_id","time_start","time_end","split"\n"run","a","1","11","train"\n',
+        "something-something-v2-train.json": '[{"id": "a", "label": "x", "template": "Moving [something]"}]',
+    }
+    (folder / "v").mkdir()
+    for video in ("a.mp4", "b.mp4"):
+        (folder / "v" / video).write_bytes(b"no video")
+    name = rng.choice(sorted(contents))
+    (folder / name).write_text(contents[name])
+    return folder / name
+
+
+def mutant(path: Path, rng: random.Random) -> Path:
+    """The file with a few bytes changed."""
+    content = path.read_bytes()
+    while (changed := mutate(content, rng)) == content:
+        pass
+    path.write_bytes(changed)
+    return path
+
+
 def storm(folder: Path, *, mutants: int, seed: int, say: Say) -> Counter[str]:
-    """All hostile files and `mutants` mutants of sound encoders; AssertionError where one is not refused so."""
+    """All hostile files and `mutants` mutants of sound ones; AssertionError where one is not refused so."""
     trace, out, count = folder / "trace", folder / "out.safetensors", Counter[str]()
     for kind in ("encoders", "presets", "lists", "mutants"):
         (folder / kind).mkdir()
@@ -297,26 +359,33 @@ def storm(folder: Path, *, mutants: int, seed: int, say: Say) -> Counter[str]:
 
     def attempt(kind: str, what: Callable[[], str]) -> None:
         try:
-            what()
-            count[kind] += 1
-        except AssertionError as error:
-            wrong.append(f"{kind}: {error}")
+            count[kind if what() else f"{kind} that can be read"] += 1
+        except Exception as error:
+            wrong.append(f"{kind}: {type(error).__name__}: {error}")
 
     for path in encoders(folder / "encoders", trace):
-        attempt("encoders", lambda path=path: try_encoder(path, out))  # type: ignore[misc]
+        attempt("encoders", partial(try_encoder, path, out))
     for path in presets(folder / "presets", trace):
-        attempt("presets", lambda path=path: refused("config", path, about=path))  # type: ignore[misc]
+        attempt("presets", partial(try_preset, path))
     for path in lists(folder / "lists"):
-        attempt("lists", lambda path=path: try_list(path, folder / "workspace"))  # type: ignore[misc]
+        attempt("lists", partial(try_list, path, folder / "workspace"))
     rng = random.Random(seed)
-    whole = list(whole_encoders(folder).values())
     for number in range(mutants):
-        source = rng.choice(whole)
-        path = folder / "mutants" / f"{number}{source.suffix}"
-        path.write_bytes(mutate(source.read_bytes(), rng))
-        attempt("mutants", lambda path=path: try_encoder(path, out))  # type: ignore[misc]
-        path.unlink()
-    say(f"seed {seed}: {dict(count)} refused in one line each")
+        (place := folder / "mutants" / str(number)).mkdir()
+        match number % 4:
+            case 0:
+                path = mutant(rng.choice(list(whole_encoders(place).values())), rng)
+                attempt("mutants of encoders and checkpoints", partial(try_encoder, path, out))
+            case 1:
+                attempt("mutants of classifiers", partial(try_classifier, mutant(whole_classifier(place), rng)))
+            case 2:
+                path = mutant(rng.choice(whole_presets(place)), rng)
+                attempt("mutants of presets", partial(try_preset, path, may_be_read=True))
+            case _:
+                path = mutant(whole_list(place, rng), rng)
+                attempt("mutants of lists", partial(try_list, path, place / "workspace"))
+        shutil.rmtree(place)
+    say(f"hostile files, {mutants} mutants of seed {seed}, each refused in one line: {dict(count)}")
     assert not wrong, f"{len(wrong)} were not: " + "\n".join(wrong)
     assert not trace.exists(), "code in a file has run"
     return count
@@ -325,7 +394,7 @@ def storm(folder: Path, *, mutants: int, seed: int, say: Say) -> Counter[str]:
 def main() -> int:
     """Run the storm."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mutants", type=int, default=100)
+    parser.add_argument("--mutants", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mscl-hostile-") as name:

@@ -6,7 +6,8 @@ Over a dozen small videos `mscl run`, with two ranks and a loader worker for eac
 until it comes to its end; then a new workspace is begun, until all kills are spent. What is hit is the command, the
 agent, a rank, a loader worker, a fork server, or several of them; now and then `gc` or `rm` runs beside it. Every
 finished workspace must equal one that nobody disturbed, file by file, and nothing may be left running. A short part of
-it is in tests/flows/test_faults.py.
+it is in tests/flows/test_faults.py. Most rounds begin with the stages before pre-training done, and their commands are
+forks of one parent that has imported everything: so most kills hit a training, and 200 take an hour instead of three.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,10 +36,13 @@ from flows.server.background_processes import alive
 from storage.garbage import dependents, garbage, in_use, remove
 from storage.verify import verify_result
 from storage.workspace import Workspace
+from tests.faults.warm_commands import WarmCommand, WarmCommands
 
 CLOCKS = ("job.json", "train.log", "tensorboard/", "report.html")
 """Files that tell times, process ids or where the workspace lies. Everything else must be the same, byte by byte."""
 _METRIC_CLOCKS = ("seconds", "clips_per_second", "data_wait")
+SOON_SECONDS = 10.0
+"""Time in which all processes of a run that was hit end on a machine that is not busy with other work."""
 _SURVIVAL_SECONDS = 90.0
 """A killed run's training writes a last checkpoint and ends well within this time, however busy the machine."""
 _RUN_VARIABLE = "MSCL_STORM_WORKSPACE"
@@ -56,8 +61,14 @@ _CHOICES = (
 _WITHOUT_TRAINING = (("command",), ("group",), ("everything",))
 _RUN_SECONDS = 1200.0
 _PATIENCE = 1.25
-"""Every kill lets the next run live longer: on a busy machine even the longest stage is over at some time."""
+"""A kill without progress lets the next run live longer: on a busy machine the longest stage is over some time, too."""
+_EARLY_SECONDS, _EARLY_SHARE = 8.0, 0.7
+"""Most kills come soon: while a training starts, more processes come and go than ever after, and they cost little."""
+_FROM_NOTHING_EVERY = 5
+"""One round in so many begins with an empty workspace."""
+_BEFORE_TRAINING = "screen"
 Say = Callable[[str], None]
+Command = subprocess.Popen[bytes] | WarmCommand
 
 
 @dataclass
@@ -71,21 +82,31 @@ class Storm:
     victims: Counter[str] = field(default_factory=Counter)
     removals: Counter[str] = field(default_factory=Counter)
     """How often `gc` and `rm` ran beside a run, or were refused."""
-    slowest_end_seconds: float = 0.0
-    """From a kill that ended a run until its last process was gone."""
+    ends_seconds: list[float] = field(default_factory=list)
+    """From the end of a run that was hit until its last process was gone."""
     files: int = 0
     """Compared with the undisturbed ones, over all rounds."""
 
+    def late(self) -> int:
+        """How many runs had a process left after `SOON_SECONDS`."""
+        return sum(seconds > SOON_SECONDS for seconds in self.ends_seconds)
 
-def run_once(config: Path, workspace: Path, *, api: str | None = None) -> subprocess.Popen[bytes]:
+
+def run_once(
+    config: Path, workspace: Path, *, settings: Sequence[str] = (), until: str = "", api: str | None = None,
+    warm: WarmCommands | None = None,
+) -> Command:  # fmt: skip
     """`mscl run` in a process group of its own, its output appended to a file beside the workspace."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"PREFECT_API_URL": api} if api else {})
-    environment[_RUN_VARIABLE] = str(workspace)
-    command = ["run", str(config), "--workspace", str(workspace), *([] if api else ["--no-prefect"])]
-    with workspace.with_suffix(".log").open("ab") as log:
+    variables = {"OMP_NUM_THREADS": "1", _RUN_VARIABLE: str(workspace)} | ({"PREFECT_API_URL": api} if api else {})
+    command = ["run", str(config), *settings, "--workspace", str(workspace), *([] if api else ["--no-prefect"])]
+    command += ["--until", until] if until else []
+    log_file = workspace.with_suffix(".log")
+    if warm is not None:
+        return warm.start(command, variables, log_file)
+    with log_file.open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-c", "from flows.cli.app import main; main()", *command],
-            env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            env=os.environ | variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
 
 
@@ -152,73 +173,95 @@ def differences(expected: dict[str, object], found: dict[str, object]) -> list[s
 
 def pipeline_storm(
     folder: Path, config: Path, expected: dict[str, object], *, kills: int, seed: int, longest_seconds: float,
-    say: Say, api: str | None = None,
+    say: Say, api: str | None = None, warm: WarmCommands | None = None,
 ) -> Storm:  # fmt: skip
     """Kill runs of the pipeline until `kills` are spent; every workspace is brought to its end and compared.
 
     Args:
         expected: `facts` of a workspace that nobody disturbed.
-        longest_seconds: the first run in a workspace is killed after a random time up to this, if it still runs.
+        longest_seconds: a run is killed after a random time up to this, if it still runs, and up to longer times while
+            such runs get nowhere.
         api: with it, the runs are Prefect's; killed ones stay without an end there, for no automation looks after them.
+        warm: with it, most rounds begin with what comes before training, and their commands are its forks.
 
     Raises:
         AssertionError: a result differs, a process survived, or an undisturbed run failed.
     """
     rng = random.Random(seed)
     storm = Storm()
+    prepared = folder / "prepared"
+    if warm is not None and not prepared.is_dir():
+        assert run_once(config, prepared, until=_BEFORE_TRAINING, warm=warm).wait(_RUN_SECONDS) == 0
     while storm.kills < kills:
         storm.rounds += 1
         workspace = folder / f"seed{seed}-round{storm.rounds}"
-        longest = longest_seconds
+        from_nothing = warm is None or storm.rounds % _FROM_NOTHING_EVERY == 0
+        if not from_nothing:
+            shutil.copytree(prepared, workspace)
+        longest, state = longest_seconds, ""
         while True:
-            process = run_once(config, workspace, api=api)
+            began = time.monotonic()
+            process = run_once(config, workspace, api=api, warm=None if from_nothing else warm)
             if storm.kills < kills:
-                code = _ends_within(process, rng.uniform(1.0, longest))
+                early = min(_EARLY_SECONDS, longest) if rng.random() < _EARLY_SHARE else longest
+                code = ends_within(process, rng.uniform(0.5, early))
             else:
                 code = process.wait(_RUN_SECONDS)
             if code is not None:
                 break
             if removed := _remove_something(workspace, rng):
                 storm.removals[removed] += 1
-            stage = _stage_at_work(workspace)
+            stage, before = _stage_at_work(workspace), state
+            state = _how_far(workspace)
+            longest = longest * _PATIENCE if state == before else longest_seconds
             victims = _kill(process, workspace, rng)
+            lived = time.monotonic() - began
             storm.kills += 1
-            longest *= _PATIENCE
             storm.stages[stage] += 1
             storm.victims[" + ".join(victims)] += 1
             # A command that is left without its training ends by itself, or has come to its end.
             code = process.wait(_RUN_SECONDS)
             ended = time.monotonic()
-            # Every other time the next run begins at once, while what was killed may still be on its way out.
-            at_once = rng.random() < 0.5
-            then = ", again at once" if at_once else f", {removed}" if removed else ""
-            say(f"{storm.kills:4} round {storm.rounds}: killed {' + '.join(victims)} in {stage}{then}")
-            if not at_once:
-                _all_gone(workspace)
-                storm.slowest_end_seconds = max(storm.slowest_end_seconds, time.monotonic() - ended)
+            # Now and then the next run begins at once, while what was killed may still be on its way out.
+            if rng.random() < 0.25:
+                then = "again at once"
+            else:
+                all_gone(workspace, process)
+                storm.ends_seconds.append(time.monotonic() - ended)
+                then = f"nothing left after {storm.ends_seconds[-1]:.1f} s"
+            then += f", {removed}" if removed else ""
+            say(f"{storm.kills:4} round {storm.rounds}: {' + '.join(victims)} in {stage} at {lived:.1f} s, {then}")
             if code == 0:
                 break
         log = workspace.with_suffix(".log")
         assert code == 0, f"{workspace} ended with code {code}: {log.read_text()[-2000:]}"
-        _all_gone(workspace)
+        all_gone(workspace, process)
         found = facts(workspace)
         changed = differences(expected, found)
         assert not changed, f"{workspace} differs from the undisturbed one: {changed}"
         storm.files += len(found)
         say(f"     round {storm.rounds}: done, {len(found)} files and keys equal the undisturbed ones")
+        shutil.rmtree(workspace)
     return storm
 
 
-def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+def ends_within(process: Command, seconds: float) -> int | None:
+    """Its exit code; None where it still runs."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
         return None
 
 
-def _kill(process: subprocess.Popen[bytes], workspace: Path, rng: random.Random) -> tuple[str, ...]:
+def _how_far(workspace: Path) -> str:
+    """Changes whenever a result, a shard or a step is added."""
+    names = ("record.json", "commits.jsonl", "metrics.jsonl")
+    return str(sorted((str(path), path.stat().st_size) for name in names for path in workspace.glob(f"*/*/{name}")))
+
+
+def _kill(process: Command, workspace: Path, rng: random.Random) -> tuple[str, ...]:
     """SIGKILL to one of the choices that is there; what it was."""
-    there = _processes(workspace)
+    there = _processes(workspace, process)
     of_role = {
         role: [one for one in there if word in _command(one) and (role == "worker") == _is_forked(one)]
         for role, word in _ROLES.items()
@@ -227,9 +270,11 @@ def _kill(process: subprocess.Popen[bytes], workspace: Path, rng: random.Random)
     chosen = rng.choice(choices if of_role["rank"] else [c for c in choices if c in _WITHOUT_TRAINING])
     for role in chosen:
         if role == "group":
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         elif role == "command":
-            process.kill()
+            with suppress(ProcessLookupError):
+                process.kill()
         else:
             for victim in there if role == "everything" else [rng.choice(of_role[role])]:
                 with suppress(psutil.NoSuchProcess):
@@ -237,12 +282,13 @@ def _kill(process: subprocess.Popen[bytes], workspace: Path, rng: random.Random)
     return chosen
 
 
-def _processes(workspace: Path) -> list[psutil.Process]:
+def _processes(workspace: Path, command: Command) -> list[psutil.Process]:
     """All living processes of runs in this workspace, whoever is their parent."""
+    forked = command.pid if command.returncode is None else None  # its environment is that of its parent
     found = []
     for one in psutil.process_iter():
         with suppress(psutil.Error):  # ended, or somebody else's
-            if one.environ().get(_RUN_VARIABLE) == str(workspace) and alive(one):
+            if (one.pid == forked or one.environ().get(_RUN_VARIABLE) == str(workspace)) and alive(one):
                 found.append(one)
     return sorted(found, key=lambda one: int(one.pid))
 
@@ -263,9 +309,10 @@ def _is_forked(process: psutil.Process) -> bool:
         return False
 
 
-def _all_gone(workspace: Path) -> None:
+def all_gone(workspace: Path, command: Command) -> None:
+    """Wait until no process of runs in this workspace is left."""
     deadline = time.monotonic() + _SURVIVAL_SECONDS
-    while left := _processes(workspace):
+    while left := _processes(workspace, command):
         shown = [f"{one.pid} {_command(one)[-150:]}" for one in left]
         assert time.monotonic() < deadline, f"still there {_SURVIVAL_SECONDS:.0f} s after the kill: {shown}"
         time.sleep(0.1)
@@ -315,7 +362,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="in all")
     parser.add_argument("--prefect-kills", type=int, default=20, help="how many of them hit runs under Prefect")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--longest", type=float, default=0.0, help="seconds to a kill, at most; 0: most of a run's")
+    parser.add_argument("--longest", type=float, default=20.0, help="seconds to a kill, at most")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     from tests.flows.tiny import write_tiny
@@ -332,22 +379,25 @@ def main() -> int:
         seconds = time.monotonic() - began
         expected = facts(folder / "undisturbed")
         say(f"undisturbed: {seconds:.0f} s, {len(expected)} files and keys")
-        plain = pipeline_storm(
-            folder, config, expected, kills=options.kills - options.prefect_kills, seed=options.seed,
-            longest_seconds=options.longest or 0.6 * seconds, say=say,
-        )  # fmt: skip
+        with WarmCommands() as warm:
+            plain = pipeline_storm(
+                folder, config, expected, kills=options.kills - options.prefect_kills, seed=options.seed,
+                longest_seconds=options.longest, say=say, warm=warm,
+            )  # fmt: skip
         shown = Storm()
         if options.prefect_kills:
             with own_server(folder / "prefect") as api:
                 shown = pipeline_storm(
                     folder, config, expected, kills=options.prefect_kills, seed=options.seed + 1,
-                    longest_seconds=options.longest or 0.8 * seconds, say=say, api=api,
+                    longest_seconds=2 * options.longest, say=say, api=api,
                 )  # fmt: skip
+    ends = plain.ends_seconds + shown.ends_seconds
     found = {
         "kills": plain.kills + shown.kills, "under Prefect": shown.kills, "pipelines": plain.rounds + shown.rounds,
         "compared": plain.files + shown.files, "hit": dict(plain.stages + shown.stages),
         "killed": dict(plain.victims + shown.victims), "removals": dict(plain.removals + shown.removals),
-        "slowest end s": round(max(plain.slowest_end_seconds, shown.slowest_end_seconds), 1),
+        "ends seen": len(ends), "slowest end s": round(max(ends, default=0.0), 1),
+        f"over {SOON_SECONDS:.0f} s": plain.late() + shown.late(),
         "minutes": round((time.monotonic() - began) / 60, 1),
     }  # fmt: skip
     say(f"no result lost or wrong: {json.dumps(found)}")

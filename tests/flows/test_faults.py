@@ -30,7 +30,8 @@ import pytest
 
 from mscl.pipeline import Outcome
 from storage.commits import FINAL, CommitLog
-from tests.faults.pipeline_storm import differences, facts, pipeline_storm, run_once
+from tests.faults.pipeline_storm import SOON_SECONDS, differences, facts, pipeline_storm, run_once
+from tests.faults.warm_commands import WarmCommands
 from tests.flows.running import (
     checkpointed,
     committed,
@@ -166,8 +167,11 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
     assert process.wait(1200) == 0, (tmp_path / "undisturbed.log").read_text()
     kills, seed = int(os.environ.get("MSCL_KILLS", "200")), int(os.environ.get("MSCL_SEED", "0"))
     expected = facts(tmp_path / "undisturbed")
-    storm = pipeline_storm(tmp_path, config, expected, kills=kills, seed=seed, longest_seconds=40, say=print)
-    print(storm)
+    with WarmCommands() as warm:
+        storm = pipeline_storm(
+            tmp_path, config, expected, kills=kills, seed=seed, longest_seconds=20, say=print, warm=warm
+        )
+    print(storm, f"{storm.late()} runs had processes left {SOON_SECONDS:.0f} s after their end")
     assert storm.kills == kills
 
 
