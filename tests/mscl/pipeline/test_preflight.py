@@ -102,8 +102,6 @@ def test_a_disk_that_cannot_hold_the_flow_stops_extraction(
     execute(BY_NAME["ingest"], workspace, config, {})
     refuse_early(workspace, config)
     monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=100_000))
-    with pytest.raises(
-        UserError, match=r"extract needs at least 0\.\d MB for these videos, and 0\.1 MB are free in"
-    ):
+    with pytest.raises(UserError, match=r"extract needs at least 0\.\d MB for these videos, and 0\.1 MB are free in"):
         run_pipeline(workspace, config)
     assert not list(tmp_path.rglob("flow.zarr"))
