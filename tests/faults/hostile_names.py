@@ -23,7 +23,7 @@ from tests.flows.tiny import FINETUNE, TINY
 
 Say = Callable[[str], None]
 ROOT = "v [dim]#1[/dim] \x1b]0;root\x07 caf\u00e9"
-CLASSES = ("Moving [something] [/b] \x1b[31mright", "#left, 'a\nb' \u202eturned")
+CLASSES = ("Moving [something] [dim]a[bold] \x1b[31mright", "#left, 'a\nb' \u202eturned")
 NAMES = (
     "#cats/title [dQw4w9WgXcQ].mp4", "[/b]x.mp4", "[bold]dogs[/bold]/1 [/].mp4", "escape \x1b]0;title\x07\x1b[2J.mp4",
     "line\nbreak\r.mp4", " blanks  and\ttabs .mp4", "-rf.mp4", unicodedata.normalize("NFD", "d\u00e9compos\u00e9.mp4"),
@@ -33,20 +33,15 @@ NAMES = (
 
 
 def write(folder: Path) -> Path:
-    """The tiny dataset under these names, its lists, and the configuration over them; returns the last."""
+    """The tiny dataset in class folders and files of these names, and the configuration over it; returns the latter."""
     plain = write_demo_dataset(folder / "plain", train_per_class=4, test_per_class=2).videos
     sources = [sorted((plain / kind).iterdir()) for kind in ("MoveRight", "MoveLeft")]
-    root = folder / ROOT
-    with (folder / "lists.csv").open("w", newline="") as out:
-        rows = csv.writer(out, quoting=csv.QUOTE_ALL)
-        rows.writerow(["path", "split", "class"])
-        for number, name in enumerate(NAMES):
-            kind = number % 2
-            source = sources[kind][number // 2]
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            source.rename(root / name)
-            listed = unicodedata.normalize("NFC", name)  # as a list from another system may have it
-            rows.writerow([listed, "test" if "_g02_" in source.name else "train", CLASSES[kind]])
+    for number, name in enumerate(NAMES):
+        source = sources[number % 2][number // 2]
+        path = folder / ROOT / CLASSES[number % 2] / name
+        path = path.with_name(("test " if "_g02_" in source.name else "") + path.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(path)
     path = folder / "[b]tiny[/b] \x1b[31m.yaml"
     text = TINY.format(root="ROOT").replace("data: {root: ROOT, classes: [MoveRight, MoveLeft]}\n", "")
     assert "ROOT" not in text
@@ -55,20 +50,27 @@ def write(folder: Path) -> Path:
     return path
 
 
-def settings(folder: Path) -> list[str]:
-    """What is set beside the configuration file."""
-    return [*FINETUNE, f"data.root={folder / ROOT}", f"data.annotations={folder / 'lists.csv'}"]
+def write_list(folder: Path) -> Path:
+    """A list of the same videos with classes of which a folder cannot have the names; names are composed in it."""
+    with (folder / "lists [x].csv").open("w", newline="") as out:
+        rows = csv.writer(out, quoting=csv.QUOTE_ALL)
+        rows.writerow(["path", "split", "class"])
+        for number, path in enumerate(sorted((folder / ROOT).rglob("*.mp4"))):
+            if "\n" not in (name := path.relative_to(folder / ROOT).as_posix()):
+                listed = unicodedata.normalize("NFC", name)
+                rows.writerow([listed, ("train", "test")[number % 3 == 0], ("[/b] [red]", "\x1b[31m, /up")[number % 2]])
+    return folder / "lists [x].csv"
 
 
 def walk(folder: Path, *, say: Say) -> int:
     """Every verb over a workspace of such names; how many. AssertionError where one lets a name out."""
     config = write(folder)
     place = folder / "work [/b] \x1b[31m #1"
-    given = settings(folder)
+    given = [*FINETUNE, f"data.root={folder / ROOT}", "data.test_pattern=test *"]
     at = ("--workspace", place)
     run_pipeline(Workspace(place), load_config(str(config), given))
     results = {result.record.stage: result.key for result in Workspace(place).results()}
-    videos = [folder / ROOT / name for name in NAMES[:5]]
+    videos = sorted((folder / ROOT).rglob("*.mp4"))[:5]
     lost = folder / "lost [/b] \x1b[31m.mp4"
     wrong: list[str] = []
     tried = 0
@@ -93,8 +95,13 @@ def walk(folder: Path, *, say: Say) -> int:
     look("run", config, *given, "--no-prefect", *at, "data.root=" + str(folder / "gone [/b] \x1b[2J"), code=2)
     look("run", config, *given, "--no-prefect", *at, "data.classes=[a [/b] \x1b[2J]", code=2)
     look("run", folder / "no [/b] \x1b[2J.yaml", *at, code=2)
-    for stage in ("ingest", "retrieve", "report"):
+    for stage in ("retrieve", "report"):
         look("stage", stage, config, *given, *at, "--force")
+    named = (f"data.root={folder / ROOT}", f"data.annotations={write_list(folder)}", "--workspace", folder / "listed")
+    look("stage", "ingest", config, *named)
+    look("ls", "--workspace", folder / "listed")
+    (listed,) = Workspace(folder / "listed").results()
+    look("show", listed.key, "--workspace", folder / "listed", shows="[/b] [red]")
     look("stage", "no [/b] \x1b[2J", config, *given, *at, code=2)
     look("config", config)
     look("config", config, *given, "--changed")
