@@ -21,10 +21,9 @@ def main(arguments: list[str]) -> int:
     from torch.distributed.run import main as torchrun
 
     from mscl.training.first_failure import first_to_fail, recorded_traceback
-    from mscl.training.launch import AGENT_STOPPED_CODE, STANDALONE
+    from mscl.training.launch import AGENT_STOPPED_CODE, AGENT_VARIABLE, STANDALONE
     from mscl.training.loopback import keep_to_loopback
     from mscl.training.messages import Message, tell
-    from mscl.training.rank import AGENT_VARIABLE
 
     os.environ[AGENT_VARIABLE] = str(os.getpid())
     if STANDALONE in torchrun_arguments:

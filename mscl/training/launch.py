@@ -1,4 +1,5 @@
-"""Start torchrun as a supervised child: it ends with its parent, is watched, and its failure becomes an error here."""
+"""Start training processes as a supervised child: it ends with its parent, is watched, and its failure becomes an error
+here. One process is the child itself; several are torchrun's, whose agent is the child."""
 
 import os
 import shutil
@@ -20,6 +21,11 @@ STANDALONE = "--standalone"
 """torchrun's word for a training on one node."""
 STOPPED_CODE = 75
 """Exit code of a rank that was asked to stop and has written a checkpoint: temporary failure, try again."""
+AGENT_VARIABLE = "MSCL_AGENT_PID"
+"""Environment variable in which the agent tells its ranks its process id."""
+COMMAND_VARIABLE = "MSCL_COMMAND_PID"
+"""The same of the command, for the rank that it starts without an agent."""
+_OF_TORCHRUN = (AGENT_VARIABLE, "RANK", "WORLD_SIZE", "LOCAL_RANK")
 AGENT_STOPPED_CODE = 143
 """Exit code of the agent after SIGTERM; it has given the ranks time to write a checkpoint."""
 _POLL_SECONDS = 0.2
@@ -52,11 +58,14 @@ def run_torchrun(
         CardError: a process's GPU failed.
         ConfigError: several nodes without a rendezvous address; GPUs that are not there or too few.
     """
-    command = torchrun_command(module, arguments, runtime)
+    alone = runtime.nodes == 1 and processes_of(runtime) == 1
+    # torchrun's agent takes seconds to start, for nothing where there is one process to start.
+    command = rank_command(module, arguments) if alone else torchrun_command(module, arguments, runtime)
     log.parent.mkdir(parents=True, exist_ok=True)
     offset = log.stat().st_size if log.is_file() else 0
     inbox, messages = Inbox(log), list[Message]()
-    environment = os.environ | {
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_TORCHRUN} | {
+        COMMAND_VARIABLE: str(os.getpid()),
         MESSAGES_VARIABLE: str(inbox.path.absolute()),
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": str(_threads(runtime)),
@@ -76,7 +85,7 @@ def run_torchrun(
     try:
         with log.open("a") as output:
             # Its own process group: Ctrl-C in a terminal reaches this process alone, which then asks the child to stop.
-            # Should this process be killed, the child gets SIGTERM from the kernel (see agent.py).
+            # Should this process be killed, the child gets SIGTERM from the kernel (see agent.py and rank.py).
             child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, process_group=0
             )
@@ -93,6 +102,8 @@ def run_torchrun(
     if child.returncode:
         if failed := next((message for message in messages if message.card), None):
             raise CardError(failed.card, failed.error)
+        if alone and not any(message.exit_code for message in messages):
+            messages.append(Message(exit_code=child.returncode))
         text = log.read_bytes()[offset:].decode(errors="replace")
         raise TrainingError(failure_message(child.returncode, messages, text, log))
 
@@ -134,6 +145,11 @@ def check_nodes(runtime: RuntimeConfig) -> None:
         )
 
 
+def rank_command(module: str, arguments: Sequence[str]) -> list[str]:
+    """What starts one rank."""
+    return [sys.executable, "-m", "mscl.training.rank", module, *arguments]
+
+
 def torchrun_command(module: str, arguments: Sequence[str], runtime: RuntimeConfig) -> list[str]:
     """What starts the agent of this node, and with it the ranks."""
     check_nodes(runtime)
@@ -147,7 +163,7 @@ def torchrun_command(module: str, arguments: Sequence[str], runtime: RuntimeConf
         *(sys.executable, "-m", "mscl.training.agent", str(os.getpid())),
         *meeting,
         f"--nproc-per-node={processes_of(runtime)}",
-        *("-m", "mscl.training.rank", module, *arguments),
+        *rank_command(module, arguments)[1:],
     ]
 
 
@@ -171,7 +187,7 @@ def failure_message(code: int, messages: Sequence[Message], text: str, log: Path
     """What the user is told of a job that did not end well.
 
     Args:
-        code: exit code of the agent.
+        code: exit code of the child.
         messages: of its processes.
         text: what they printed.
     """
@@ -182,7 +198,7 @@ def failure_message(code: int, messages: Sequence[Message], text: str, log: Path
         errors = [message for message in errors if message.rank == failed.rank]
     if errors:
         return errors[0].error
-    if code == AGENT_STOPPED_CODE or (failed is not None and failed.exit_code == STOPPED_CODE):
+    if code in (AGENT_STOPPED_CODE, -signal.SIGTERM) or (failed is not None and failed.exit_code == STOPPED_CODE):
         return f"training was stopped from outside; its state is kept, run the same command again to go on (log: {log})"
     free_bytes = shutil.disk_usage(log.parent).free if log.is_file() else _LEAST_FREE_BYTES
     if free_bytes < _LEAST_FREE_BYTES:  # its processes could not even say so

@@ -1,26 +1,37 @@
-"""One rank under torchrun: `python -m mscl.training.rank MODULE ARGUMENTS...` runs `MODULE.main(arguments)`.
+"""One rank: `python -m mscl.training.rank MODULE ARGUMENTS...` runs `MODULE.main(arguments)`.
 
-The rank dies with the agent that started it, and its exception reaches the agent with the traceback.
+Under torchrun it dies with the agent that started it, and its exception reaches the agent with the traceback. Alone it
+is a child of the command, which it tells the same.
 """
 
 import importlib
 import os
+import signal
 import sys
+import traceback
 
 from mscl.orphans import die_with_parent
-
-AGENT_VARIABLE = "MSCL_AGENT_PID"
-"""Environment variable in which the agent tells its ranks its process id."""
+from mscl.training.launch import AGENT_VARIABLE, COMMAND_VARIABLE
+from mscl.training.messages import Message, tell
 
 
 def main() -> None:
     """Run the module's `main` and leave with the code it returns."""
-    # SIGKILL, not SIGTERM: without the agent nobody would end a rank that waits for a dead peer. Before PyTorch is
-    # imported, which may take long.
-    die_with_parent(parent=int(os.environ.get(AGENT_VARIABLE, os.getppid())))
-    from torch.distributed.elastic.multiprocessing.errors import record
+    # Before PyTorch is imported, which may take long.
+    if agent := os.environ.get(AGENT_VARIABLE):
+        # SIGKILL, not SIGTERM: without the agent nobody would end a rank that waits for a dead peer.
+        die_with_parent(parent=int(agent))
+        from torch.distributed.elastic.multiprocessing.errors import record
 
-    record(_run)()
+        record(_run)()
+    else:
+        # SIGTERM: there is no peer to wait for, and a checkpoint to write.
+        die_with_parent(signal.SIGTERM, parent=int(os.environ[COMMAND_VARIABLE]))
+        try:
+            _run()
+        except Exception:
+            tell(Message(exit_code=1, failure=traceback.format_exc()))
+            raise
 
 
 def _run() -> None:

@@ -63,12 +63,15 @@ def train_tiny(output: Path, world: World, *, deed: str, changes: dict[str, Any]
     def augment(raw: RawBatch) -> TwoViews:
         nonlocal calls
         calls += 1
-        if deed == "raise" and world.rank == 1 and calls == 3:
-            raise RuntimeError("rank 1 has had enough")
-        if deed == "refuse" and world.rank == 1 and calls == 2:
-            raise UserError("rank 1 wants another setting\nerror: and says so on two lines")
-        if deed == "die" and world.rank == 1 and calls == 3:
+        is_last = world.rank == world.size - 1
+        if deed == "raise" and is_last and calls == 3:
+            raise RuntimeError("a rank has had enough")
+        if deed == "refuse" and is_last and calls == 2:
+            raise UserError("a rank wants another setting\nerror: and says so on two lines")
+        if deed == "die" and is_last and calls == 3:
             os.kill(os.getpid(), signal.SIGKILL)
+        if deed == "leave":
+            os.kill(os.getpid(), signal.SIGTERM)
         if deed == "slow":
             (output / f"pid-{world.rank}").write_text(str(os.getpid()))
             time.sleep(0.1)
