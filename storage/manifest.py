@@ -49,6 +49,8 @@ class SegmentRow:
     """sha256 of the video file."""
     verdict: str = "ok"
     reason: str = ""
+    cuts: tuple[int, ...] = ()
+    """Where another shot begins, counted from the segment's first frame; 0: with that one."""
 
 
 _COLUMNS: list[tuple[str, pa.DataType]] = [
@@ -68,7 +70,10 @@ _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("verdict", pa.string()),
     ("reason", pa.string()),
 ]
-_SCHEMA = pa.schema(_COLUMNS)
+_SCHEMA_WITHOUT_CUTS = pa.schema(_COLUMNS)
+"""Of manifests that were written before cuts were looked for; they are read as if there were none."""
+_CUTS = pa.field("cuts", pa.list_(pa.int32()))
+_SCHEMA = _SCHEMA_WITHOUT_CUTS.append(_CUTS)
 
 
 class Manifest:
@@ -92,11 +97,11 @@ class Manifest:
         """Row `index`, from 0."""
         if not 0 <= index < len(self):
             raise StorageError(f"row {index} does not exist: the manifest has {len(self)}")
-        return SegmentRow(**self.table.slice(index, 1).to_pylist()[0])
+        return _row(self.table.slice(index, 1).to_pylist()[0])
 
     def rows(self) -> Iterator[SegmentRow]:
         """All rows in order."""
-        return (SegmentRow(**values) for values in self.table.to_pylist())
+        return map(_row, self.table.to_pylist())
 
     def select(self, which: npt.NDArray[Any] | Sequence[int] | Sequence[bool]) -> "Manifest":
         """Manifest of some rows: a mask of all rows, or row numbers in the order wanted."""
@@ -152,8 +157,14 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         DamagedError: missing, or no manifest.
     """
-    table = read_table(path, _SCHEMA)
+    table = read_table(path, _SCHEMA, _SCHEMA_WITHOUT_CUTS)
+    if _CUTS.name not in table.column_names:
+        table = table.append_column(_CUTS, pa.array([[]] * table.num_rows, _CUTS.type))
     return Manifest(table, json.loads((table.schema.metadata or {}).get(_CLASSES_KEY, b"[]")))
+
+
+def _row(values: dict[str, Any]) -> SegmentRow:
+    return SegmentRow(**{**values, "cuts": tuple(values["cuts"])})
 
 
 def _classes_of(rows: Sequence[SegmentRow]) -> list[str]:
@@ -168,16 +179,16 @@ def write_table(path: Path, table: pa.Table) -> str:
     return write_atomic(path, buffer.getvalue())
 
 
-def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+def read_table(path: Path, *schemas: pa.Schema) -> pa.Table:
     """Table in the Parquet file `path`, page checksums checked.
 
     Raises:
-        DamagedError: missing, damaged, or without the columns of `schema`.
+        DamagedError: missing, damaged, or with the columns of none of `schemas`, of which the first is today's.
     """
     try:
         table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
     except (OSError, pa.ArrowException) as error:
         raise DamagedError(f"cannot read {path}: {error}") from error
-    if not table.schema.equals(schema):
-        raise DamagedError(f"{path} has columns {table.column_names}, expected {schema.names}")
+    if not any(table.schema.equals(schema) for schema in schemas):
+        raise DamagedError(f"{path} has columns {table.column_names}, expected {schemas[0].names}")
     return table

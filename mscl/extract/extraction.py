@@ -30,7 +30,7 @@ def extract(run: StageRun, flow: FlowConfig, *, gpus: Sequence[int]) -> dict[str
         flow: with the backend that is used.
         gpus: where flow is computed; none: on the CPU.
     """
-    manifest = Ingested(run.input("ingest")).manifest().ok()
+    manifest = Ingested(run.input("ingest")).manifest()
     segments = segments_of(manifest, videos_root(run.config, run.inputs["ingest"]))
     shards = [
         tuple(segments[first : first + flow.segments_per_shard])

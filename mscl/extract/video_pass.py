@@ -15,6 +15,7 @@ from mscl.video.config import DecodeLimits
 from mscl.video.decoding import decode
 from mscl.video.opening import VideoError
 from storage.atomic import digest_file
+from storage.manifest import USABLE_VERDICTS
 
 if TYPE_CHECKING:
     from storage.manifest import Manifest
@@ -103,7 +104,7 @@ def passes(
 
 
 def segments_of(manifest: Manifest, root: Path) -> list[Segment]:
-    """The segments of a manifest, whose videos lie under `root`."""
+    """The usable segments of a whole manifest, whose videos lie under `root`."""
     rows = list(manifest.rows())
     video_frames: dict[str, int] = {}
     for row in rows:
@@ -114,4 +115,5 @@ def segments_of(manifest: Manifest, root: Path) -> list[Segment]:
             video_frames[row.video], row.digest,
         )
         for row in rows
+        if row.verdict in USABLE_VERDICTS
     ]  # fmt: skip

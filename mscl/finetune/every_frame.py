@@ -52,7 +52,7 @@ def store_every_frame(run: StageRun, recipe: FrameRecipe) -> Path:
     Raises:
         DataError: a video is no longer what ingest saw.
     """
-    segments = segments_of(Ingested(run.input("ingest")).manifest().ok(), videos_root(run.config, run.inputs["ingest"]))
+    segments = segments_of(Ingested(run.input("ingest")).manifest(), videos_root(run.config, run.inputs["ingest"]))
     folder = run.folder / FOLDER
     frames = Extracted(folder).frames
     most = max(segment.num_frames for segment in segments)

@@ -41,6 +41,9 @@ class DataConfig(Section):
     """Column of `group_list`."""
     max_segment_seconds: float = Field(default=10.0, gt=0)
     """Longer videos become several segments."""
+    cuts: Literal["split", "ignore"] = "split"
+    """Where another shot begins: `split` begins another segment there, so that none holds two shots; `ignore` lets
+    segments cross it, and no clip is chosen for training that does."""
     max_bad_fraction: Fraction = 0.5
     """More bad videos than this stop the run before the expensive stages."""
     partial: Literal["keep", "drop"] = "keep"

@@ -16,17 +16,27 @@ Found = tuple[str, str, str]
 
 def left_out(rows: Iterable[Found]) -> list[str]:
     """Lines for the user: videos that are not used, and those of which only a part is. Empty where all are whole."""
-    by_video = {video: (verdict, reason) for video, verdict, reason in rows}
-    counts = Counter(verdict for verdict, _ in by_video.values())
+    videos = {video: (verdict, reason) for video, verdict, reason in by_video(rows)}
+    counts = Counter(verdict for verdict, _ in videos.values())
     bad = sum(count for verdict, count in counts.items() if verdict not in USABLE_VERDICTS)
     lines = []
     if bad:
-        why = kinds((video, *found) for video, found in by_video.items())
-        lines.append(f"{bad:,} of {len(by_video):,} videos cannot be used: {why}")
+        why = kinds((video, *found) for video, found in videos.items())
+        lines.append(f"{bad:,} of {len(videos):,} videos cannot be used: {why}")
     if part := counts["truncated"]:
-        first = next(video for video, (verdict, _) in by_video.items() if verdict == "truncated")
-        lines.append(f"{part:,} of {len(by_video):,} videos decode only in part, which is used (e.g. {first})")
+        first = next(video for video, (verdict, _) in videos.items() if verdict == "truncated")
+        lines.append(f"{part:,} of {len(videos):,} videos decode only in part, which is used (e.g. {first})")
     return lines
+
+
+def by_video(rows: Iterable[Found]) -> list[Found]:
+    """One of each video: its first segment that can be used, else its first; a good video may have short shots."""
+    found: dict[str, Found] = {}
+    for row in rows:
+        known = found.setdefault(row[0], row)
+        if known[1] not in USABLE_VERDICTS and row[1] in USABLE_VERDICTS:
+            found[row[0]] = row
+    return list(found.values())
 
 
 def kinds(rows: Iterable[Found]) -> str:

@@ -16,11 +16,11 @@ from mscl.errors import DataError
 from mscl.ingest.annotations import Annotations, read_annotations
 from mscl.ingest.annotations.index import as_text
 from mscl.ingest.config import DataConfig
-from mscl.ingest.left_out import kinds, left_out
+from mscl.ingest.left_out import Found, by_video, kinds, left_out
 from mscl.ingest.places import content_marks, dataset_root, places
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
-from mscl.video.segments import segment_bounds
+from mscl.video.segments import segment_bounds, shots
 from storage.atomic import write_atomic
 from storage.layout import Ingested
 from storage.manifest import USABLE_VERDICTS, SegmentRow, write_manifest
@@ -73,14 +73,20 @@ def _run(run: StageRun) -> dict[str, Any]:
         run.progress.say(note)
         notes.append(note)
     rows = _rows(annotations, infos, twins, config, min_frames=run.config.flow.span_frames + 1)
+    cut = [info for info in infos.values() if info.cuts]
+    if cut:
+        do = "segments end there" if config.cuts == "split" else "segments cross them, as data.cuts says"
+        notes.append(f"{sum(len(info.cuts) for info in cut):,} cuts in {len(cut):,} videos; {do}")
+        run.progress.say(notes[-1])
     result = Ingested(run.folder)
     digest = write_manifest(result.manifest_path, rows, classes=annotations.classes)
     run.digests[result.manifest_path.name] = digest
     if splits := _splits(annotations, rows):
         run.digests[result.splits_path.name] = write_splits(run.folder, splits)
-    verdicts = Counter(row.verdict for row in {row.video: row for row in rows}.values())
-    _stop_if_too_bad(verdicts, rows, config, run.folder)
-    for line in left_out((row.video, row.verdict, row.reason) for row in rows):
+    found = by_video((row.video, row.verdict, row.reason) for row in rows)
+    verdicts = Counter(verdict for _, verdict, _ in found)
+    _stop_if_too_bad(verdicts, found, config, run.folder)
+    for line in left_out(found):
         run.progress.say(line)
     usable = [row for row in rows if row.verdict in USABLE_VERDICTS]
     may_use = [row.verdict in USABLE_VERDICTS for row in rows]
@@ -112,20 +118,31 @@ def _rows(
             reason = f"{reason}; {twin}" if reason else twin
         parts = [(0, info.num_frames)]
         if verdict in USABLE_VERDICTS:
-            parts = segment_bounds(
-                info.num_frames, fps=info.fps, max_seconds=config.max_segment_seconds, min_frames=min_frames
-            )
+            parts = _parts(info, config, min_frames=min_frames)
         video = as_text(sample.video)
         for number, (first, count) in enumerate(parts):
+            is_short = verdict in USABLE_VERDICTS and count < min_frames
+            short = f"a shot of {count} frames, {min_frames} are needed"
             rows.append(
                 SegmentRow(
                     segment_id=f"{video}#{number}", video=video, class_name=sample.class_name or "",
                     label=labels.get(sample.class_name or "", -1), split=sample.split, num_frames=count,
                     first_frame=first, fps=info.fps, height=info.height, width=info.width, rotation=info.rotation,
-                    size_bytes=info.size_bytes, digest=info.digest, verdict=verdict, reason=reason,
+                    size_bytes=info.size_bytes, digest=info.digest,
+                    verdict="too_short" if is_short else verdict, reason=short if is_short else reason,
+                    cuts=tuple(cut - first for cut in info.cuts if first <= cut < first + count),
                 )
             )  # fmt: skip
     return rows
+
+
+def _parts(info: VideoInfo, config: DataConfig, *, min_frames: int) -> list[tuple[int, int]]:
+    """(first frame, frames) of each segment of a video, and of each shot that is too short to be one."""
+    parts = []
+    for start, frames in shots(info.num_frames, info.cuts if config.cuts == "split" else []):
+        bounds = segment_bounds(frames, fps=info.fps, max_seconds=config.max_segment_seconds, min_frames=min_frames)
+        parts += [(start + first, count) for first, count in bounds]
+    return parts
 
 
 def _splits(annotations: Annotations, rows: list[SegmentRow]) -> dict[int, list[str]]:
@@ -136,12 +153,12 @@ def _splits(annotations: Annotations, rows: list[SegmentRow]) -> dict[int, list[
     }
 
 
-def _stop_if_too_bad(verdicts: Counter[str], rows: list[SegmentRow], config: DataConfig, folder: Path) -> None:
+def _stop_if_too_bad(verdicts: Counter[str], found: list[Found], config: DataConfig, folder: Path) -> None:
     total = sum(verdicts.values())
     good = sum(verdicts[name] for name in USABLE_VERDICTS)
     if good and (total - good) / total <= config.max_bad_fraction:
         return
-    table = kinds((row.video, row.verdict, row.reason) for row in rows)
+    table = kinds(found)
     raise DataError(
         f"{total - good} of {total} videos cannot be used, more than data.max_bad_fraction {config.max_bad_fraction} "
         f"allows: {table}. All verdicts: {folder / 'manifest.parquet'}. Mend the videos or raise the fraction"
@@ -162,7 +179,7 @@ def _headline(metrics: Mapping[str, Any]) -> str:
 
 INGEST = Stage(
     name="ingest",
-    version=3,
+    version=4,
     needs=(),
     settings=_settings,
     places=places,

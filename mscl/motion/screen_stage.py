@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
 from mscl.errors import DataError
+from mscl.extract.config import FlowConfig
+from mscl.motion.clips_in_shots import clips_in_one_shot
 from mscl.motion.config import ScreenConfig
 from mscl.motion.scores import MotionScores, outside, scores_of
 from mscl.screening import chosen_starts, clip_scores
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 from mscl.video.config import ClipConfig
-from storage.layout import Measured, Screened
+from storage.layout import Ingested, Measured, Screened
 from storage.motion_store import MotionReader
 from storage.screen_table import ScreenRow, write_screen
 
@@ -31,13 +33,15 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 
 def _run(run: StageRun) -> dict[str, Any]:
     store = MotionReader(Measured(run.input("motion")).motion)
+    cuts = [row.cuts for row in Ingested(run.input("ingest")).manifest().ok().rows()]
+    flow = FlowConfig.model_validate(run.inputs["extract"].record.config["flow"])
     rows = []
     run.progress.start("Choosing clips", len(store), "segments")
     for segment in range(len(store)):
         rows.append(
             screen_segment(
                 segment, store.differences(segment), store.magnitude_p99(segment), clip=run.config.clip,
-                config=run.config.screen, scores=scores_of(store, segment),
+                config=run.config.screen, scores=scores_of(store, segment), cuts=cuts[segment], flow=flow,
             )
         )  # fmt: skip
         run.progress.advance()
@@ -72,16 +76,25 @@ def screen_segment(
     clip: ClipConfig,
     config: ScreenConfig,
     scores: MotionScores | None = None,
+    cuts: Sequence[int] = (),
+    flow: FlowConfig | None = None,
 ) -> ScreenRow:
     """Verdict, reason, scores and chosen starts of one segment.
 
     Verdicts: `chosen`; `too_short` for a clip; `no_motion` above `min_motion_px` (D18); `outside` the thresholds
-    `min` and `max`; `uniform` where no start scores above the median, as in a video that moves alike throughout, which
-    then keeps every start.
+    `min` and `max`; `cut` where every clip crosses a cut; `uniform` where no start scores above the median, as in a
+    video that moves alike throughout, which then keeps every start. The median is that of the clips that cross no cut.
+
+    Args:
+        cuts: frames of the segment with which another shot begins.
+        flow: how its fields were computed; needed where there are cuts.
     """
     stride = _RELEASED_STRIDE if config.released else clip.stride
     of_starts = clip_scores(differences_M, length=clip.length, stride=stride, released=config.released)
     everything = np.arange(len(of_starts))
+    if cuts and flow is not None:
+        spans = {"gap_frames": flow.gap_frames, "span_frames": flow.span_frames}
+        everything = np.flatnonzero(clips_in_one_shot(len(of_starts), len(differences_M), cuts, clip=clip, **spans))
     strongest = float(magnitude_p99_M.max(initial=0.0))
     chosen = everything[:0]
     verdict, reason = "chosen", ""
@@ -93,10 +106,12 @@ def screen_segment(
         reason = f"99th percentile of flow stays at {strongest:.3f} px, under {config.min_motion_px}"
     elif scores is not None and (missed := outside(scores, config)):
         verdict, reason = "outside", missed[1]
+    elif not len(everything):
+        verdict, reason = "cut", f"each of {len(of_starts)} clips crosses a cut; data.cuts=split ends segments there"
     elif config.select == "all":
         chosen = everything
     else:
-        chosen = chosen_starts(of_starts)
+        chosen = everything[chosen_starts(of_starts[everything])]
         if not len(chosen):
             verdict, reason, chosen = "uniform", "no start scores above the median: all are kept", everything
     return ScreenRow(
@@ -119,7 +134,7 @@ def _headline(metrics: Mapping[str, Any]) -> str:
 SCREEN = Stage(
     name="screen",
     version=1,
-    needs=("motion",),
+    needs=("ingest", "extract", "motion"),
     settings=_settings,
     run=_run,
     summary="Motion differential sampling: the clip starts worth training on, and why the others were dropped.",

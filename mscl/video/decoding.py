@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from mscl.video.config import DecodeLimits
+from mscl.video.cuts import CutFinder
 from mscl.video.opening import (
     DEFAULT_FPS,
     Verdict,
@@ -54,6 +55,8 @@ class VideoInfo:
     size_bytes: int = 0
     digest: str = ""
     """sha256 of the file; empty where it was not read."""
+    cuts: list[int] = field(default_factory=list)
+    """Frames with which another shot begins (`mscl.video.cuts`)."""
 
 
 class Decoding:
@@ -115,13 +118,18 @@ class Decoding:
             if picture is not None:
                 yield picture
 
-    def count(self) -> int:
-        """Decode to the end, making a picture of the first frame only; the number of frames."""
-        for _ in self._run(every_picture=False):
+    def count(self, watch: Callable[[VideoFrame], None] | None = None) -> int:
+        """Decode to the end, making a picture of the first frame only; the number of frames.
+
+        `watch` sees every frame that counts, as the decoder gives it.
+        """
+        for _ in self._run(every_picture=False, watch=watch):
             pass
         return self.num_frames
 
-    def _run(self, *, every_picture: bool) -> Iterator[NDArray[np.uint8] | None]:
+    def _run(
+        self, *, every_picture: bool, watch: Callable[[VideoFrame], None] | None = None
+    ) -> Iterator[NDArray[np.uint8] | None]:
         with self._container:
             try:
                 self._resumed_s = time.monotonic()
@@ -130,6 +138,8 @@ class Decoding:
                         return self._stop("too_large", f"more than {self.limits.max_frames} frames")
                     check_pixels(frame.width, frame.height, self.limits)
                     picture = self._upright(frame) if every_picture or self.num_frames == 0 else None
+                    if watch is not None:
+                        watch(frame)
                     self.num_frames += 1
                     self._num_damaged += frame.is_corrupt
                     self._is_interlaced |= frame.interlaced_frame
@@ -251,7 +261,8 @@ def inspect_video(
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         decoding = decode(path, limits=limits)
-        decoding.count()
+        cuts = CutFinder()
+        decoding.count(cuts.add)
     except VideoError as error:
         return VideoInfo(error.verdict, error.reason, size_bytes=size_bytes, digest=digest)
     except OSError as error:
@@ -264,8 +275,9 @@ def inspect_video(
     elif verdict in ("ok", "truncated") and min(height, width) < min_side_px:
         verdict, reason = "too_small", f"{width}x{height} px, the shorter side must be at least {min_side_px}"
     return VideoInfo(
-        verdict, reason, decoding.num_frames, decoding.fps, height, width, decoding.rotation, size_bytes, digest
-    )
+        verdict, reason, decoding.num_frames, decoding.fps, height, width, decoding.rotation, size_bytes, digest,
+        cuts.cuts(),
+    )  # fmt: skip
 
 
 def _quarter_turns(rotation_deg: float) -> int:

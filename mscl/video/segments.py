@@ -1,7 +1,13 @@
-"""Long videos are cut into segments."""
+"""Videos are divided into segments: at cuts, and where they are long."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
+
+
+def shots(num_frames: int, cuts: Sequence[int]) -> list[tuple[int, int]]:
+    """(first frame, frames) of each stretch of a video between its cuts."""
+    return [(first, end - first) for first, end in pairwise([0, *cuts, num_frames])]
 
 
 def segment_bounds(num_frames: int, *, fps: float, max_seconds: float, min_frames: int) -> list[tuple[int, int]]:

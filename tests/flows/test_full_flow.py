@@ -160,7 +160,7 @@ def test_a_stage_alone_finds_its_inputs(first: tuple[Path, dict[str, Outcome]], 
     reused = stage_flow("screen")(workspace=str(workspace), preset=str(tiny))
     assert reused.reused
     assert reused.result.key == before["screen"].result.key
-    assert _artifacts("pipeline")[0].description == "0 stages computed, 2 reused"
+    assert _artifacts("pipeline")[0].description == "0 stages computed, 4 reused"
     other = stage_flow("screen")(
         workspace=str(workspace),
         preset=str(tiny),

@@ -1,19 +1,23 @@
 """The real ingest stage over good, bad and missing videos: a verdict for each, a list of what is missing, no drama."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from mscl.config import load_config
 from mscl.errors import DataError, UserError
+from mscl.extract.video_pass import segments_of
 from mscl.ingest.stage import INGEST
 from mscl.pipeline import Outcome, execute
 from mscl.pipeline.repair import repair
 from mscl.progress import Silent
-from storage.manifest import read_manifest
+from storage.manifest import SegmentRow, read_manifest, write_manifest, write_table
 from storage.verify import verify_result
 from storage.workspace import Workspace
-from tests.mscl.written_videos import WriteVideo
+from tests.mscl.video.test_cuts import shot
+from tests.mscl.written_videos import WriteVideo, write_frames
 
 
 def ingest(tmp_path: Path, *overrides: str) -> Outcome:
@@ -89,3 +93,32 @@ def test_a_damaged_manifest_is_made_again_to_the_same_bytes(tmp_path: Path, writ
     workspace.mark_damaged(result.folder, [str(found)])
     with pytest.raises(UserError, match="cannot be made again from its record: code, videos or hardware"):
         repair(workspace, INGEST, result.folder, progress=Silent())
+
+
+def test_segments_end_at_cuts_unless_they_are_ignored(tmp_path: Path) -> None:
+    frames = np.concatenate([shot(seed, count) for seed, count in ((0, 30), (1, 8), (2, 40))])
+    write_frames(tmp_path / "joined.mkv", frames, options={"crf": "10"})
+    write_frames(tmp_path / "held.mkv", shot(3, 30), options={"crf": "10"})
+    write_list(tmp_path, "joined.mkv", "held.mkv")
+
+    def rows(*overrides: str) -> tuple[list[tuple[object, ...]], dict[str, Any]]:
+        result = ingest(tmp_path, *overrides).result
+        manifest = read_manifest(result.folder / "manifest.parquet")
+        whole = [(row.first_frame, row.num_frames, row.verdict, row.cuts) for row in manifest.rows()]
+        joined = [segment for segment in segments_of(manifest, tmp_path) if segment.video == "joined.mkv"]
+        assert {segment.video_frames for segment in joined} == {78}
+        return whole, result.record.metrics
+
+    held = (0, 30, "ok", ())
+    found, metrics = rows()
+    assert found == [(0, 30, "ok", ()), (30, 8, "too_short", (0,)), (38, 40, "ok", (0,)), held]
+    assert metrics["verdicts"] == {"ok": 2} and metrics["segments"] == 3
+    assert metrics["notes"] == ["2 cuts in 1 videos; segments end there"]
+    assert rows("data.cuts=ignore")[0] == [(0, 78, "ok", (30, 38)), held]
+
+
+def test_a_manifest_of_before_cuts_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.parquet"
+    write_manifest(path, [SegmentRow("a.avi#0", "a.avi", num_frames=9)])
+    write_table(path, read_manifest(path).table.drop_columns("cuts"))
+    assert read_manifest(path).row(0) == SegmentRow("a.avi#0", "a.avi", num_frames=9)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mscl.config import ClipConfig, ScreenConfig
+from mscl.config import ClipConfig, FlowConfig, ScreenConfig
 from mscl.errors import DataError
 from mscl.motion.scores import MotionScores
 from mscl.motion.screen_stage import refuse_nothing_left, screen_segment
@@ -71,3 +71,21 @@ def test_thresholds_that_leave_nothing_are_named() -> None:
         refuse_nothing_left(dropped)
     refuse_nothing_left([*dropped, row("chosen", chosen=(0,))])
     refuse_nothing_left(dropped[1:])
+
+
+def test_clips_that_cross_a_cut_are_no_candidates() -> None:
+    flow = FlowConfig(gap_frames=2, span_frames=4)
+    values = np.asarray([0.0] * 6 + [5.0] * 3 + [0.1] * 4 + [0.2] * 8, np.float32)
+
+    def screened(*cuts: int, **settings: object) -> tuple[str, list[int]]:
+        config = ScreenConfig.model_validate(settings)
+        row = screen_segment(0, values, np.ones(21, np.float32), clip=CLIP, config=config, cuts=cuts, flow=flow)
+        return row.verdict, list(row.chosen)
+
+    # Frame 18 is the first of field 9; a clip from field j reads the frames 2j to 2j + 12 + 4, and two more for d.
+    assert screened(18) == ("chosen", [13, 14])
+    assert screened(18, select="all") == ("chosen", [9, 10, 11, 12, 13, 14])
+    assert screened(19, select="all") == ("chosen", [0, 10, 11, 12, 13, 14])
+    assert screened(0) == screened()
+    assert screened(12, 24, 36)[0] == "cut"
+    assert screened(18, released=True)[1] == [start for start in screened(18, released=True)[1] if 9 <= start <= 14]

@@ -161,7 +161,7 @@ def test_one_stage_alone_finds_its_inputs(outcomes: dict[str, Outcome], workspac
     stage = BY_NAME["screen"]
     outcome = execute(stage, workspace, changed, latest_inputs(workspace, stage, given={}))
     assert not outcome.reused
-    assert outcome.result.record.inputs == {"motion": outcomes["motion"].result.key}
+    assert outcome.result.record.inputs == {name: outcomes[name].result.key for name in ("ingest", "extract", "motion")}
     assert outcome.result.record.metrics["chosen"] == outcome.result.record.metrics["candidates"]
 
 
