@@ -6,6 +6,7 @@ A reader, or a run after a kill or a power cut, sees either the old file or the 
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -90,14 +91,20 @@ def disk_errors(place: Path) -> Iterator[None]:
         raise cannot_write(path, error, verb=verb) from error
 
 
-def cannot_write(path: Path, error: OSError, *, verb: str = "write") -> StorageError:
+def cannot_write(path: Path, error: OSError, *, verb: str = "write", needs_bytes: int | None = None) -> StorageError:
     """What the user is told of a file that the file system does not take, in one line."""
     what = "choose a place where you may" if error.errno in _NOT_ALLOWED else "check the path"
+    room = []
     if error.errno in _FULL:
         what = "free space or choose another workspace"
+        if needs_bytes is not None:
+            room.append(f"it takes {needs_bytes / 1e6:,.1f} MB")
+        if error.errno == errno.ENOSPC:
+            with suppress(OSError):
+                room.append(f"{shutil.disk_usage(path.parent).free / 1e6:,.1f} MB are free")
+    why = "; ".join([error.strerror or str(error), *filter(None, [" and ".join(room)])])
     return StorageError(
-        f"cannot {verb} {path}: {error.strerror or error}; {what}, "
-        "then run the same command again: what is already stored is kept"
+        f"cannot {verb} {path}: {why}; {what}, then run the same command again: what is already stored is kept"
     )
 
 

@@ -22,8 +22,7 @@ import torch
 from torch import Tensor
 
 from mscl.errors import CheckpointError
-from storage.atomic import publish, staged_path, write_atomic
-from storage.errors import StorageError
+from storage.atomic import cannot_write, publish, staged_path, write_atomic
 
 _MARK = b"mscl-sha256:"
 _ZEROS = b"0" * 64
@@ -84,11 +83,8 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         refusal = _os_error(error)
         if refusal is None:
             raise
-        size_mb = sum(tensor.nbytes for tensor in _tensors(state)) / 1e6
-        raise StorageError(
-            f"cannot write {path}: {refusal.strerror or refusal}; it takes {size_mb:,.1f} MB. Free that much or choose "
-            "another workspace, then run the same command again: what is already stored is kept"
-        ) from error
+        staged.unlink(missing_ok=True)  # its room is free again, and the message says how much there is
+        raise cannot_write(path, refusal, needs_bytes=sum(tensor.nbytes for tensor in _tensors(state))) from error
     finally:
         staged.unlink(missing_ok=True)
 

@@ -203,8 +203,8 @@ def pipeline_storm(
             began = time.monotonic()
             process = run_once(config, workspace, api=api, warm=None if from_nothing else warm)
             if storm.kills < kills:
-                early = min(_EARLY_SECONDS, longest) if rng.random() < _EARLY_SHARE else longest
-                code = ends_within(process, rng.uniform(0.5, early))
+                is_early = rng.random() < _EARLY_SHARE
+                code = ends_within(process, rng.uniform(0.5, min(_EARLY_SECONDS, longest) if is_early else longest))
             else:
                 code = process.wait(_RUN_SECONDS)
             if code is not None:
@@ -213,7 +213,10 @@ def pipeline_storm(
                 storm.removals[removed] += 1
             stage, before = _stage_at_work(workspace), state
             state = _how_far(workspace)
-            longest = longest * _PATIENCE if state == before else longest_seconds
+            if state != before:
+                longest = longest_seconds
+            elif not is_early:
+                longest *= _PATIENCE
             victims = _kill(process, workspace, rng)
             lived = time.monotonic() - began
             storm.kills += 1

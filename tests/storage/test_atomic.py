@@ -3,12 +3,13 @@
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from storage.atomic import digest_file, publish, remove_staged, staged_path, write_atomic
+from storage.atomic import cannot_write, digest_file, publish, remove_staged, staged_path, write_atomic
 from storage.errors import DamagedError, StorageError
 
 
@@ -38,6 +39,17 @@ def test_errors_name_the_file_and_what_to_do(tmp_path: Path) -> None:
         write_atomic(tmp_path / "absent" / "file", b"")
     with pytest.raises(DamagedError, match="cannot read .*absent"):
         digest_file(tmp_path / "absent")
+
+
+def test_a_full_disk_says_what_is_free_and_what_is_needed(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    said = str(cannot_write(tmp_path / "file", full, needs_bytes=3_000_000))
+    assert re.search(r"/file: No space left on device; it takes 3.0 MB and [\d,]+\.\d MB are free; free space or", said)
+    said = str(cannot_write(tmp_path / "file", full))
+    assert re.search(r"/file: No space left on device; [\d,]+\.\d MB are free; free space or", said)
+    assert "are free" not in str(cannot_write(tmp_path / "gone" / "file", full))
+    read_only = str(cannot_write(tmp_path / "file", OSError(errno.EROFS, "Read-only file system"), needs_bytes=3))
+    assert "MB" not in read_only and "choose a place where you may" in read_only
 
 
 def test_a_file_system_that_also_refuses_to_remove_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

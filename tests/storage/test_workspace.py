@@ -195,7 +195,7 @@ def test_the_lock_excludes_and_dies_with_its_holder(tmp_path: Path) -> None:
     ready = context.Event()
     holder = context.Process(target=hold, args=(tmp_path, ready))
     holder.start()
-    assert ready.wait(30)
+    assert ready.wait(300)
     workspace = Workspace(tmp_path)
     with pytest.raises(LockedError, match="being computed by another process"), workspace.claim("extract", "k"):
         pass

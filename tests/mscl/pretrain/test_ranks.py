@@ -188,7 +188,9 @@ def test_a_disk_that_is_full_is_one_line_with_the_room_that_a_checkpoint_takes(t
     run = subprocess.run([*alone, sys.executable, "-c", code], capture_output=True, text=True, check=True)
     first, second, steps = run.stdout.splitlines()
     assert first.startswith(f"training ended because the disk of {disk} is full") and "free space" in first
-    assert re.match(rf"cannot write {disk}.*step-00000001.pt: No space left .*; it takes 2.\d MB. Free that", second)
+    assert re.match(
+        rf"cannot write {disk}.*step-00000001.pt: No space left .*; it takes 2.\d MB and 0.\d MB are free; free", second
+    )
     assert steps == str(list(range(1, 9)))
 
 

@@ -42,7 +42,7 @@ def test_done_is_done(tmp_path: Path, config: ExperimentConfig, monkeypatch: pyt
     stage, workspace = counting_stage(calls), Workspace(tmp_path)
     first = execute(stage, workspace, config, {})
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EPERM, "another user's file cannot be touched")
 
     monkeypatch.setattr("os.utime", refuse)
