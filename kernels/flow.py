@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -13,8 +12,8 @@ from torch.nn import functional as F
 
 from kernels.arrays import ArrayT, flow_tensor, like, to_tensor
 from kernels.errors import KernelInputError
+from kernels.flow_plugins import is_plugin, plugin_flow
 
-FlowMethod = Literal["tvl1", "dis", "farneback", "raft_small", "raft_large"]
 METHODS = ("tvl1", "dis", "farneback", "raft_small", "raft_large")
 
 
@@ -27,27 +26,34 @@ def compute_flow(
     backend: str = "auto",
     raft_weights: str | Path | None = None,
     raft_updates: int = 20,
+    weights: str | Path | None = None,
     device: str | torch.device = "cpu",
     threads: int = 1,
 ) -> ArrayT:
     """Flow from the first frames to the second, float32 (B, H, W, 2): u right, v down, in px.
 
     Frames are uint8 RGB (B, H, W, 3) or grey (B, H, W), NumPy or torch; the result is of the same kind on the same
-    device. `preset`, `backend` and `threads` belong to TV-L1, `raft_*` to RAFT. `device` is where TV-L1 and RAFT work
-    when the frames are NumPy; DIS and Farneback always work on the CPU.
+    device. `preset`, `backend` and `threads` belong to TV-L1, `raft_*` to RAFT, `weights` to the methods of others
+    (`ptlflow:NAME`, `module:function`). `device` is where TV-L1 and networks work when the frames are NumPy; DIS and
+    Farneback always work on the CPU.
 
     Raises KernelInputError for frames that do not fit together, and names that do not exist.
     """
     _check_frames(first_BHW3, second_BHW3)
-    if method not in METHODS:
-        raise KernelInputError(f"no flow method is called {method!r}; choose one of {', '.join(METHODS)}")
+    if method not in METHODS and not is_plugin(method):
+        raise KernelInputError(
+            f"no flow method is called {method!r}; choose one of {', '.join(METHODS)}, ptlflow:NAME or module:function"
+        )
     if isinstance(first_BHW3, np.ndarray) and torch.device(device).type != "cpu" and method not in ("dis", "farneback"):
         moved = [to_tensor(frames, "frames").to(device) for frames in (first_BHW3, second_BHW3)]
         flow = compute_flow(
             moved[0], moved[1], method=method, preset=preset, backend=backend,
-            raft_weights=raft_weights, raft_updates=raft_updates,
+            raft_weights=raft_weights, raft_updates=raft_updates, weights=weights,
         )  # fmt: skip
         return like(flow.cpu(), first_BHW3)
+    if is_plugin(method):
+        where = first_BHW3.device if isinstance(first_BHW3, Tensor) else torch.device("cpu")
+        return plugin_flow(first_BHW3, second_BHW3, method=method, weights=weights, device=where)
     if method.startswith("raft"):
         from kernels.raft import raft_flow
 

@@ -87,9 +87,13 @@ def flow_eval(
     folder: Annotated[
         Path, typer.Argument(help="Holds a folder per pair: frame1.png, frame2.png, flow.flo.", callback=at_home)
     ],
-    method: Annotated[list[str] | None, typer.Option(help="tvl1, dis, farneback, raft_small, raft_large.")] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="tvl1, dis, farneback, raft_small, raft_large, ptlflow:NAME, module:function."),
+    ] = None,
     preset: Annotated[str, typer.Option(help="Schedule of tvl1: opencv, accurate, balanced, fast.")] = "balanced",
     raft_weights: Annotated[str, typer.Option(help="Local RAFT weights file.")] = "",
+    weights: Annotated[str, typer.Option(help="Local weights file of a ptlflow network, or for a function.")] = "",
     pictures: Annotated[
         Path | None, typer.Option(help="Write frame, truth and estimate of each pair here.", callback=at_home)
     ] = None,
@@ -102,7 +106,9 @@ def flow_eval(
         label = f"{name} {preset}" if name == "tvl1" else name
         rows = []
         scores = []
-        flow = partial(compute_flow, method=name, preset=preset, raft_weights=raft_weights or None)
+        flow = partial(
+            compute_flow, method=name, preset=preset, raft_weights=raft_weights or None, weights=weights or None
+        )
         for result in evaluate_folder(folder, flow):
             score = result.score
             scores.append(score)
@@ -111,7 +117,7 @@ def flow_eval(
                 f"{score.zero_epe_px:.2f}", f"{1000 * score.seconds:.0f}",
             ))  # fmt: skip
             if pictures is not None:
-                _write_png(pictures / f"{score.name}-{name}.png", result.picture())
+                _write_png(pictures / f"{score.name}-{name.replace(':', '-')}.png", result.picture())
         if len(scores) > 1:
             rows.append(("mean", "", f"{mean_score(scores).epe_mean_px:.3f}", "", "", ""))
         print_line(console, label)

@@ -1,20 +1,25 @@
 """Optical flow (METHOD 1.1)."""
 
-from typing import Literal
+import re
+from typing import Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mscl.config.base import PositiveInt, Section
 from mscl.video.frame_recipe import FrameRecipe
 
-FlowMethod = Literal["tvl1", "dis", "farneback", "raft_small", "raft_large", "denseflow"]
+_Method = Literal["tvl1", "dis", "farneback", "raft_small", "raft_large", "denseflow"]
+_PLUGIN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 class FlowConfig(Section):
     """Flow fields F_j = flow(frame[gap * j] -> frame[gap * j + span]) and the frames beside them."""
 
-    method: FlowMethod = "tvl1"
-    """`denseflow` computes nothing: it reads the pictures that denseflow or a like tool has left in `pictures`."""
+    method: str = "tvl1"
+    """tvl1, dis, farneback, raft_small or raft_large; `ptlflow:NAME`, a network of ptlflow; `module:function`, one's
+    own. `denseflow` computes nothing: it reads the pictures that denseflow or a like tool has left in `pictures`."""
+    weights: str = ""
+    """Local weights file of a `ptlflow:` network; handed as `weights` to a function of one's own, where given."""
     preset: Literal["opencv", "accurate", "balanced", "fast"] = "balanced"
     """TV-L1 schedule; the other methods ignore it."""
     backend: str = "auto"
@@ -46,6 +51,23 @@ class FlowConfig(Section):
     segments_per_shard: PositiveInt = 32
     """Segments in one file of the stores, and in one unit of work; a killed run loses no more than the shards in
     work."""
+
+    @property
+    def is_plugin(self) -> bool:
+        """Whether the method is not ours."""
+        return ":" in self.method
+
+    def noted(self) -> dict[str, Any]:
+        """The settings as stores and records keep them, without what this method has no use for."""
+        return self.model_dump(mode="json", exclude=set() if self.is_plugin else {"weights"})
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, method: str) -> str:
+        if method not in get_args(_Method) and not _PLUGIN.fullmatch(method):
+            names = ", ".join(get_args(_Method))
+            raise ValueError(f"no flow method is called {method!r}; choose {names}, ptlflow:NAME or module:function")
+        return method
 
     @property
     def recipe(self) -> FrameRecipe:

@@ -94,5 +94,5 @@ def _spec(segments: list[Segment], flow: FlowConfig) -> FlowSpec:
         segments_per_shard=flow.segments_per_shard,
         quantiser=flow.quantiser,
         coding=flow.coding,
-        attributes={"flow": flow.model_dump(mode="json")},
+        attributes={"flow": flow.noted()},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from kernels.errors import KernelInputError
 from mscl.errors import ConfigError, DataError
 from mscl.extract.config import FlowConfig
 from storage.garbage import bytes_on_disk
@@ -17,13 +18,22 @@ _LEAST_BYTES_PER_PX = 0.1
 
 
 def check_weights(flow: FlowConfig) -> None:
-    """Refuse a weights file that is not there.
+    """Refuse a weights file that is not there, and a method of others that cannot be had.
 
     Raises:
         ConfigError: names the setting and the file.
     """
     if flow.method.startswith("raft") and flow.raft_weights and not user_path(flow.raft_weights).is_file():
         raise ConfigError(f"flow.raft_weights {flow.raft_weights} does not exist, or is no file; check the path")
+    if flow.is_plugin:
+        import torch
+
+        from kernels.flow_plugins import load_plugin
+
+        try:
+            load_plugin(flow.method, flow.weights or None, torch.device("cpu"))
+        except KernelInputError as error:
+            raise ConfigError(f"flow.method: {error}") from error
 
 
 def check_disk(flow: FlowConfig, ingest: Result, extract_folder: Path) -> None:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.errors import KernelInputError
 from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
 from mscl.extract.denseflow import FlowPictures, find_flow_pictures
@@ -105,11 +106,14 @@ def _computed(
     seconds: list[Frame] = []
 
     def flush() -> Iterator[NDArray[np.float32]]:
-        flow_BHW2 = compute_flow(
-            np.stack(firsts), np.stack(seconds), method=flow.method, preset=flow.preset, backend=flow.backend or "auto",
-            raft_weights=flow.raft_weights or None, raft_updates=flow.raft_updates,
-            device=worker_device(),
-        )  # fmt: skip
+        try:
+            flow_BHW2 = compute_flow(
+                np.stack(firsts), np.stack(seconds), method=flow.method, preset=flow.preset,
+                backend=flow.backend or "auto", raft_weights=flow.raft_weights or None, raft_updates=flow.raft_updates,
+                weights=flow.weights or None, device=worker_device(),
+            )  # fmt: skip
+        except KernelInputError as error:
+            raise DataError(f"flow of {segment.path}: {error}") from error
         yield from resize_flow(flow_BHW2, height, width)
         tick(len(firsts))
         firsts.clear()
@@ -120,7 +124,7 @@ def _computed(
         begins = number % flow.gap_frames == 0 and number // flow.gap_frames < count
         if not begins and first not in starts:
             continue
-        seen = frame if flow.method.startswith("raft") else _grey(frame)
+        seen = _grey(frame) if flow.method in ("tvl1", "dis", "farneback") else frame
         if begins:
             starts[number] = seen
             jpegs.append(_jpeg(frame, height, width, flow))

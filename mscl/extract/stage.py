@@ -11,6 +11,7 @@ from mscl.devices import device_of, gpus_to_use
 from mscl.display.blocks import Block
 from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
+from mscl.extract.plugin_marks import plugin_marks
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 from storage.user_paths import user_path
@@ -21,7 +22,8 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
     flow = _resolved(config)
     # Names of settings that are of no use here would change the key of every result.
     unused = () if flow.method == "denseflow" else ("pictures", "pictures_bound_px")
-    return {"flow": flow.model_dump(mode="json", exclude=set(unused))}
+    noted = {name: value for name, value in flow.noted().items() if name not in unused}
+    return {"flow": noted, "plugin": plugin_marks(flow)} if flow.is_plugin else {"flow": noted}
 
 
 def _gpus(config: ExperimentConfig) -> tuple[int, ...]:
@@ -33,6 +35,8 @@ def _gpus(config: ExperimentConfig) -> tuple[int, ...]:
 def _resolved(config: ExperimentConfig) -> FlowConfig:
     """Backends agree to float32 accuracy only, so the one that is used is part of the result's name."""
     flow = config.flow
+    if flow.weights and not flow.is_plugin:
+        raise DataError(f"flow.weights is {flow.weights}, which flow.method {flow.method} does not use; leave it out")
     backend = resolve_backend(flow.backend, device_of(0, _gpus(config))) if flow.method == "tvl1" else ""
     if flow.method != "denseflow" and flow.pictures:
         raise DataError(

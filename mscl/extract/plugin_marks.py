@@ -1,0 +1,34 @@
+"""What tells one state of a stranger's flow method from another: part of the result's key."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from mscl.extract.config import FlowConfig
+from storage.atomic import digest_file
+from storage.user_paths import user_path
+
+
+def plugin_marks(flow: FlowConfig) -> dict[str, str]:
+    """Digests of the weights file and of the module's own file; of a package the version, where it has one.
+
+    What the module imports in turn is not looked at. Empty where something is not there, which preflight refuses.
+    """
+    module = flow.method.partition(":")[0]
+    package = module.partition(".")[0]
+    try:
+        found = version(package)
+    except PackageNotFoundError:
+        found = ""
+    try:
+        spec = find_spec(module) if not found else None
+    except (ImportError, ValueError):
+        spec = None
+    weights = user_path(flow.weights) if flow.weights else None
+    return {
+        "version": found,
+        "code": digest_file(Path(spec.origin)) if spec and spec.origin and Path(spec.origin).is_file() else "",
+        "weights": digest_file(weights) if weights and weights.is_file() else "",
+    }
