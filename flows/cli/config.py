@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from typing import Annotated
 
@@ -9,10 +11,12 @@ import typer
 from rich.console import Console
 
 from flows.cli.options import Overrides
-from flows.printing import print_line
+from flows.printing import print_line, visible
 from mscl.errors import UserError
 
 console = Console()
+_PLAIN = re.compile(r"[\w./+-]+")
+"""What YAML takes for text without quotes."""
 
 
 def register(app: typer.Typer) -> None:
@@ -48,8 +52,6 @@ def config(
 ) -> None:
     """The settings of a preset as YAML, each with its help. Saved in a file they are a preset of your own."""
     if schema:
-        import json
-
         from mscl.config.describe import json_schema
 
         typer.echo(json.dumps(json_schema(), indent=2))
@@ -65,10 +67,11 @@ def _as_yaml(preset: str, overrides: list[str], *, changed: bool) -> str:
     from mscl.config.presets import base_of, layers_of
 
     resolved = load_config(preset, overrides)
-    asked = " ".join(shlex.join(["mscl", "config", preset, *overrides]).split())
+    asked = visible(" ".join(shlex.join(["mscl", "config", preset, *overrides]).split()))
     if not changed:
         return f"# {asked}\n\n{commented_yaml(resolved)}"
     base = layers_of(preset)[0] if overrides else base_of(preset)
     body = commented_yaml(resolved, base=load_config(base) if base else ExperimentConfig())
-    than = f"base: {base}\n" if base else ""
-    return f"# {asked} --changed: what differs from {base or 'the defaults'}\n{than}\n{body}"
+    quoted = base if not base or _PLAIN.fullmatch(base) else json.dumps(base)
+    than = f"base: {quoted}\n" if base else ""
+    return f"# {asked} --changed: what differs from {visible(base or 'the defaults')}\n{than}\n{body}"

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from flows.cli.options import WorkspaceOption, at_home
+from flows.printing import print_line
 
 console = Console()
 
@@ -35,5 +36,5 @@ def export(
     from storage.workspace import Workspace
 
     done = export_encoder(source, out, workspace=Workspace(workspace))
-    console.print(f"wrote {done.path}: the encoder of {done.checkpoint}", highlight=False, soft_wrap=True)
-    console.print(f"its videos: {done.input}", highlight=False, soft_wrap=True)
+    print_line(console, f"wrote {done.path}: the encoder of {done.checkpoint}")
+    print_line(console, f"its videos: {done.input}")

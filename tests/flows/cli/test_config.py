@@ -66,6 +66,16 @@ def test_what_changed_is_taken_from_the_base() -> None:
     assert "base" not in yaml.safe_load(printed("config", "demo", "--changed"))
 
 
+def test_a_preset_whose_name_is_no_plain_text_is_one_of_ones_own_too(tmp_path: Path) -> None:
+    odd = tmp_path / "[b]own #1 \x1b[31m.yaml"
+    odd.write_text("base: demo\npretrain: {epochs: 3}\n")
+    text = printed("config", str(odd), "clip.length=4", "data.root=v\x1b[2J\x07", "--changed")
+    assert not [char for char in text if not char.isprintable() and char != "\n"]
+    (tmp_path / "mine.yaml").write_text(text)
+    expected = load_config(str(odd), ["clip.length=4", "data.root=v\x1b[2J\x07"])
+    assert load_config(str(tmp_path / "mine.yaml")) == expected
+
+
 def test_every_setting_has_its_help_above_it() -> None:
     lines = commented_yaml(ExperimentConfig()).splitlines()
     place = lines.index("  min_steps: 0")

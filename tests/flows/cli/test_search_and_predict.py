@@ -223,9 +223,11 @@ def test_an_encoder_is_exported_with_what_its_videos_went_through(mscl: Command,
     np.testing.assert_allclose(embed([video], encoder).features_ND[0], index.features.features_ND[0], rtol=1e-3)
     _, card = read_safetensors(Path("a.safetensors"))
     assert card["lineage"]["embed"] == embedded.key and card["lineage"]["pretrain"] == "e" * 16
-    code, _, err = mscl("export", "a.safetensors", "b.safetensors")  # a file: what it says goes along
-    assert (code, err) == (0, "")
-    assert load_encoder("b.safetensors").input == encoder.input
+    Path("[").mkdir()
+    odd = "[/b] [id] \x1b[31m.safetensors"
+    code, out, err = mscl("export", "a.safetensors", odd)  # a file: what it says goes along
+    assert (code, err) == (0, "") and "wrote [/b] [id] \\x1b[31m.safetensors" in out and "\x1b" not in out
+    assert load_encoder(odd).input == encoder.input
 
 
 def test_what_is_assumed_of_an_older_result_is_said_when_it_is_exported(mscl: Command, workspace: Path) -> None:
