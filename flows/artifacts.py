@@ -11,6 +11,7 @@ from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
 from flows.background import submit
+from mscl.display.blocks import Note
 from mscl.pipeline import Outcome, stage_named
 from mscl.stage.view import stage_view
 from storage.atomic import write_atomic
@@ -34,7 +35,9 @@ def _publish(workspace: Workspace, outcome: Outcome) -> None:
     record = outcome.result.record
     inputs = [stage_view(result) for result in workspace.lineage(outcome.result)[:-1]]
     markdown = stage_markdown(stage_named(record.stage), stage_view(outcome.result), inputs, max_bytes=_MAX_BYTES)
-    create_markdown_artifact(markdown, key=f"{record.stage}-report", description=f"{record.stage} {record.key}")
+    create_markdown_artifact(
+        markdown, key=f"{record.stage}-report", description=f"{_came_out(outcome.result)} (`{record.key}`)"
+    )
 
 
 def publish_summary(outcomes: Mapping[str, Outcome], *, failed: str = "") -> None:
@@ -44,6 +47,7 @@ def publish_summary(outcomes: Mapping[str, Outcome], *, failed: str = "") -> Non
         outcomes: stages that are done, in order.
         failed: stage that ended the run.
     """
+    from mscl.report.lineage import byte_size
     from mscl.report.markdown import markdown_block
     from mscl.report.results import Results
 
@@ -51,22 +55,33 @@ def publish_summary(outcomes: Mapping[str, Outcome], *, failed: str = "") -> Non
     parts = [markdown_block(block) for block in (*results.tables(), *results.notes())]
     if "report" in outcomes:
         page = outcomes["report"].result.folder / "report.html"
-        parts.append(f"Report with all pictures, on the worker's machine: [open]({page.as_uri()}), or copy `{page}`")
-    head = ("stage", "", "key", "made by", "seconds", "MB", "record")
+        parts.append(f"Report with all pictures, on the worker's machine: `{page}`")
+    head = ("stage", "", "result", "key", "seconds", "size", "made by")
     rows = [
         (
-            name, "reused" if outcome.reused else "**computed**", f"`{outcome.result.key}`",
-            _run_link(outcome.result), f"{outcome.seconds:.1f}", f"{outcome.result.record.size / 1e6:.1f}",
-            f"`{outcome.result.folder / 'record.json'}`",
+            name, "reused" if outcome.reused else "**computed**", _came_out(outcome.result),
+            f"`{outcome.result.key}`", f"{outcome.seconds:.1f}", byte_size(outcome.result.record.size),
+            _run_link(outcome.result) if outcome.reused else "this run",
         )
         for name, outcome in outcomes.items()
     ]  # fmt: skip
     if failed:
         rows.append((failed, "**failed**", "", "", "", "", ""))
     parts.append("\n".join("| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *rows)))
+    if outcomes:
+        root = next(iter(outcomes.values())).result.folder.parents[1]
+        parts.append(f"Results, each with its `record.json`, are the folders `{root}/STAGE/KEY`")
     computed = sum(not outcome.reused for outcome in outcomes.values())
     title = f"{computed} stages computed, {len(outcomes) - computed} reused" + (f", {failed} failed" if failed else "")
     create_markdown_artifact("\n\n".join([f"# {title}", *parts]) + "\n", key="pipeline", description=title)
+
+
+def _came_out(result: Result) -> str:
+    """What a result holds, in a few words, as text of Markdown."""
+    from mscl.report.markdown import markdown_block
+
+    record = result.record
+    return markdown_block(Note(stage_named(record.stage).came_out(record.metrics)))
 
 
 def _remember_run(result: Result) -> None:

@@ -1,8 +1,8 @@
 """The form of a run in the Prefect UI: what each parameter is called, may be and means, as the JSON schema shows it.
 
-A form sends every value that it shows, over the preset's: so a section's fields are open and empty, an empty one keeps
-the preset's value, and its help names that value for every preset that ships. Values are checked by this schema before
-a run is made, and again, together, by `flows.parameters.resolve`.
+A form sends every value that it shows, over the preset's: so a section is folded until somebody changes it, its fields
+are empty then, an empty one keeps the preset's value, and its help names that value for every preset that ships. Values
+are checked by this schema before a run is made, and again, together, by `flows.parameters.resolve`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from mscl.config.presets import overlay_names, preset_names, summary_of
 from mscl.pipeline import PIPELINE, Stage
 
 Schema = dict[str, Any]
+AS_PRESET = "all as the preset has it"
+"""What a folded section shows and sends."""
+_AT_THE_TOP = {"data": ("root", "annotations")}
+"""Settings that are parameters of their own: a form asks for them once."""
 
 
 @cache
@@ -60,10 +64,10 @@ def inputs_schema(stage: Stage) -> Schema:
 
 @cache
 def section_schemas() -> dict[str, Schema]:
-    """Name -> schema of a section, with those inside it; no default is shown."""
+    """Name -> schema of a section, with those inside it; no setting shows a default."""
     definitions = ExperimentConfig.model_json_schema()["$defs"]
     presets = {name: load_config(name) for name in preset_names()}
-    sections = {
+    sections: dict[str, Schema] = {
         name: _section(section, definitions, {preset: getattr(config, name) for preset, config in presets.items()})
         for name in ExperimentConfig.model_fields
         if (section := section_of(ExperimentConfig, name))
@@ -72,7 +76,27 @@ def section_schemas() -> dict[str, Schema]:
     runtime["pools"] |= {"properties": {stage.name: {"type": "string", "title": stage.name} for stage in PIPELINE}}
     runtime["pools"]["additionalProperties"] = False
     runtime["pause_before"] |= force_schema()
-    return sections
+    for name, settings in _AT_THE_TOP.items():
+        for setting in settings:
+            del sections[name]["properties"][setting]
+    return {name: _folded(section) for name, section in sections.items()}
+
+
+def _folded(section: Schema) -> Schema:
+    """Two tabs, the first of which has no fields.
+
+    What is checked stands beside the tabs, so that what is refused is named by the setting and not by its section; the
+    tabs name the settings by which the UI finds the one that a run's values belong to.
+    """
+    names: Schema = {name: {} for name in section["properties"]}
+    rules = {name: rule for name, rule in section.items() if name != "type"}
+    return rules | {
+        "default": AS_PRESET,
+        "anyOf": [
+            {"title": "from the preset", "type": "string", "enum": [AS_PRESET]},
+            {"title": "change", "type": "object", "properties": names},
+        ],
+    }
 
 
 def _section(model: type[BaseModel], definitions: Mapping[str, Schema], values: Mapping[str, BaseModel]) -> Schema:
@@ -82,12 +106,22 @@ def _section(model: type[BaseModel], definitions: Mapping[str, Schema], values: 
     for position, (name, entry) in enumerate(schema["properties"].items()):
         theirs = {preset: getattr(section, name) for preset, section in values.items()}
         inner = section_of(model, name)
-        shown = _section(inner, definitions, theirs) if inner else entry | {"description": _help(entry, theirs)}
+        shown = _section(inner, definitions, theirs) if inner else _setting(entry, theirs)
         properties[name] = shown | {"title": name, "position": position}
     return {
         "type": "object", "additionalProperties": False, "properties": properties,
         "description": " ".join(schema.get("description", "").split()),
     }  # fmt: skip
+
+
+def _setting(entry: Schema, values: Mapping[str, Any]) -> Schema:
+    """None has no tab of its own where it is what every preset has, and an empty field says it."""
+    schema = entry | {"description": _help(entry, values)}
+    others = [one for one in entry.get("anyOf", ()) if one != {"type": "null"}]
+    if len(others) == 1 and set(values.values()) == {None}:
+        del schema["anyOf"]
+        schema |= others[0]
+    return schema
 
 
 def _help(entry: Schema, values: Mapping[str, Any]) -> str:

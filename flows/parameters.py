@@ -9,7 +9,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar, cast
 
 from pydantic import WithJsonSchema
 
-from flows.form import Schema, preset_schema, section_schemas
+from flows.form import AS_PRESET, Schema, preset_schema, section_schemas
 from flows.runners import spread_for
 from mscl.config import ExperimentConfig, build_config, load_config, merge_section
 from mscl.errors import ConfigError
@@ -45,7 +45,7 @@ def with_sections(**shown: Schema) -> Callable[[Callable[P, T]], Callable[P, T]]
 
 def _shown(parameter: inspect.Parameter, schema: Schema) -> inspect.Parameter:
     """As the form shows it; a form has no None, and what is sent for a list that nobody filled in is an empty one."""
-    empty = {"array": [], "object": {}}.get(schema.get("type", ""), parameter.default)
+    empty = schema.get("default", {"array": [], "object": {}}.get(schema.get("type", ""), parameter.default))
     return parameter.replace(annotation=Annotated[Any, WithJsonSchema(schema)], default=empty)
 
 
@@ -66,7 +66,8 @@ def resolve(
         ConfigError: a setting that cannot be, or one that is given twice with two values.
     """
     config = load_config(preset)
-    tree = {name: merge_section(getattr(config, name), sections.get(name)) for name in ExperimentConfig.model_fields}
+    changes = {name: None if section == AS_PRESET else section for name, section in sections.items()}
+    tree = {name: merge_section(getattr(config, name), changes.get(name)) for name in ExperimentConfig.model_fields}
     for parameter, value in {"data_root": data_root, "annotations": annotations}.items():
         setting = _WHERE[parameter]
         other = tree["data"][setting]

@@ -20,6 +20,7 @@ from flows.artifacts import publish_summary
 from flows.background import in_background, submit
 from flows.form import force_schema, inputs_schema, until_schema
 from flows.left_task_runs import end_left_task_runs
+from flows.one_line_errors import shorten_user_errors
 from flows.parameters import resolve, with_sections
 from flows.pools import check_pools
 from flows.progress import ConsoleProgress
@@ -29,6 +30,8 @@ from flows.workspace_slots import workspace_slot
 from mscl.config import ExperimentConfig
 from mscl.pipeline import BY_NAME, PIPELINE, Outcome, latest_inputs, run_pipeline, run_stage, stage_named, stages_for
 from storage.workspace import Workspace
+
+shorten_user_errors()
 
 
 @flow(

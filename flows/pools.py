@@ -75,8 +75,12 @@ def run_on_pool(
         name: getattr(config, name).model_dump(mode="json") for name in ExperimentConfig.model_fields
     }
     sections["runtime"] |= _HERE
-    keys = {name: result.key for name, result in inputs.items()}
-    parameters = {"preset": preset, "workspace": str(workspace.root), "inputs": keys, "force": force} | sections
+    data = sections["data"]
+    parameters: dict[str, Any] = {
+        "preset": preset, "data_root": data.pop("root"), "annotations": data.pop("annotations"),
+        "workspace": str(workspace.root), "inputs": {name: result.key for name, result in inputs.items()},
+        "force": force, **sections,
+    }  # fmt: skip
     request = str(uuid4())
     with get_client(sync_client=True) as client:
         try:

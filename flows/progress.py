@@ -67,7 +67,9 @@ class _Piece:
         self.info.update(info)
 
     def line(self, now: float) -> str:
-        """How far it is, how fast it goes and how long it will take."""
+        """How far it is, how fast it goes and how long it will take; of what is not counted how long it took."""
+        if not self.unit:
+            return f"{self.description}: {_clock(now - self.started)} so far"
         rate = self.count / (now - self.started)
         of = f"/{self.total}" if self.total is not None else ""
         eta = f", {_clock((self.total - self.count) / rate)} to go" if self.total and rate else ""

@@ -24,7 +24,7 @@ from mscl.display.blocks import Table
 from mscl.errors import ConfigError, UserError
 from mscl.pipeline import Outcome, Stage, execute
 from mscl.report.results import Results
-from mscl.stage.view import plain_metrics, stage_view
+from mscl.stage.view import stage_view
 from storage.workspace import Result, Workspace
 
 _WEEK_SECONDS = 7 * 86400
@@ -144,8 +144,7 @@ def _execute(
 
 def _tell_what_came_out(stage: Stage, outcome: Outcome, say: Callable[[str], None]) -> None:
     view = stage_view(outcome.result)
-    if metrics := plain_metrics(view.metrics):
-        say(f"{stage.name}: " + ", ".join(f"{name} {text}" for name, text in metrics))
+    say(f"{stage.name}: {stage.came_out(view.metrics)}")
     for table in Results.of({stage.name: view}).tables():
         if not isinstance(table, Table):
             continue

@@ -23,6 +23,7 @@ from flows.cli import (
     motion_scores,
     motion_suite,
     search_and_predict,
+    service,
     tools,
     verify,
     workspace,
@@ -30,7 +31,6 @@ from flows.cli import (
 from flows.cli.command import INTERRUPTED, STOPPED
 from flows.cli.options import ForceOption, Overrides, PresetArgument, StageArgument, WorkspaceOption
 from flows.printing import print_line
-from flows.server import service
 from storage.user_paths import user_path
 
 if TYPE_CHECKING:

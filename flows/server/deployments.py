@@ -24,8 +24,9 @@ from flows.server.worker import POOL
 from flows.settings import BEAT_SECONDS, TAG
 from mscl.pipeline import PIPELINE, Stage
 
-ENVIRONMENT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(BEAT_SECONDS)}
-"""Of every run, whoever started its worker: the automation takes three beats of silence for the end of its process."""
+ENVIRONMENT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(BEAT_SECONDS), "PYTHONSAFEPATH": "1"}
+"""Of every run, whoever started its worker. The automation takes three beats of silence for the end of its process.
+Beside a script that Prefect runs after each cancellation lies a `storage.py`, which would hide our package."""
 
 
 @dataclass(frozen=True)

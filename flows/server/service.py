@@ -1,4 +1,4 @@
-"""`mscl up`, `mscl down`, `mscl status`: the local Prefect server, work pool, deployments, worker and automation."""
+"""What `mscl up`, `down` and `status` do: the local Prefect server, work pool, deployments, worker and automation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
 
 from flows import settings
@@ -47,17 +46,8 @@ _WORKER_GRACE_SECONDS = 40.0
 _STOPPED = "Stopped by `mscl down`. Run it again; it continues where it ended."
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to `app`."""
-    for command in (up, down, status):
-        app.command()(command)
-
-
 def up() -> None:
-    """Start what deployments need: server, work pool, worker, deployments. Again: only what is missing.
-
-    Relative paths in a run's parameters are relative to the folder where this was started last.
-    """
+    """Start what is missing, the worker in this folder, and say where everything is."""
     from flows.progress import ConsoleProgress
 
     progress = ConsoleProgress(console)
@@ -72,12 +62,14 @@ def up() -> None:
 
             from flows.server.deployments import deploy
 
+            progress.start("Making deployments", None, "")
             with get_client(sync_client=True) as client:
                 _make_pool(client)
                 names = deploy(client, folder=Path.cwd())
                 _automate(client)
             if chosen.kind is not Kind.OTHERS:
                 write_profile(chosen.url)
+            progress.done()
             if worker is not None and worker.poll() is not None:
                 raise UserError(f"the worker ended at once with code {worker.returncode}; see {_worker_log()}")
         except BaseException:
@@ -90,11 +82,11 @@ def up() -> None:
     variables = f"PREFECT_API_URL={shlex.quote(chosen.url)}"
     if chosen.kind is not Kind.OTHERS:  # the profile with the key lies there
         variables = f"PREFECT_HOME={shlex.quote(str(home()))} {variables}"
-    print_line(console, f"Run          {variables} prefect deployment run full/full -p preset=demo -p workspace=...")
+    print_line(console, f"Run          {variables} prefect deployment run full/full -p preset=demo -p data_root=...")
 
 
 def down() -> None:
-    """Stop the worker, the runs it works on, and the server that `mscl up` or `mscl run` started."""
+    """Stop the worker, the runs it works on, and the server if it is ours."""
     found = _find()
     pid = _worker_pid()
     if pid is not None:
@@ -111,8 +103,8 @@ def down() -> None:
         print_line(console, "server stopped" if stopped else "no server was running")
 
 
-def status() -> None:
-    """Whether server, worker and deployments are there. Exit code 1 if one is not."""
+def status() -> bool:
+    """Say whether server, worker and deployments are there; False if one is not."""
     found = _find()
     worker = _worker_pid(end_strangers=False)
     is_usable = _is_ours_to_use(found)
@@ -131,8 +123,7 @@ def status() -> None:
         shown = ", ".join(names) or "none; `mscl up` makes them"
         print_line(console, f"deployments  {shown}")
         print_line(console, f"Prefect UI   {ui_for_people()}")
-    if worker is None or not names:
-        raise typer.Exit(1)
+    return worker is not None and bool(names)
 
 
 def _find() -> Found:

@@ -120,7 +120,7 @@ def embed_share(
                 frame_store, manifest, clip=clip, clips=config.clips, crop_px=config.crop_px, shown=shown,
                 crops=config.crops, rows=np.concatenate([np.arange(rows.start, rows.stop) for _, rows in todo]),
             )  # fmt: skip
-            progress.start(f"Embedding: {variant.replace('_', ', ')}", len(clips), "video")
+            progress.start(f"Embedding: {variant.replace('_', ', ')}", len(clips), "videos")
             batches = embedded_batches(
                 encoder,
                 clips,

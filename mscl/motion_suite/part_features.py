@@ -69,7 +69,7 @@ def part_features(
     counts = dict(zip(SHOWN, shown_counts(encoder_input, SHOWN), strict=True))
     found: dict[str, list[Floats]] = {name: [] for name in (*SHOWN, UNTRAINED)}
     trained, untrained = named.encoder.to(device), named.untrained().to(device)
-    progress.start(title, len(videos), "video")
+    progress.start(title, len(videos), "videos")
     with evaluating(trained), evaluating(untrained), torch.inference_mode():
         for path, segments in each_file(videos, partial(file_clips, encoder_input=encoder_input, shown=SHOWN)):
             if isinstance(segments, Exception):

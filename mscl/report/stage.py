@@ -17,7 +17,7 @@ def report_stage(stages: Sequence[Stage]) -> Stage:
         from mscl.report.page import build_report
 
         views = [stage_view(result) for result in run.inputs.values()]
-        run.progress.start("Drawing the report", None, "page")
+        run.progress.start("Drawing the report", None, "pages")
         page = build_report(views, run.folder / "report.html", stages=stages)
         run.progress.done()
         return {"bytes": page.stat().st_size}

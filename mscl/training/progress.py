@@ -30,7 +30,7 @@ class MetricsProgress:
             if not isinstance(step, int) or not isinstance(total, int):
                 continue
             if self.step is None:
-                self.progress.start(self.title, total, "step")
+                self.progress.start(self.title, total, "steps")
                 self.step = 0
             if step > self.step:
                 self.progress.advance(step - self.step, **{name: row[name] for name in self.shown if name in row})

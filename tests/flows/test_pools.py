@@ -119,13 +119,16 @@ def test_an_end_on_one_side_is_an_end_on_the_other(workers: Workers, first: Firs
         assert _ends(_on("gpu").id).is_cancelled()
 
 
-def test_a_failed_run_is_retried_by_prefect_s_own_command(workers: Workers, tiny: Path, copy: Path) -> None:
+def test_a_failed_run_is_retried_by_prefect_s_own_command(api: str, workers: Workers, tiny: Path, copy: Path) -> None:
     hidden = (copy / "motion").rename(copy.parent / "motion")
     run = _run("screen", workspace=str(copy), preset=str(tiny), force=True)
     assert "no finished result of motion" in _ends(run).message
     hidden.rename(copy / "motion")
     command = [sys.executable, "-m", "prefect", "flow-run", "retry", str(run)]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    done = subprocess.run(
+        command, env=os.environ | {"PREFECT_API_URL": api}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
     wait_until(lambda: _state(run).is_completed(), seconds=300, why="the run is done")
 
 

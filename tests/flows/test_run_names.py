@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flows.form import AS_PRESET
 from flows.parameters import resolve
 from flows.run_names import preset_title, special
 from mscl.config import load_config
@@ -29,6 +30,7 @@ def test_a_preset_s_file_is_called_without_its_folder() -> None:
 def test_folders_have_parameters_of_their_own_and_may_not_be_given_twice() -> None:
     config = resolve("demo", {"data": {"split": 2}}, data_root="/videos", annotations="/lists")
     assert (config.data.root, config.data.annotations, config.data.split) == ("/videos", "/lists", 2)
+    assert resolve("demo", {"data": AS_PRESET, "clip": AS_PRESET}) == load_config("demo")
     assert resolve("demo", {"data": {"root": "/videos"}}, data_root="/videos/").data.root == "/videos/"
     with pytest.raises(ConfigError, match=r"data_root is '/a' and data.root is '/b'; give one of them"):
         resolve("demo", {"data": {"root": "/b"}}, data_root="/a")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from prefect.flows import load_flow_from_entrypoint
 
+from flows.form import AS_PRESET
 from flows.server.deployments import DEPLOYMENTS, deploy
 from mscl.pipeline import PIPELINE
 
@@ -44,7 +45,7 @@ def test_a_deployment_says_what_it_does_and_where_it_belongs(deployed: dict[str,
         assert one["work_pool_name"] == "mscl"
         assert "mscl" in one["tags"]
         assert one["enforce_parameter_schema"] is True
-        assert one["job_variables"]["env"] == {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+        assert one["job_variables"]["env"] == {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "PYTHONSAFEPATH": "1"}
     (schedule,) = deployed["full"]["schedules"]
     assert schedule["active"] is False
     assert schedule["schedule"]["cron"] == "0 3 * * *"
@@ -58,6 +59,8 @@ def test_a_deployment_says_what_it_does_and_where_it_belongs(deployed: dict[str,
         ({"force": ["extrct"]}, "extrct"),
         ({"runtime": {"pools": {"extrct": "cpu"}}}, "extrct"),
         ({"data": {"rot": "x"}}, "rot"),
+        ({"data": {"root": "/videos"}}, "root"),  # its name in a form is data_root
+        ({"clip": "as is"}, "clip"),
         ({"pretrain": {"loss": {"temprature": 1}}}, "temprature"),
         ({"pretrain": {"epochs": 0}}, "pretrain.epochs"),
         ({"finetune": {"enabled": "maybe"}}, "maybe"),
@@ -117,12 +120,15 @@ def test_the_form_sends_only_what_was_filled_in(deployed: dict[str, dict[str, An
 
     fields = deployed["full"]["parameter_openapi_schema"]["properties"]
     for section in ExperimentConfig.model_fields:
-        assert fields[section]["default"] == {}
+        folded, opened = fields[section]["anyOf"]
+        assert [fields[section]["default"]] == folded["enum"]
+        # By these names the UI finds the tab of a run's values.
+        assert set(opened["properties"]) == set(fields[section]["properties"])
         for setting, entry in _settings(fields[section], section):
             assert "default" not in entry, setting
             assert entry.get("type") != "boolean", f"{setting}: a switch is never empty"
     path = f"/deployments/{deployed['full']['id']}/create_flow_run"
-    asked = {"finetune": {"enabled": False}, "preset": "ucf101+linear", "data_root": "/videos"}
+    asked = {"finetune": {"enabled": False}, "preset": "ucf101+linear", "data_root": "/videos", "clip": AS_PRESET}
     with get_client(sync_client=True) as client:
         made = client.request("POST", path, json={"parameters": asked})
     assert made.json()["parameters"] == asked

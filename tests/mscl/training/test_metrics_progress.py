@@ -36,7 +36,7 @@ def test_rows_become_progress(tmp_path: Path) -> None:
         file.write(rows[1][9:] + "\n")
     follower.look()
     follower.close()
-    assert recorder.calls == [("Pre-training", 30, "step"), (1, {"loss": 2.5}), (9, {"loss": 2.5}), "done"]
+    assert recorder.calls == [("Pre-training", 30, "steps"), (1, {"loss": 2.5}), (9, {"loss": 2.5}), "done"]
 
 
 def test_a_resumed_run_replaces_the_file_and_progress_goes_on(tmp_path: Path) -> None:
