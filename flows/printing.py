@@ -56,11 +56,23 @@ def print_blocks(console: Console, blocks: Iterable[Block]) -> None:
     """Tables and sentences of a report; pictures are for pages."""
     for block in blocks:
         if isinstance(block, Note):
-            print_line(console, f"Note         {block.text}")
+            _print_note(console, block.text)
         elif isinstance(block, Table):
             if block.caption:
                 print_line(console, block.caption)
             print_table(console, block.head, block.rows, box=HEAVY_HEAD)
+
+
+def _print_note(console: Console, text: str) -> None:
+    """In a terminal broken between words, beside its label; elsewhere a line."""
+    if not console.is_terminal:
+        print_line(console, f"Note         {text}")
+        return
+    table = RichTable.grid()
+    table.add_column(width=13)
+    table.add_column(overflow="fold")
+    table.add_row("Note", Text(visible(text, lines=True)))
+    console.print(table)
 
 
 def _is_hidden(char: str) -> bool:

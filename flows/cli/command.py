@@ -1,16 +1,27 @@
 """The `mscl` command as a process of its own."""
 
 import gc
+import os
 import sys
 
 INTERRUPTED = 130
+WAIT = "mscl ..."
+ERASED = "\r\x1b[2K"
 STOPPED = "\nmscl: stopped; the same command continues where this one ended."
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C is answered from the first import on."""
+    """Run the command line; from the first import on it shows that it lives, and answers Ctrl-C."""
+    # What a shell asks for completion must not write into the line that is typed.
+    is_seen = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and "_MSCL_COMPLETE" not in os.environ
     try:
-        from flows.cli.app import main as run
+        if is_seen:
+            print(WAIT, end="", file=sys.stderr, flush=True)
+        try:
+            from flows.cli.app import main as run
+        finally:
+            if is_seen:
+                print(ERASED, end="", file=sys.stderr, flush=True)
 
         run()
     except KeyboardInterrupt:

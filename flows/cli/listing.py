@@ -7,25 +7,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.cli.results import KEY_DIGITS, came_out
+from mscl.report.lineage import byte_size
 from mscl.stage.execute import PRESET
 from storage.record import Record
 from storage.workspace import Result
 
-HEAD = ("stage", "key", "preset", "dataset", "result", "age", "MB")
+HEAD = ("stage", "key", "preset", "dataset", "result", "age", "size")
 _UNKNOWN = "-"
 _STEPS = ((60, "s"), (60, "min"), (24, "h"), (7, "days"), (52, "weeks"))
 
 
 def rows_of(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
-    """A row a result. A shared one (ingest, extract) names the preset of the run that made it."""
+    """A row a result, the latest last. A shared one (ingest, extract) names the preset of the run that made it."""
     records = {result.key: result.record for result in results}
     roots = {key: _root(record, records) for key, record in records.items()}
     names = _short(set(roots.values()))
     now = datetime.now(UTC)
-    for key, record in records.items():
+    for key, record in sorted(records.items(), key=lambda one: one[1].created_at):
         yield (
             record.stage, key[:KEY_DIGITS], _preset(record), names[roots[key]], came_out(record),
-            age((now - record.created_at).total_seconds()), f"{record.size / 1e6:.1f}",
+            age((now - record.created_at).total_seconds()), byte_size(record.size),
         )  # fmt: skip
 
 

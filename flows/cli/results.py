@@ -11,6 +11,7 @@ from mscl.config import ExperimentConfig
 from mscl.display.blocks import Note
 from mscl.ingest.left_out import left_out_of
 from mscl.pipeline import BY_NAME, Outcome
+from mscl.report.lineage import byte_size
 from mscl.report.results import Results
 from mscl.stage.view import Stages, plain_metrics, stage_view
 from storage.record import Record
@@ -45,8 +46,8 @@ def print_results(console: Console, outcomes: Mapping[str, Outcome], *, seconds:
     for name, outcome in outcomes.items():
         record = outcome.result.record
         how = "reused" if outcome.reused else duration(outcome.seconds)
-        rows.append((name, record.key[:KEY_DIGITS], how, f"{record.size / 1e6:.1f}", came_out(record)))
-    print_table(console, ("stage", "key", "time", "MB", "result"), rows)
+        rows.append((name, record.key[:KEY_DIGITS], how, byte_size(record.size), came_out(record)))
+    print_table(console, ("stage", "key", "time", "size", "result"), rows)
     if all(outcome.reused for outcome in outcomes.values()):
         print_line(console, "Nothing has changed: every stage was reused.")
     print_left_out(console, outcomes)

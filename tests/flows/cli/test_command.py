@@ -1,9 +1,12 @@
 """The process of `mscl` ends at once, and yet with everything said, written and cleaned up."""
 
+import os
 import subprocess
 import sys
 
 import pytest
+
+from flows.cli.command import ERASED, WAIT
 
 WORK = """
 import atexit, sys, threading, time
@@ -45,6 +48,25 @@ def test_the_command_has_its_codes() -> None:
     assert run(command, "--version").stdout.startswith("mscl ")
     wrong = run(command, "nosuch")
     assert wrong.returncode == 2 and "No such command 'nosuch'" in wrong.stderr
+
+
+def test_a_terminal_shows_that_something_comes_before_anything_is_imported() -> None:
+    def shown(**variables: str) -> bytes:
+        ours, theirs = os.openpty()
+        code = "import sys; sys.argv = ['mscl', '--version']; from flows.cli.command import main; main()"
+        environment = os.environ | {"TERM": "xterm"} | variables
+        subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, env=environment, timeout=60)
+        os.close(theirs)
+        try:
+            return os.read(ours, 1000)
+        except OSError:  # nothing was written
+            return b""
+        finally:
+            os.close(ours)
+
+    assert shown() == (WAIT + ERASED).encode()
+    assert shown(TERM="dumb") == b""
+    assert WAIT.encode() not in shown(_MSCL_COMPLETE="complete_bash", COMP_WORDS="mscl ", COMP_CWORD="1")
 
 
 def test_ctrl_c_while_modules_are_imported_says_that_it_stopped() -> None:

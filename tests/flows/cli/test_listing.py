@@ -50,3 +50,5 @@ def test_preset_dataset_and_score(tmp_path: Path) -> None:
         ("probe", "-", "/b/videos", "skipped: no video has a label"),
         ("pretrain", "-", "-", "loss 7.123 after 1,200 steps"),
     ]
+    backwards = [row[:5] for row in rows_of(place.results()[::-1])]
+    assert backwards == [row[:5] for row in rows_of(place.results())]  # the latest last, however they come
