@@ -72,7 +72,9 @@ def publish_summary(outcomes: Mapping[str, Outcome], *, failed: str = "") -> Non
         root = next(iter(outcomes.values())).result.folder.parents[1]
         parts.append(f"Results, each with its `record.json`, are the folders `{root}/STAGE/KEY`")
     computed = sum(not outcome.reused for outcome in outcomes.values())
-    title = f"{computed} stages computed, {len(outcomes) - computed} reused" + (f", {failed} failed" if failed else "")
+    title = f"{computed} stage{'s' * (computed != 1)} computed, {len(outcomes) - computed} reused" + (
+        f", {failed} failed" if failed else ""
+    )
     create_markdown_artifact("\n\n".join([f"# {title}", *parts]) + "\n", key="pipeline", description=title)
 
 
