@@ -25,6 +25,7 @@ import kernels.flow
 from benchmarks.loader import draw_videos
 from mscl.config import DecodeLimits, FlowConfig
 from mscl.extract import shard as stage
+from mscl.extract import video_pass
 from mscl.extract.video_pass import Segment
 from mscl.video.decoding import decode, inspect_video, stored_size
 from storage.flow_store import FlowShardWriter, FlowSpec, create_flow_store
@@ -94,7 +95,7 @@ def measure(task: stage.ShardTask) -> tuple[Clocks, int]:
         (FrameShardWriter, "commit", "write, hash, sync"),
     ]
     with ExitStack() as stack:
-        stack.enter_context(patch.object(stage, "decode", clocked_frames(decode, clocks)))
+        stack.enter_context(patch.object(video_pass, "decode", clocked_frames(decode, clocks)))
         for owner, name, title in parts:
             stack.enter_context(patch.object(owner, name, _method(clocked(title, getattr(owner, name), clocks))))
         begun = time.process_time()
