@@ -60,6 +60,7 @@ def _run(run: StageRun) -> dict[str, Any]:
         log.append(shard, written.files)
     run.progress.done()
     writer.finalise()
+    log.compact()  # the same bytes, whatever the order in which workers were done, and without damaged lines
     for row in log.rows().values():
         run.digests.update(row.files)
     return {"segments": spec.segments, "fields": int(reader.num_fields.sum())}
