@@ -1,5 +1,6 @@
 """Weights of torchvision's video networks from a local file (a saved `state_dict`)."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.models import video
 
-from mscl.errors import CheckpointError
+from mscl.errors import AssumptionWarning, CheckpointError
 
 _OURS = "r3d_18"
 _OTHERS = ("mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b")
@@ -22,6 +23,12 @@ def torchvision_weights(state: Mapping[str, Tensor], path: Path) -> dict[str, Te
     """
     weights = _without_classifier(state)
     if _shapes(weights) == _shapes_of(_OURS):
+        warnings.warn(
+            f"{path} is torchvision's r3d_18, trained with Kinetics' mean and deviation of each colour; its clips get "
+            "ImageNet's here, as all of ours do, and its scores may be a little lower for it",
+            AssumptionWarning,
+            stacklevel=2,
+        )
         return weights
     name = next((name for name in _OTHERS if _shapes(weights) == _shapes_of(name)), "")
     first = next(iter(weights.items()), None)
