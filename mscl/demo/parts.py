@@ -36,8 +36,8 @@ class Part:
     times_as_many: int = 1
     """Videos of a class, compared with a part of eight classes."""
     ceiling: float | None = None
-    """Share of the test videos that the demo's encoder calls right when it is trained on the labels
-    (`benchmarks/motion_suite.py`)."""
+    """Share of the test videos that the demo's encoder calls right when trained on the labels, on clips from where
+    the video moves (`benchmarks/motion_suite.py`, 256 videos, one seed)."""
     kind_ceiling: float | None = None
     """The same by kind."""
     kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
