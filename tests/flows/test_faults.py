@@ -1,7 +1,7 @@
 """Kills and interrupts that really happen: nothing is left running, and the same command finishes the work.
 
 Which test proves what. Those in test_service.py, on a server and a worker of their own, and `kills_at_random_moments`
-are marked `storm` (`make faults`); the others run in every suite.
+and `a_few_kills...` are marked `storm` (`make faults`); the others run in every suite.
 
 | fault | during extract | during pretrain |
 |---|---|---|
@@ -150,6 +150,7 @@ def test_a_time_out_fails_the_run_and_keeps_the_checkpoint(api: str, tiny: Path,
     assert checkpointed(workspace)
 
 
+@pytest.mark.storm
 def test_a_few_kills_at_random_moments(tiny: Path, tmp_path: Path, first: First) -> None:
     """The short part of the storm."""
     storm = pipeline_storm(

@@ -117,12 +117,12 @@ def test_a_link_to_a_run_holds_no_password() -> None:
     assert _public("http://127.0.0.1:4200/runs/flow-run/1") == "http://127.0.0.1:4200/runs/flow-run/1"
 
 
-def test_no_variable_of_the_environment_gets_into_a_record(tiny: Path, tmp_path: Path) -> None:
+def test_no_variable_of_the_environment_gets_into_a_record(api: str, tiny: Path, tmp_path: Path) -> None:
     from tests.flows.running import finished
 
     secret = "s3cr3t-of-this-test"
     code, output = finished(
-        "stage", "ingest", tiny, "--workspace", tmp_path / "ws",
+        "stage", "ingest", tiny, "--workspace", tmp_path / "ws", api=api,
         PREFECT_API_KEY=secret, AWS_SECRET_ACCESS_KEY=secret, PREFECT_API_AUTH_STRING=f"me:{secret}",
     )  # fmt: skip
     assert code == 0, output
