@@ -62,7 +62,7 @@ PARTS = {
     for part in (
         Part(
             name=DIRECTION, classes=_EIGHT, opposites=_EITHER_WAY,
-            question="which way something moves, turns or grows; as `kind`, which of the three",
+            question="which way something moves, turns or grows; as `kind`, which of the three", ceiling=0.914,
             kinds={
                 "move": ("MoveRight", "MoveDown", "MoveLeft", "MoveUp"),
                 "turn": ("TurnClockwise", "TurnCounterclockwise"),
@@ -72,17 +72,17 @@ PARTS = {
         Part(
             name="order", classes={"MoveThenTurn": (move(), turn()), "TurnThenMove": (turn(), move())},
             opposites=(("MoveThenTurn", "TurnThenMove"),), question="which of two motions came first",
-            num_frames=20, moving_frames=(6, 7), least_still=1, speed=1.5, times_as_many=4,
+            num_frames=20, moving_frames=(6, 7), least_still=1, speed=1.5, times_as_many=4, ceiling=0.926,
         ),
         Part(
             name="stills", classes=_EIGHT, opposites=_EITHER_WAY,
             question="the eight motions in videos that mostly stand still: is the motion found?",
-            num_frames=80, clips=10,
+            num_frames=80, clips=10, ceiling=0.883,
         ),
         Part(
             name="shortcut", classes=_EIGHT, opposites=_EITHER_WAY,
             question="the eight motions before a background that identifies the video: is more learnt than that?",
-            background=Background(brightness=0.6, saturation=(0.6, 1.0)),
+            background=Background(brightness=0.6, saturation=(0.6, 1.0)), ceiling=0.852,
         ),
     )
 }  # fmt: skip
