@@ -32,6 +32,15 @@ def test_every_preset_has_three_seeds_of_both_metrics(rows: list[SeedScore], nam
     assert sum((r.set, r.preset, r.metric) == (name, "supervised", LINEAR) for r in rows) >= 3
 
 
+def test_the_motion_suite_s_direction_has_every_control(rows: list[SeedScore]) -> None:
+    for metric in (RETRIEVAL, LINEAR):
+        found = {(row.preset, row.metric, row.seed) for row in rows if row.set == "direction"}
+        for seed in (31, 32):
+            assert {(name, metric, seed) for name in ("random", "moco", "mscl", "mscl-rotation-negatives")} <= found
+            controls = ("_first", "_middle", "_last", "_shuffled")
+            assert {(name, metric + end, seed) for name in ("moco", "mscl") for end in controls} <= found
+
+
 def test_the_page_is_that_of_the_rows(rows: list[SeedScore], tmp_path: Path) -> None:
     write_results(tmp_path, rows, read_json(RESULTS / SETTINGS))
     assert (tmp_path / PAGE).read_text() == (RESULTS / PAGE).read_text()
