@@ -102,7 +102,9 @@ def cannot_write(path: Path, error: OSError, *, verb: str = "write", needs_bytes
         if error.errno == errno.ENOSPC:
             with suppress(OSError):
                 room.append(f"{shutil.disk_usage(path.parent).free / 1e6:,.1f} MB are free")
-    why = "; ".join([error.strerror or str(error), *filter(None, [" and ".join(room)])])
+    why = error.strerror or str(error)
+    if room:
+        why += f"; {' and '.join(room)}"
     return StorageError(
         f"cannot {verb} {path}: {why}; {what}, then run the same command again: what is already stored is kept"
     )

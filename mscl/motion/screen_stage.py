@@ -92,7 +92,9 @@ def screen_segment(
     stride = _RELEASED_STRIDE if config.released else clip.stride
     of_starts = clip_scores(differences_M, length=clip.length, stride=stride, released=config.released)
     everything = np.arange(len(of_starts))
-    if cuts and flow is not None:
+    if cuts:
+        if flow is None:
+            raise ValueError("which clips cross a cut depends on how the fields were computed: flow is missing")
         spans = {"gap_frames": flow.gap_frames, "span_frames": flow.span_frames}
         everything = np.flatnonzero(clips_in_one_shot(len(of_starts), len(differences_M), cuts, clip=clip, **spans))
     strongest = float(magnitude_p99_M.max(initial=0.0))
