@@ -26,7 +26,9 @@ class PlainStep:
         self.query_flow: FlowStream = model.query_flow
         self.key_flow: FlowStream = model.key_flow
         for stream in (self.query_flow, self.key_flow):
-            stream.encoder.stem[0].stride = (2, 2, 2)
+            first = stream.encoder.stem[0]
+            assert isinstance(first, nn.Conv3d)
+            first.stride = (2, 2, 2)
         self.key_momentum = key_momentum
         self.temperature = config.loss.temperature
         self.clip_norm = config.optim.clip_norm

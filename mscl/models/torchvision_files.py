@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.models import video
 
 from mscl.errors import AssumptionWarning, CheckpointError
 
@@ -42,6 +41,8 @@ def torchvision_weights(state: Mapping[str, Tensor], path: Path) -> dict[str, Te
 
 
 def _shapes_of(name: str) -> dict[str, tuple[int, ...]]:
+    from torchvision.models import video  # heavy
+
     with torch.device("meta"):
         return _shapes(_without_classifier(getattr(video, name)(weights=None).state_dict()))
 

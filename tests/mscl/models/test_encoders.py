@@ -1,6 +1,9 @@
 """Encoders: tensors as published, widths, shapes, and which fields the flow stem reads."""
 
 import json
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from mscl.models.neck import MotionNeck
 from mscl.views import FIELD_STEP
 
 NARROW = ModelConfig(rgb_width=0.125, flow_width=0.5)
+R50_SUMS = [-1.3539, 8.5392, 8.1602, -9.1702]
 
 
 def tensors(module: nn.Module) -> list[tuple[str, list[int]]]:
@@ -38,17 +42,30 @@ def test_r18_tensors_as_published(shared_dir: Path, part: str) -> None:
 
 
 def test_r18_is_torchvisions_network() -> None:
+    """The same seed draws the same weights, leaves the same random state, and a clip gets the same features."""
     from torchvision.models.video import r3d_18
 
+    networks, states = [], []
     with torch.random.fork_rng():
-        theirs = r3d_18().eval()
-        ours = build_rgb_encoder(ModelConfig()).eval()
-        missing, unexpected = ours.load_state_dict(theirs.state_dict(), strict=False)
+        for build in (partial(r3d_18, num_classes=1), partial(build_rgb_encoder, ModelConfig())):
+            torch.manual_seed(5)
+            networks.append(build().eval())
+            states.append(torch.random.get_rng_state())
         clip = torch.randn(1, 3, 4, 32, 32)
-    assert (missing, unexpected) == ([], ["fc.weight", "fc.bias"])
+    theirs, ours = networks
+    assert torch.equal(*states)
     theirs.fc = nn.Identity()
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert all(torch.equal(mine, theirs.state_dict()[name]) for name, mine in ours.state_dict().items())
     with torch.no_grad():
         torch.testing.assert_close(ours(clip), theirs(clip))
+
+
+def test_r50_of_a_seed_stays_as_it_was() -> None:
+    """Sums of weights, one for each of the stages; a checkpoint of a seed can be compared with a later run's."""
+    weights = untrained_encoder(ModelConfig(backbone="r50", rgb_width=0.25), seed=7).state_dict()
+    sums = [round(float(weights[f"layer{stage}.0.conv1.0.weight"].double().sum()), 4) for stage in (1, 2, 3, 4)]
+    assert sums == R50_SUMS
 
 
 @pytest.mark.parametrize(
@@ -107,3 +124,10 @@ def test_untrained_encoder_is_a_function_of_the_seed() -> None:
     assert torch.equal(first.stem[0].weight, again.stem[0].weight)
     assert not torch.equal(first.stem[0].weight, other.stem[0].weight)
     assert not first.training
+
+
+def test_reading_an_encoder_does_not_load_the_compiler() -> None:
+    """`torch._dynamo`, which torchvision imports, takes longer than all else that an embedding process imports."""
+    code = "import sys, mscl.embedding.process; print({'torch', 'torchvision', 'torch._dynamo'} & {*sys.modules})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "{'torch'}"
