@@ -7,10 +7,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mscl.api import Embedded, FrameRecipe, Index, Neighbour, Workspace, embed, load_encoder, open_index, search
+    from mscl.api import (
+        Embedded,
+        FrameRecipe,
+        Index,
+        Neighbour,
+        StoredClips,
+        Workspace,
+        embed,
+        load_encoder,
+        open_clips,
+        open_index,
+        search,
+    )
 
 __all__ = [
-    "Embedded", "FrameRecipe", "Index", "Neighbour", "Workspace", "embed", "load_encoder", "open_index", "search",
+    "Embedded", "FrameRecipe", "Index", "Neighbour", "StoredClips", "Workspace", "embed", "load_encoder", "open_clips",
+    "open_index", "search",
 ]  # fmt: skip
 
 

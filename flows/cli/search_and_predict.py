@@ -125,10 +125,10 @@ def predict(
     With --grad-cam or --flow, a picture per video and a page of all are written. Exit code 1 if a video could not
     be read; the others go on.
     """
-    from mscl.embedding.index import latest_of
     from mscl.finetune.classifier import load_classifier
     from mscl.finetune.predict import Prediction, explain, predict_videos
     from mscl.report.video_pages import Look, prediction_page, write_picture
+    from mscl.stage.latest import latest_of
     from mscl.video.file_clips import readable
     from storage.verify import refuse_changed
     from storage.workspace import Workspace

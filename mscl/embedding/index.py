@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mscl.embedding.config import EmbedConfig
 from mscl.embedding.encoder_input import recorded_input
 from mscl.errors import CheckpointError, UserError
-from mscl.stage.skipped import Skipped
+from mscl.stage.latest import latest_of
 from mscl.video.frame_recipe import EncoderInput
 
 if TYPE_CHECKING:
@@ -133,37 +133,3 @@ def open_index(workspace: "Workspace", key: str = "") -> Index:
             "the manifest; run the embed stage again"
         )
     return Index(embed, stages["ingest"], stages["extract"], stages["pretrain"], features, manifest)
-
-
-def latest_of(workspace: "Workspace", stage: str, key: str = "") -> "Result":
-    """The result of a stage that was made or used last and was not skipped, or the one in the lineage of `key`.
-
-    Raises:
-        UserError: there is none, or the one of the key was skipped.
-        StorageError: no result with that key.
-    """
-    if key:
-        named = workspace.by_key(key)
-        found = [result for result in workspace.lineage(named) if result.record.stage == stage]
-        if not found:
-            raise UserError(
-                f"{named.record.stage} {named.key} was not made from a result of {stage}; give the key of one: "
-                f"{_listed(workspace, stage)}"
-            )
-        if skipped := Skipped.read(found[0].record.metrics):
-            raise UserError(f"{stage} {found[0].key} was skipped: {skipped.reason}; run it again without that")
-        return found[0]
-    results = workspace.results(stage)
-    usable = [result for result in results if Skipped.read(result.record.metrics) is None]
-    if usable:
-        return usable[-1]
-    last = Skipped.read(results[-1].record.metrics) if results else None
-    there = f": it was skipped there ({last.reason})" if last else ""
-    raise UserError(
-        f"there is no finished result of {stage} in {workspace.root}{there}; run that first (`mscl run`, or "
-        f"`mscl stage {stage}`), or name another workspace with --workspace"
-    )
-
-
-def _listed(workspace: "Workspace", stage: str) -> str:
-    return ", ".join(result.key for result in workspace.results(stage)[-5:]) or "there is none in this workspace"

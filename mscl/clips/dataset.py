@@ -1,0 +1,185 @@
+"""Clips of the stores as a dataset of PyTorch's, for training loops that are not ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NotRequired, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mscl.clips.screened import ScreenedClips, Starts, rows_of_split, screened_clips
+from mscl.errors import DataError, UserError
+from mscl.motion.scores import score_table
+from mscl.video.clip_indices import IntArray, clip_indices, segment_name
+from mscl.video.config import ClipConfig
+from mscl.video.geometry import centre_box, resize_into
+from mscl.video.normalise import normalise_rgb
+from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from storage.manifest import Manifest
+    from storage.workspace import Workspace
+
+
+class Clip(TypedDict):
+    """One clip; PyTorch's `default_collate` makes batches of such."""
+
+    frames: Tensor
+    """(3, T, H, W) uint8 RGB; float32 with ImageNet's mean and deviation where `normalise` was asked for."""
+    flow: NotRequired[Tensor]
+    """(2, T, H, W) float32, u right and v down, px of these frames over `span_frames` source frames."""
+    motion: dict[str, float]
+    """The scores of the clip's segment that `mscl motion scores` lists, in px of the stored grid."""
+    clip_score: float
+    """Score of the clip in motion differential sampling (METHOD 1.2); NaN where the screen did not score it."""
+    label: int
+    """-1: unlabelled."""
+    class_name: str
+    video: str
+    """Path below the data root."""
+    segment: int
+    """Row in the usable manifest, the segment's number in the stores."""
+    start: int
+    """Index of the first frame in the segment, in units of `gap_frames`."""
+    start_frame: int
+    """Number of the first frame in the video, in decode order from 0."""
+    start_seconds: float
+    """`start_frame` by the video's mean frame rate; NaN where that is not known."""
+
+
+class StoredClips(Dataset[Clip]):
+    """Clips of the flow, frame and motion stores. Cheap to pickle; every process opens its own files."""
+
+    def __init__(
+        self,
+        stores: ScreenedClips,
+        manifest: Manifest,
+        *,
+        segments_N: IntArray,
+        starts_N: IntArray,
+        clip: ClipConfig,
+        side_px: int | None = None,
+        normalise: bool = False,
+        flow: bool = True,
+    ) -> None:
+        """See `open_clips`; clip n begins at `starts_N[n]` of segment `segments_N[n]`."""
+        self.segments_N = segments_N
+        self.starts_N = starts_N
+        self.clip = clip
+        self.gap_frames = stores.flow_config.gap_frames
+        """Source frames from one index to the next: frames of a clip lie `clip.stride * gap_frames` apart."""
+        self.span_frames = stores.flow_config.span_frames
+        """Source frames that a field spans."""
+        self.classes = manifest.classes
+        """Names in the order of the labels."""
+        self._side_px = side_px
+        self._normalise = normalise
+        self._with_flow = flow
+        self._columns = {
+            name: manifest.column(name) for name in ("segment_id", "video", "class_name", "label", "first_frame", "fps")
+        }
+        self._scores = score_table(stores.motion_store())
+        self._clip_scores_N = stores.clip_scores(segments_N, starts_N, clip)
+        self._flow = stores.flow()
+        self._frames = stores.frames()
+
+    def __len__(self) -> int:
+        return len(self.segments_N)
+
+    def __getitem__(self, number: int) -> Clip:
+        """Clip `number`, the same in every process.
+
+        Raises:
+            IndexError: there is none.
+            DataError: its segment cannot be read; names it, and the file.
+        """
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"clip {number} of {len(self)}")
+        segment, start = int(self.segments_N[number]), int(self.starts_N[number])
+        try:
+            frames_THW3, flow_THW2 = self._read(segment, start)
+        except (StorageError, OSError) as error:
+            raise DataError(f"{segment_name(segment, list(self._columns['segment_id']))}: {error}") from error
+        start_frame = int(self._columns["first_frame"][segment]) + self.gap_frames * start
+        fps = float(self._columns["fps"][segment])
+        frames = torch.from_numpy(frames_THW3)
+        clip: Clip = {
+            "frames": normalise_rgb(frames[None])[0] if self._normalise else frames.permute(3, 0, 1, 2),
+            "motion": {name: float(of_segment[segment]) for name, of_segment in self._scores.items()},
+            "clip_score": float(self._clip_scores_N[number]),
+            "label": int(self._columns["label"][segment]),
+            "class_name": str(self._columns["class_name"][segment]),
+            "video": str(self._columns["video"][segment]),
+            "segment": segment,
+            "start": start,
+            "start_frame": start_frame,
+            "start_seconds": start_frame / fps if fps > 0 else float("nan"),
+        }
+        if flow_THW2 is not None:
+            clip["flow"] = torch.from_numpy(flow_THW2).permute(3, 0, 1, 2)
+        return clip
+
+    def _read(self, segment: int, start: int) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+        num_fields, height, width = self._flow.valid(segment)
+        length, side_px = self.clip.length, self._side_px
+        indices_T = clip_indices(start, length=length, stride=self.clip.stride, num_indices=num_fields)
+        frames_THW3 = self._frames.clip(segment, indices_T)
+        if side_px is None:
+            return frames_THW3, self._flow.clip(segment, indices_T) if self._with_flow else None
+        box = centre_box(height, width, side=min(height, width))
+        own = box.on_grid((height, width), (frames_THW3.shape[1], frames_THW3.shape[2]))
+        square_THW3 = np.empty((length, side_px, side_px, 3), np.uint8)
+        resize_into([own.of(frame) for frame in frames_THW3], square_THW3)
+        if not self._with_flow:
+            return square_THW3, None
+        flow_THW2 = np.empty((length, side_px, side_px, 2), np.float32)
+        resize_into(list(self._flow.clip(segment, indices_T, box=box)), flow_THW2)
+        flow_THW2 *= np.float32(side_px / box.height)  # px of the resized frames
+        return square_THW3, flow_THW2
+
+
+def open_clips(
+    workspace: Workspace,
+    key: str = "",
+    *,
+    split: str = "",
+    official_split: int | None = None,
+    starts: Starts = "chosen",
+    length: int | None = None,
+    stride: int | None = None,
+    side_px: int | None = None,
+    normalise: bool = False,
+    flow: bool = True,
+) -> StoredClips:
+    """Clips of a screened dataset, one item for each start of a clip.
+
+    Args:
+        key: of a result of screen, or of one made from it; without it the latest.
+        split: train, val or test; all without it.
+        official_split: number of the split, of a dataset that has several; None: that of the manifest.
+        starts: `chosen` by motion differential sampling, or `all` from which a whole clip fits.
+        length: frames of a clip; None, as of `stride`: what the screen was run with.
+        stride: indices from one frame to the next, in units of the store's `gap_frames`.
+        side_px: the centre square of frames and fields, resized to this side, vectors scaled with it. None: all of the
+            stored frame; then videos of different sizes do not go into one batch.
+        normalise: frames as float32 with ImageNet's mean and deviation, as our encoders read them.
+        flow: False leaves the fields unread.
+
+    Raises:
+        UserError: no such result or split, settings that do not fit, or no clip is left.
+        StorageError: files that are missing or not as they were written.
+    """
+    for name, value in (("length", length), ("stride", stride), ("side_px", side_px)):
+        if value is not None and value < 1:
+            raise UserError(f"{name} {value}: give 1 or more")
+    stores = screened_clips(workspace, key)
+    clip = ClipConfig(length=length or stores.clip.length, stride=stride or stores.clip.stride)
+    manifest = stores.manifest(official_split)
+    segments_N, starts_N = stores.starts(rows_of_split(manifest, split), starts, clip)
+    return StoredClips(
+        stores, manifest, segments_N=segments_N, starts_N=starts_N, clip=clip, side_px=side_px, normalise=normalise,
+        flow=flow,
+    )  # fmt: skip
