@@ -117,9 +117,9 @@ class Stage:
         keys = {name: result.key for name, result in self.inputs(inputs).items()}
         return result_key(self.name, self.version, self.settings(config), keys)
 
-    def noted(self, config: ExperimentConfig, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def noted(self, config: ExperimentConfig) -> dict[str, Any]:
         """Settings and places as the record keeps them."""
-        noted = dict(settings)
+        noted = self.settings(config)
         for name, values in (self.places(config) if self.places else {}).items():
             noted[name] = {**noted.get(name, {}), **values}
         return noted

@@ -11,7 +11,6 @@ from mscl.progress import Progress, Silent
 from mscl.stage.contract import Outcome, Stage, StageRun
 from mscl.stage.worker_pool import Spread
 from storage.atomic import disk_errors
-from storage.record import result_key
 from storage.verify import refuse_changed
 from storage.workspace import Result, Workspace, clear, remove_changed
 
@@ -52,9 +51,8 @@ def execute(
     started = time.monotonic()
     used = stage.inputs(inputs)
     keys = {name: result.key for name, result in used.items()}
-    settings = stage.settings(config)
-    key = result_key(stage.name, stage.version, settings, keys)
-    noted = stage.noted(config, settings) | ({PRESET: preset} if preset else {})
+    key = stage.key(config, used)
+    noted = stage.noted(config) | ({PRESET: preset} if preset else {})
     with workspace.claim(stage.name, key, on_wait=progress.say) as folder:
         done = workspace.find(stage.name, key)
         if done is not None and not force:
