@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from kernels.colour import flow_to_rgb_unit
 from kernels.errors import KernelInputError
+from kernels.flow_files import read_flo
 
 Frames = NDArray[np.uint8]
 Flow = NDArray[np.float32]
 Method = Callable[[Frames, Frames], Flow]
 """uint8 RGB (1, H, W, 3) twice -> float32 (1, H, W, 2) px."""
 
-FLO_MAGIC = 202021.25
-_UNKNOWN_PX = 1e9
 _IMAGES = {".png", ".ppm", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
 
@@ -73,26 +72,6 @@ class FlowResult:
             pictures.append(np.rint(255 * np.moveaxis(unit_3HW, 0, -1)).astype(np.uint8))
         pictures[1][~self.known_HW] = 0
         return np.concatenate(pictures, axis=1)
-
-
-def read_flo(path: Path) -> tuple[Flow, NDArray[np.bool_]]:
-    """Flow (H, W, 2) in px of a Middlebury .flo file, and where it is known (H, W); unknown vectors are 0.
-
-    Raises KernelInputError for a file that is no .flo file, or shorter or longer than its size says.
-    """
-    content = path.read_bytes()
-    if len(content) < 12 or np.frombuffer(content, "<f4", 1)[0] != np.float32(FLO_MAGIC):
-        raise KernelInputError(f"{path} is no .flo file: {len(content)} bytes that do not start with {FLO_MAGIC}")
-    width, height = (int(side) for side in np.frombuffer(content, "<i4", 2, 4))
-    size = 12 + 8 * width * height
-    if width < 1 or height < 1 or len(content) != size:
-        raise KernelInputError(
-            f"{path} says {width} x {height}, which is {size} bytes, and has {len(content)}; get it again"
-        )
-    flow_HW2 = np.frombuffer(content, "<f4", offset=12).reshape(height, width, 2).astype(np.float32)
-    known_HW = np.abs(flow_HW2).max(axis=-1) < _UNKNOWN_PX  # NaN compares false: unknown
-    flow_HW2[~known_HW] = 0
-    return flow_HW2, known_HW
 
 
 def endpoint_errors(flow_HW2: Flow, truth_HW2: Flow, known_HW: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from flows.cli import completion
+from flows.cli.motion_export import export
 from flows.cli.options import WorkspaceOption
 from flows.printing import print_line, print_table
 from mscl.errors import UserError
@@ -23,8 +24,9 @@ Bounds = Annotated[list[str] | None, typer.Option(metavar="SCORE=VALUE", help="M
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
+    """Add the commands to `app`."""
     motion.command()(scores)
+    motion.command()(export)
     app.add_typer(motion, name="motion")
 
 

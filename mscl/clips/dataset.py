@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 import numpy as np
 import torch
@@ -24,13 +24,9 @@ if TYPE_CHECKING:
     from storage.workspace import Workspace
 
 
-class Clip(TypedDict):
-    """One clip; PyTorch's `default_collate` makes batches of such."""
+class ClipFacts(TypedDict):
+    """What is known of a clip beside its pictures."""
 
-    frames: Tensor
-    """(3, T, H, W) uint8 RGB; float32 with ImageNet's mean and deviation where `normalise` was asked for."""
-    flow: NotRequired[Tensor]
-    """(2, T, H, W) float32, u right and v down, px of these frames over `span_frames` source frames."""
     motion: dict[str, float]
     """The scores of the clip's segment that `mscl motion scores` lists, in px of the stored grid."""
     clip_score: float
@@ -38,6 +34,7 @@ class Clip(TypedDict):
     label: int
     """-1: unlabelled."""
     class_name: str
+    split: str
     video: str
     """Path below the data root."""
     segment: int
@@ -48,6 +45,15 @@ class Clip(TypedDict):
     """Number of the first frame in the video, in decode order from 0."""
     start_seconds: float
     """`start_frame` by the video's mean frame rate; NaN where that is not known."""
+
+
+class Clip(ClipFacts):
+    """One clip; PyTorch's `default_collate` makes batches of such."""
+
+    frames: Tensor
+    """(3, T, H, W) uint8 RGB; float32 with ImageNet's mean and deviation where `normalise` was asked for."""
+    flow: NotRequired[Tensor]
+    """(2, T, H, W) float32, u right and v down, px of these frames over `span_frames` source frames."""
 
 
 class StoredClips(Dataset[Clip]):
@@ -79,7 +85,8 @@ class StoredClips(Dataset[Clip]):
         self._normalise = normalise
         self._with_flow = flow
         self._columns = {
-            name: manifest.column(name) for name in ("segment_id", "video", "class_name", "label", "first_frame", "fps")
+            name: manifest.column(name)
+            for name in ("segment_id", "video", "class_name", "split", "label", "first_frame", "fps")
         }
         self._scores = score_table(stores.motion_store())
         self._clip_scores_N = stores.clip_scores(segments_N, starts_N, clip)
@@ -98,34 +105,45 @@ class StoredClips(Dataset[Clip]):
         """
         if not -len(self) <= number < len(self):
             raise IndexError(f"clip {number} of {len(self)}")
-        segment, start = int(self.segments_N[number]), int(self.starts_N[number])
+        segment = int(self.segments_N[number])
         try:
-            frames_THW3, flow_THW2 = self._read(segment, start)
+            frames_THW3, flow_THW2 = self._read(segment, self.indices(number))
         except (StorageError, OSError) as error:
             raise DataError(f"{segment_name(segment, list(self._columns['segment_id']))}: {error}") from error
+        frames = torch.from_numpy(frames_THW3)
+        shown = normalise_rgb(frames[None])[0] if self._normalise else frames.permute(3, 0, 1, 2)
+        clip = cast("Clip", {"frames": shown, **self.facts(number)})
+        if flow_THW2 is not None:
+            clip["flow"] = torch.from_numpy(flow_THW2).permute(3, 0, 1, 2)
+        return clip
+
+    def facts(self, number: int) -> ClipFacts:
+        """What is known of clip `number`, without reading its pictures."""
+        segment, start = int(self.segments_N[number]), int(self.starts_N[number])
         start_frame = int(self._columns["first_frame"][segment]) + self.gap_frames * start
         fps = float(self._columns["fps"][segment])
-        frames = torch.from_numpy(frames_THW3)
-        clip: Clip = {
-            "frames": normalise_rgb(frames[None])[0] if self._normalise else frames.permute(3, 0, 1, 2),
+        return {
             "motion": {name: float(of_segment[segment]) for name, of_segment in self._scores.items()},
             "clip_score": float(self._clip_scores_N[number]),
             "label": int(self._columns["label"][segment]),
             "class_name": str(self._columns["class_name"][segment]),
+            "split": str(self._columns["split"][segment]),
             "video": str(self._columns["video"][segment]),
             "segment": segment,
             "start": start,
             "start_frame": start_frame,
             "start_seconds": start_frame / fps if fps > 0 else float("nan"),
         }
-        if flow_THW2 is not None:
-            clip["flow"] = torch.from_numpy(flow_THW2).permute(3, 0, 1, 2)
-        return clip
 
-    def _read(self, segment: int, start: int) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
-        num_fields, height, width = self._flow.valid(segment)
-        length, side_px = self.clip.length, self._side_px
-        indices_T = clip_indices(start, length=length, stride=self.clip.stride, num_indices=num_fields)
+    def indices(self, number: int) -> IntArray:
+        """(T,) indices of clip `number` in its segment's frames and fields."""
+        num_fields = self._flow.valid(int(self.segments_N[number]))[0]
+        start = int(self.starts_N[number])
+        return clip_indices(start, length=self.clip.length, stride=self.clip.stride, num_indices=num_fields)
+
+    def _read(self, segment: int, indices_T: IntArray) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+        _, height, width = self._flow.valid(segment)
+        length, side_px = len(indices_T), self._side_px
         frames_THW3 = self._frames.clip(segment, indices_T)
         if side_px is None:
             return frames_THW3, self._flow.clip(segment, indices_T) if self._with_flow else None

@@ -9,7 +9,8 @@ import pytest
 from moving_frames import shifted_pair
 
 from kernels.errors import KernelInputError
-from kernels.evaluate import endpoint_errors, evaluate_folder, evaluate_pair, find_pairs, mean_score, read_flo
+from kernels.evaluate import endpoint_errors, evaluate_folder, evaluate_pair, find_pairs, mean_score
+from kernels.flow_files import read_flo
 
 
 def _write_flo(path: Path, flow_HW2: np.ndarray) -> None:
