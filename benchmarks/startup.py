@@ -47,7 +47,7 @@ def call(home: Path, api: str, path: str, body: object = None, *, method: str = 
 
 def deployments() -> list[Any]:
     """What `mscl up` is to make."""
-    from flows.server.deployments import DEPLOYMENTS
+    from flows.deployments import DEPLOYMENTS
 
     return list(DEPLOYMENTS)
 

@@ -20,6 +20,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelling
 from prefect.utilities.urls import url_for
 
+from flows.deployments import deploy_one, made_deployments, stage_deployment
 from flows.run_names import run_title
 from mscl.config import ExperimentConfig
 from mscl.errors import ConfigError, UserError
@@ -101,8 +102,6 @@ def run_on_pool(
 
 def _deployment(client: SyncPrefectClient, stage: Stage, pool: str) -> UUID:
     """The stage's deployment on that pool, made anew or brought up to date."""
-    from flows.server.deployments import deploy_one, made_deployments, stage_deployment
-
     made = made_deployments(client, pool=pool)
     return deploy_one(client, stage_deployment(stage, pool=pool), folder=Path.cwd(), made=made)
 

@@ -21,6 +21,8 @@ HOME = "~/.mscl/prefect"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TAG = "mscl"
 """On every run of ours; the automation for killed runs looks at no others, for theirs may beat more slowly."""
+POOL = "mscl"
+"""Work pool of this machine's worker."""
 BEAT_SECONDS = 30
 """Between two heartbeats of a run; Prefect takes no less. The automation waits for three of them."""
 

@@ -20,6 +20,7 @@ from flows.cli import (
     completion,
     config,
     export,
+    interrupted,
     motion_scores,
     motion_suite,
     search_and_predict,
@@ -28,7 +29,6 @@ from flows.cli import (
     verify,
     workspace,
 )
-from flows.cli.command import INTERRUPTED, STOPPED
 from flows.cli.options import ForceOption, Overrides, PresetArgument, StageArgument, WorkspaceOption
 from flows.printing import print_line
 from storage.user_paths import user_path
@@ -260,7 +260,7 @@ def main() -> None:
         _complain(str(error))
         code = 2
     except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
+        code = interrupted.CODE
     except _Terminated:
         code = _TERMINATED
     except _USAGE_ERROR as error:
@@ -276,6 +276,6 @@ def main() -> None:
         code = 1
     finally:
         signal.signal(signal.SIGTERM, before)
-    if code in (INTERRUPTED, _TERMINATED):  # Typer turns Ctrl-C into the first and keeps silent
-        Console(stderr=True).print(STOPPED)
+    if code in (interrupted.CODE, _TERMINATED):  # Typer turns Ctrl-C into the first and keeps silent
+        Console(stderr=True).print(interrupted.SAID)
     sys.exit(code if isinstance(code, int) else 0)

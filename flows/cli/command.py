@@ -4,10 +4,10 @@ import gc
 import os
 import sys
 
-INTERRUPTED = 130
+from flows.cli import interrupted
+
 WAIT = "mscl ..."
 ERASED = "\r\x1b[2K"
-STOPPED = "\nmscl: stopped; the same command continues where this one ended."
 
 
 def main() -> None:
@@ -25,8 +25,8 @@ def main() -> None:
 
         run()
     except KeyboardInterrupt:
-        print(STOPPED, file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        print(interrupted.SAID, file=sys.stderr)
+        sys.exit(interrupted.CODE)
     finally:
         # Python's last collection would take every object of PyTorch apart; `benchmarks.process_end` measures it.
         gc.freeze()

@@ -1,6 +1,6 @@
 """`python -m flows.server.checkout_files`: write prefect.yaml and prefect.toml, which Prefect's own commands read.
 
-Both say what `flows.server.deployments` and `flows.settings` say to ours, so they are made from them, and a test
+Both say what `flows.deployments` and `flows.settings` say to ours, so they are made from them, and a test
 holds them equal.
 """
 
@@ -14,11 +14,11 @@ from typing import Any
 import yaml
 
 from flows import settings
-from flows.server.deployments import DEPLOYMENTS, ENVIRONMENT, Deployment
-from flows.server.worker import POOL
+from flows.deployments import DEPLOYMENTS, ENVIRONMENT, Deployment
+from flows.settings import POOL
 
 _YAML_HEAD = """\
-# Written by `python -m flows.server.checkout_files` from flows/server/deployments.py; `mscl up` makes the same.
+# Written by `python -m flows.server.checkout_files` from flows/deployments.py; `mscl up` makes the same.
 # For a server and a work pool of your own: `prefect deploy --all`. The flows are imported from the installed package:
 # nothing is pulled, and the worker needs no checkout. Relative paths in a run's parameters count from the folder
 # where these were deployed. The schedule is an example, switched off; a deploy sets it as it stands here.

@@ -29,8 +29,7 @@ from flows.server.prefect_server import (
     stop_server,
     ui_for_people,
 )
-from flows.server.worker import POOL
-from flows.settings import home
+from flows.settings import POOL, home
 from mscl.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,10 +56,10 @@ def up() -> None:
         # Before the server: it waits for that and for the pool, and is imported meanwhile, as are the flows.
         worker = _start_worker() if _worker_pid() is None else None
         try:
-            bring_up(chosen, progress, meanwhile=lambda: import_module("flows.server.deployments"))
+            bring_up(chosen, progress, meanwhile=lambda: import_module("flows.pipeline"))
             from prefect.client.orchestration import get_client
 
-            from flows.server.deployments import deploy
+            from flows.deployments import deploy
 
             progress.start("Making deployments", None, "")
             with get_client(sync_client=True) as client:
@@ -116,7 +115,7 @@ def status() -> bool:
             print_line(console, said)
         from prefect.client.orchestration import get_client
 
-        from flows.server.deployments import made_deployments
+        from flows.deployments import made_deployments
 
         with get_client(sync_client=True) as client:
             names = [deployment["name"] for deployment in made_deployments(client)]

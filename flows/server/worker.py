@@ -12,8 +12,8 @@ import time
 
 from flows import settings
 from flows.server.prefect_server import START_SECONDS, api_url, is_healthy
+from flows.settings import POOL
 
-POOL = "mscl"
 _POLL_SECONDS = 0.2
 
 

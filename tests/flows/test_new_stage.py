@@ -61,7 +61,7 @@ WALK = """
 import json, sys
 from flows.cli.app import app
 from flows.pipeline import full
-from flows.server.deployments import DEPLOYMENTS
+from flows.deployments import DEPLOYMENTS
 from prefect.flows import load_flow_from_entrypoint
 
 tiny, workspace = sys.argv[1:]

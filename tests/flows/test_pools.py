@@ -41,7 +41,7 @@ def workers(api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
 
-    from flows.server.deployments import deploy
+    from flows.deployments import deploy
     from flows.server.service import _automate, _make_pool
 
     folder = tmp_path_factory.mktemp("elsewhere")

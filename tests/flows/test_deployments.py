@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from prefect.flows import load_flow_from_entrypoint
 
+from flows.deployments import DEPLOYMENTS, deploy
 from flows.form import AS_PRESET
-from flows.server.deployments import DEPLOYMENTS, deploy
 from mscl.pipeline import PIPELINE
 
 
@@ -136,10 +136,10 @@ def test_the_form_sends_only_what_was_filled_in(deployed: dict[str, dict[str, An
 
 def test_the_flows_load_without_pytorch() -> None:
     """It takes longer to import than all the rest, and who deploys or starts a run waits for it."""
-    code = "import sys, flows.server.deployments\n"
+    code = "import sys, flows.ablation, flows.pipeline\n"
     code += "print(*({'torch', 'ray', 'dask', 'sklearn', 'prefect'} & {*sys.modules}))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["prefect"]
 

@@ -19,9 +19,7 @@ from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.flows import load_flow_from_entrypoint
 
-import flows.pipeline  # noqa: F401  # so that whoever imports this while a server starts need not wait for it later
-from flows.server.worker import POOL
-from flows.settings import BEAT_SECONDS, TAG
+from flows.settings import BEAT_SECONDS, POOL, TAG
 from mscl.pipeline import PIPELINE, Stage
 
 ENVIRONMENT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(BEAT_SECONDS), "PYTHONSAFEPATH": "1"}
