@@ -10,6 +10,7 @@ from rich.console import Console
 
 from flows.cli import completion
 from flows.cli.motion_export import export
+from flows.cli.motion_page import page
 from flows.cli.options import WorkspaceOption
 from flows.printing import print_line, print_table
 from mscl.errors import UserError
@@ -26,6 +27,7 @@ Bounds = Annotated[list[str] | None, typer.Option(metavar="SCORE=VALUE", help="M
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     motion.command()(scores)
+    motion.command()(page)
     motion.command()(export)
     app.add_typer(motion, name="motion")
 

@@ -77,6 +77,31 @@ class ContactSheet:
 
 
 @dataclass(frozen=True)
+class Film:
+    """A short clip: its frames side by side in one JPEG, of which the page shows one after the other."""
+
+    strip_jpeg: bytes
+    still_jpeg: bytes
+    """One frame of it, for where nothing moves."""
+    num_frames: int
+    width_px: int
+    """Of a frame."""
+    step_px: int
+    """From the left edge of a frame to that of the next."""
+    seconds: float
+    """How long it lasts."""
+    caption: str
+
+
+@dataclass(frozen=True)
+class FilmSheet:
+    """Rows of short clips, each row with a title."""
+
+    rows: tuple[tuple[str, tuple[Film, ...]], ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
 class Code:
     """Text in a fixed-width font, folded away until it is asked for."""
 
@@ -84,7 +109,7 @@ class Code:
     title: str
 
 
-Block = Note | Table | Chart | Photo | ContactSheet | Code
+Block = Note | Table | Chart | Photo | ContactSheet | FilmSheet | Code
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ Flow = npt.NDArray[np.float32]
 
 _MARKS: dict[Mark, str] = {"right": GREEN, "wrong": RED, "query": BLUE}
 _FRAME_PX = 4
-_GAP_PX = 2
+GAP_PX = 2
 """Grey lines between pictures: fields without motion are white, and would run into each other and into the page."""
 
 
@@ -34,8 +34,8 @@ def rows_of_frames(rows: Sequence[Picture], *, height_px: int = 96) -> Picture:
     width_px = max(1, round(width * height_px / height))
     cells = [[_resized(frame, height_px, width_px) for frame in row] for row in rows]
     columns = max(len(row) for row in rows)
-    across, down = width_px + _GAP_PX, height_px + _GAP_PX
-    picture = np.empty((down * len(rows) - _GAP_PX, across * columns - _GAP_PX, 3), np.uint8)
+    across, down = width_px + GAP_PX, height_px + GAP_PX
+    picture = np.empty((down * len(rows) - GAP_PX, across * columns - GAP_PX, 3), np.uint8)
     picture[:] = _rgb(GREY)
     for y, row in enumerate(cells):
         for x, cell in enumerate(row):
@@ -82,13 +82,18 @@ def colour_coded(flow_HW2: Flow) -> Picture:
     return np.asarray(flow_to_rgb((flow_HW2 / (radius_px + 1e-5)).astype(np.float32)), dtype=np.uint8)
 
 
-def clip_in_colour(flow_THW2: Flow) -> Picture:
-    """Flow in colour (T, H, W, 3), scaled by the largest radius of the clip: a field where nothing moves is white."""
+def clip_in_colour(flow_THW2: Flow, *, radius_px: float | None = None) -> Picture:
+    """Flow in colour (T, H, W, 3), scaled by the largest radius of the clip: a field where nothing moves is white.
+
+    Args:
+        radius_px: what to scale by instead; longer vectors are darker.
+    """
     import torch
 
     from kernels.colour import flow_to_rgb_unit
 
-    radius_px = np.hypot(flow_THW2[..., 0], flow_THW2[..., 1]).max(initial=0.0)
+    if radius_px is None:
+        radius_px = float(np.hypot(flow_THW2[..., 0], flow_THW2[..., 1]).max(initial=0.0))
     unit_T2HW = torch.from_numpy(np.asarray(flow_THW2 / (radius_px + 1e-5), np.float32)).permute(0, 3, 1, 2)
     return np.asarray((255 * flow_to_rgb_unit(unit_T2HW)).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
 

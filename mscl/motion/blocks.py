@@ -1,40 +1,71 @@
 """What motion and screen have to show: how much moves, motion curves, clips kept and dropped."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mscl.display.blocks import Block, Chart, ContactSheet, Note, Photo, SheetPicture, Table
+from mscl.display.blocks import Block, Chart, ContactSheet, Note, Photo, SheetPicture, Table, attempt
 from mscl.display.pictures import flow_legend
 from mscl.extract.segment_pictures import SegmentPictures
 from mscl.motion.config import ScreenConfig
-from mscl.motion.figures import motion_curve, motion_histogram
+from mscl.motion.extremes import extremes
+from mscl.motion.figures import LABELS, motion_curve, score_histograms
+from mscl.motion.scores import given, score_table
 from mscl.stage.view import Stages
 from mscl.video.config import ClipConfig
 from storage.layout import Measured, Screened
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from storage.screen_table import ScreenRow
 
 
 def motion_blocks(stages: Stages) -> list[Block]:
-    """How much moves."""
+    """How much moves, and the segments at the ends of the scale."""
     from storage.motion_store import MotionReader
 
     store = MotionReader(Measured(stages["motion"].folder).motion)
-    count = len(SegmentPictures.of(stages).manifest)
-    strongest = np.array([np.nanmax(store.magnitude_p99(i), initial=0.0) for i in range(count)])
-    chart = motion_histogram(strongest, threshold_px=_threshold_px(stages))
-    middle = f"half of the {count:,} segments move faster than {np.median(strongest):.2f} px per field somewhere"
-    return [Chart(chart, caption=f"How much moves: {middle}")]
+    scores = score_table(store)
+    peaks = scores["peak_px"][np.isfinite(scores["peak_px"])]
+    middle = f"half of the {len(store):,} segments move faster than {np.median(peaks) if len(peaks) else 0:.2f} px"
+    chart = score_histograms(scores, _limits(stages))
+    caption = f"How much moves: {middle} somewhere. px are those of the stored grid, over one field"
+    clips = attempt("clips", lambda: extremes(SegmentPictures.of(stages), store, scores))
+    return [Chart(chart, caption=caption), *_quantiles(scores), *clips]
 
 
-def _threshold_px(stages: Stages) -> float | None:
-    """Below it the screen takes a segment for still, where there is a screen."""
-    if "screen" not in stages:
-        return None
-    return ScreenConfig.model_validate(stages["screen"].config["screen"]).min_motion_px
+def _quantiles(scores: Mapping[str, "NDArray[np.float64]"]) -> list[Block]:
+    """What to choose thresholds by."""
+    shares = (0.05, 0.25, 0.5, 0.75, 0.95)
+    rows = [
+        (f"{name}: {LABELS[name]}", *(f"{value:.2g}" for value in np.quantile(known, shares)))
+        for name, values in scores.items()
+        if len(known := values[np.isfinite(values)])
+    ]
+    if not rows:
+        return []
+    head = ("score", *(f"{share:.0%}" for share in shares))
+    return [
+        Table(
+            head,
+            tuple(rows),
+            caption="What that share of the segments stays below: choose screen.min and screen.max by it",
+        )
+    ]
+
+
+def _limits(stages: Stages) -> dict[str, list[tuple[str, float]]]:
+    """Score -> thresholds of the screen, where there is one."""
+    limits: dict[str, list[tuple[str, float]]] = {}
+    if "screen" in stages:
+        config = ScreenConfig.model_validate(stages["screen"].config["screen"])
+        limits["peak_px"] = [("min", config.min_motion_px)] if config.min_motion_px else []
+        for word, bounds in (("min", config.min), ("max", config.max)):
+            for name, value in given(bounds):
+                limits.setdefault(name, []).append((word, value))
+    return limits
 
 
 def screen_blocks(stages: Stages, *, curves: int = 2, sheet: int = 4) -> list[Block]:

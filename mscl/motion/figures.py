@@ -1,6 +1,6 @@
 """Pictures of motion: what motion differential sampling saw and chose (METHOD 1.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -48,31 +48,48 @@ def motion_curve(
         return to_svg(figure)
 
 
-def motion_histogram(magnitude_px: Floats, *, threshold_px: float | None = None) -> str:
-    """How many segments move how much: 99th percentile of flow magnitude, px of the stored grid.
+LABELS = {
+    "mean_px": "mean motion, px", "peak_px": "strongest motion, px", "moving": "share of moving pixels",
+    "change": "change of motion", "camera_px": "the camera's motion, px", "object_px": "motion without it, px",
+}  # fmt: skip
+_FLOOR_PX = 0.01
+
+
+def score_histograms(scores: Mapping[str, Floats], limits: Mapping[str, Sequence[tuple[str, float]]]) -> str:
+    """How many segments have which motion scores, with what the screen asks of them.
 
     Args:
-        magnitude_px: one value per segment, the largest over its fields.
-        threshold_px: below it a segment counts as still and is screened out.
+        scores: score -> one value a segment, not finite where it is not known; px are shown on a logarithmic axis.
+        limits: score -> (word, value) of each threshold, "min" or "max".
     """
     from matplotlib.ticker import MaxNLocator
 
-    values = magnitude_px[np.isfinite(magnitude_px)]
-    floor = 0.01
-    shown = np.maximum(values, floor)
-    top = max(1.0, float(shown.max()) * 1.1) if len(shown) else 1.0
-    with canvas(2.3) as figure:
-        axis = figure.subplots()
-        axis.hist(shown, bins=list(np.geomspace(floor, top, 36)), color=BLUE, alpha=0.85)
-        axis.set_xscale("log")
-        if threshold_px:
-            axis.axvline(threshold_px, color=ORANGE, linewidth=1.2, linestyle=(0, (4, 3)))
-            axis.annotate(
-                f"still below {threshold_px:g} px", (threshold_px, 1), (4, -10), xycoords=("data", "axes fraction"),
-                textcoords="offset points", fontsize=8.5,
-            )  # fmt: skip
-        axis.set_xticks(ticks := [t for t in (0.01, 0.1, 1, 10, 100) if t <= top], [f"{t:g}" for t in ticks])
-        axis.set_xlabel("fastest motion of a segment, px per field (99th percentile)")
-        axis.set_ylabel("segments")
-        axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+    with canvas(5.4) as figure:
+        figure.set_layout_engine("none")  # to find the same margins for six axes takes a second
+        places = {"left": 0.115, "right": 0.98, "bottom": 0.05, "top": 0.95, "hspace": 0.5, "wspace": 0.28}
+        for axis, (name, values_S) in zip(figure.subplots(3, 2, gridspec_kw=places).flat, scores.items(), strict=True):
+            found = values_S[np.isfinite(values_S)]
+            bounds = limits.get(name, ())
+            top = max([1.05 * float(found.max(initial=0.0)), *(1.05 * value for _, value in bounds), _FLOOR_PX * 10])
+            if name.endswith("_px"):
+                axis.set_xscale("log")
+                bins = np.geomspace(_FLOOR_PX, top, 28)
+                axis.set_xticks(ticks := [t for t in (0.01, 0.1, 1, 10, 100) if t <= top], [f"{t:g}" for t in ticks])
+                axis.minorticks_off()
+            else:
+                bins = np.linspace(0, 1 if name == "moving" else top, 28)
+            counts, edges = np.histogram(np.clip(found, bins[0], bins[-1]), bins)
+            axis.stairs(counts, edges, fill=True, color=BLUE, alpha=0.85)
+            axis.set_ylim(bottom=0)
+            axis.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+            axis.set_ylim(top=axis.get_ylim()[1] * (1 + 0.18 * len(bounds)))  # room for what the lines are called
+            axis.set_title(LABELS[name] if len(found) else f"{LABELS[name]}: not measured")
+            for line, (word, value) in enumerate(bounds):
+                axis.axvline(max(value, bins[0]), color=ORANGE, linewidth=1.2, linestyle=(0, (4, 3)))
+                left = word == "max"
+                axis.annotate(
+                    f"{word} {value:g}", (max(value, bins[0]), 1), (-4 if left else 4, -9 - 10 * line), fontsize=8,
+                    xycoords=("data", "axes fraction"), textcoords="offset points", ha="right" if left else "left",
+                )  # fmt: skip
+        figure.supylabel("segments", x=0.01, fontsize=9)
         return to_svg(figure)

@@ -3,7 +3,19 @@
 from collections.abc import Sequence
 from html import escape
 
-from mscl.display.blocks import Block, Chart, Code, ContactSheet, Note, Number, Photo, Table, attempt
+from mscl.display.blocks import (
+    Block,
+    Chart,
+    Code,
+    ContactSheet,
+    FilmSheet,
+    Note,
+    Number,
+    Photo,
+    SheetPicture,
+    Table,
+    attempt,
+)
 from mscl.display.style import data_address, for_card
 from mscl.report.lineage import byte_size, duration
 from mscl.stage.contract import Stage
@@ -46,18 +58,22 @@ def markdown_block(block: Block) -> str:
         case Photo(jpeg, caption):
             return f"**{_plain(caption)}**\n\n![{_plain(caption)}]({data_address(jpeg, 'image/jpeg')})"
         case ContactSheet(rows, caption):
-            above = f"**{_plain(caption)}**\n\n" if caption else ""
-            return above + "\n\n".join(_contact_row(title, cells) for title, cells in rows)
+            return _sheet(rows, caption)
+        case FilmSheet(rows, caption):  # nothing moves here
+            stills = [(title, [SheetPicture(one.still_jpeg, one.caption) for one in films]) for title, films in rows]
+            return _sheet(stills, caption)
         case Code(text, title):
             return f"**{_plain(title)}**\n\n```yaml\n{text}\n```"
 
 
-def _contact_row(title: str, cells: Sequence[object]) -> str:
-    from mscl.display.blocks import SheetPicture
+def _sheet(rows: Sequence[tuple[str, Sequence[SheetPicture]]], caption: str) -> str:
+    above = f"**{_plain(caption)}**\n\n" if caption else ""
+    return above + "\n\n".join(_contact_row(title, cells) for title, cells in rows)
 
-    shown = [cell for cell in cells if isinstance(cell, SheetPicture)]
-    pictures = [f"![{_plain(cell.caption)}]({data_address(cell.jpeg, 'image/jpeg')})" for cell in shown]
-    return f"{_plain(title)}\n\n" + markdown_table([cell.caption for cell in shown], [pictures])
+
+def _contact_row(title: str, cells: Sequence[SheetPicture]) -> str:
+    pictures = [f"![{_plain(cell.caption)}]({data_address(cell.jpeg, 'image/jpeg')})" for cell in cells]
+    return f"{_plain(title)}\n\n" + markdown_table([cell.caption for cell in cells], [pictures])
 
 
 def _within(head: list[str], parts: list[str], foot: list[str], max_bytes: int) -> str:

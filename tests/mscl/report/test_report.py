@@ -15,7 +15,8 @@ import pytest
 from mscl.display.pictures import colour_coded, flow_strip, thumbnail
 from mscl.display.style import INK, for_card, for_page
 from mscl.finetune.figures import finetune_curve
-from mscl.motion.figures import motion_curve, motion_histogram
+from mscl.motion.figures import motion_curve, score_histograms
+from mscl.motion.scores import NAMES
 from mscl.pipeline import BY_NAME, PIPELINE
 from mscl.pretrain.figures import LOSS_NAMES, loss_curves
 from mscl.report.lineage import lineage_graph, time_and_disk
@@ -198,8 +199,10 @@ def test_views_of_a_stage_are_put_in_order_and_the_last_counts(views: list[Stage
 CHARTS = {
     "motion": lambda: motion_curve(np.ones(20), np.linspace(0, 1, 13), [7, 8], frame_step=2, title="a & b"),
     "no candidates": lambda: motion_curve(np.ones(3), np.empty(0), []),
-    "histogram": lambda: motion_histogram(np.array([0.0, 0.2, np.nan, 30.0]), threshold_px=0.05),
-    "empty histogram": lambda: motion_histogram(np.empty(0)),
+    "scores": lambda: score_histograms(
+        dict.fromkeys(NAMES, np.array([0.0, 0.2, np.nan, 30.0])), {"peak_px": [("min", 0.05), ("max", 99)]}
+    ),
+    "no scores": lambda: score_histograms(dict.fromkeys(NAMES, np.empty(0)), {}),
     "losses": lambda: loss_curves([{"step": s, "rgb": 5, "flow": math.nan} for s in range(999)], chance=len),
     "total loss only": lambda: loss_curves([{"step": 1, "loss": 5.0}]),
     "curve": lambda: finetune_curve([{"epoch": 1, "loss": 1, "accuracy": 0.5, "val_top1": 0.4}], test_top1=0.4),
