@@ -21,8 +21,9 @@ demo: .venv/.installed  ## The whole pipeline on a small generated set; prints r
 	$(BIN)/mscl demo-data $(DEMO)/data
 	$(BIN)/mscl run demo+kind data.root=$(DEMO)/data/videos --workspace $(DEMO)/workspace
 
+# Hundreds of processes are started, and each would compile our modules where compiled ones may not be written.
 test: .venv/.installed check  ## Lint, types, import contracts and every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
 
 check: lint types  ## Lint, types, import contracts
 

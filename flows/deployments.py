@@ -89,21 +89,22 @@ def deploy_one(
     """Make a deployment, or bring the one that is among `made` up to date."""
     flow: Flow[..., Any] = load_flow_from_entrypoint(deployment.entrypoint)
     flow_id = client.create_flow(flow)
-    before = {(one["flow_id"], one["name"]): one for one in made}
-    return client.create_deployment(
-        flow_id=flow_id,
-        name=deployment.name,
-        version=flow.version,
-        description=flow.description,
-        entrypoint=deployment.entrypoint,
-        work_pool_name=deployment.pool,
-        job_variables={"working_dir": str(folder), "env": ENVIRONMENT},
-        tags=deployment.tags,
-        pull_steps=[],
-        enforce_parameter_schema=True,
-        parameter_openapi_schema=flow.parameters.model_dump_for_openapi() | {"additionalProperties": False},
-        **_of_the_person(before.get((str(flow_id), deployment.name)), deployment),
-    )
+    there = {(one["flow_id"], one["name"]): one for one in made}.get((str(flow_id), deployment.name))
+    ours: dict[str, Any] = {
+        "version": flow.version,
+        "description": flow.description,
+        "entrypoint": deployment.entrypoint,
+        "work_pool_name": deployment.pool,
+        "job_variables": {"working_dir": str(folder), "env": ENVIRONMENT},
+        "tags": deployment.tags,
+        "pull_steps": [],
+        "enforce_parameter_schema": True,
+        "parameter_openapi_schema": flow.parameters.model_dump_for_openapi() | {"additionalProperties": False},
+    }
+    # The server takes .6 s of a core to look at such a form, and there are a dozen.
+    if there is not None and all(there[name] == value for name, value in ours.items()):
+        return UUID(there["id"])
+    return client.create_deployment(flow_id=flow_id, name=deployment.name, **ours, **_of_the_person(there, deployment))
 
 
 def _of_the_person(before: dict[str, Any] | None, deployment: Deployment) -> dict[str, Any]:

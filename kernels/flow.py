@@ -1,6 +1,5 @@
 """Optical flow of frame pairs and of whole sequences, by any method that we have (METHOD 1.1)."""
 
-import math
 from pathlib import Path
 
 import cv2
@@ -71,13 +70,6 @@ def compute_flow(
     from kernels.dense import dis_flow, farneback_flow
 
     return dis_flow(first_BHW, second_BHW) if method == "dis" else farneback_flow(first_BHW, second_BHW)
-
-
-def num_fields(num_frames: int, *, gap_frames: int = 2, span_frames: int = 8) -> int:
-    """M = ceil((N - span) / gap), 0 for a sequence that is too short (METHOD 1.1)."""
-    if gap_frames < 1 or span_frames < 1:
-        raise KernelInputError(f"gap_frames is {gap_frames}, span_frames is {span_frames}; both must be at least 1")
-    return max(0, math.ceil((num_frames - span_frames) / gap_frames))
 
 
 def to_grey(frames_BHW3: ArrayT) -> ArrayT:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.errors import KernelInputError
+from kernels.fields import num_fields as fields_of_frames
 from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
 from mscl.extract.denseflow import FlowPictures, find_flow_pictures
@@ -51,9 +52,6 @@ class ShardDone:
 
 def num_fields(num_frames: int, flow: FlowConfig) -> int:
     """M, the fields of a segment of N frames (METHOD 1.1)."""
-    # Not at the top of the file: it brings PyTorch, and who only starts or deploys a flow need not wait for that.
-    from kernels.flow import num_fields as fields_of_frames
-
     return fields_of_frames(num_frames, gap_frames=flow.gap_frames, span_frames=flow.span_frames)
 
 

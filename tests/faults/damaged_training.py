@@ -7,7 +7,7 @@ from mscl.models.weight_files import read_checkpoint
 from storage.record import RECORD_NAME, read_record
 from storage.verify import verify_result
 from storage.workspace import Workspace
-from tests.faults.hostile_files import command
+from tests.faults.in_process import command
 
 
 def flip(path: Path, place: float = 0.5) -> None:

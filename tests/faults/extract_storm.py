@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 from flows.server.background_processes import family
 from storage.atomic import STAGED_PREFIX
@@ -28,6 +29,7 @@ from storage.flow_store import FlowReader
 from storage.frame_store import FrameReader
 from storage.record import RECORD_NAME, Record, read_record
 from storage.verify import verify_result
+from tests.faults.in_process import command
 
 Say = Callable[[str], None]
 CONFIG = """\
@@ -61,10 +63,19 @@ def start(*arguments: str | Path, limit_nbytes: int = 0) -> subprocess.Popen[str
 
 
 def stage(name: str, config: Path, workspace: Path, *, limit_nbytes: int = 0) -> tuple[int, str]:
-    """Run one stage to its end: exit code and output."""
+    """Run one stage to its end: exit code and output. In a process of its own where that is limited."""
+    if not limit_nbytes:
+        return run_here("stage", name, config, "--workspace", workspace)
     process = start("stage", name, config, "--workspace", workspace, limit_nbytes=limit_nbytes)
     output, _ = process.communicate(timeout=600)
     return process.returncode, output
+
+
+def run_here(*arguments: str | Path) -> tuple[int, str]:
+    """`mscl ARGUMENTS` in this process, to its end: exit code and output."""
+    with mock.patch.dict(os.environ, COLUMNS="250"):
+        code, output, errors = command(*arguments)
+    return code, output + errors
 
 
 def result_folder(workspace: Path) -> Path:

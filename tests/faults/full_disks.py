@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mscl.pipeline import PIPELINE
 from storage.workspace import Workspace
-from tests.faults.hostile_files import command
+from tests.faults.in_process import command
 from tests.flows.tiny import FINETUNE, write_tiny
 
 Say = Callable[[str], None]

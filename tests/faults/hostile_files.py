@@ -10,8 +10,6 @@ tests/faults/test_hostile_files.py.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import os
 import pickle
@@ -20,7 +18,6 @@ import shutil
 import struct
 import sys
 import tempfile
-import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -37,6 +34,7 @@ from mscl.models.config import ModelConfig
 from mscl.models.encoders import untrained_encoder
 from mscl.models.files import write_encoder
 from mscl.models.weight_files import write_checkpoint
+from tests.faults.in_process import command
 
 Say = Callable[[str], None]
 TINY = ModelConfig(rgb_width=0.0625)
@@ -223,23 +221,6 @@ def lists(folder: Path) -> list[Path]:
         (place / name).write_bytes(content)
         made.append(place / name)
     return made
-
-
-def command(*arguments: str | Path) -> tuple[int, str, str]:
-    """Exit code, output and errors of `mscl` in this process; what it does not catch is raised."""
-    from flows.cli import app
-
-    out, err = io.StringIO(), io.StringIO()
-    before, sys.argv = sys.argv, ["mscl", *map(str, arguments)]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            app.main()
-    except SystemExit as left:
-        return int(left.code or 0), out.getvalue(), err.getvalue()
-    finally:
-        sys.argv = before
-    return 0, out.getvalue(), err.getvalue()
 
 
 def refused(*arguments: str | Path, about: Path) -> str:

@@ -18,7 +18,7 @@ from mscl.config import load_config
 from mscl.demo.dataset import write_demo_dataset
 from mscl.pipeline import run_pipeline
 from storage.workspace import Workspace
-from tests.faults.hostile_files import command
+from tests.faults.in_process import command
 from tests.flows.tiny import FINETUNE, TINY
 
 Say = Callable[[str], None]

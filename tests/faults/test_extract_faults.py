@@ -38,13 +38,6 @@ def ingested(prepared: Prepared, tmp_path: Path) -> Path:
     return tmp_path / "w"
 
 
-def mscl(*arguments: str | Path) -> tuple[int, str]:
-    process = storm.start(*arguments)
-    output, _ = process.communicate(timeout=300)
-    assert "Traceback" not in output
-    return process.returncode, output
-
-
 def flip(path: Path, *, position: int, bit: int = 3) -> None:
     content = bytearray(path.read_bytes())
     content[position] ^= 1 << bit
@@ -85,7 +78,7 @@ def test_damage_is_named_and_just_that_is_repaired(config: Path, workspace: Path
     untouched = {path: path.stat().st_mtime_ns for path in folder.rglob("c.[0245]*.0.0.0.0")}
     assert len(untouched) > 2
 
-    code, output = mscl("verify", folder.name[:6], "--workspace", workspace)
+    code, output = storm.run_here("verify", folder.name[:6], "--workspace", workspace)
     assert code == 1
     (flow_line,) = [line for line in output.splitlines() if "c.1.0.0.0.0" in line]
     assert "field" in flow_line and "of segment" in flow_line
@@ -95,14 +88,14 @@ def test_damage_is_named_and_just_that_is_repaired(config: Path, workspace: Path
     assert "makes 2 shards (1, 3) and no other again" in output
     (command,) = [line.split() for line in output.splitlines() if line.strip().startswith("mscl verify")]
 
-    assert "damaged" in mscl("ls", "--workspace", workspace)[1]
-    code, output = mscl(*command[1:])
+    assert "damaged" in storm.run_here("ls", "--workspace", workspace)[1]
+    code, output = storm.run_here(*command[1:])
     assert code == 0, output
     assert "2 damaged shards are done again" in output or "shards are there already" in output
     assert "is whole again" in output
     assert storm.digests(folder) == prepared.expected
     assert {path: path.stat().st_mtime_ns for path in untouched} == untouched
-    code, output = mscl("verify", "--workspace", workspace)
+    code, output = storm.run_here("verify", "--workspace", workspace)
     assert code == 0 and "2 results are whole" in output
 
 
@@ -113,12 +106,12 @@ def test_what_verify_found_is_not_reused_and_the_same_command_mends_it(
     folder = storm.result_folder(workspace)
     flip(folder / "flow.zarr/flow/c.2.0.0.0.0", position=200)
     (folder / "frames/00000000.jpegs").unlink()
-    assert mscl("verify", folder.name, "--workspace", workspace)[0] == 1
+    assert storm.run_here("verify", folder.name, "--workspace", workspace)[0] == 1
     code, output = storm.stage("extract", config, workspace)
     assert code == 0 and "reused" not in output, output
     assert "2 damaged shards are done again: 0, 2" in output
     assert storm.digests(folder) == prepared.expected
-    assert mscl("verify", folder.name, "--workspace", workspace)[0] == 0
+    assert storm.run_here("verify", folder.name, "--workspace", workspace)[0] == 0
 
 
 @pytest.mark.storm
@@ -126,9 +119,9 @@ def test_a_damaged_record_costs_no_shard(config: Path, workspace: Path, prepared
     folder = storm.result_folder(workspace)
     flip(folder / "record.json", position=500, bit=0)
     shards = {path: path.stat().st_mtime_ns for path in [*folder.rglob("c.*.0.0.0.0"), *folder.rglob("*.jpegs")]}
-    code, output = mscl("verify", folder.name, "--workspace", workspace)
+    code, output = storm.run_here("verify", folder.name, "--workspace", workspace)
     assert code == 1 and "record.json" in output and "no shard" in output
-    code, output = mscl("verify", folder.name, "--workspace", workspace, "--repair")
+    code, output = storm.run_here("verify", folder.name, "--workspace", workspace, "--repair")
     assert code == 0 and "is whole again" in output, output
     assert {path: path.stat().st_mtime_ns for path in shards} == shards
     assert storm.digests(folder) == prepared.expected

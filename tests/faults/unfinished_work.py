@@ -23,7 +23,7 @@ from pathlib import Path
 from mscl.pipeline import PIPELINE
 from storage.record import RECORD_NAME
 from storage.workspace import Workspace
-from tests.faults.hostile_files import command
+from tests.faults.in_process import command
 from tests.faults.pipeline_storm import all_gone, differences, ends_within, facts, run_once
 from tests.flows.tiny import FINETUNE
 

@@ -28,9 +28,11 @@ def deployed(api: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, di
         _make_pool(client)
         _make_pool(client)
         names = deploy(client, folder=folder)
+        made = client.request("POST", "/deployments/filter", json={}).json()
         assert deploy(client, folder=folder) == names == [one.name for one in DEPLOYMENTS]
         assert names == ["full", *(stage.name for stage in PIPELINE), "ablate"]
         found = client.request("POST", "/deployments/filter", json={}).json()
+    assert [one["updated"] for one in found] == [one["updated"] for one in made], "nothing had changed"
     assert sorted(one["name"] for one in found) == sorted(names)
     assert {one["job_variables"]["working_dir"] for one in found} == {str(folder)}
     return {one["name"]: one for one in found}

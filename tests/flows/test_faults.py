@@ -5,11 +5,11 @@ and `a_few_kills...` are marked `storm` (`make faults`); the others run in every
 
 | fault | during extract | during pretrain |
 |---|---|---|
-| Ctrl-C | `ctrl_c_then_kills_then_done` | |
-| SIGKILL of the command | `ctrl_c_then_kills_then_done` | the same |
+| Ctrl-C | `ctrl_c_then_kills...` | |
+| SIGKILL of the command | faults/test_extract_faults.py | `ctrl_c_then_kills...` |
 | SIGKILL of the flow process | test_service, `kill the run` | test_service, `kill the run` |
-| SIGKILL of a torchrun rank | | `a_rank_killed...`; test_service, `kill a rank` |
-| SIGTERM | test_service, `terminate the run` | `a_rank_killed...`; test_service, `terminate the run` |
+| SIGKILL of a torchrun rank | | `ctrl_c_then_kills...`; test_service, `kill a rank` |
+| SIGTERM | test_service, `terminate the run` | `ctrl_c_then_kills...`; test_service, `terminate the run` |
 | time-out | test_service, `time-out` | `a_time_out...`; test_service, `time-out` |
 | cancel from the API | test_service, `cancel` | test_service, `cancel` |
 | SIGKILL of the Prefect worker | test_service, `kill the worker` | test_service, `kill the worker` |
@@ -51,7 +51,7 @@ SHARDS = 6
 First = tuple[Path, dict[str, Outcome]]
 
 
-def test_ctrl_c_then_kills_then_done(api: str, tiny: Path, tmp_path: Path, first: First) -> None:
+def test_ctrl_c_then_kills_then_terminated_then_done(api: str, tiny: Path, tmp_path: Path, first: First) -> None:
     undisturbed, workspace = first[1], tmp_path / "workspace"
     command = ("run", tiny, "--workspace", workspace)
 
@@ -66,19 +66,7 @@ def test_ctrl_c_then_kills_then_done(api: str, tiny: Path, tmp_path: Path, first
     assert "Traceback" not in output.split("mscl: stopped")[-1]
     no_survivors(members)
 
-    # The same command goes on. It is killed a shard later, and its workers end with it.
-    shards = _committed_shards(workspace)
-    process = mscl(*command, api=api)
-    wait_until(
-        lambda: _committed_shards(workspace) > min(shards, SHARDS - 1), seconds=120, why="another shard is committed"
-    )
-    members = family(process.pid)
-    process.kill()
-    output, _ = process.communicate(timeout=60)
-    assert f"{shards} of {SHARDS} shards are there already" in output
-    no_survivors(members)
-
-    # Once more, killed in pre-training: it takes torchrun and the ranks along.
+    # The same command goes on, and is killed in pre-training: it takes the rank along.
     shards = _committed_shards(workspace)
     process = mscl(*command, api=api)
     wait_until(lambda: checkpointed(workspace), seconds=180, why="a checkpoint is written")
@@ -90,21 +78,9 @@ def test_ctrl_c_then_kills_then_done(api: str, tiny: Path, tmp_path: Path, first
     no_survivors(members, seconds=60)
     assert digests(only(workspace, "extract")) == digests(undisturbed["extract"].result)
 
-    # And to the end.
-    from flows.pipeline import stage_flow
-
-    outcome = stage_flow("pretrain")(workspace=str(workspace), preset=str(tiny))
-    assert not outcome.reused
-    assert [name for name in _changed(first, workspace) if name.startswith("pretrain")] == []
-
-
-def test_a_rank_killed_then_terminated_then_done(api: str, tiny: Path, tmp_path: Path, first: First) -> None:
-    workspace = _without(first[0], "pretrain", tmp_path)
-    command = ("run", tiny, "--workspace", workspace)
-
     # A rank dies as it would for want of memory: the run fails and says which one it was.
     process = mscl(*command, api=api)
-    wait_until(lambda: checkpointed(workspace) or bool(ranks(process.pid)), seconds=120, why="a rank is there")
+    wait_until(lambda: bool(ranks(process.pid)), seconds=120, why="a rank is there")
     members = family(process.pid)
     os.kill(ranks(process.pid)[0], signal.SIGKILL)
     output, _ = process.communicate(timeout=120)
@@ -112,7 +88,7 @@ def test_a_rank_killed_then_terminated_then_done(api: str, tiny: Path, tmp_path:
     assert "rank 0, exit code -9" in output
     assert "Run the same command again to go on" in " ".join(output.split())
     no_survivors(members)
-    assert _states(tiny) == ("Failed", "Failed")
+    assert _states() == ("Failed", "Failed")
 
     # SIGTERM, as batch systems send it: an end like Ctrl-C's.
     process = mscl(*command, api=api)
@@ -123,8 +99,9 @@ def test_a_rank_killed_then_terminated_then_done(api: str, tiny: Path, tmp_path:
     assert process.returncode == 143, output
     assert "the same command continues" in output
     no_survivors(members)
-    assert _states(tiny) == ("Crashed", "Crashed")
+    assert _states() == ("Crashed", "Crashed")
 
+    # And to the end.
     from flows.pipeline import full
 
     assert not full(workspace=str(workspace), preset=str(tiny))["pretrain"].reused
@@ -190,7 +167,7 @@ def _without(workspace: Path, stage: str, folder: Path) -> Path:
     return copy
 
 
-def _states(tiny: Path) -> tuple[str, str]:
+def _states() -> tuple[str, str]:
     """How the latest run ended, and pretrain in it, as the server has them."""
     (run,) = flow_runs(limit=1)
     assert run.name.startswith("tiny · ")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from moving_frames import shifted_pair
 
 from kernels.errors import KernelInputError
-from kernels.flow import _area_weights, compute_flow, num_fields, resize_flow, to_grey
+from kernels.fields import num_fields
+from kernels.flow import _area_weights, compute_flow, resize_flow, to_grey
 
 
 def test_grey_is_opencvs_to_the_last_bit_in_numpy_and_torch() -> None:

@@ -64,10 +64,6 @@ def train_tiny(output: Path, world: World, *, deed: str, changes: dict[str, Any]
         nonlocal calls
         calls += 1
         is_last = world.rank == world.size - 1
-        if deed == "raise" and is_last and calls == 3:
-            raise RuntimeError("a rank has had enough")
-        if deed == "refuse" and is_last and calls == 2:
-            raise UserError("a rank wants another setting\nerror: and says so on two lines")
         if deed == "die" and is_last and calls == 3:
             os.kill(os.getpid(), signal.SIGKILL)
         if deed == "leave":
@@ -99,6 +95,12 @@ def train_tiny(output: Path, world: World, *, deed: str, changes: dict[str, Any]
 def work(job: RankJob, world: World) -> Finished | None:
     """This rank's share of the job."""
     output = Path(job.output_folder)
+    if job.deed == "raise":
+        if world.rank == 0:
+            return None
+        raise RuntimeError("a rank has had enough")
+    if job.deed == "refuse":
+        raise UserError("a rank wants another setting\nerror: and says so on two lines")
     if job.deed == "shuffle_and_local":
         for bn in ("shuffle", "local"):
             train_tiny(output / bn, world, deed="fixed_bn", changes=job.changes | {"bn": bn})

@@ -27,6 +27,8 @@ from tests.mscl.ranks import RankJob
 
 ROOT = Path(__file__).parents[3]
 LOSSES = ["rgb", "flow", "rotated", "rgb_to_flow", "flow_to_rgb", "rgb_to_rotated", "rotated_to_rgb", "local_motion"]
+OFTEN = {"checkpoint_minutes": 1e-9}
+"""A checkpoint after every step."""
 
 
 @pytest.fixture(autouse=True)
@@ -97,11 +99,10 @@ def test_a_rank_that_raises_ends_the_job_with_its_traceback(tmp_path: Path) -> N
 
 
 def test_a_rank_that_is_killed_ends_the_job_and_a_restart_resumes(tmp_path: Path) -> None:
-    often = {"checkpoint_minutes": 1e-9}
     with pytest.raises(TrainingError, match=r"rank 1, exit code -9 \(SIGKILL"):
-        launch(tmp_path, processes=2, deed="die", changes=often, workers=1)
+        launch(tmp_path, processes=2, deed="die", changes=OFTEN, workers=1)
     assert [path.name for path in checkpoints(tmp_path / "checkpoints")][-1] == "step-00000002.pt"
-    launch(tmp_path, processes=2, changes=often)
+    launch(tmp_path, processes=2, changes=OFTEN)
     assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == list(range(1, 9))
 
 
@@ -144,17 +145,16 @@ def test_interrupting_the_parent_stops_the_ranks_with_a_checkpoint(tmp_path: Pat
 
 
 def test_what_becomes_of_a_single_rank_is_told_without_an_agent(tmp_path: Path) -> None:
-    """It dies by a signal, refuses, and is told to stop; then it goes on to the end."""
-    often = {"checkpoint_minutes": 1e-9}
+    """It refuses, dies by a signal, and is told to stop; then it goes on to the end."""
     for deed, said in [
-        ("die", r"code -9; .*\nrank 0, exit code -9 \(SIGKILL"),
         ("refuse", r"^a rank wants another setting\nerror: and says so on two lines$"),
+        ("die", r"code -9; .*\nrank 0, exit code -9 \(SIGKILL"),
         ("leave", r"stopped from outside; its state is kept"),
     ]:
         with pytest.raises(TrainingError, match=said):
-            launch(tmp_path, processes=1, deed=deed, changes=often)
+            launch(tmp_path, processes=1, deed=deed, changes=OFTEN)
         assert not list(tmp_path.glob(".*")), "the file of messages is gone"
-    launch(tmp_path, processes=1, changes=often)
+    ranks.train_tiny(tmp_path, World(0, 1, torch.device("cpu")), deed="train", changes=OFTEN)
     assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == list(range(1, 9))
 
 
