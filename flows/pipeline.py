@@ -21,6 +21,7 @@ from flows.background import in_background, submit
 from flows.form import force_schema, inputs_schema, until_schema
 from flows.left_task_runs import end_left_task_runs
 from flows.one_line_errors import shorten_user_errors
+from flows.outcome_labels import label_run
 from flows.parameters import resolve, with_sections
 from flows.pools import check_pools
 from flows.progress import ConsoleProgress
@@ -115,6 +116,7 @@ def stage_flow(name: str) -> Flow[..., Outcome]:
             outcome = run_stage(place, config, stage, found, force=force, execute=execute)
             if outcome.reused:
                 note_reuse(outcome)
+            submit(label_run, outcome)
         read = {name: Outcome(result, reused=True, seconds=0.0) for name, result in found.items()}
         publish_summary(read | {stage.name: outcome})
         return Completed(message=how(outcome), data=outcome)

@@ -21,6 +21,7 @@ from prefect.states import Cancelling
 from prefect.utilities.urls import url_for
 
 from flows.deployments import deploy_one, made_deployments, stage_deployment
+from flows.outcome_labels import labels_of
 from flows.run_names import run_title
 from mscl.config import ExperimentConfig
 from mscl.errors import ConfigError, UserError
@@ -69,7 +70,7 @@ def run_on_pool(
     """Run a stage's deployment on a work pool, and wait for its end.
 
     Raises:
-        PoolRunError: it failed, crashed or was cancelled; the message holds its own.
+        PoolRunError: it failed, crashed or was cancelled, which the message says; or it does not name its result.
     """
     began = time.monotonic()
     sections: dict[str, Any] = {
@@ -90,14 +91,19 @@ def run_on_pool(
                 flow_run_name=run_title(config, preset=preset, stage=stage.name),
             )  # fmt: skip
             assert isinstance(run, FlowRun)
-            message = _wait(client, run.id, what=f"{stage.name} on work pool {pool} ({url_for('flow-run', run.id)})")
+            what = f"{stage.name} on work pool {pool} ({url_for('flow-run', run.id)})"
+            ended = _wait(client, run.id, what=what)
         except PoolRunError:
             raise
         except BaseException:  # a time-out, a cancellation, Ctrl-C: the run may just have been made
             _end(client, request)
             raise
-    # Its own key: where hardware decides, this machine would name another. It says it as `flows.stage_tasks.how` does.
-    return Outcome(workspace.by_key(message.split()[1]), reused=" reused" in message, seconds=time.monotonic() - began)
+    # The key that it found itself: where hardware decides, this machine would name another.
+    labels = labels_of(ended)
+    if labels is None:
+        raise PoolRunError(f"{what} does not say which result it left; give its worker this version of the program")
+    key, is_reused = labels
+    return Outcome(workspace.by_key(key), reused=is_reused, seconds=time.monotonic() - began)
 
 
 def _deployment(client: SyncPrefectClient, stage: Stage, pool: str) -> UUID:
@@ -106,11 +112,12 @@ def _deployment(client: SyncPrefectClient, stage: Stage, pool: str) -> UUID:
     return deploy_one(client, stage_deployment(stage, pool=pool), folder=Path.cwd(), made=made)
 
 
-def _wait(client: SyncPrefectClient, run: UUID, *, what: str) -> str:
-    """The message with which the run completed."""
+def _wait(client: SyncPrefectClient, run: UUID, *, what: str) -> FlowRun:
+    """The run when it has completed."""
     said = ""
     while True:
-        state = client.read_flow_run(run).state
+        there = client.read_flow_run(run)
+        state = there.state
         if state is not None and state.is_final():
             break
         if state is not None and state.name != said:
@@ -119,7 +126,7 @@ def _wait(client: SyncPrefectClient, run: UUID, *, what: str) -> str:
         time.sleep(_POLL_SECONDS)
     if not state.is_completed():
         raise PoolRunError(f"{what} ended as {state.name}: {state.message or 'without a message'}")
-    return state.message or ""
+    return there
 
 
 def _end(client: SyncPrefectClient, request: str) -> None:

@@ -160,6 +160,7 @@ def test_a_second_run_reuses_everything(first: tuple[Path, dict[str, Outcome]], 
 
 
 def test_a_stage_alone_finds_its_inputs(first: tuple[Path, dict[str, Outcome]], tiny: Path) -> None:
+    from flows.outcome_labels import labels_of
     from flows.pipeline import stage_flow
     from mscl.config import ScreenConfig
 
@@ -167,6 +168,7 @@ def test_a_stage_alone_finds_its_inputs(first: tuple[Path, dict[str, Outcome]], 
     reused = stage_flow("screen")(workspace=str(workspace), preset=str(tiny))
     assert reused.reused
     assert reused.result.key == before["screen"].result.key
+    assert labels_of(flow_runs(limit=1)[0]) == (reused.result.key, True)
     assert _artifacts("pipeline")[0].description == "0 stages computed, 4 reused"
     other = stage_flow("screen")(
         workspace=str(workspace),
@@ -176,6 +178,7 @@ def test_a_stage_alone_finds_its_inputs(first: tuple[Path, dict[str, Outcome]], 
     )
     assert not other.reused
     assert other.result.key != reused.result.key
+    assert labels_of(flow_runs(limit=1)[0]) == (other.result.key, False)
     assert other.result.record.inputs == reused.result.record.inputs
 
 
