@@ -135,7 +135,7 @@ def predict(
 
     result = latest_of(Workspace(workspace), "finetune", key)
     refuse_changed(result.folder, result.record)
-    trained = load_classifier(result.folder / "classifier.safetensors")
+    trained = load_classifier(result.folder / "classifier.safetensors", own_code=True)
     good, reasons = readable(videos)
     place = resolve_device(device, setting="--device")
     said = {one.video: one for one in predict_videos(trained, good, best=k, device=place)}

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -17,23 +16,31 @@ from mscl.video.config import ClipConfig
 from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 
 if TYPE_CHECKING:
-    from mscl.models.encoders import VideoEncoder
+    from mscl.models.outside_encoder import Encoder
     from storage.workspace import Result
 
 
-def load_encoder(path: str | PathLike[str]) -> "VideoEncoder":
+def load_encoder(path: str | PathLike[str], *, own_code: bool = False) -> "Encoder":
     """RGB encoder of a training checkpoint (`.pt`) or an exported one (`.safetensors`), in eval mode, on the CPU.
+
+    Takes what `pretrain.encoder` takes, too: weights of torchvision's video networks or the name of one, a folder of a
+    video encoder of `transformers`, `module:function`.
 
     Calling it with (B, 3, T, H, W) ImageNet-normalised clips gives features (B, C). `recipe` and `clip` say how the
     videos of its training were prepared, `input` everything that `embed` does with a video. Files of older versions and
     of other programs do not say it: a warning tells what is assumed.
 
+    Args:
+        path: file, folder or name.
+        own_code: whether a function may be called that the file names, which builds its network.
+
     Raises:
         CheckpointError: missing, unreadable, or no such encoder.
+        UserError: an extra that is not installed, a function that is not there.
     """
-    from mscl.models.files import read_encoder
+    from mscl.models.external_encoder import named_file
 
-    found = read_encoder(Path(path))
+    found = named_file(str(path), own_code=own_code)
     if found.encoder.input is None:
         found.encoder.input = assumed_input(crop_px=found.crop_px)
         warnings.warn(
@@ -62,7 +69,7 @@ def recorded_input(results: Mapping[str, "Result"]) -> EncoderInput:
     return embed.encoder_input(recipe, embed.clip(clip, recipe), max_segment_seconds=max_segment_seconds)
 
 
-def chosen_input(encoder: "VideoEncoder", asked: dict[str, Any], frames: dict[str, int]) -> EncoderInput:
+def chosen_input(encoder: "Encoder", asked: dict[str, Any], frames: dict[str, int]) -> EncoderInput:
     """What a caller asks for, and for the rest what the encoder says; where neither does, the paper's, with a warning.
 
     Args:

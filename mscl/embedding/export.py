@@ -44,7 +44,7 @@ def export_encoder(source: str, out: Path, *, workspace: Workspace) -> Exported:
     if out.exists():
         raise UserError(f"{out} is there already; give another name, or remove it")
     checkpoint, results = _checkpoint(source, workspace)
-    found = read_encoder(checkpoint)
+    found = read_encoder(checkpoint, own_code=bool(results))
     if "embed" in results:
         found.encoder.input = recorded_input(results)
     elif found.encoder.input is None:

@@ -27,7 +27,7 @@ from storage.errors import DamagedError, StorageError
 if TYPE_CHECKING:
     import torch
 
-    from mscl.models.encoders import VideoEncoder
+    from mscl.models.outside_encoder import Encoder
     from mscl.training.config import Precision
     from mscl.video.clip_indices import Shown
     from mscl.video.clips import EvalClips
@@ -43,7 +43,7 @@ Floats = npt.NDArray[np.float32]
 
 def embed_variants(
     *,
-    encoders: Mapping[str, "VideoEncoder"],
+    encoders: Mapping[str, "Encoder"],
     manifest: "Manifest",
     frame_store: Path,
     output: Path,
@@ -82,7 +82,7 @@ def embed_variants(
 
 def embed_share(
     *,
-    encoders: Mapping[str, "VideoEncoder"],
+    encoders: Mapping[str, "Encoder"],
     manifest: "Manifest",
     frame_store: Path,
     output: Path,
@@ -221,7 +221,7 @@ def evaluation_clips(
 
 
 def embedded_batches(
-    encoder: "VideoEncoder",
+    encoder: "Encoder",
     clips: "EvalClips",
     *,
     videos_per_batch: int,
@@ -239,6 +239,7 @@ def embedded_batches(
     """
     import torch
 
+    from mscl.models.encoders import convolutions_channels_last
     from mscl.training.loader import make_eval_loader
     from mscl.training.precision import inference
     from mscl.video.normalise import normalise_rgb
@@ -247,7 +248,8 @@ def embedded_batches(
         clips, batch_size=videos_per_batch, workers=workers, pin_memory=device.type == "cuda"
     )  # fmt: skip
     was_training = encoder.training
-    encoder = encoder.to(device).to(memory_format=torch.channels_last_3d).eval()
+    encoder = encoder.to(device).eval()
+    convolutions_channels_last(encoder)
     try:
         for batch in loader:
             # Not around the loop: it would stay in force while the caller has the batch.

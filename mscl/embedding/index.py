@@ -15,7 +15,7 @@ from mscl.video.frame_recipe import EncoderInput
 if TYPE_CHECKING:
     from mscl.embedding.neighbours import Neighbour
     from mscl.embedding.video_features import Embedded
-    from mscl.models.encoders import VideoEncoder
+    from mscl.models.outside_encoder import Encoder
     from mscl.video.file_clips import Clips
     from storage.features import Features
     from storage.manifest import Manifest
@@ -59,7 +59,7 @@ class Index:
         """What this set's videos went through to be embedded, from the records of its stages."""
         return recorded_input({"embed": self.embed, "extract": self.extract, "ingest": self.ingest})
 
-    def load_encoder(self) -> "VideoEncoder":
+    def load_encoder(self) -> "Encoder":
         """The encoder that embedded this set; `mscl.embed` with it gives features like this set's.
 
         Raises:
@@ -68,7 +68,7 @@ class Index:
         from mscl.models.files import read_encoder
 
         checkpoint = self.pretrain.folder / str(self.pretrain.record.metrics["checkpoint"])
-        encoder = read_encoder(checkpoint).encoder
+        encoder = read_encoder(checkpoint, own_code=True).encoder
         if encoder.feature_dim != self.features.features_ND.shape[1]:
             raise CheckpointError(
                 f"the encoder {checkpoint} gives {encoder.feature_dim} features, the index {self.embed.folder} holds "

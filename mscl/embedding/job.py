@@ -12,7 +12,6 @@ from mscl.devices import device_of, gpus_to_use
 from mscl.embedding.config import EmbedConfig
 from mscl.embedding.features import PARTS, controls_of, embed_variants, part_files, read_part, write_variants
 from mscl.errors import CardError
-from mscl.models.config import ModelConfig
 from mscl.progress import Progress
 from mscl.stage.config import RuntimeConfig
 from mscl.stage.worker_pool import without
@@ -21,7 +20,7 @@ from mscl.video.config import ClipConfig
 from storage.manifest import read_manifest
 
 if TYPE_CHECKING:
-    from mscl.models.encoders import VideoEncoder
+    from mscl.models.outside_encoder import Encoder
 
 SECONDS = f"{PARTS}/seconds.json"
 
@@ -34,27 +33,25 @@ class EmbedJob(Job):
 
     checkpoint: str
     """Pre-trained checkpoint or exported encoder."""
-    model: ModelConfig
-    """Networks of the untrained control."""
     seed: int = 0
-    """Of its weights."""
+    """Of the weights of the untrained control."""
     manifest_path: str
     frame_store: str
     clip: ClipConfig
     embed: EmbedConfig
 
-    def encoders(self) -> "dict[str, VideoEncoder]":
+    def encoders(self) -> "dict[str, Encoder]":
         """The trained encoder, and the untrained one where controls are asked for.
 
         Raises:
             CheckpointError: the checkpoint is missing, unreadable, or holds no encoder.
         """
-        from mscl.models.encoders import untrained_encoder
         from mscl.models.files import read_encoder
 
-        found = {"trained": read_encoder(Path(self.checkpoint)).encoder}
+        file = read_encoder(Path(self.checkpoint), own_code=True)
+        found = {"trained": file.encoder}
         if self.embed.controls:
-            found["untrained"] = untrained_encoder(self.model, seed=self.seed)
+            found["untrained"] = file.untrained(seed=self.seed)
         return found
 
 

@@ -32,6 +32,7 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 def _run(run: StageRun) -> dict[str, Any]:
     from mscl.embedding.job import EmbedJob, run_embedding
     from mscl.models.files import read_encoder
+    from mscl.models.outside_encoder import ClipSettings, check_clip
     from mscl.pretrain.config import PretrainConfig
 
     for left in run.folder.glob("*.zarr") if run.is_damaged else ():
@@ -44,7 +45,12 @@ def _run(run: StageRun) -> dict[str, Any]:
     clip = run.config.embed.clip(run.config.clip, recipe)
     encoder_input = run.config.embed.encoder_input(recipe, clip, max_segment_seconds=max_segment_seconds)
     write_json(run.folder / ENCODER_INPUT, encoder_input.model_dump(mode="json"))
-    known = read_encoder(checkpoint).encoder.input
+    encoder = read_encoder(checkpoint, own_code=True).encoder
+    check_clip(
+        encoder, frames=clip.length, crop_px=run.config.embed.crop_px,
+        settings=ClipSettings("clip.length", "embed.crop_px"),
+    )  # fmt: skip
+    known = encoder.input
     here, there = ("", "") if known is None else encoder_input.differing(known)
     if here:
         run.progress.say(
@@ -53,7 +59,6 @@ def _run(run: StageRun) -> dict[str, Any]:
         )
     job = EmbedJob(
         checkpoint=str(checkpoint),
-        model=trained_with.model,
         seed=trained_with.seed,
         manifest_path=str(Ingested(run.input("ingest")).manifest_path),
         frame_store=str(Extracted(run.input("extract")).frames),

@@ -19,7 +19,7 @@ from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 if TYPE_CHECKING:
     from torch import nn
 
-    from mscl.models.encoders import VideoEncoder
+    from mscl.models.outside_encoder import Encoder
     from mscl.training.config import Precision
 
 Floats = npt.NDArray[np.float32]
@@ -38,7 +38,7 @@ class Embedded:
 
 def embed(
     videos: Iterable[str | PathLike[str]],
-    encoder: "VideoEncoder",
+    encoder: "Encoder",
     *,
     recipe: FrameRecipe | None = None,
     clip: ClipConfig | None = None,
@@ -69,10 +69,17 @@ def embed(
 
     Raises:
         ConfigError: an unknown setting, or a value that does not fit.
+        UserError: clips of a length or size that the encoder cannot take.
         DataError: features that are not finite: the encoder is damaged.
     """
+    from mscl.models.outside_encoder import ClipSettings, check_clip
+
     asked = {"recipe": recipe, "clip": clip, "clips": clips, "crop_px": crop_px, "crops": crops}
     encoder_input = chosen_input(encoder, asked, frames)
+    check_clip(
+        encoder, frames=encoder_input.clip.length, crop_px=encoder_input.crop_px,
+        settings=ClipSettings("clip.length", "crop_px"),
+    )  # fmt: skip
     return features_of_files(
         [Path(video) for video in videos], encoder, encoder_input, precision=precision, limits=limits
     )
@@ -80,7 +87,7 @@ def embed(
 
 def features_of_files(
     videos: Sequence[Path],
-    encoder: "VideoEncoder",
+    encoder: "Encoder",
     encoder_input: EncoderInput,
     *,
     precision: "Precision" = "auto",
@@ -116,7 +123,7 @@ def features_of_files(
     return Embedded(done, np.stack(features) if features else empty, failed)
 
 
-def _features(encoder: "VideoEncoder", clips_KTHW3: npt.NDArray[np.uint8], precision: "Precision") -> Floats:
+def _features(encoder: "Encoder", clips_KTHW3: npt.NDArray[np.uint8], precision: "Precision") -> Floats:
     """(D,): mean over the clips."""
     import torch
 
@@ -133,11 +140,12 @@ def _features(encoder: "VideoEncoder", clips_KTHW3: npt.NDArray[np.uint8], preci
 @contextmanager
 def evaluating(encoder: "nn.Module") -> Iterator[None]:
     """Eval mode and the memory format that convolutions are fast in; afterwards both as they were, module by module."""
-    import torch
+    from mscl.models.encoders import convolutions_channels_last
 
     modes = [(module, module.training) for module in encoder.modules()]
     weights = [(parameter, parameter.data) for parameter in encoder.parameters()]
-    encoder.eval().to(memory_format=torch.channels_last_3d)
+    encoder.eval()
+    convolutions_channels_last(encoder)
     try:
         yield
     finally:

@@ -68,7 +68,7 @@ def heat_maps(pictures: SegmentPictures, folder: Path, *, count: int = 2, frames
     from mscl.score.predictions import PREDICTIONS, first_run_videos
     from mscl.video.clips import EvalClips
 
-    trained = load_classifier(folder / "classifier.safetensors")
+    trained = load_classifier(folder / "classifier.safetensors", own_code=True)
     config = trained.finetune
     labels = np.asarray(pictures.manifest.column("label"), dtype=np.int64)
     tested = first_run_videos(folder / PREDICTIONS)

@@ -12,8 +12,8 @@ from mscl.extract.config import FlowConfig
 from mscl.finetune.config import FinetuneConfig
 from mscl.ingest.config import DataConfig
 from mscl.models.config import ModelConfig
-from mscl.models.encoders import VideoEncoder, build_rgb_encoder
-from mscl.models.files import load_matching
+from mscl.models.files import load_matching, network_card, network_of_card
+from mscl.models.outside_encoder import Encoder, OutsideEncoder
 from mscl.models.weight_files import read_safetensors, write_safetensors
 from mscl.training.config import Precision
 from mscl.training.precision import inference
@@ -26,7 +26,7 @@ _FORMAT, _FORMAT_1 = "mscl-classifier-2", "mscl-classifier-1"
 class Classifier(nn.Module):
     """L4 global average -> dropout -> linear (METHOD 1.8)."""
 
-    def __init__(self, encoder: VideoEncoder, num_classes: int, *, dropout: float) -> None:
+    def __init__(self, encoder: Encoder, num_classes: int, *, dropout: float) -> None:
         super().__init__()
         self.encoder = encoder
         self.dropout = nn.Dropout(dropout)
@@ -71,17 +71,22 @@ def save_classifier(
     card = {
         "format": _FORMAT,
         "classes": list(classes),
-        "model": model.model_dump(mode="json"),
+        **(
+            network_card(classifier.encoder, None)
+            if isinstance(classifier.encoder, OutsideEncoder)
+            else {"model": model.model_dump(mode="json")}
+        ),
         "finetune": finetune.model_dump(mode="json"),
         "encoder_input": encoder_input.model_dump(mode="json"),
     }
     write_safetensors(path, classifier.state_dict(), card)
 
 
-def load_classifier(path: Path) -> Trained:
+def load_classifier(path: Path, *, own_code: bool = False) -> Trained:
     """Read what `save_classifier` wrote; the classifier comes in eval mode, on the CPU.
 
-    Files of format 1 do not say all that a video goes through: a warning tells what is assumed.
+    Files of format 1 do not say all that a video goes through: a warning tells what is assumed. `own_code`: whether a
+    function may be called that the file names, which builds its network.
 
     Raises:
         CheckpointError: the file is missing, damaged, or is not a classifier of this project.
@@ -99,7 +104,8 @@ def load_classifier(path: Path) -> Trained:
             card = {name: json.loads(text) for name, text in card.items() if name != "format"}
         classes = tuple(str(name) for name in card["classes"])
         finetune = FinetuneConfig.model_validate(card["finetune"])
-        encoder = build_rgb_encoder(ModelConfig.model_validate(card["model"]))
+        network = card if "origin" in card else {"model_config": card["model"]}
+        encoder, _ = network_of_card(network, source=str(path), own_code=own_code)
         if "source" in card:
             encoder_input = _of_format_1(finetune, card["source"], path)
         else:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from mscl.finetune.classifier import Classifier
 from mscl.finetune.config import FinetuneConfig
 from mscl.finetune.job import CHECKPOINTS, CURVE
+from mscl.models.encoders import convolutions_channels_last
 from mscl.schedules import learning_rate
 from mscl.training.checkpoint import Checkpoints
 from mscl.training.distributed import World
@@ -87,7 +88,8 @@ def fit_classifier(
     """
     per_epoch = steps_per_epoch(len(clips), batch_size)
     total_steps = per_epoch * config.epochs
-    classifier = classifier.to(memory_format=torch.channels_last_3d).to(world.device).train()
+    convolutions_channels_last(classifier)
+    classifier = classifier.to(world.device).train()
     precision = agreed_precision(config.precision, world)
     updater = Updater(classifier, config.optim, scaler=gradient_scaler(precision, world.device))
     trained = distributed(classifier, world, broadcast_buffers=True)

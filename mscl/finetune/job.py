@@ -52,7 +52,8 @@ class FinetuneJob(Job):
     manifest_path: str
     """Its column `split` is the official split of the run."""
     checkpoint: str
-    """Pre-trained checkpoint or exported encoder; empty: random weights."""
+    """Pre-trained checkpoint or exported encoder; with `finetune.initial` random its network alone counts. Empty:
+    random weights of `model`."""
     finetune: FinetuneConfig
     """`seed` is that of the run."""
     model: ModelConfig

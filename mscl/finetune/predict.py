@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from mscl.errors import UserError
 from mscl.video.config import DecodeLimits
 from mscl.video.file_clips import Clips, each_file, file_clips, middle_clip
 from mscl.video.opening import VideoError
@@ -126,22 +127,27 @@ def grad_cam(
 
     Raises:
         ValueError: an unknown level.
+        UserError: an encoder of another program, which has no such levels.
     """
     import torch
     from torch.nn import functional as F
 
+    from mscl.models.encoders import VideoEncoder
     from mscl.models.heads import global_average
     from mscl.video.normalise import normalise_rgb
 
     if level not in _MAPS:
         raise ValueError(f"level {level!r} is not one of {', '.join(_MAPS)}")
+    encoder = classifier.encoder
+    if not isinstance(encoder, VideoEncoder):
+        raise UserError(f"Grad-CAM is for encoders of this program; this classifier has {encoder.origin.name}")
     device = next(classifier.parameters()).device
     was_training = classifier.training
     classifier.eval()
     try:
         with torch.enable_grad():
             rgb_13THW = normalise_rgb(_tensor(clip_THW3, device))
-            maps = classifier.encoder.pyramid(rgb_13THW)
+            maps = encoder.pyramid(rgb_13THW)
             logits_C = classifier.head(global_average(maps[-1]))[0]
             chosen = int(logits_C.argmax()) if label is None else label
             seen_1CTHW = maps[_MAPS[level]]

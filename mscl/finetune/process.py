@@ -15,6 +15,7 @@ from mscl.finetune.job import CLASSIFIER, METRICS, FinetuneJob, note_finished
 from mscl.finetune.probabilities import Probabilities, predict_all
 from mscl.models.encoders import untrained_encoder
 from mscl.models.files import read_encoder
+from mscl.models.outside_encoder import ClipSettings, check_clip
 from mscl.score.classification import classification
 from mscl.score.labels import train_and_test, unfit
 from mscl.score.predictions import PREDICTIONS, write_predictions
@@ -102,11 +103,16 @@ def finetune(job: FinetuneJob, world: World) -> Finished:
 
 
 def _initial(job: FinetuneJob, num_classes: int) -> Classifier:
-    encoder = (
-        read_encoder(Path(job.checkpoint)).encoder.train()
-        if job.checkpoint
-        else untrained_encoder(job.model, seed=job.finetune.seed).train()
-    )
+    config = job.finetune
+    if job.checkpoint:
+        file = read_encoder(Path(job.checkpoint), own_code=True)
+        encoder = file.encoder if config.initial == "pretrained" else file.untrained(seed=config.seed)
+        for crop_px, name in ((config.crop_px, "crop_px"), (config.test_crop_px, "test_crop_px")):
+            settings = ClipSettings("finetune.frames", f"finetune.{name}")
+            check_clip(encoder, frames=config.frames, crop_px=crop_px, settings=settings)
+    else:
+        encoder = untrained_encoder(job.model, seed=config.seed)
+    encoder.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.finetune.seed)
         return Classifier(encoder, num_classes, dropout=job.finetune.dropout)

@@ -64,7 +64,7 @@ def _run(run: StageRun) -> dict[str, Any]:
     job = FinetuneJob(
         extract_folder=str(frames),
         manifest_path=str(next(iter(manifests.values()))),
-        checkpoint=str(pretrained.folder / pretrained.record.metrics["checkpoint"]) if start else "",
+        checkpoint=str(pretrained.folder / pretrained.record.metrics["checkpoint"]),
         output_folder=str(run.folder),
         finetune=config,
         model=trained_with.model,

@@ -93,5 +93,12 @@ def untrained_encoder(config: ModelConfig, *, seed: int) -> VideoEncoder:
         return build_rgb_encoder(config).eval()
 
 
+def convolutions_channels_last(module: nn.Module) -> None:
+    """Weights of 3D convolutions in the memory format that they are fast in; other tensors stay as they are."""
+    for parameter in module.parameters():
+        if parameter.ndim == 5:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
+
+
 def _scaled(width: int, factor: float) -> int:
     return max(1, round(width * factor))

@@ -1,29 +1,56 @@
-"""The encoder that a user names instead of training one: a file, or the untrained start of a training."""
+"""The encoder that a user names instead of training one: a file, folder, network of torchvision, function, `random`."""
 
+import hashlib
+from functools import lru_cache
 from hashlib import file_digest
+from pathlib import Path
 
 from mscl.errors import CheckpointError
 from mscl.models.config import ModelConfig
-from mscl.models.encoders import VideoEncoder, untrained_encoder
-from mscl.models.files import read_encoder
+from mscl.models.encoders import untrained_encoder
+from mscl.models.files import EncoderFile, load_matching, read_encoder
+from mscl.models.outside_encoder import Encoder, build_outside
 from mscl.models.weight_files import check_file
 from storage.user_paths import user_path
 
 RANDOM = "random"
 
 
-def external_encoder(name: str, *, model: ModelConfig, seed: int) -> VideoEncoder:
-    """The encoder in the file `name`, of any kind that `read_encoder` reads; `random`: the start of a training with
-    this seed.
+def named_file(name: str, *, own_code: bool = False) -> EncoderFile:
+    """What `name` names: a file that `read_encoder` reads, a folder of `transformers`, the name of a video network of
+    torchvision with its published weights, or `module:function`. `own_code`: as in `read_encoder`.
 
     Raises:
-        CheckpointError: a file that cannot be read, or whose backbone is not the one that `model` asks for.
+        CheckpointError: a file, a folder or weights that cannot be read.
+        UserError: an extra that is not installed, a function that is not there.
+    """
+    from mscl.models import own_network, torchvision_networks, transformers_networks
+
+    path = user_path(name)
+    if path.is_dir():
+        return EncoderFile(transformers_networks.read_transformers(path), None)
+    if not path.exists() and name in torchvision_networks.names():
+        encoder = build_outside(*torchvision_networks.torchvision_origin(name))
+        weights = torchvision_networks.without_classifier(torchvision_networks.published_weights(name))
+        load_matching(encoder.network.network, weights, source=f"torchvision's {name}")
+        return EncoderFile(encoder, None)
+    if not path.exists() and own_network.is_function_name(name):
+        return EncoderFile(own_network.read_own(name), None)
+    return read_encoder(path, own_code=own_code)
+
+
+def external_encoder(name: str, *, model: ModelConfig, seed: int) -> Encoder:
+    """The encoder that `name` names (`named_file`); `random`: the start of a training with this seed.
+
+    Raises:
+        CheckpointError: what cannot be read, or a file of this program whose backbone is not the one of `model`.
+        UserError: as `named_file`.
     """
     if name == RANDOM:
         return untrained_encoder(model, seed=seed)
-    file = read_encoder(user_path(name))
+    file = named_file(name)
     found = file.model
-    if (found.backbone, found.rgb_width) != (model.backbone, model.rgb_width):
+    if found is not None and (found.backbone, found.rgb_width) != (model.backbone, model.rgb_width):
         raise CheckpointError(
             f"{name} holds backbone {found.backbone} at width {found.rgb_width:g}, and the settings ask for backbone "
             f"{model.backbone} at width {model.rgb_width:g}; set pretrain.model.backbone={found.backbone} "
@@ -33,14 +60,46 @@ def external_encoder(name: str, *, model: ModelConfig, seed: int) -> VideoEncode
 
 
 def external_encoder_digest(name: str) -> str:
-    """What tells an encoder from another: `random`, or the file's sha256.
+    """What tells an encoder from another: `random`, the sha256 of a file, of a folder's files, or of a function's
+    module and the weights that it makes, or the name of torchvision's file.
 
     Raises:
         CheckpointError: no such file.
+        UserError: as `named_file`.
     """
+    from mscl.models import own_network, torchvision_networks, transformers_networks
+
     if name == RANDOM:
         return RANDOM
     path = user_path(name)
+    if path.is_dir():
+        whole = hashlib.sha256()
+        for one in transformers_networks.folder_files(path):
+            whole.update(f"{one.name} {_file_digest(one)}\n".encode())
+        return whole.hexdigest()
+    if not path.exists() and name in torchvision_networks.names():
+        return torchvision_networks.published_name(name)
+    if not path.exists() and own_network.is_function_name(name):
+        return _function_digest(name)
     check_file(path)
+    return _file_digest(path)
+
+
+def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache
+def _function_digest(name: str) -> str:
+    from importlib import import_module
+    from inspect import getsource
+
+    from mscl.models.own_network import read_own
+
+    encoder = read_own(name)
+    whole = hashlib.sha256(getsource(import_module(name.partition(":")[0])).encode())
+    for tensor_name, tensor in encoder.state_dict().items():
+        whole.update(tensor_name.encode())
+        whole.update(tensor.contiguous().numpy().tobytes())
+    return whole.hexdigest()

@@ -12,8 +12,15 @@ from torch import Tensor, nn
 
 from mscl.errors import CheckpointError
 from mscl.models.config import ModelConfig
-from mscl.models.encoders import VideoEncoder, build_rgb_encoder
-from mscl.models.torchvision_files import torchvision_weights
+from mscl.models.encoders import VideoEncoder, build_rgb_encoder, untrained_encoder
+from mscl.models.outside_encoder import (
+    Contract,
+    Encoder,
+    Origin,
+    OutsideEncoder,
+    build_outside,
+    refuse_foreign_code,
+)
 from mscl.models.weight_files import is_safetensors, read_checkpoint, read_safetensors, write_safetensors
 from mscl.video.frame_recipe import EncoderInput
 
@@ -24,32 +31,47 @@ RELEASED_PREFIX = "recognizer.encoder_q."
 """Where the checkpoints of the released code keep it; below the prefix the names are the same."""
 _FORMAT = "mscl-encoder-2"
 """2: says what videos go through before the encoder sees them. The first had no name and does not say it."""
+_OUTSIDE_FORMAT = "mscl-outside-encoder-1"
+_KNOWN_FORMATS = (None, "mscl-encoder-1", _FORMAT, _OUTSIDE_FORMAT)
 
 
 @dataclass(frozen=True)
 class EncoderFile:
     """What a file of any kind holds."""
 
-    encoder: VideoEncoder
+    encoder: Encoder
     """On the CPU, in eval mode; its `input` is None where the file does not say it."""
-    model: ModelConfig
+    model: ModelConfig | None
+    """Networks of this program; None: an encoder of another one."""
     crop_px: int | None = None
     """Of the training, where the file says that."""
     steps: int | None = None
     """Of the training, where the file says that."""
 
+    def untrained(self, *, seed: int) -> Encoder:
+        """The same network with random weights, in eval mode; ours is the one that a training with this seed starts
+        from."""
+        if isinstance(self.encoder, OutsideEncoder):
+            return build_outside(self.encoder.origin, self.encoder.contract, seed=seed)
+        assert self.model is not None, "an encoder of this program has its configuration"
+        return untrained_encoder(self.model, seed=seed)
 
-def read_encoder(path: Path) -> EncoderFile:
-    """RGB query encoder of a training checkpoint or of an export, on CPU, in eval mode; nothing in the file executes.
+
+def read_encoder(path: Path, *, own_code: bool = False) -> EncoderFile:
+    """Encoder of a training checkpoint or of an export, on CPU, in eval mode; nothing in the file executes.
 
     Takes checkpoints of the released code, too: R18, names below `recognizer.encoder_q.`; what else they hold is
-    left out. And torchvision's weights of `r3d_18`, whose classifier is left out.
+    left out. And weights of torchvision's video networks, whose classifiers are left out.
+
+    Args:
+        path: the file.
+        own_code: whether a function may be called that the file names, which builds its network.
 
     Raises:
         CheckpointError: the file is missing, unreadable, or holds no such encoder.
     """
     if is_safetensors(path):
-        return _exported(path)
+        return _exported(path, own_code=own_code)
     state = read_checkpoint(path)
     if "model_config" in state:
         return _checkpoint(state, path)
@@ -59,32 +81,64 @@ def read_encoder(path: Path) -> EncoderFile:
     if any(str(name).startswith(RELEASED_PREFIX) for name in tensors):
         return _released(tensors, path)
     if tensors and all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        model = ModelConfig()
-        return EncoderFile(_encoder(model, torchvision_weights(tensors, path), path), model)
+        return _of_torchvision(tensors, path)
     raise CheckpointError(
         f"{path} holds no encoder; give a checkpoint or an export of this program, a checkpoint of the released code, "
-        "or torchvision's r3d_18 weights"
+        "or the weights of one of torchvision's video networks"
     )
 
 
-def write_encoder(encoder: VideoEncoder, model: ModelConfig, path: Path, *, card: Mapping[str, Any]) -> Path:
-    """Write an encoder built from `model` as one safetensors file; returns `path`.
+def write_encoder(encoder: Encoder, model: ModelConfig | None, path: Path, *, card: Mapping[str, Any]) -> Path:
+    """Write an encoder as one safetensors file; returns `path`. `model`: of one of this program.
 
-    Its card is JSON: the networks' configuration, what videos go through before the encoder sees them (`encoder.input`,
+    Its card is JSON: how the network is built, what videos go through before the encoder sees them (`encoder.input`,
     where that is known), and what the caller adds.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_safetensors(path, encoder.state_dict(), encoder_card(encoder, model) | dict(card))
+    return path
+
+
+def encoder_card(encoder: Encoder, model: ModelConfig | None) -> dict[str, Any]:
+    """What `write_encoder` says of an encoder, as plain values."""
     known = {} if encoder.input is None else {"encoder_input": encoder.input.model_dump(mode="json")}
-    whole = {
-        "format": _FORMAT,
-        "model_config": model.model_dump(mode="json"),
+    return {
+        "format": _OUTSIDE_FORMAT if isinstance(encoder, OutsideEncoder) else _FORMAT,
+        **network_card(encoder, model),
         "feature_dim": encoder.feature_dim,
         "tensor": "float (B, 3, T, H, W), RGB 0..1, ImageNet mean and standard deviation",
         **known,
-        **card,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_safetensors(path, encoder.state_dict(), whole)
-    return path
+
+
+def network_card(encoder: Encoder, model: ModelConfig | None) -> dict[str, Any]:
+    """How a network is built again, for `network_of_card`."""
+    if isinstance(encoder, OutsideEncoder):
+        return {
+            "origin": encoder.origin.model_dump(mode="json"), "contract": encoder.contract.model_dump(mode="json")
+        }  # fmt: skip
+    assert model is not None, "an encoder of this program has its configuration"
+    return {"model_config": model.model_dump(mode="json")}
+
+
+def network_of_card(
+    card: Mapping[str, Any], *, source: str, own_code: bool = False
+) -> tuple[Encoder, ModelConfig | None]:
+    """The network that a card describes, with random weights, in eval mode.
+
+    Raises:
+        CheckpointError: a network that cannot be built here.
+        KeyError, ValidationError: a card that does not describe any.
+    """
+    if "origin" in card:
+        origin = Origin.model_validate(card["origin"])
+        if not own_code:
+            refuse_foreign_code(origin, source)
+        return build_outside(origin, Contract.model_validate(card["contract"])), None
+    model = ModelConfig.model_validate(card["model_config"])
+    with torch.device("meta"):  # compared before memory is taken
+        encoder = build_rgb_encoder(model)
+    return encoder.eval().to_empty(device="cpu"), model
 
 
 def load_matching(module: nn.Module, weights: Any, *, source: str, advice: str = "") -> None:
@@ -143,13 +197,38 @@ def _checkpoint(state: dict[str, Any], path: Path) -> EncoderFile:
     return EncoderFile(encoder, model, crop_px, steps)
 
 
-def _exported(path: Path) -> EncoderFile:
+def _of_torchvision(tensors: Mapping[str, Tensor], path: Path) -> EncoderFile:
+    """Weights of `r3d_18`, which is our R18, or of another video network of torchvision."""
+    from mscl.models.torchvision_networks import recognised, torchvision_origin, without_classifier
+
+    name = recognised(tensors)
+    weights = without_classifier(tensors)
+    if name == "r3d_18":
+        return EncoderFile(_encoder(ModelConfig(), weights, path), ModelConfig())
+    if name:
+        encoder = build_outside(*torchvision_origin(name))
+        load_matching(encoder.network.network, weights, source=str(path))
+        return EncoderFile(encoder, None)
+    first = next(iter(weights.items()), None)
+    told = f", the first {first[0]} {tuple(first[1].shape)}" if first else ""
+    raise CheckpointError(
+        f"{path} holds another network ({len(weights)} tensors{told}) than torchvision's video networks; save "
+        "torchvision.models.video.NAME(weights=...).state_dict() and give that file"
+    )
+
+
+def _exported(path: Path, *, own_code: bool) -> EncoderFile:
     weights, card = read_safetensors(path)
     if str(card.get("format", "")).startswith("mscl-classifier"):
         raise CheckpointError(f"{path} holds a classifier; for an encoder give the checkpoint that it was trained from")
+    if card.get("format") not in _KNOWN_FORMATS:
+        raise CheckpointError(
+            f"{path} has a card of format {card['format']!r}, and this version reads {_FORMAT} and {_OUTSIDE_FORMAT}; "
+            "update mscl-pipeline"
+        )
     try:
-        model = ModelConfig.model_validate(card["model_config"])
-        encoder = _encoder(model, weights, path)
+        encoder, model = network_of_card(card, source=str(path), own_code=own_code)
+        load_matching(encoder, weights, source=str(path))
         if "encoder_input" in card:
             encoder.input = EncoderInput.model_validate(card["encoder_input"])
     except (KeyError, TypeError, ValidationError) as error:

@@ -45,8 +45,9 @@ class PretrainConfig(Section):
     """MSCL and its baselines; the defaults are the paper's R18 on Kinetics-400."""
 
     encoder: str = ""
-    """Take this encoder instead of training one: a checkpoint or export of this program, torchvision's `r3d_18` weights
-    (a .pth file), or `random`. Empty: train."""
+    """Score this encoder instead of training one: a checkpoint or export of this program; one of torchvision's video
+    networks, by name or as a .pth file of its weights; a folder of a video encoder of Hugging Face's `transformers`
+    (extra of that name); `module:function` of one's own; or `random`. Empty: train."""
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mscl.config import ExperimentConfig
 from mscl.errors import DataError
 from storage.layout import Ingested
 from storage.workspace import Result
+
+if TYPE_CHECKING:
+    from mscl.models.outside_encoder import Encoder
 
 
 def preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
@@ -17,6 +21,7 @@ def preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
         ConfigError: no GPU for `runtime.device=cuda`; batch, processes and groups that do not divide; several nodes
             without a meeting point.
         CheckpointError: the file given as `pretrain.encoder` is unreadable or of another architecture.
+        UserError: that encoder cannot take the clips of `embed` or `finetune`.
         DataError: with the longest segment's fields and the span of a clip.
     """
     from mscl.pretrain.batch_checks import check_divisions
@@ -26,7 +31,8 @@ def preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
     if pretrain.encoder:
         from mscl.models.external_encoder import external_encoder
 
-        external_encoder(pretrain.encoder, model=pretrain.model, seed=pretrain.seed)
+        encoder = external_encoder(pretrain.encoder, model=pretrain.model, seed=pretrain.seed)
+        _check_clips(config, encoder)
         return  # nothing is trained
     processes_of(runtime)  # refuses GPUs that are not there
     check_nodes(runtime)
@@ -36,6 +42,20 @@ def preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
         check_divisions(pretrain, processes=processes * runtime.nodes, cuda=runtime.device != "cpu")
     if "ingest" in results and not config.screen.released:  # clips of the released screening may run past the end
         _check_lengths(config, results["ingest"])
+
+
+def _check_clips(config: ExperimentConfig, encoder: Encoder) -> None:
+    """Refuse clips of `embed` and `finetune` that a given encoder cannot take."""
+    from mscl.models.outside_encoder import ClipSettings, check_clip
+
+    asked = [(config.clip.length, config.embed.crop_px, "clip.length", "embed.crop_px")]
+    if finetune := config.finetune if config.finetune.enabled else None:
+        asked += [
+            (finetune.frames, finetune.crop_px, "finetune.frames", "finetune.crop_px"),
+            (finetune.frames, finetune.test_crop_px, "finetune.frames", "finetune.test_crop_px"),
+        ]
+    for frames, crop_px, *names in asked:
+        check_clip(encoder, frames=frames, crop_px=crop_px, settings=ClipSettings(*names))
 
 
 def _check_lengths(config: ExperimentConfig, ingest: Result) -> None:

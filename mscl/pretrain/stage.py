@@ -88,6 +88,7 @@ def _given(run: StageRun) -> dict[str, Any]:
     """No training: the encoder that the user gives, in the form in which one is exported."""
     from mscl.models.external_encoder import external_encoder
     from mscl.models.files import EXPORT_NAME, write_encoder
+    from mscl.models.outside_encoder import OutsideEncoder
 
     config = run.config.pretrain
     encoder = external_encoder(config.encoder, model=config.model, seed=config.seed)
@@ -100,7 +101,8 @@ def _given(run: StageRun) -> dict[str, Any]:
         if here:
             run.progress.say(f"this run's videos have {here}; that encoder was trained with {there}")
     encoder.input = encoder_input
-    path = write_encoder(encoder, config.model, run.folder / EXPORT_NAME, card=card)
+    model = None if isinstance(encoder, OutsideEncoder) else config.model
+    path = write_encoder(encoder, model, run.folder / EXPORT_NAME, card=card)
     return {"given": settings["pretrain"]["encoder"], "checkpoint": path.name}
 
 

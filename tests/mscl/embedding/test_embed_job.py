@@ -41,7 +41,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _job(run: Any, encoder: Path, output: Path, **runtime: Any) -> EmbedJob:
     return EmbedJob(
-        checkpoint=str(encoder), model=TINY, seed=1, manifest_path=str(run.manifest),
+        checkpoint=str(encoder), seed=1, manifest_path=str(run.manifest),
         frame_store=str(run.extract / "frames"), output_folder=str(output), clip=ClipConfig(length=4, stride=1),
         embed=EmbedConfig(clips=2, crop_px=16, batch_size=8),
         runtime=RuntimeConfig(device="cpu", loader_workers=0, threads=1, **runtime),

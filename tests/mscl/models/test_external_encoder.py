@@ -28,15 +28,10 @@ def test_torchvisions_weights_give_torchvisions_features(tmp_path: Path) -> None
     assert not ours.training
 
 
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [("mc3_18", "torchvision's mc3_18"), ("r2plus1d_18", "torchvision's r2plus1d_18"), ("", "another network")],
-)
-def test_another_network_is_named_beside_the_one_that_fits(tmp_path: Path, name: str, says: str) -> None:
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
-    network = getattr(torchvision.models.video, name)(weights=None) if name else torchvision.models.resnet18()
-    torch.save(network.state_dict(), path)
-    with pytest.raises(CheckpointError, match=f"holds {says}.*r3d_18 .backbone r18"):
+    torch.save(torchvision.models.resnet18().state_dict(), path)
+    with pytest.raises(CheckpointError, match="holds another network"):
         read_encoder(path)
 
 

@@ -132,7 +132,7 @@ def test_encoders_are_named_by_file_or_torchvision_s_name(tmp_path: Path, monkey
         expected = network.avgpool(network.layer4(network.layer3(network.layer2(network.layer1(network.stem(wanted))))))
         torch.testing.assert_close(theirs.encoder((picture - mean) / std), expected.flatten(1), rtol=1e-3, atol=1e-4)
 
-    with pytest.raises(UserError, match="'nowhere' is no file, no key .* and no video network .*r3d_18"):
+    with pytest.raises(UserError, match="'nowhere' is no file, no key .* no video network .*r3d_18"):
         named_encoder("nowhere", workspace=place)
 
     def offline(*_: object, **__: object) -> None:

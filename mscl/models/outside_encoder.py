@@ -1,0 +1,181 @@
+"""An encoder of other programs in the form of ours: normalised clips in, features out, and what its videos go through.
+
+Three kinds: torchvision's video networks by name, video encoders of Hugging Face's `transformers`, and a function of
+one's own. They are scored; MSCL trains none of them, for its losses compare maps of an R18 or R50 over time.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mscl.config.base import Section
+from mscl.errors import CheckpointError, UserError
+from mscl.models.encoders import VideoEncoder
+from mscl.video.config import ClipConfig
+from mscl.video.frame_recipe import EncoderInput, FrameRecipe
+from mscl.video.normalise import IMAGENET_MEAN, IMAGENET_STD
+
+
+class Network(Protocol):
+    """What an adapter of a kind gives; an `nn.Module`, too."""
+
+    feature_dim: int
+
+    def __call__(self, x_B3THW: Tensor) -> Tensor:
+        """Features (B, C)."""
+        ...
+
+    def tokens(self, x_B3THW: Tensor) -> Tensor:
+        """What the features are pooled from: (B, N, C), over time and picture."""
+        ...
+
+
+class Origin(Section):
+    """Where a network comes from, as it stands in a file's card: enough to build it again without its weights."""
+
+    kind: Literal["torchvision", "transformers", "function"]
+    name: str
+    """torchvision's name, the type of the configuration of `transformers`, or `module:function`."""
+    config: dict[str, Any] = Field(default={})
+    """`transformers`: its configuration."""
+
+
+class Contract(Section):
+    """What a network asks of its clips."""
+
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    input: EncoderInput
+    """What the videos of its training went through, as far as that is known."""
+    fixed: bool = False
+    """Whether it takes clips of no other number of frames and pixels."""
+
+
+class OutsideEncoder(nn.Module):
+    """ImageNet-normalised clips (B, 3, T, H, W) -> features (B, C), with the mean and deviation of its own training.
+
+    Args:
+        network: of the kind that `origin` names.
+        origin: how it is built again.
+        contract: what it asks of clips.
+    """
+
+    network: Any
+    """A `Network`; `Any`, for an `nn.Module` hides what its members are."""
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: nn.Module, origin: Origin, contract: Contract) -> None:
+        super().__init__()
+        self.network = network
+        self.origin = origin
+        self.contract = contract
+        self.feature_dim: int = int(self.network.feature_dim)
+        self.input: EncoderInput | None = contract.input
+        """What videos go through before this encoder sees them."""
+
+        def channels(values: tuple[float, ...]) -> Tensor:
+            return torch.tensor(values, dtype=torch.float32).view(3, 1, 1, 1)
+
+        self.register_buffer("scale", channels(IMAGENET_STD) / channels(contract.std), persistent=False)
+        self.register_buffer(
+            "shift", (channels(IMAGENET_MEAN) - channels(contract.mean)) / channels(contract.std), persistent=False
+        )
+
+    @property
+    def recipe(self) -> FrameRecipe | None:
+        """How frames come out of its videos."""
+        return None if self.input is None else self.input.recipe
+
+    @property
+    def clip(self) -> ClipConfig | None:
+        """Length and stride of its clips."""
+        return None if self.input is None else self.input.clip
+
+    def forward(self, x_B3THW: Tensor) -> Tensor:
+        """Features (B, C)."""
+        features_BC: Tensor = self.network(x_B3THW * self.scale + self.shift)
+        return features_BC
+
+    def tokens(self, x_B3THW: Tensor) -> Tensor:
+        """What the features are pooled from: (B, N, C)."""
+        tokens_BNC: Tensor = self.network.tokens(x_B3THW * self.scale + self.shift)
+        return tokens_BNC
+
+
+Encoder = VideoEncoder | OutsideEncoder
+"""What can be scored."""
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """The settings that say how long and how large clips are, as a user writes them."""
+
+    frames: str
+    crop_px: str
+
+
+def check_clip(encoder: Encoder, *, frames: int, crop_px: int, settings: ClipSettings) -> None:
+    """Refuse clips that an encoder cannot take.
+
+    Raises:
+        UserError: with both values, and the settings that help.
+    """
+    if not isinstance(encoder, OutsideEncoder) or not encoder.contract.fixed:
+        return
+    wanted = encoder.contract.input
+    if (frames, crop_px) != (wanted.clip.length, wanted.crop_px):
+        raise UserError(
+            f"{encoder.origin.name} takes clips of {wanted.clip.length} frames of {wanted.crop_px} px and no others, "
+            f"and these have {frames} frames of {crop_px} px; set {settings.frames}={wanted.clip.length} "
+            f"{settings.crop_px}={wanted.crop_px}"
+        )
+
+
+def clip_input(*, frames: int, step_frames: int, crop_px: int, short_side_px: int) -> EncoderInput:
+    """Clips of `frames` frames, `step_frames` source frames apart, of whole videos."""
+    return EncoderInput(
+        recipe=FrameRecipe(
+            gap_frames=step_frames, span_frames=0, computed_px=short_side_px, stored_px=short_side_px, jpeg_quality=90
+        ),
+        max_segment_seconds=None, clip=ClipConfig(length=frames, stride=1), clips=10, crop_px=crop_px,
+        short_side_px=short_side_px,
+    )  # fmt: skip
+
+
+def build_outside(origin: Origin, contract: Contract, *, seed: int = 0) -> OutsideEncoder:
+    """The network of an origin with random weights, in eval mode; the global random state stays as it is.
+
+    Raises:
+        CheckpointError: a kind that this program or this installation does not know.
+    """
+    from mscl.models.own_network import own_network
+    from mscl.models.torchvision_networks import torchvision_network
+    from mscl.models.transformers_networks import transformers_network
+
+    makers: Mapping[str, Callable[[], nn.Module]] = {
+        "torchvision": lambda: torchvision_network(origin.name),
+        "transformers": lambda: transformers_network(origin.name, origin.config),
+        "function": lambda: own_network(origin.name, contract),
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = makers[origin.kind]()
+    return OutsideEncoder(network, origin, contract).eval()
+
+
+def refuse_foreign_code(origin: Origin, source: str) -> None:
+    """Refuse to call a function that a file names: only its user may name one.
+
+    Raises:
+        CheckpointError: the network of the file is built by a function.
+    """
+    if origin.kind == "function":
+        raise CheckpointError(
+            f"the network in {source} is built by code of somebody's own, {origin.name}, which a file cannot have "
+            "called; where you trust it, load it with mscl.load_encoder(FILE, own_code=True)"
+        )

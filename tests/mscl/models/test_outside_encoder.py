@@ -1,0 +1,173 @@
+"""Encoders of other programs: their own features behind our normalisation, their files, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.models import get_model, get_model_weights
+
+from mscl.config import load_config
+from mscl.errors import AssumptionWarning, CheckpointError, UserError
+from mscl.models.external_encoder import external_encoder_digest, named_file
+from mscl.models.files import read_encoder, write_encoder
+from mscl.models.outside_encoder import ClipSettings, OutsideEncoder, check_clip
+from mscl.models.weight_files import read_safetensors, write_safetensors
+from mscl.pretrain.preflight import preflight
+from mscl.video.normalise import IMAGENET_MEAN, IMAGENET_STD
+
+OWN = "tests.mscl.models.own_networks:means"
+
+
+def channels(values: Any) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).view(3, 1, 1, 1)
+
+
+def ours(picture: Tensor) -> Tensor:
+    """As our loaders normalise."""
+    return (picture - channels(IMAGENET_MEAN)) / channels(IMAGENET_STD)
+
+
+def outside(name: str) -> OutsideEncoder:
+    encoder = named_file(name).encoder
+    assert isinstance(encoder, OutsideEncoder)
+    return encoder
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "px"),
+    [("mc3_18", 4, 32), ("r2plus1d_18", 4, 32), ("s3d", 16, 224), ("swin3d_t", 4, 64)],
+)
+def test_torchvisions_networks_by_their_weights(tmp_path: Path, name: str, frames: int, px: int) -> None:
+    torch.manual_seed(0)
+    theirs = get_model(name, weights=None).eval()
+    torch.save(theirs.state_dict(), tmp_path / "w.pth")
+    encoder = outside(str(tmp_path / "w.pth"))
+    assert encoder.origin.name == name and not encoder.training
+    preset = get_model_weights(name).DEFAULT.transforms()
+    picture = torch.rand(1, 3, frames, px, px)
+    head = next(h for h in ("fc", "classifier", "head") if hasattr(theirs, h))
+    setattr(theirs, head, torch.nn.Identity())
+    with torch.inference_mode():
+        expected = theirs((picture - channels(preset.mean)) / channels(preset.std))
+        features, tokens = encoder(ours(picture)), encoder.tokens(ours(picture))
+    torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-4)
+    assert features.shape == (1, encoder.feature_dim) and tokens.shape[::2] == (1, encoder.feature_dim)
+    if not name.startswith("mvit"):  # whose feature is a token of its own; the others average
+        torch.testing.assert_close(tokens.mean(dim=1), expected, rtol=1e-2, atol=1e-3)
+
+
+def small(kind: str) -> Any:
+    transformers = pytest.importorskip("transformers", reason="extra `transformers` is not installed")
+    torch.manual_seed(1)
+    size = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 8}
+    if kind == "vjepa2":
+        config = transformers.VJEPA2Config(
+            **size, crop_size=16, frames_per_clip=4, mlp_ratio=2, pred_hidden_size=24, pred_num_hidden_layers=1,
+            pred_num_attention_heads=2, pred_num_mask_tokens=2,
+        )  # fmt: skip
+        return transformers.VJEPA2Model(config).eval()
+    size |= {"image_size": 16, "num_frames": 4, "intermediate_size": 32}
+    if kind == "videomae":
+        return transformers.VideoMAEModel(transformers.VideoMAEConfig(**size)).eval()
+    return transformers.TimesformerModel(transformers.TimesformerConfig(**size)).eval()
+
+
+@pytest.mark.parametrize("kind", ["videomae", "vjepa2", "timesformer"])
+def test_video_encoders_of_transformers_out_of_a_folder(tmp_path: Path, kind: str) -> None:
+    theirs = small(kind)
+    folder = tmp_path / "model"
+    theirs.save_pretrained(folder)
+    with pytest.warns(AssumptionWarning, match="does not say with which mean"):
+        outside(str(folder))
+    before = external_encoder_digest(str(folder))
+    (folder / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.2, 0.25]}')
+    encoder = outside(str(folder))
+    assert external_encoder_digest(str(folder)) != before
+    picture = torch.rand(2, 3, 4, 16, 16)
+    clip = ((picture - 0.5) / channels([0.25, 0.2, 0.25])).transpose(1, 2)
+    with torch.inference_mode():
+        last = theirs(clip, skip_predictor=True) if kind == "vjepa2" else theirs(clip)
+        tokens = last.last_hidden_state
+        expected = tokens[:, 0] if kind == "timesformer" else tokens.mean(dim=1)
+        torch.testing.assert_close(encoder(ours(picture)), expected, rtol=1e-4, atol=1e-5)
+    # In a file of ours it is the same, and says the same of its videos.
+    path = write_encoder(encoder, None, tmp_path / "a.safetensors", card={})
+    again = read_encoder(path).encoder
+    assert again.input == encoder.input and again.feature_dim == 24
+    with torch.inference_mode():
+        torch.testing.assert_close(again(ours(picture)), encoder(ours(picture)), rtol=0, atol=0)
+    untrained = read_encoder(path).untrained(seed=3)
+    assert not torch.equal(untrained(ours(picture)), again(ours(picture)))
+    settings = ClipSettings("clip.length", "embed.crop_px")
+    with pytest.raises(UserError, match=r"takes clips of 4 frames of 16 px .* set clip.length=4 embed.crop_px=16"):
+        check_clip(encoder, frames=8, crop_px=16, settings=settings)
+    overrides = [f"pretrain.encoder={folder}", "finetune.enabled=false"]
+    with pytest.raises(UserError, match=r"set clip\.length=4 embed\.crop_px=16"):
+        preflight(load_config("demo", overrides), {})
+    preflight(load_config("demo", [*overrides, "clip.length=4", "embed.crop_px=16"]), {})
+
+
+def test_a_folder_that_lacks_weights_or_is_another_model(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    small("videomae").save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights.pop(next(name for name in weights if "layer.1" in name))
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="lacks 1 of the encoder's tensors .*layer.1"):
+        named_file(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(CheckpointError, match="is a 'bert' of transformers, and .* videomae, vjepa2, timesformer"):
+        named_file(str(tmp_path))
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"is no model of transformers: config\.json cannot be used"):
+        named_file(str(tmp_path))
+
+
+def test_without_transformers_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "videomae"}')
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    with pytest.raises(UserError, match=r"pip install 'mscl-pipeline\[transformers\]'"):
+        named_file(str(tmp_path))
+
+
+def test_a_function_of_ones_own(tmp_path: Path) -> None:
+    encoder = outside(OWN)
+    assert external_encoder_digest(OWN) == external_encoder_digest(OWN)
+    picture = torch.rand(2, 3, 4, 16, 16)
+    with torch.inference_mode():
+        maps = encoder.network.network((picture - 0.5) / 0.25)
+        torch.testing.assert_close(encoder(ours(picture)), maps.mean(dim=(2, 3, 4)), rtol=1e-4, atol=1e-5)
+    assert encoder.tokens(ours(picture)).shape == (2, 4 * 16 * 16, 6)
+    path = write_encoder(encoder, None, tmp_path / "own.safetensors", card={})
+    with pytest.raises(CheckpointError, match="code of somebody's own, .*own_code=True"):
+        read_encoder(path)
+    again = read_encoder(path, own_code=True).encoder
+    with torch.inference_mode():
+        torch.testing.assert_close(again(ours(picture)), encoder(ours(picture)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("no_such_module:f", "there is no module 'no_such_module' to import"),
+        ("tests.mscl.models.own_networks:absent", "has no attribute 'absent'"),
+        ("tests.mscl.models.own_networks:no_network", "gives a int; it is to give a torch.nn.Module"),
+        ("torch.nn:Identity", "does not say what its videos go through"),
+    ],
+)
+def test_a_function_that_cannot_be_used_is_one_line(name: str, says: str) -> None:
+    with pytest.raises(UserError, match=says) as refused:
+        named_file(name)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_card_of_a_newer_version_is_one_line(tmp_path: Path) -> None:
+    encoder = outside(OWN)
+    path = write_encoder(encoder, None, tmp_path / "a.safetensors", card={})
+    tensors, card = read_safetensors(path)
+    write_safetensors(path, tensors, card | {"format": "mscl-outside-encoder-9"})
+    with pytest.raises(CheckpointError, match="format 'mscl-outside-encoder-9'.*update mscl-pipeline"):
+        read_encoder(path, own_code=True)
