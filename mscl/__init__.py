@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mscl.api import (
+        Contract,
         Embedded,
         FrameRecipe,
         Index,
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "Embedded", "FrameRecipe", "Index", "Neighbour", "StoredClips", "Workspace", "embed", "load_encoder", "open_clips",
-    "open_index", "search",
+    "Contract", "Embedded", "FrameRecipe", "Index", "Neighbour", "StoredClips", "Workspace", "embed", "load_encoder",
+    "open_clips", "open_index", "search",
 ]  # fmt: skip
 
 

@@ -5,10 +5,11 @@ from mscl.embedding.encoder_input import load_encoder
 from mscl.embedding.index import Index, open_index
 from mscl.embedding.neighbours import Neighbour, search
 from mscl.embedding.video_features import Embedded, embed
+from mscl.models.clip_contract import Contract
 from mscl.video.frame_recipe import FrameRecipe
 from storage.workspace import Workspace
 
 __all__ = [
-    "Embedded", "FrameRecipe", "Index", "Neighbour", "StoredClips", "Workspace", "embed", "load_encoder", "open_clips",
-    "open_index", "search",
+    "Contract", "Embedded", "FrameRecipe", "Index", "Neighbour", "StoredClips", "Workspace", "embed", "load_encoder",
+    "open_clips", "open_index", "search",
 ]  # fmt: skip

@@ -93,12 +93,12 @@ def _file_digest(path: Path) -> str:
 @lru_cache
 def _function_digest(name: str) -> str:
     from importlib import import_module
-    from inspect import getsource
 
     from mscl.models.own_network import read_own
 
     encoder = read_own(name)
-    whole = hashlib.sha256(getsource(import_module(name.partition(":")[0])).encode())
+    source = import_module(name.partition(":")[0]).__file__  # None of what is built into Python
+    whole = hashlib.sha256(_file_digest(Path(source)).encode() if source else b"")
     for tensor_name, tensor in encoder.state_dict().items():
         whole.update(tensor_name.encode())
         whole.update(tensor.contiguous().numpy().tobytes())

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from mscl.errors import CheckpointError
+from mscl.models.clip_contract import Contract
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import VideoEncoder, build_rgb_encoder, untrained_encoder
 from mscl.models.outside_encoder import (
-    Contract,
     Encoder,
     Origin,
     OutsideEncoder,
@@ -198,13 +198,11 @@ def _checkpoint(state: dict[str, Any], path: Path) -> EncoderFile:
 
 
 def _of_torchvision(tensors: Mapping[str, Tensor], path: Path) -> EncoderFile:
-    """Weights of `r3d_18`, which is our R18, or of another video network of torchvision."""
+    """Weights of one of torchvision's video networks."""
     from mscl.models.torchvision_networks import recognised, torchvision_origin, without_classifier
 
     name = recognised(tensors)
     weights = without_classifier(tensors)
-    if name == "r3d_18":
-        return EncoderFile(_encoder(ModelConfig(), weights, path), ModelConfig())
     if name:
         encoder = build_outside(*torchvision_origin(name))
         load_matching(encoder.network.network, weights, source=str(path))

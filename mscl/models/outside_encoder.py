@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from mscl.config.base import Section
 from mscl.errors import CheckpointError, UserError
+from mscl.models.clip_contract import Contract
 from mscl.models.encoders import VideoEncoder
-from mscl.video.config import ClipConfig
+from mscl.video.config import IMAGENET_MEAN, IMAGENET_STD, ClipConfig
 from mscl.video.frame_recipe import EncoderInput, FrameRecipe
-from mscl.video.normalise import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Network(Protocol):
@@ -42,17 +42,6 @@ class Origin(Section):
     """torchvision's name, the type of the configuration of `transformers`, or `module:function`."""
     config: dict[str, Any] = Field(default={})
     """`transformers`: its configuration."""
-
-
-class Contract(Section):
-    """What a network asks of its clips."""
-
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    input: EncoderInput
-    """What the videos of its training went through, as far as that is known."""
-    fixed: bool = False
-    """Whether it takes clips of no other number of frames and pixels."""
 
 
 class OutsideEncoder(nn.Module):
@@ -125,26 +114,25 @@ def check_clip(encoder: Encoder, *, frames: int, crop_px: int, settings: ClipSet
     Raises:
         UserError: with both values, and the settings that help.
     """
-    if not isinstance(encoder, OutsideEncoder) or not encoder.contract.fixed:
+    if not isinstance(encoder, OutsideEncoder):
         return
-    wanted = encoder.contract.input
-    if (frames, crop_px) != (wanted.clip.length, wanted.crop_px):
+    contract, own = encoder.contract, encoder.contract.input
+    rows = [
+        (contract.frames, frames, "frames", f"{settings.frames}={own.clip.length}"),
+        (contract.px, crop_px, "px", f"{settings.crop_px}={own.crop_px}"),
+    ]
+    unfit = [row for row in rows if not row[0][0] <= row[1] <= (row[0][1] or row[1])]
+    if unfit:
+        takes = " of ".join(f"{_range(*limits)} {unit}" for limits, _, unit, _ in unfit)
+        have = " of ".join(f"{given} {unit}" for _, given, unit, _ in unfit)
         raise UserError(
-            f"{encoder.origin.name} takes clips of {wanted.clip.length} frames of {wanted.crop_px} px and no others, "
-            f"and these have {frames} frames of {crop_px} px; set {settings.frames}={wanted.clip.length} "
-            f"{settings.crop_px}={wanted.crop_px}"
+            f"{encoder.origin.name} takes clips of {takes} and no others, and these have {have}; set "
+            f"{' '.join(setting for *_, setting in unfit)}"
         )
 
 
-def clip_input(*, frames: int, step_frames: int, crop_px: int, short_side_px: int) -> EncoderInput:
-    """Clips of `frames` frames, `step_frames` source frames apart, of whole videos."""
-    return EncoderInput(
-        recipe=FrameRecipe(
-            gap_frames=step_frames, span_frames=0, computed_px=short_side_px, stored_px=short_side_px, jpeg_quality=90
-        ),
-        max_segment_seconds=None, clip=ClipConfig(length=frames, stride=1), clips=10, crop_px=crop_px,
-        short_side_px=short_side_px,
-    )  # fmt: skip
+def _range(least: int, most: int | None) -> str:
+    return f"{least}" if least == most else f"at least {least}" if most is None else f"{least} to {most}"
 
 
 def build_outside(origin: Origin, contract: Contract, *, seed: int = 0) -> OutsideEncoder:

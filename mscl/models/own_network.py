@@ -1,13 +1,15 @@
 """A network of the user's own: what `module:function` gives."""
 
+import pkgutil
 import re
-from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mscl.errors import CheckpointError, UserError
-from mscl.models.outside_encoder import Contract, Origin, OutsideEncoder
+from mscl.errors import UserError
+from mscl.models.clip_contract import Contract
+from mscl.models.outside_encoder import Origin, OutsideEncoder
 
 _NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -20,10 +22,12 @@ class OwnNetwork(nn.Module):
         self.network = network
         self.name = name
         own = contract.input
-        with torch.inference_mode():
-            was_training = network.training
-            given = network.eval()(torch.zeros(1, 3, own.clip.length, own.crop_px, own.crop_px))
-            network.train(was_training)
+        clip_13THW = torch.zeros(1, 3, own.clip.length, own.crop_px, own.crop_px)
+        try:
+            with torch.inference_mode():
+                given: Any = network.eval()(clip_13THW)
+        except Exception as error:  # whatever a stranger's code raises
+            raise _failed(name, f"fails on clips of its contract, {tuple(clip_13THW.shape)}", error) from error
         if not isinstance(given, Tensor) or given.ndim not in (2, 3, 5):
             shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
             raise UserError(
@@ -70,7 +74,7 @@ def own_network(name: str, contract: Contract) -> OwnNetwork:
 
 
 def read_own(name: str) -> OutsideEncoder:
-    """The encoder that `module:function` makes, with its weights: a module that has its `mscl.api.Contract` as
+    """The encoder that `module:function` makes, with its weights: a module that has its `mscl.Contract` as
     `contract`.
 
     Raises:
@@ -89,15 +93,23 @@ def read_own(name: str) -> OutsideEncoder:
 
 
 def _made(name: str) -> nn.Module:
-    module_name, _, function = name.partition(":")
     try:
-        made = getattr(import_module(module_name), function)()
+        function = pkgutil.resolve_name(name)
     except ModuleNotFoundError as error:
         raise UserError(
             f"{name}: there is no module {error.name!r} to import; install it, or put its folder into PYTHONPATH"
         ) from error
-    except AttributeError as error:
-        raise UserError(f"{name}: {str(error).partition(chr(10))[0]}") from error
+    except Exception as error:  # whatever importing a stranger's code raises
+        raise _failed(name, "cannot be imported", error) from error
+    try:
+        made = function()
+    except Exception as error:  # whatever a stranger's code raises
+        raise _failed(name, "fails", error) from error
     if not isinstance(made, nn.Module):
-        raise CheckpointError(f"{name} gives a {type(made).__name__}; it is to give a torch.nn.Module")
+        raise UserError(f"{name} gives a {type(made).__name__}; it is to give a torch.nn.Module")
     return made
+
+
+def _failed(name: str, what: str, error: Exception) -> UserError:
+    """In one line, whatever the error looks like."""
+    return UserError(f"{name} {what}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from mscl.errors import CheckpointError
-from mscl.models.outside_encoder import Contract, Origin, clip_input
+from mscl.models.clip_contract import Contract
+from mscl.models.outside_encoder import Origin
 
 _HEADS = ("fc", "classifier", "head")
-_MAPS = ("layer4", "features", "norm")
-"""Where a network has its last maps: the residual ones, S3D, and the transformers."""
-_FRAMES, _STEP_FRAMES = 16, 2
-"""torchvision's networks were trained on 16 frames of videos at 15 frames a second."""
+_MAPS = ("layer4", "norm", "features")
+"""Where a network has its last maps: the residual ones, the transformers, S3D."""
+_CLIPS = {"mvit": (16, 4), "swin3d": (32, 2), "s3d": (128, 2)}
+"""Frames of a clip, and source frames from one to the next, in torchvision's own evaluation (7.5 and 15 of 30 frames a
+second); it has 16, 2 of the residual networks."""
 
 
 class TorchvisionNetwork(nn.Module):
@@ -75,16 +77,17 @@ def torchvision_origin(name: str) -> tuple[Origin, Contract]:
     """How a network of torchvision is built, and what its published weights ask of clips."""
     from torchvision.models import get_model_weights
 
-    preset = get_model_weights(name).DEFAULT.transforms()
+    weights = get_model_weights(name).DEFAULT
+    preset = weights.transforms()
     (crop_px,) = set(preset.crop_size)
-    contract = Contract(
-        mean=tuple(preset.mean),
-        std=tuple(preset.std),
-        input=clip_input(
-            frames=_FRAMES, step_frames=_STEP_FRAMES, crop_px=crop_px, short_side_px=min(preset.resize_size)
-        ),
-        fixed=name.startswith("mvit"),
-    )
+    length, step_frames = next((clip for start, clip in _CLIPS.items() if name.startswith(start)), (16, 2))
+    has_positions = name.startswith("mvit")  # one for each place and time of its clips
+    contract = Contract.of_clips(
+        mean=tuple(preset.mean), std=tuple(preset.std), length=length, step_frames=step_frames, crop_px=crop_px,
+        short_side_px=min(preset.resize_size),
+        frames=(weights.meta.get("min_temporal_size", 1), length if has_positions else None),
+        px=(min(weights.meta["min_size"]), crop_px if has_positions else None),
+    )  # fmt: skip
     return Origin(kind="torchvision", name=name), contract
 
 

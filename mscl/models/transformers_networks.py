@@ -2,7 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from mscl.errors import AssumptionWarning, CheckpointError, UserError
-from mscl.models.outside_encoder import Contract, Origin, OutsideEncoder, clip_input
-from mscl.video.normalise import IMAGENET_MEAN, IMAGENET_STD
+from mscl.models.clip_contract import Contract
+from mscl.models.outside_encoder import Origin, OutsideEncoder
+from mscl.video.config import IMAGENET_MEAN, IMAGENET_STD
 
 _STEP_FRAMES = {"videomae": 4, "vjepa2": 4, "timesformer": 32}
 """Source frames from one frame of a clip to the next. No file says it; these are of the papers' evaluation on Kinetics:
 16 x 4, 16 x 4, 8 x 32."""
+_VJEPA_FRAMES = 16
+"""What V-JEPA 2 is evaluated with, whatever number its last training had (64 of the published ones)."""
 _PREPROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")
 
 
@@ -81,9 +85,10 @@ def read_transformers(folder: Path) -> OutsideEncoder:
     _check_type(kind, str(folder))
     library = _transformers(str(folder))
     try:
-        network, told = library.AutoModel.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
-        )
+        with _no_bar(library):
+            network, told = library.AutoModel.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
+            )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} cannot be read by transformers: {_first_line(error)}") from error
     wrong = sorted({*told["missing_keys"], *(str(one[0]) for one in told["mismatched_keys"])})
@@ -93,7 +98,8 @@ def read_transformers(folder: Path) -> OutsideEncoder:
             f"{folder} lacks {len(wrong)} of the encoder's tensors or has them in other shapes ({', '.join(wrong[:3])})"
         )
     origin = Origin(kind="transformers", name=kind, config=_plain(network.config.to_dict()))
-    return OutsideEncoder(TransformersNetwork(network.float(), kind), origin, _contract(folder, config, kind)).eval()
+    contract = _contract(folder, network.config, kind)
+    return OutsideEncoder(TransformersNetwork(network.float(), kind), origin, contract).eval()
 
 
 def folder_files(folder: Path) -> list[Path]:
@@ -102,35 +108,32 @@ def folder_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in endings and path.is_file())
 
 
-def _contract(folder: Path, config: Mapping[str, Any], kind: str) -> Contract:
-    from transformers import AutoConfig
-
-    whole = AutoConfig.for_model(kind, **{k: v for k, v in config.items() if k != "model_type"})
+def _contract(folder: Path, config: Any, kind: str) -> Contract:
     vjepa = kind == "vjepa2"
-    crop_px = int(whole.crop_size if vjepa else whole.image_size)
-    said: dict[str, Any] = next(
-        (json.loads((folder / n).read_text()) for n in _PREPROCESSORS if (folder / n).is_file()), {}
-    )
-    mean, std = said.get("image_mean"), said.get("image_std")
-    if mean is None or std is None:
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
-        warnings.warn(
-            f"{folder} does not say with which mean and deviation its frames are normalised "
-            f"({' or '.join(_PREPROCESSORS)}); assumed: ImageNet's",
-            AssumptionWarning,
-            stacklevel=4,
-        )
-    size = said.get("size")
-    short_side = size.get("shortest_edge", crop_px) if isinstance(size, dict) else crop_px
-    return Contract(
-        mean=tuple(mean),
-        std=tuple(std),
-        input=clip_input(
-            frames=int(whole.frames_per_clip if vjepa else whole.num_frames), step_frames=_STEP_FRAMES[kind],
-            crop_px=crop_px, short_side_px=max(int(short_side), crop_px),
-        ),
-        fixed=True,
-    )  # fmt: skip
+    crop_px = int(config.crop_size if vjepa else config.image_size)
+    frames = min(_VJEPA_FRAMES, config.frames_per_clip) if vjepa else config.num_frames
+    path = next((folder / name for name in _PREPROCESSORS if (folder / name).is_file()), None)
+    try:
+        said: dict[str, Any] = {} if path is None else json.loads(path.read_text())
+        size = said.get("size", crop_px)
+        short_side_px = size.get("shortest_edge", crop_px) if isinstance(size, dict) else size
+        mean, std = said.get("image_mean"), said.get("image_std")
+        if mean is None or std is None:
+            mean, std = IMAGENET_MEAN, IMAGENET_STD
+            warnings.warn(
+                f"{folder} does not say with which mean and deviation its frames are normalised "
+                f"({' or '.join(_PREPROCESSORS)}); assumed: ImageNet's",
+                AssumptionWarning,
+                stacklevel=4,
+            )
+        return Contract.of_clips(
+            mean=mean, std=std, length=frames, step_frames=_STEP_FRAMES[kind], crop_px=crop_px,
+            short_side_px=max(short_side_px, crop_px), px=(crop_px, crop_px),
+            # V-JEPA 2 turns by time and TimeSformer stretches its times, so they take other numbers, too.
+            frames=(frames, frames) if kind == "videomae" else (1, None),
+        )  # fmt: skip
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path or folder} cannot be used: {_first_line(error)}") from error
 
 
 def _check_type(kind: str, source: str) -> None:
@@ -149,6 +152,18 @@ def _transformers(asker: str) -> ModuleType:
             f"{asker} is read by transformers, which is not installed: pip install 'mscl-pipeline[transformers]'"
         ) from error
     return transformers
+
+
+@contextmanager
+def _no_bar(library: ModuleType) -> Iterator[None]:
+    """Its bar would write into our progress."""
+    was_on = library.logging.is_progress_bar_enabled()
+    library.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            library.logging.enable_progress_bar()
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

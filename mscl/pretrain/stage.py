@@ -22,7 +22,9 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
         given = config.pretrain.encoder
         name = given if given == RANDOM else Path(given).name
         kept = config.pretrain.model_dump(mode="json", include={"model", *({"seed"} if given == RANDOM else ())})
-        return {"pretrain": {"encoder": name, **kept}, "encoder_sha256": external_encoder_digest(given)}
+        # 2: torchvision's r3d_18 gets its own mean and deviation, where it had ImageNet's.
+        again = {} if given == RANDOM else {"given": 2}
+        return {"pretrain": {"encoder": name, **kept}, "encoder_sha256": external_encoder_digest(given), **again}
     # Results of before these settings came keep their names.
     left_out = {"checkpoint_minutes", "keep_checkpoints", "encoder", "cuda_graph"}
     pretrain = config.pretrain.model_dump(mode="json", exclude=left_out)

@@ -4,6 +4,9 @@ from pydantic import Field
 
 from mscl.config.base import PositiveInt, Section
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of red, green and blue in 0..1."""
+
 
 class DecodeLimits(Section):
     """Limits that turn a hostile or broken file into one verdict instead of a lost run."""

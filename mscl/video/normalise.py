@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from mscl.video.config import IMAGENET_MEAN, IMAGENET_STD
 
 
 def standardise_(clip: Tensor) -> Tensor:

@@ -11,16 +11,19 @@ import pytest
 import torch
 
 from mscl.config import FinetuneConfig, ModelConfig, OptimConfig, RuntimeConfig
-from mscl.errors import CheckpointError
+from mscl.errors import CheckpointError, UserError
 from mscl.extract.config import FlowConfig
 from mscl.finetune import job as finetune_job
 from mscl.finetune import process
 from mscl.finetune.classifier import Classifier, load_classifier
 from mscl.finetune.fit_classifier import rate_at
 from mscl.finetune.job import FinetuneJob, run_finetuning
+from mscl.finetune.predict import grad_cam
 from mscl.finetune.process import finetune
 from mscl.finetune.scores import FinetuneMetrics
 from mscl.models.encoders import untrained_encoder
+from mscl.models.external_encoder import named_file
+from mscl.models.files import write_encoder
 from mscl.models.weight_files import read_checkpoint
 from mscl.progress import Silent
 from mscl.training.checkpoint import checkpoints
@@ -82,6 +85,23 @@ def test_predictions_are_kept_with_their_probabilities(patch_run: Any, tmp_path:
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_array_equal(probabilities.argmax(axis=1), table["predicted"])
     assert np.mean(np.equal(table["predicted"], table["label"])) == pytest.approx(report["top1"])
+
+
+def test_an_encoder_of_another_program_is_fine_tuned_and_read_again(patch_run: Any, tmp_path: Path) -> None:
+    given = named_file("tests.mscl.models.own_networks:means").encoder
+    file = write_encoder(given, None, tmp_path / "given.safetensors", card={})
+    config = CONFIG.model_copy(update={"initial": "pretrained", "epochs": 1})
+    job = _job(patch_run, tmp_path / "out", config).model_copy(update={"checkpoint": str(file)})
+    report = reported(job)
+    path = tmp_path / "out" / "classifier.safetensors"
+    with pytest.raises(CheckpointError, match="code of somebody's own"):
+        load_classifier(path)
+    classifier = load_classifier(path, own_code=True).classifier
+    with pytest.raises(UserError, match="Grad-CAM is for encoders of this program"):
+        grad_cam(classifier, np.zeros((4, 16, 16, 3), dtype=np.uint8))
+    weights, tuned = given.state_dict(), classifier.encoder.state_dict()
+    assert weights.keys() == tuned.keys() and not all(torch.equal(weights[name], tuned[name]) for name in weights)
+    assert report["num_test"] == 6
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 5])

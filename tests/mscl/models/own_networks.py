@@ -3,16 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from mscl.models.outside_encoder import Contract, clip_input
+import mscl
 
 
 class Means(nn.Module):
     """Maps of a small convolution."""
 
-    contract = Contract(
-        mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25),
-        input=clip_input(frames=4, step_frames=1, crop_px=16, short_side_px=18),
-    )  # fmt: skip
+    contract = mscl.Contract.of_clips(length=4, step_frames=1, crop_px=16, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
     def __init__(self) -> None:
         super().__init__()

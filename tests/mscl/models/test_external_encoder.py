@@ -6,26 +6,13 @@ import pytest
 import torch
 import torchvision
 
-from mscl.errors import AssumptionWarning, CheckpointError
+from mscl.errors import CheckpointError
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import untrained_encoder
 from mscl.models.external_encoder import external_encoder, external_encoder_digest
 from mscl.models.files import EXPORT_NAME, read_encoder, write_encoder
 
 TINY = ModelConfig(rgb_width=0.0625)
-
-
-def test_torchvisions_weights_give_torchvisions_features(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    theirs = torchvision.models.video.r3d_18(weights=None).eval()
-    torch.save(theirs.state_dict(), tmp_path / "r3d_18.pth")
-    with pytest.warns(AssumptionWarning, match=r"r3d_18\.pth is .*Kinetics' mean.* get ImageNet's here"):
-        ours = external_encoder(str(tmp_path / "r3d_18.pth"), model=ModelConfig(), seed=0)
-    clip = torch.randn(1, 3, 4, 32, 32)
-    theirs.fc = torch.nn.Identity()
-    with torch.no_grad():
-        torch.testing.assert_close(ours(clip), theirs(clip), rtol=1e-4, atol=1e-5)
-    assert not ours.training
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from mscl.config import load_config
 from mscl.errors import AssumptionWarning, CheckpointError, UserError
 from mscl.models.external_encoder import external_encoder_digest, named_file
 from mscl.models.files import read_encoder, write_encoder
-from mscl.models.outside_encoder import ClipSettings, OutsideEncoder, check_clip
+from mscl.models.outside_encoder import ClipSettings, OutsideEncoder, build_outside, check_clip
+from mscl.models.torchvision_networks import torchvision_origin
 from mscl.models.weight_files import read_safetensors, write_safetensors
 from mscl.pretrain.preflight import preflight
-from mscl.video.normalise import IMAGENET_MEAN, IMAGENET_STD
+from mscl.video.config import IMAGENET_MEAN, IMAGENET_STD
+from tests.mscl.models.small_transformers import small_network
 
 OWN = "tests.mscl.models.own_networks:means"
 
@@ -35,18 +37,15 @@ def outside(name: str) -> OutsideEncoder:
     return encoder
 
 
-@pytest.mark.parametrize(
-    ("name", "frames", "px"),
-    [("mc3_18", 4, 32), ("r2plus1d_18", 4, 32), ("s3d", 16, 224), ("swin3d_t", 4, 64)],
-)
-def test_torchvisions_networks_by_their_weights(tmp_path: Path, name: str, frames: int, px: int) -> None:
+@pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "r2plus1d_18", "swin3d_t"])
+def test_torchvisions_networks_by_their_weights(tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)
     theirs = get_model(name, weights=None).eval()
     torch.save(theirs.state_dict(), tmp_path / "w.pth")
     encoder = outside(str(tmp_path / "w.pth"))
     assert encoder.origin.name == name and not encoder.training
     preset = get_model_weights(name).DEFAULT.transforms()
-    picture = torch.rand(1, 3, frames, px, px)
+    picture = torch.rand(1, 3, 4, 32, 32)
     head = next(h for h in ("fc", "classifier", "head") if hasattr(theirs, h))
     setattr(theirs, head, torch.nn.Identity())
     with torch.inference_mode():
@@ -54,29 +53,28 @@ def test_torchvisions_networks_by_their_weights(tmp_path: Path, name: str, frame
         features, tokens = encoder(ours(picture)), encoder.tokens(ours(picture))
     torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-4)
     assert features.shape == (1, encoder.feature_dim) and tokens.shape[::2] == (1, encoder.feature_dim)
-    if not name.startswith("mvit"):  # whose feature is a token of its own; the others average
-        torch.testing.assert_close(tokens.mean(dim=1), expected, rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(tokens.mean(dim=1), expected, rtol=1e-2, atol=1e-3)
 
 
-def small(kind: str) -> Any:
-    transformers = pytest.importorskip("transformers", reason="extra `transformers` is not installed")
-    torch.manual_seed(1)
-    size = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 8}
-    if kind == "vjepa2":
-        config = transformers.VJEPA2Config(
-            **size, crop_size=16, frames_per_clip=4, mlp_ratio=2, pred_hidden_size=24, pred_num_hidden_layers=1,
-            pred_num_attention_heads=2, pred_num_mask_tokens=2,
-        )  # fmt: skip
-        return transformers.VJEPA2Model(config).eval()
-    size |= {"image_size": 16, "num_frames": 4, "intermediate_size": 32}
-    if kind == "videomae":
-        return transformers.VideoMAEModel(transformers.VideoMAEConfig(**size)).eval()
-    return transformers.TimesformerModel(transformers.TimesformerConfig(**size)).eval()
+@pytest.mark.parametrize(
+    ("name", "tokens", "says"),
+    [
+        ("mvit_v2_s", 8 * 7 * 7, r"of 16 frames of 224 px and no others, .* 8 frames of 112 px; set a=16 b=224"),
+        ("s3d", 2 * 7 * 7, r"of at least 14 frames of at least 224 px .* 8 frames of 112 px; set a=128 b=224"),
+    ],
+)
+def test_torchvisions_networks_that_take_no_small_clips(name: str, tokens: int, says: str) -> None:
+    encoder = build_outside(*torchvision_origin(name))
+    with pytest.raises(UserError, match=says):
+        check_clip(encoder, frames=8, crop_px=112, settings=ClipSettings("a", "b"))
+    encoder, clip = encoder.to("meta"), torch.rand(1, 3, 16, 224, 224, device="meta")
+    assert encoder(clip).shape == (1, encoder.feature_dim)
+    assert encoder.tokens(clip).shape == (1, tokens, encoder.feature_dim)
 
 
 @pytest.mark.parametrize("kind", ["videomae", "vjepa2", "timesformer"])
 def test_video_encoders_of_transformers_out_of_a_folder(tmp_path: Path, kind: str) -> None:
-    theirs = small(kind)
+    theirs = small_network(kind)
     folder = tmp_path / "model"
     theirs.save_pretrained(folder)
     with pytest.warns(AssumptionWarning, match="does not say with which mean"):
@@ -85,6 +83,10 @@ def test_video_encoders_of_transformers_out_of_a_folder(tmp_path: Path, kind: st
     (folder / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.2, 0.25]}')
     encoder = outside(str(folder))
     assert external_encoder_digest(str(folder)) != before
+    with pytest.raises(CheckpointError, match=r"preprocessor_config\.json cannot be used"):
+        (folder / "video_preprocessor_config.json").write_text('{"image_mean": [0.5], "image_std": [0.2]}')
+        outside(str(folder))
+    (folder / "video_preprocessor_config.json").unlink()
     picture = torch.rand(2, 3, 4, 16, 16)
     clip = ((picture - 0.5) / channels([0.25, 0.2, 0.25])).transpose(1, 2)
     with torch.inference_mode():
@@ -98,13 +100,14 @@ def test_video_encoders_of_transformers_out_of_a_folder(tmp_path: Path, kind: st
     assert again.input == encoder.input and again.feature_dim == 24
     with torch.inference_mode():
         torch.testing.assert_close(again(ours(picture)), encoder(ours(picture)), rtol=0, atol=0)
-    untrained = read_encoder(path).untrained(seed=3)
-    assert not torch.equal(untrained(ours(picture)), again(ours(picture)))
-    settings = ClipSettings("clip.length", "embed.crop_px")
-    with pytest.raises(UserError, match=r"takes clips of 4 frames of 16 px .* set clip.length=4 embed.crop_px=16"):
-        check_clip(encoder, frames=8, crop_px=16, settings=settings)
+        one, other = (read_encoder(path).untrained(seed=3)(ours(picture)) for _ in range(2))
+        assert torch.equal(one, other) and not torch.allclose(one, again(ours(picture)))
+        longer = torch.rand(1, 3, 8, 16, 16)
+        if kind != "videomae":
+            assert torch.isfinite(encoder(longer)).all()
+    wanted = r"clip\.length=4 embed\.crop_px=16" if kind == "videomae" else r"embed\.crop_px=16"
     overrides = [f"pretrain.encoder={folder}", "finetune.enabled=false"]
-    with pytest.raises(UserError, match=r"set clip\.length=4 embed\.crop_px=16"):
+    with pytest.raises(UserError, match=f"and no others, .*; set {wanted}"):
         preflight(load_config("demo", overrides), {})
     preflight(load_config("demo", [*overrides, "clip.length=4", "embed.crop_px=16"]), {})
 
@@ -112,7 +115,7 @@ def test_video_encoders_of_transformers_out_of_a_folder(tmp_path: Path, kind: st
 def test_a_folder_that_lacks_weights_or_is_another_model(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    small("videomae").save_pretrained(tmp_path)
+    small_network("videomae").save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     weights.pop(next(name for name in weights if "layer.1" in name))
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})

@@ -15,7 +15,8 @@ from mscl.errors import DataError
 from mscl.pretrain.augment import Augment, flow_pictures
 from mscl.pretrain.config import AugmentConfig
 from mscl.pretrain.draws import JITTER, num_draws, sample_draws
-from mscl.video.normalise import IMAGENET_MEAN, IMAGENET_STD, normalise_rgb
+from mscl.video.config import IMAGENET_MEAN, IMAGENET_STD
+from mscl.video.normalise import normalise_rgb
 from mscl.views import RawBatch, TwoViews
 
 STILL: dict[str, Any] = {"flip": 0.0, "jitter": 0.0, "grey": 0.0, "blur": 0.0}

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import torchvision
 
 from mscl.config import ExperimentConfig, load_config
 from mscl.errors import CheckpointError
@@ -126,11 +124,13 @@ def test_a_file_is_named_by_its_contents(tmp_path: Path) -> None:
         settings(tmp_path / "absent.pth")
 
 
-def test_torchvisions_file_with_another_width_asked_for_names_both(
-    workspace: Workspace, inputs: dict[str, Result], tmp_path: Path
+def test_an_encoder_of_another_program_is_scored_on_frozen_features_beside_its_controls(
+    workspace: Workspace, inputs: dict[str, Result]
 ) -> None:
-    path = tmp_path / "r3d_18.pth"
-    torch.save(torchvision.models.video.r3d_18(weights=None).state_dict(), path)
-    config = load_config("demo", [*SMALL, f"pretrain.encoder={path}"])
-    with pytest.raises(CheckpointError, match=r"holds backbone r18 at width 1, .* width 0.0625; set .*rgb_width=1,"):
-        _scored(workspace, inputs, config)
+    overrides = [*SMALL, "pretrain.encoder=tests.mscl.models.own_networks:means", "embed.controls=true"]
+    outcomes, told = _scored(workspace, inputs, load_config("demo", overrides), "probe", "retrieve")
+    assert any(line.startswith("this run's videos have") for line in told)
+    neighbours, _ = _scored(workspace, inputs, load_config("demo", [*overrides, "probe.head=knn"]), "probe")
+    for scored in (outcomes["probe"], neighbours["probe"], outcomes["retrieve"]):
+        controls = {"untrained", "trained_first", "trained_middle", "trained_last", "trained_shuffled"}
+        assert {"trained", *controls} <= scored.result.record.metrics.keys()
