@@ -5,7 +5,7 @@ r18 is torchvision's `r3d_18` and its purely spatial sibling `r2d_18`; r50 is Sl
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mscl.models.config import ModelConfig
 from mscl.models.heads import global_average

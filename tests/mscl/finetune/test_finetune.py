@@ -90,7 +90,7 @@ def test_predictions_are_kept_with_their_probabilities(patch_run: Any, tmp_path:
 def test_an_encoder_of_another_program_is_fine_tuned_and_read_again(patch_run: Any, tmp_path: Path) -> None:
     given = named_file("tests.mscl.models.own_networks:means").encoder
     file = write_encoder(given, None, tmp_path / "given.safetensors", card={})
-    config = CONFIG.model_copy(update={"initial": "pretrained", "epochs": 1})
+    config = CONFIG.model_copy(update={"initial": "pretrained", "epochs": 1, "milestones": ()})
     job = _job(patch_run, tmp_path / "out", config).model_copy(update={"checkpoint": str(file)})
     report = reported(job)
     path = tmp_path / "out" / "classifier.safetensors"
