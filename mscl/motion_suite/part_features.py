@@ -32,7 +32,7 @@ def fitted_input(named: NamedEncoder, part: Part, *, side_px: int, slower: int) 
         UserError: the encoder looks at more pixels or frames than the videos have.
     """
     own, num_frames = named.input, part.num_frames * slower
-    wanted_px = own.short_side_px or round(own.crop_px * 8 / 7)
+    wanted_px = own.resized_px
     if wanted_px > side_px:
         raise UserError(
             f"{named.name} looks at {own.crop_px} px of pictures of {wanted_px} px, and the suite's have {side_px} px; "

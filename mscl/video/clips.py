@@ -23,6 +23,7 @@ from mscl.video.clip_indices import (
     segment_name,
     shown_indices,
 )
+from mscl.video.frame_recipe import short_side_of
 from mscl.video.geometry import crops_into, random_box, resize_into
 from storage.errors import StorageError
 from storage.frame_store import FrameReader
@@ -141,7 +142,7 @@ class EvalClips(_LabelledFrames):
     ) -> None:
         """`rows` of the usable manifest, with their labels; `names` is indexed by row.
 
-        `short_side_px`: None takes 8/7 of the crop, the 128 px beside a 112 px crop.
+        `short_side_px`: None takes `short_side_of` the crop.
         `sampling="segments"`: clip c takes the frame at (c + 0.5) / clips of each part, so one clip the centres.
         `shown`: the clips, or a control of them; one that stands still is a single clip.
         `crops`: 1, the centre, or 3 along the longer side; the views of a video are its clips times these.
@@ -153,7 +154,7 @@ class EvalClips(_LabelledFrames):
         super().__init__(frame_store, rows=rows, labels=labels, shape_KTHW3=views, names=names)
         self._clips = clips
         self._stride = stride
-        self._short_side_px = round(crop_px * 8 / 7) if short_side_px is None else short_side_px
+        self._short_side_px = short_side_of(crop_px) if short_side_px is None else short_side_px
         self._sampling = sampling
         self._shown = shown
 

@@ -100,11 +100,10 @@ def _decoded_again(
 def _cut(numbers_KT: Ints, frames: Mapping[int, Clips], encoder_input: EncoderInput) -> Clips:
     """Crops of the clips of one segment, from its frames at the size of the stores."""
     crop_px, quality = encoder_input.crop_px, encoder_input.recipe.jpeg_quality
-    short_side = encoder_input.short_side_px or round(crop_px * 8 / 7)
     out = np.empty((len(numbers_KT), encoder_input.crops, numbers_KT.shape[1], crop_px, crop_px, 3), np.uint8)
     stored = {number: _stored(frames[number], quality) for number in np.unique(numbers_KT).tolist()}
     for numbers_T, out_VTHW3 in zip(numbers_KT.tolist(), out, strict=True):
-        crops_into([stored[number] for number in numbers_T], out_VTHW3, short_side_px=short_side)
+        crops_into([stored[number] for number in numbers_T], out_VTHW3, short_side_px=encoder_input.resized_px)
     return out.reshape(-1, *out.shape[2:])
 
 

@@ -44,6 +44,11 @@ class FrameRecipe(Section):
         return stride
 
 
+def short_side_of(crop_px: int) -> int:
+    """Short side that frames are resized to before a crop: 8/7 of it, the 128 px beside a 112 px crop."""
+    return round(crop_px * 8 / 7)
+
+
 class EncoderInput(Section):
     """Everything between a video file and the clips that an encoder gets in evaluation (METHOD 1.8)."""
 
@@ -59,9 +64,14 @@ class EncoderInput(Section):
     crops: Literal[1, 3] = 1
     """Crops of each clip: the centre, or three along the longer side."""
     short_side_px: PositiveInt | None = None
-    """What frames are resized to before they are cropped; None: 8/7 of the crop."""
+    """What frames are resized to before they are cropped; None: as `short_side_of` the crop."""
     sampling: Literal["clip", "segments"] = "clip"
     """`clip`: frames `clip.stride` indices apart. `segments`: one frame of each of `clip.length` equal parts."""
+
+    @property
+    def resized_px(self) -> int:
+        """Short side to which frames are resized before they are cropped."""
+        return self.short_side_px or short_side_of(self.crop_px)
 
     def described(self, *, trained: bool = False) -> dict[str, str]:
         """Name -> "name value" of every setting; `trained`: of those that training shares, not of how many views."""
