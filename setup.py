@@ -4,6 +4,7 @@ import platform
 import sys
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 
@@ -37,12 +38,22 @@ class OptionalBuild(build_ext):
     def get_export_symbols(self, ext: Extension) -> list[str]:
         return list(ext.export_symbols)  # called through ctypes: there is no PyInit function
 
+    def get_ext_filename(self, fullname: str) -> str:
+        return fullname.replace(".", "/") + ".so"  # of no Python version: nothing of Python's is linked
+
     def _say(self, what: str, error: Exception) -> None:
         print(
             f"{what}: not built ({error}). Without C++, TV-L1 runs through OpenCV, about 35 times slower, and packed "
             "flow is read through NumPy, about 5 times slower; install a C++ compiler and run pip install again.",
             file=sys.stderr,
         )
+
+
+class WheelOfAnyPython(bdist_wheel):
+    """`py3-none-PLATFORM`: one wheel serves every version of Python."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return "py3", "none", super().get_tag()[2]
 
 
 # Python builds its own extensions with -fwrapv, which costs the vectoriser 3%.
@@ -61,7 +72,7 @@ if platform.machine() in ("x86_64", "AMD64"):
     flags.append("-mprefer-vector-width=256")
 
 setup(
-    cmdclass={"build_ext": OptionalBuild},
+    cmdclass={"build_ext": OptionalBuild, "bdist_wheel": WheelOfAnyPython},
     ext_modules=[
         Extension(
             "kernels.tvl1._tvl1",

@@ -6,6 +6,8 @@ The public names of `mscl.api` are imported when they are first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mscl.name_clash import check_kernels
+
 if TYPE_CHECKING:
     from mscl.api import (
         Contract,
@@ -26,6 +28,9 @@ __all__ = [
     "Contract", "Embedded", "FrameRecipe", "Index", "Neighbour", "StoredClips", "Workspace", "embed", "load_encoder",
     "open_clips", "open_index", "search",
 ]  # fmt: skip
+
+
+check_kernels()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,12 @@
 """Lock files: advisory `flock`, which the kernel drops when its holder dies, however it dies."""
 
-import fcntl
 import os
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: what needs no lock works, stores and networks among it
+    fcntl = None  # type: ignore[assignment]
 
 
 def open_lock(path: Path) -> int:
@@ -21,7 +25,13 @@ def open_lock(path: Path) -> int:
 
 
 def take_lock(descriptor: int, *, wait: bool) -> bool:
-    """Whether the lock is held now; without `wait` it may be another's."""
+    """Whether the lock is held now; without `wait` it may be another's.
+
+    Raises:
+        OSError: a system without such locks.
+    """
+    if fcntl is None:
+        raise OSError("this system has no flock, so no workspace can be written; under Windows use WSL")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:

@@ -8,6 +8,7 @@ from flows.cli import interrupted
 
 WAIT = "mscl ..."
 ERASED = "\r\x1b[2K"
+USER_ERROR = 2
 
 
 def main() -> None:
@@ -27,6 +28,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print(interrupted.SAID, file=sys.stderr)
         sys.exit(interrupted.CODE)
+    except ImportError as error:
+        if error.name != "kernels":
+            raise
+        print(f"mscl: {error}", file=sys.stderr)  # another package has taken the place of ours
+        sys.exit(USER_ERROR)
     finally:
         # Python's last collection would take every object of PyTorch apart; `benchmarks.process_end` measures it.
         gc.freeze()

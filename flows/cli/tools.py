@@ -12,6 +12,7 @@ from rich.console import Console
 
 from flows.cli.options import at_home
 from flows.printing import print_line, print_table
+from mscl import name_clash
 from mscl.devices import cores, num_gpus
 from mscl.errors import UserError
 
@@ -67,6 +68,8 @@ def doctor() -> None:
     rows = []
     for package in ("torch", "torchvision", "opencv-contrib-python", "av", "zarr", "prefect", "fastapi"):
         rows.append((package, version(package), ""))
+    if clashing := name_clash.others():
+        rows.append(("kernels", f"also of {', '.join(clashing)}", name_clash.ADVICE))
     rows.append(("cores", str(cores()), ""))
     gpus = [torch.cuda.get_device_name(i) for i in range(num_gpus())]
     rows.append(("GPU", ", ".join(gpus) or "none", "" if gpus else "everything runs on the CPU, training slowly"))

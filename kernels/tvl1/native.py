@@ -2,7 +2,6 @@
 
 import ctypes
 import functools
-import sysconfig
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,7 @@ class _Schedule(ctypes.Structure):
 
 def library_path() -> Path | None:
     """The shared library beside this file, or None where no compiler was there at install time."""
-    path = Path(__file__).with_name("_tvl1" + str(sysconfig.get_config_var("EXT_SUFFIX")))
+    path = Path(__file__).with_name("_tvl1.so")
     return path if path.is_file() else None
 
 

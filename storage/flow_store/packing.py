@@ -18,7 +18,6 @@ here is its oracle, and the fallback where no compiler was there at install time
 
 import ctypes
 import functools
-import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +92,7 @@ def unpack_pixels(
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled code beside this file; None where it was not built, or not for this machine."""
-    path = Path(__file__).with_name("_packing" + str(sysconfig.get_config_var("EXT_SUFFIX")))
+    path = Path(__file__).with_name("_packing.so")
     try:
         loaded = ctypes.CDLL(str(path))
     except OSError:

@@ -37,7 +37,7 @@ def test_without_a_compiler(tmp_path: Path) -> None:
     shutil.copy(ROOT / "setup.py", tmp_path)
     missing = str(tmp_path / "no-compiler")
     build = subprocess.run(
-        [sys.executable, "setup.py", "build_ext", "--inplace"],
+        [sys.executable, "setup.py", "build_ext", "--inplace", "bdist_wheel"],
         cwd=tmp_path,
         env=os.environ | {"CC": missing, "CXX": missing},
         capture_output=True,
@@ -47,6 +47,8 @@ def test_without_a_compiler(tmp_path: Path) -> None:
     assert "kernels.tvl1._tvl1: not built" in build.stderr and "install a C++ compiler" in build.stderr
     assert "storage.flow_store._packing: not built" in build.stderr
     assert not list(tmp_path.rglob("*.so"))
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    assert "-py3-none-" in wheel.name, "one for every version of Python"
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", RUN], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +87,16 @@ main()
     )
     assert interrupted.returncode == 130
     assert interrupted.stderr == "\nmscl: stopped; the same command continues where this one ended.\n"
+
+
+def test_another_package_of_the_name_kernels_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels" / "__init__.py").write_text("# Hugging Face's, installed after ours\n")
+    code = "from flows.cli.command import main; main()"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])}
+    found = subprocess.run(
+        [sys.executable, "-c", code, "ls"], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60
+    )
+    (line,) = found.stderr.splitlines()
+    assert found.returncode == 2
+    assert str(tmp_path / "kernels") in line and "pip uninstall kernels" in line
