@@ -127,12 +127,15 @@ def digest_file(path: Path) -> str:
 
 
 def remove_staged(folder: Path) -> int:
-    """Delete what killed writers left half-written in `folder` and below; returns how many files.
+    """Delete what killed writers left half-written in `folder` and below; returns how many files and folders.
 
     Only for the holder of the result's lock, before its own writers start: a living writer's file would go, too.
     """
     count = 0
-    for path in folder.rglob(f"{STAGED_PREFIX}*"):
-        path.unlink(missing_ok=True)
+    for path in list(folder.rglob(f"{STAGED_PREFIX}*")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
         count += 1
     return count

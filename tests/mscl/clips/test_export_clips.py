@@ -131,8 +131,11 @@ def test_an_export_goes_on_where_it_was_stopped(
         with pytest.raises(stopped, match=r"cannot write .*No space left.* are free; free space"):
             export_clips(place, form, out / form, **options)
         assert not json.loads((out / form / PLAN_NAME).read_text())["complete"]
+        killed = out / form / "segments" / ".staged-1-000000"  # what a killed writer leaves of a folder
+        killed.mkdir(parents=True)
+        (killed / "half.flo").touch()
         done = export_clips(place, form, out / form, **options)
-        assert 0 < done.found < done.parts
+        assert not killed.exists() and 0 < done.found < done.parts
     files = {path.relative_to(whole) for path in whole.rglob("*") if path.is_file()}
     assert files == {path.relative_to(out) for path in out.rglob("*") if path.is_file()}
     assert all((whole / name).read_bytes() == (out / name).read_bytes() for name in files)
