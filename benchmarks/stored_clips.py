@@ -80,7 +80,7 @@ def by_pyav(clips: StoredClips, root: Path, numbers: list[int]) -> Iterator[obje
 def by_zarr(clips: StoredClips, store: Path, numbers: list[int]) -> Iterator[object]:
     group: Any = zarr.open_group(store, mode="r")
     flow, height, width = group["flow"], group["height"][:], group["width"][:]
-    scale = np.float32(group.attrs["scale"])
+    scale = np.float32(flow.attrs["scale"])
     for number in numbers:
         segment, indices = int(clips.segments_N[number]), clips.indices(number)
         stop, step = int(indices[-1]) + 1, clips.clip.stride

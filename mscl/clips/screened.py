@@ -117,7 +117,7 @@ class ScreenedClips:
             raise DataError(
                 f"none of {len(segments)} segments has a clip of {clip.length} with stride {clip.stride} "
                 + (f"that screen {self.screen.key} chose" if which == "chosen" else f"({clip.span} fields)")
-                + "; `mscl show` tells why segments were screened out, and starts='all' takes those, too"
+                + "; `mscl motion page` shows why segments were screened out, and starts='all' takes those, too"
                 * (which == "chosen")
             )
         segments_N = np.repeat(segments, [len(found) for found in of_segment])
