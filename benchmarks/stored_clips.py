@@ -35,8 +35,9 @@ import torch
 import zarr
 
 from benchmarks.extract import SUFFIXES
-from mscl.clips.dataset import StoredClips, open_clips
+from mscl.clips.dataset import StoredClips
 from mscl.clips.export import export_clips
+from mscl.clips.open_clips import open_clips
 from mscl.clips.screened import screened_clips
 from mscl.config import load_config
 from mscl.pipeline import run_pipeline, stages_for

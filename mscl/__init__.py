@@ -15,7 +15,6 @@ if TYPE_CHECKING:
         FrameRecipe,
         Index,
         Neighbour,
-        StoredClips,
         Workspace,
         embed,
         load_encoder,
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "Contract", "Embedded", "FrameRecipe", "Index", "Neighbour", "StoredClips", "Workspace", "embed", "load_encoder",
+    "Contract", "Embedded", "FrameRecipe", "Index", "Neighbour", "Workspace", "embed", "load_encoder",
     "open_clips", "open_index", "search",
 ]  # fmt: skip
 

@@ -1,6 +1,6 @@
 """The public surface of `mscl` as a library: `import mscl; mscl.embed(videos, mscl.load_encoder(path))`."""
 
-from mscl.clips.dataset import StoredClips, open_clips
+from mscl.clips.open_clips import open_clips
 from mscl.embedding.encoder_input import load_encoder
 from mscl.embedding.index import Index, open_index
 from mscl.embedding.neighbours import Neighbour, search
@@ -10,6 +10,6 @@ from mscl.video.frame_recipe import FrameRecipe
 from storage.workspace import Workspace
 
 __all__ = [
-    "Contract", "Embedded", "FrameRecipe", "Index", "Neighbour", "StoredClips", "Workspace", "embed", "load_encoder",
+    "Contract", "Embedded", "FrameRecipe", "Index", "Neighbour", "Workspace", "embed", "load_encoder",
     "open_clips", "open_index", "search",
 ]  # fmt: skip

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mscl.clips.screened import ScreenedClips, Starts, rows_of_split, screened_clips
-from mscl.errors import DataError, UserError
+from mscl.clips.screened import ScreenedClips
+from mscl.errors import DataError
 from mscl.motion.scores import score_table
 from mscl.video.clip_indices import IntArray, clip_indices, segment_name
 from mscl.video.config import ClipConfig
@@ -21,7 +21,6 @@ from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from storage.manifest import Manifest
-    from storage.workspace import Workspace
 
 
 class ClipFacts(TypedDict):
@@ -157,47 +156,3 @@ class StoredClips(Dataset[Clip]):
         resize_into(list(self._flow.clip(segment, indices_T, box=box)), flow_THW2)
         flow_THW2 *= np.float32(side_px / box.height)  # px of the resized frames
         return square_THW3, flow_THW2
-
-
-def open_clips(
-    workspace: Workspace,
-    key: str = "",
-    *,
-    split: str = "",
-    official_split: int | None = None,
-    starts: Starts = "chosen",
-    length: int | None = None,
-    stride: int | None = None,
-    side_px: int | None = None,
-    normalise: bool = False,
-    flow: bool = True,
-) -> StoredClips:
-    """Clips of a screened dataset, one item for each start of a clip.
-
-    Args:
-        key: of a result of screen, or of one made from it; without it the latest.
-        split: train, val or test; all without it.
-        official_split: number of the split, of a dataset that has several; None: that of the manifest.
-        starts: `chosen` by motion differential sampling, or `all` from which a whole clip fits.
-        length: frames of a clip; None, as of `stride`: what the screen was run with.
-        stride: indices from one frame to the next, in units of the store's `gap_frames`.
-        side_px: the centre square of frames and fields, resized to this side, vectors scaled with it. None: all of the
-            stored frame; then videos of different sizes do not go into one batch.
-        normalise: frames as float32 with ImageNet's mean and deviation, as our encoders read them.
-        flow: False leaves the fields unread.
-
-    Raises:
-        UserError: no such result or split, settings that do not fit, or no clip is left.
-        StorageError: files that are missing or not as they were written.
-    """
-    for name, value in (("length", length), ("stride", stride), ("side_px", side_px)):
-        if value is not None and value < 1:
-            raise UserError(f"{name} {value}: give 1 or more")
-    stores = screened_clips(workspace, key)
-    clip = ClipConfig(length=length or stores.clip.length, stride=stride or stores.clip.stride)
-    manifest = stores.manifest(official_split)
-    segments_N, starts_N = stores.starts(rows_of_split(manifest, split), starts, clip)
-    return StoredClips(
-        stores, manifest, segments_N=segments_N, starts_N=starts_N, clip=clip, side_px=side_px, normalise=normalise,
-        flow=flow,
-    )  # fmt: skip
