@@ -1,6 +1,7 @@
 """What all configuration sections share."""
 
-from typing import Annotated, Any, get_args
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -24,6 +25,36 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, json_schema_extra=_leave_empty
     )
+
+    before: ClassVar[Mapping[str, Any]] = {}
+    """Settings that came when there were results already -> what was done before they came, which is their default."""
+
+    @classmethod
+    def done_before(cls) -> dict[str, Any]:
+        """`before` of this section and of those inside it, by dotted names."""
+        found = dict(cls.before)
+        for name, field in cls.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+                found |= {f"{name}.{below}": value for below, value in field.annotation.done_before().items()}
+        return found
+
+    def key_values(self, *, leave_out: Collection[str] = ()) -> dict[str, Any]:
+        """The plain values that a result's key is made of.
+
+        A setting that came later is among them only where it says something new: results of before it keep their keys.
+
+        Args:
+            leave_out: settings that decide nothing.
+        """
+        plain = self.model_dump(mode="json", exclude=set(leave_out))
+        for dotted, old in self.done_before().items():
+            *sections, name = dotted.split(".")
+            inner = plain
+            for section in sections:
+                inner = inner.get(section, {})
+            if name in inner and inner[name] == old:
+                del inner[name]
+        return plain
 
     @field_validator("*", mode="before")
     @classmethod

@@ -1,6 +1,7 @@
 """Features of videos (METHOD 1.8)."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +13,8 @@ from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 
 class EmbedConfig(Section):
     """Features of every segment: L4 global average, averaged over the clips of a video."""
+
+    before: ClassVar[Mapping[str, Any]] = {"precision": "auto", "stride_frames": 0}
 
     clips: PositiveInt = 10
     """Clips per video, evenly spaced."""

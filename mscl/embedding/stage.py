@@ -20,13 +20,7 @@ ENCODER_INPUT = "encoder_input.json"
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
-    # Results of before this setting came keep their names.
-    embed = config.embed
-    left_out = {name for name, old in (("precision", "auto"), ("stride_frames", 0)) if getattr(embed, name) == old}
-    return {
-        "embed": embed.model_dump(mode="json", exclude=left_out),
-        "clip": config.clip.model_dump(mode="json"),
-    }
+    return {"embed": config.embed.key_values(), "clip": config.clip.key_values()}
 
 
 def _run(run: StageRun) -> dict[str, Any]:

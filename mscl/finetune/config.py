@@ -1,6 +1,7 @@
 """Fine-tuning (METHOD 1.8)."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,6 +15,8 @@ from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 class FinetuneConfig(Section):
     """Supervised training of encoder and classifier; the defaults are the SSv2 setting of METHOD 1.8, but for frames
     and crops: those of `finetune-ssv2` need more than the frame store has (D27)."""
+
+    before: ClassVar[Mapping[str, Any]] = {"precision": "auto"}
 
     protocol: str = ""
     """Name of the protocol whose settings these are; the report says where they depart from it."""

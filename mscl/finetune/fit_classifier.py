@@ -156,6 +156,7 @@ def fit_classifier(
             parts={"classifier": classifier, "optimiser": updater, "curve": curve},
             own={"sums": curve.sums},
             settings=config.model_dump(mode="json"),
+            before=config.done_before(),
             total_steps=total_steps,
             keep=_KEPT,
         ),

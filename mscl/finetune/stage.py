@@ -20,9 +20,7 @@ from storage.workspace import Result
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
     if not config.finetune.enabled:
         return {"finetune": {"enabled": False}}
-    # Results of before this setting came keep their names.
-    left_out = {"precision"} if config.finetune.precision == "auto" else None
-    settings = {"finetune": config.finetune.model_dump(mode="json", exclude=left_out)}
+    settings = {"finetune": config.finetune.key_values()}
     return settings | split_settings(config, config.finetune.splits) | group_settings(config)
 
 

@@ -1,7 +1,8 @@
 """Networks (METHOD 1.5) and the losses between them (METHOD 1.6)."""
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,6 +26,8 @@ class ModelConfig(Section):
 
 class LossConfig(Section):
     """The eight cross-entropies of METHOD 1.6 and their queues."""
+
+    before: ClassVar[Mapping[str, Any]] = {"rotation_role": "both"}
 
     flow: bool = True
     """Flow stream: losses 2-8. Off: the MoCo baseline, RGB stream and loss 1 only."""

@@ -1,6 +1,7 @@
 """Contrastive pre-training (METHOD 1.3, 1.4, 1.6, 1.7)."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +12,8 @@ from mscl.training.config import OptimConfig, Precision
 
 class AugmentConfig(Section):
     """Augmentation of both views (METHOD 1.4)."""
+
+    before: ClassVar[Mapping[str, Any]] = {"flip_draw": "per_sample"}
 
     crop_px: PositiveInt = 112
     """Side of the crop that networks see; clips are resized to it."""

@@ -103,7 +103,7 @@ def fit_mscl(
             },
             settings=config.model_dump(mode="json"),
             free=_FREE_TO_CHANGE,
-            before={"loss.rotation_role": "both", "augment.flip_draw": "per_sample"},
+            before=config.done_before(),
             total_steps=total_steps,
             keep=config.keep_checkpoints,
         ),

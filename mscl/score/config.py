@@ -1,6 +1,7 @@
 """What is measured on frozen features (METHOD 1.8)."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -22,6 +23,8 @@ Superclasses = dict[str, tuple[str, ...]]
 
 class ProbeConfig(Section):
     """Classifier on frozen features, one feature a video."""
+
+    before: ClassVar[Mapping[str, Any]] = {"superclasses": {}}
 
     protocol: str = ""
     """Name of the protocol whose settings these are; the report says where they depart from it."""
@@ -53,6 +56,8 @@ class ProbeConfig(Section):
 
 class RetrieveConfig(Section):
     """Nearest neighbours by cosine: query = test split, gallery = train split."""
+
+    before: ClassVar[Mapping[str, Any]] = {"superclasses": {}}
 
     protocol: str = ""
     """Name of the protocol whose settings these are; the report says where they depart from it."""

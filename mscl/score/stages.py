@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
-from mscl.score.config import ProbeConfig, RetrieveConfig
 from mscl.score.groups import group_settings
 from mscl.score.preflight import check_test_videos
 from mscl.score.scored_splits import ScoredSplits, split_settings
@@ -22,13 +21,8 @@ if TYPE_CHECKING:
     from storage.manifest import Manifest
 
 
-def _dumped(config: ProbeConfig | RetrieveConfig) -> dict[str, Any]:
-    # Results of before this setting came keep their names.
-    return config.model_dump(mode="json", exclude=None if config.superclasses else {"superclasses"})
-
-
 def _probe_settings(config: ExperimentConfig) -> dict[str, Any]:
-    settings = {"probe": _dumped(config.probe), **split_settings(config, config.probe.splits)}
+    settings = {"probe": config.probe.key_values(), **split_settings(config, config.probe.splits)}
     return settings | group_settings(config)
 
 
@@ -56,7 +50,7 @@ def _probe_blocks(stages: Stages) -> list[Block]:
 
 
 def _retrieve_settings(config: ExperimentConfig) -> dict[str, Any]:
-    settings = {"retrieve": _dumped(config.retrieve), **split_settings(config, config.retrieve.splits)}
+    settings = {"retrieve": config.retrieve.key_values(), **split_settings(config, config.retrieve.splits)}
     return settings | group_settings(config)
 
 

@@ -33,6 +33,19 @@ def test_configuration_is_frozen() -> None:
         load_config("demo").pretrain.epochs = 3  # type: ignore[misc]
 
 
+def test_a_setting_that_came_later_is_in_the_key_only_where_it_says_something_new() -> None:
+    assert PretrainConfig.done_before() == {"loss.rotation_role": "both", "augment.flip_draw": "per_sample"}
+    plain = PretrainConfig().key_values(leave_out=["seed"])
+    assert not {"rotation_role", "flip_draw", "seed"} & {*plain, *plain["loss"], *plain["augment"]}
+    changed = PretrainConfig.model_validate({"loss": {"rotation_role": "hard"}}).key_values()
+    assert changed["loss"]["rotation_role"] == "hard" and "flip_draw" not in changed["augment"]
+    # Records of before it are read with its default, which therefore is what was done then.
+    for path, section in every_section(ExperimentConfig()):
+        plain = section.model_dump(mode="json")
+        for name, old in type(section).before.items():  # type: ignore[attr-defined]
+            assert plain[name] == old, f"{path}.{name}"
+
+
 def every_section(section: BaseModel, path: str = "") -> Iterator[tuple[str, BaseModel]]:
     for name, below in sections_of(section).items():
         yield path + name, below
