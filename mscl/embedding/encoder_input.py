@@ -14,10 +14,13 @@ from mscl.extract.recorded import recorded_frames
 from mscl.ingest.config import DataConfig
 from mscl.video.config import ClipConfig
 from mscl.video.frame_recipe import EncoderInput, FrameRecipe
+from storage.errors import StorageError
+from storage.record import RECORD_NAME
+from storage.user_paths import user_path
+from storage.workspace import Result, Workspace
 
 if TYPE_CHECKING:
     from mscl.models.outside_encoder import Encoder
-    from storage.workspace import Result
 
 
 def load_encoder(path: str | PathLike[str], *, own_code: bool = False) -> "Encoder":
@@ -27,8 +30,9 @@ def load_encoder(path: str | PathLike[str], *, own_code: bool = False) -> "Encod
     video encoder of `transformers`, `module:function`.
 
     Calling it with (B, 3, T, H, W) ImageNet-normalised clips gives features (B, C). `recipe` and `clip` say how the
-    videos of its training were prepared, `input` everything that `embed` does with a video. Files of older versions and
-    of other programs do not say it: a warning tells what is assumed.
+    videos of its training were prepared, `input` everything that `embed` does with a video: for a file in a workspace
+    what its embed results say. Files of older versions and of other programs do not say it: a warning tells what is
+    assumed.
 
     Args:
         path: file, folder or name.
@@ -41,6 +45,7 @@ def load_encoder(path: str | PathLike[str], *, own_code: bool = False) -> "Encod
     from mscl.models.external_encoder import named_file
 
     found = named_file(str(path), own_code=own_code)
+    found.encoder.input = embedded_as(path, stacklevel=3) or found.encoder.input
     if found.encoder.input is None:
         found.encoder.input = assumed_input(crop_px=found.crop_px)
         warnings.warn(
@@ -52,6 +57,37 @@ def load_encoder(path: str | PathLike[str], *, own_code: bool = False) -> "Encod
     return found.encoder
 
 
+def embedded_as(path: str | PathLike[str], *, stacklevel: int = 2) -> EncoderInput | None:
+    """What the embed results of an encoder's workspace did with their videos; None where there is none.
+
+    Where they did different things the latest counts, and a warning says so.
+    """
+    place = user_path(path).resolve()
+    folder = next((above for above in place.parents[:2] if (above / RECORD_NAME).is_file()), None)
+    if not place.is_file() or folder is None or folder.parent.name != "pretrain":
+        return None
+    try:
+        workspace = Workspace(folder.parents[1])
+        made = [one for one in workspace.results("embed") if one.record.inputs.get("pretrain") == folder.name]
+    except StorageError:  # a result that was copied out of its workspace
+        return None
+    lineages = [{one.record.stage: one for one in workspace.lineage(result)} for result in made]
+    found = [(one["embed"].key, recorded_input(one)) for one in lineages if one.keys() >= {"ingest", "extract"}]
+    if not found:
+        return None
+    latest_key, latest = found[-1]
+    others = [(key, *one.differing(latest)) for key, one in found if one != latest]
+    if others:
+        told = "; ".join(f"{there}, while embed {key} took {here}" for key, here, there in others)
+        warnings.warn(
+            f"embed results of {path} differ, and the latest counts: embed {latest_key} took {told}. What "
+            "`mscl export KEY` writes says what that embed result did",
+            AssumptionWarning,
+            stacklevel=stacklevel,
+        )
+    return latest
+
+
 def assumed_input(*, crop_px: int | None = None) -> EncoderInput:
     """The defaults of the settings, which are the paper's; `crop_px`: of the training, where that is known."""
     embed = EmbedConfig() if crop_px is None else EmbedConfig(crop_px=crop_px)
@@ -60,7 +96,7 @@ def assumed_input(*, crop_px: int | None = None) -> EncoderInput:
     )  # fmt: skip
 
 
-def recorded_input(results: Mapping[str, "Result"]) -> EncoderInput:
+def recorded_input(results: Mapping[str, Result]) -> EncoderInput:
     """What the videos of an embed result went through, from its record and those of ingest and extract."""
     settings = results["embed"].record.config
     recipe, max_segment_seconds = recorded_frames(results)

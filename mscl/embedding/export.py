@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from mscl.embedding.encoder_input import assumed_input, recorded_input
+from mscl.embedding.encoder_input import assumed_input, embedded_as, recorded_input
 from mscl.errors import AssumptionWarning, UserError
 from mscl.extract.recorded import recorded_frames
 from mscl.models.files import read_encoder, write_encoder
@@ -32,7 +32,8 @@ def export_encoder(source: str, out: Path, *, workspace: Workspace) -> Exported:
 
     Args:
         source: a file that `read_encoder` reads, or the key of a result of pretrain or of a stage that reads one. With
-            the key of an `embed` result, or of one made from it, videos go through what its settings say.
+            the key of an `embed` result, or of one made from it, videos go through what its settings say; else through
+            what those of the latest one made from this encoder say.
 
     Raises:
         UserError: `out` is there already or has another ending; the result was made without an encoder.
@@ -45,9 +46,8 @@ def export_encoder(source: str, out: Path, *, workspace: Workspace) -> Exported:
         raise UserError(f"{out} is there already; give another name, or remove it")
     checkpoint, results = _checkpoint(source, workspace)
     found = read_encoder(checkpoint, own_code=bool(results))
-    if "embed" in results:
-        found.encoder.input = recorded_input(results)
-    elif found.encoder.input is None:
+    found.encoder.input = _pipeline_input(checkpoint, results) or found.encoder.input
+    if found.encoder.input is None:
         found.encoder.input = _assumed(results, checkpoint, found.crop_px)
     lineage = {stage: result.key for stage, result in results.items()}
     card = {"lineage": lineage, **({} if found.steps is None else {"steps": found.steps})}
@@ -63,7 +63,11 @@ def named_checkpoint(source: str, *, workspace: Workspace) -> tuple[Path, Encode
         StorageError: no result with that key.
     """
     checkpoint, results = _checkpoint(source, workspace)
-    return checkpoint, recorded_input(results) if "embed" in results else None
+    return checkpoint, _pipeline_input(checkpoint, results)
+
+
+def _pipeline_input(checkpoint: Path, results: dict[str, Result]) -> EncoderInput | None:
+    return recorded_input(results) if "embed" in results else embedded_as(checkpoint, stacklevel=4)
 
 
 def _checkpoint(source: str, workspace: Workspace) -> tuple[Path, dict[str, Result]]:

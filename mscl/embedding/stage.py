@@ -45,12 +45,9 @@ def _run(run: StageRun) -> dict[str, Any]:
         settings=ClipSettings("clip.length", "embed.crop_px"),
     )  # fmt: skip
     known = encoder.input
-    here, there = ("", "") if known is None else encoder_input.differing(known)
+    here, there = ("", "") if known is None else encoder_input.differing(known, trained=True)
     if here:
-        run.progress.say(
-            f"embedding with {here}; the encoder's file says {there}, for mscl.embed: `mscl export {run.folder.name}` "
-            "writes one that says what is done here"
-        )
+        run.progress.say(f"embedding with {here}; the encoder was trained with {there}")
     job = EmbedJob(
         checkpoint=str(checkpoint),
         seed=trained_with.seed,

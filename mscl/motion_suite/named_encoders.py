@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from mscl.embedding.encoder_input import assumed_input
+from mscl.embedding.encoder_input import assumed_input, embedded_as
 from mscl.embedding.export import named_checkpoint
 from mscl.errors import UserError
 from mscl.models.external_encoder import named_file
@@ -39,9 +39,8 @@ def named_encoder(name: str, *, workspace: Workspace) -> NamedEncoder:
         UserError: nothing of these, or an extra that is not installed.
         CheckpointError: a file or weights that cannot be read.
     """
-    recorded = None
     if user_path(name).exists() or name in names() or is_function_name(name):
-        file = named_file(name)
+        file, recorded = named_file(name), embedded_as(name)
     elif len(Path(name).parts) == 1 and not _is_key(name):
         raise UserError(
             f"{name!r} is no file, no key of a result (`mscl ls`), no module:function, and no video network of "

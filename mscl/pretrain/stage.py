@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mscl.config import ExperimentConfig
+from mscl.config import EmbedConfig, ExperimentConfig
 from mscl.display.blocks import Block
 from mscl.extract.recorded import recorded_frames
 from mscl.pretrain.preflight import preflight
@@ -79,13 +79,17 @@ def _run(run: StageRun) -> dict[str, Any]:
 
 
 def _encoder_input(run: StageRun) -> EncoderInput:
-    """What this run's videos go through before the encoder sees them, in training and then in `embed`."""
+    """How the videos of this training are prepared: what decides its result, and no choice of a later `embed`."""
     recipe, max_segment_seconds = recorded_frames(run.inputs)
-    return run.config.embed.encoder_input(recipe, run.config.clip, max_segment_seconds=max_segment_seconds)
+    plain = EmbedConfig(crop_px=run.config.pretrain.augment.crop_px)
+    return plain.encoder_input(recipe, run.config.clip, max_segment_seconds=max_segment_seconds)
 
 
 def _given(run: StageRun) -> dict[str, Any]:
-    """No training: the encoder that the user gives, in the form in which one is exported."""
+    """No training: the encoder that the user gives, in the form in which one is exported.
+
+    What its videos went through is what its own file says, if it does; how this run's do is said by `embed`.
+    """
     from mscl.models.external_encoder import external_encoder
     from mscl.models.files import EXPORT_NAME, write_encoder
     from mscl.models.outside_encoder import OutsideEncoder
@@ -95,12 +99,6 @@ def _given(run: StageRun) -> dict[str, Any]:
     settings = _settings(run.config)
     card = {"given": settings["pretrain"]["encoder"], "sha256": settings["encoder_sha256"]}
     run.progress.say(f"encoder taken from {config.encoder}: nothing is trained")
-    encoder_input = _encoder_input(run)
-    if encoder.input is not None:
-        here, there = encoder_input.differing(encoder.input, trained=True)
-        if here:
-            run.progress.say(f"this run's videos have {here}; that encoder was trained with {there}")
-    encoder.input = encoder_input
     model = None if isinstance(encoder, OutsideEncoder) else config.model
     path = write_encoder(encoder, model, run.folder / EXPORT_NAME, card=card)
     return {"given": settings["pretrain"]["encoder"], "checkpoint": path.name}

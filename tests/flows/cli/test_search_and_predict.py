@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from shutil import copy, copytree
+from shutil import copy, copytree, rmtree
 
 import numpy as np
 import pytest
@@ -16,11 +16,12 @@ from mscl.config import ExperimentConfig, load_config
 from mscl.embedding.encoder_input import load_encoder
 from mscl.embedding.index import open_index
 from mscl.embedding.video_features import embed
+from mscl.errors import AssumptionWarning
 from mscl.finetune.classifier import Classifier, save_classifier
 from mscl.models.encoders import untrained_encoder
 from mscl.models.files import EXPORT_NAME, write_encoder
 from mscl.models.weight_files import read_safetensors, write_safetensors
-from mscl.pipeline import BY_NAME, execute
+from mscl.pipeline import BY_NAME, execute, latest_inputs
 from storage.features import read_features, write_features
 from storage.workspace import Result, Workspace
 from tests.flows.tiny import write_tiny
@@ -230,8 +231,34 @@ def test_an_encoder_is_exported_with_what_its_videos_went_through(mscl: Command,
     assert load_encoder(odd).input == encoder.input
 
 
+def test_what_embed_chose_last_is_what_the_encoder_of_its_workspace_says(mscl: Command, workspace: Path) -> None:
+    place = Workspace(copytree(workspace, "again"))
+    (before,) = place.results("embed")
+    checkpoint = place.folder("pretrain", "e" * 16) / EXPORT_NAME
+    assert load_encoder(checkpoint).input == open_index(place).encoder_input  # and nothing is assumed
+    (preset,) = workspace.parent.glob("*.yaml")
+    config = load_config(str(preset), ["embed.crop_px=20"])
+    execute(BY_NAME["embed"], place, config, latest_inputs(place, BY_NAME["embed"], given={}))
+    index = open_index(place)
+    with pytest.warns(AssumptionWarning, match=f"took crop_px 20, while embed {before.key} took crop_px 24"):
+        encoder = load_encoder(checkpoint)
+    assert encoder.input == index.encoder_input
+    np.testing.assert_allclose(
+        embed([index.path(0)], encoder).features_ND[0], index.features.features_ND[0], rtol=1e-3
+    )  # fmt: skip
+    code, _, err = mscl("export", before.key, "first.safetensors", "-w", place.root)
+    assert (code, err) == (0, "")
+    assert load_encoder("first.safetensors").input == open_index(place, before.key).encoder_input
+    alone = copytree(checkpoint.parent, Path("alone"))
+    # Out of its workspace the file alone speaks.
+    with pytest.warns(AssumptionWarning, match="does not say how the videos of its training were prepared"):
+        load_encoder(alone / EXPORT_NAME)
+
+
 def test_what_is_assumed_of_an_older_result_is_said_when_it_is_exported(mscl: Command, workspace: Path) -> None:
-    code, _, err = mscl("export", "e" * 16, "a.safetensors", "-w", workspace)
+    place = Workspace(copytree(workspace, "before-embed"))
+    rmtree(place.root / "embed")
+    code, _, err = mscl("export", "e" * 16, "a.safetensors", "-w", place.root)
     assert code == 0 and err.count("\n") == 1
     # The records say the rest.
     assumed = "assumed: clip.length 8, clip.stride 8, clips 10, crop_px 112, crops 1"

@@ -14,7 +14,7 @@ import zarr
 from markdown_it import MarkdownIt
 
 import mscl
-from mscl.config import ExperimentConfig, load_config
+from mscl.config import EmbedConfig, ExperimentConfig, load_config
 from mscl.demo.dataset import write_demo_dataset
 from mscl.embedding.features import evaluation_clips
 from mscl.embedding.index import open_index
@@ -22,6 +22,7 @@ from mscl.embedding.variants import VARIANTS
 from mscl.errors import DataError
 from mscl.finetune.classifier import load_classifier
 from mscl.finetune.predict import predict_videos
+from mscl.models.files import read_encoder
 from mscl.pipeline import BY_NAME, Outcome, execute, latest_inputs, run_pipeline
 from mscl.pipeline.repair import config_of
 from mscl.progress import Silent
@@ -201,6 +202,10 @@ def test_a_trained_encoder_gives_the_pipeline_s_own_features_with_nothing_else(
     encoder = mscl.load_encoder(pretrained.folder / pretrained.record.metrics["checkpoint"])
     assert encoder.recipe == config.flow.recipe and encoder.clip == config.clip
     assert encoder.input == index.encoder_input == index.load_encoder().input
+    # The file holds what decided the training, and nothing that an embed stage may choose otherwise.
+    own = read_encoder(pretrained.folder / pretrained.record.metrics["checkpoint"]).encoder.input
+    assert own is not None and own.crop_px == config.pretrain.augment.crop_px
+    assert own.clips == EmbedConfig().clips != config.embed.clips
     kept = json.loads((outcomes["embed"].result.folder / "encoder_input.json").read_text())
     assert kept == index.encoder_input.model_dump(mode="json")
     with warnings.catch_warnings():

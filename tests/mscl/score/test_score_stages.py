@@ -129,7 +129,7 @@ def test_an_encoder_of_another_program_is_scored_on_frozen_features_beside_its_c
 ) -> None:
     overrides = [*SMALL, "pretrain.encoder=tests.mscl.models.own_networks:means", "embed.controls=true"]
     outcomes, told = _scored(workspace, inputs, load_config("demo", overrides), "probe", "retrieve")
-    assert any(line.startswith("this run's videos have") for line in told)
+    assert any(line.startswith("embedding with ") for line in told)
     neighbours, _ = _scored(workspace, inputs, load_config("demo", [*overrides, "probe.head=knn"]), "probe")
     for scored in (outcomes["probe"], neighbours["probe"], outcomes["retrieve"]):
         controls = {"untrained", "trained_first", "trained_middle", "trained_last", "trained_shuffled"}
