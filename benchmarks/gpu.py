@@ -244,7 +244,7 @@ def tvl1(*, tiny: bool, **_: Any) -> None:
         say(f"TV-L1 balanced, batch {batch}", ms_a_pair=pair_s * 1e3, pairs_per_s=1 / pair_s)
 
 
-PARTS: dict[str, Callable[..., None]] = {
+MEASUREMENTS: dict[str, Callable[..., None]] = {
     "step": step, "profile": profile, "convs": convs, "tvl1": tvl1
 }  # fmt: skip
 
@@ -283,21 +283,21 @@ HERE = Path(__file__).resolve().parents[1]
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(MEASUREMENTS))
     parser.add_argument("--baseline", type=Path)
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("."))
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        PARTS[given.parts[0]](tiny=given.tiny, out=given.out)
+        MEASUREMENTS[given.parts[0]](tiny=given.tiny, out=given.out)
         return
-    unknown = [part for part in given.parts if part not in PARTS]
+    unknown = [part for part in given.parts if part not in MEASUREMENTS]
     if unknown:
-        parser.error(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")
+        parser.error(f"no part {unknown[0]!r}; there are {', '.join(MEASUREMENTS)}")
     ratios: list[str] = []
     everything: dict[str, Any] = {}
-    for part in given.parts or PARTS:
+    for part in given.parts or MEASUREMENTS:
         found: dict[str, dict[str, dict[str, Any]]] = {}
         trees = {"baseline": given.baseline.resolve()} if given.baseline and part in IN_BASELINE else {}
         for label, tree in (trees | {"this": HERE}).items():

@@ -47,7 +47,7 @@ def publish_summary(outcomes: Mapping[str, Outcome], *, failed: str = "") -> Non
         outcomes: stages that are done, in order.
         failed: stage that ended the run.
     """
-    from mscl.report.lineage import byte_size
+    from mscl.display.amounts import byte_size
     from mscl.report.markdown import markdown_block
     from mscl.report.results import Results
 

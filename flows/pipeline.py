@@ -73,9 +73,9 @@ def full(
         if outcome.reused:
             note_reuse(outcome)
 
-    with _working(place, config, preset=preset) as execute:
+    with _working(place, config, preset=preset) as run_one:
         try:
-            run_pipeline(place, config, stages=stages, force=force or [], execute=execute, on_outcome=note)
+            run_pipeline(place, config, stages=stages, force=force or [], run_one=run_one, on_outcome=note)
         except Exception:
             publish_summary(done, failed=next(stage.name for stage in stages if stage.name not in done))
             raise
@@ -111,9 +111,9 @@ def stage_flow(name: str) -> Flow[..., Outcome]:
         """
         config = resolve(preset, sections, data_root=data_root, annotations=annotations)
         place = Workspace(workspace)
-        with _working(place, config, preset=preset, stage=stage.name) as execute:
+        with _working(place, config, preset=preset, stage=stage.name) as run_one:
             found = latest_inputs(place, stage, given=inputs or {})
-            outcome = run_stage(place, config, stage, found, force=force, execute=execute)
+            outcome = run_stage(place, config, stage, found, force=force, run_one=run_one)
             if outcome.reused:
                 note_reuse(outcome)
             submit(label_run, outcome)

@@ -140,7 +140,7 @@ def run(
         _say_what_needs_prefect(config.runtime)
         outcomes = run_pipeline(
             place, config, stages=stages, force=force or [],
-            execute=partial(execute, progress=progress, preset=preset),
+            run_one=partial(execute, progress=progress, preset=preset),
             on_outcome=lambda outcome: print_outcome(console, outcome),
         )  # fmt: skip
     progress.done()
@@ -177,7 +177,7 @@ def stage(
     inputs = latest_inputs(place, chosen, given=given)
     _say_what_needs_prefect(config.runtime)
     run_here = partial(execute, progress=progress, preset=preset)
-    outcome = run_stage(place, config, chosen, inputs, force=force, execute=run_here)
+    outcome = run_stage(place, config, chosen, inputs, force=force, run_one=run_here)
     progress.done()
     print_outcome(console, outcome)
     print_left_out(console, {chosen.name: outcome})

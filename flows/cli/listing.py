@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.cli.results import KEY_DIGITS, came_out
-from mscl.report.lineage import byte_size
+from mscl.display.amounts import byte_size
 from mscl.stage.execute import PRESET
 from storage.record import Record
 from storage.workspace import Result

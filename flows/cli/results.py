@@ -8,10 +8,10 @@ from rich.console import Console
 
 from flows.printing import print_blocks, print_line, print_table
 from mscl.config import ExperimentConfig
+from mscl.display.amounts import byte_size, duration
 from mscl.display.blocks import Note
 from mscl.ingest.left_out import left_out_of
 from mscl.pipeline import BY_NAME, Outcome
-from mscl.report.lineage import byte_size
 from mscl.report.results import Results
 from mscl.stage.view import Stages, plain_metrics, stage_view
 from storage.record import Record
@@ -71,12 +71,3 @@ def came_out(record: Record) -> str:
     if record.stage in BY_NAME:
         return BY_NAME[record.stage].came_out(record.metrics)
     return ", ".join(f"{name} {text}" for name, text in plain_metrics(record.metrics))
-
-
-def duration(seconds: float) -> str:
-    """`25.7 s`, `12:05 min`, `3:04:05 h`."""
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"

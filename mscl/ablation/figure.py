@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from mscl.ablation.rows import METRIC_TITLES, STILL, SeedScore, presets_of, score
+from mscl.ablation.rows import METRIC_TITLES, STILL_SUFFIXES, SeedScore, presets_of, score
 from mscl.display.style import BLUE, GREY, INK, ORANGE, canvas, to_svg
 
 
@@ -16,7 +16,7 @@ def dot_plot(rows: Sequence[SeedScore], *, chance: Mapping[str, float], referenc
     with canvas(0.27 * len(presets) + 1.0, width_in=7.2) as figure:
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, metric in zip(axes, panels, strict=True):
-            still = [metric + control for control in STILL]
+            still = [metric + control for control in STILL_SUFFIXES]
             for place, preset in enumerate(presets):
                 colour = ORANGE if preset == reference else BLUE
                 frozen = [100 * r.value for r in rows if r.preset == preset and r.metric in still]

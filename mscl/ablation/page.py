@@ -9,8 +9,8 @@ from mscl.ablation.figure import dot_plot
 from mscl.ablation.plan import REFERENCE
 from mscl.ablation.rows import (
     METRIC_TITLES,
-    SHUFFLED,
-    STILL,
+    SHUFFLED_SUFFIX,
+    STILL_SUFFIXES,
     SeedScore,
     as_json,
     difference,
@@ -108,7 +108,7 @@ def scores_table(rows: Sequence[SeedScore], name: str = "") -> Table:
             cells += [
                 shown_score(rows, preset, metric), shown_difference(rows, preset, metric),
                 _still(rows, preset, metric),
-                shown_score(rows, preset, metric + SHUFFLED, spread=False),
+                shown_score(rows, preset, metric + SHUFFLED_SUFFIX, spread=False),
             ]  # fmt: skip
         lines.append(tuple(cells))
     return Table(tuple(head), tuple(lines), caption=f"{name}: % of the test videos, mean ± deviation over seeds")
@@ -116,7 +116,7 @@ def scores_table(rows: Sequence[SeedScore], name: str = "") -> Table:
 
 def _still(rows: Sequence[SeedScore], preset: str, metric: str) -> str:
     """Means on the first, middle and last frame, as far as they were taken."""
-    shown = [shown_score(rows, preset, metric + control, spread=False) for control in STILL]
+    shown = [shown_score(rows, preset, metric + control, spread=False) for control in STILL_SUFFIXES]
     return ", ".join(score or "–" for score in shown) if any(shown) else ""
 
 

@@ -13,7 +13,7 @@ from mscl.errors import ConfigError
 REFERENCE = "mscl"
 """The variant that differences are taken from and that equal time is measured by."""
 SUPERVISED = "supervised"
-UNTRAINED = "random"
+RANDOM_WEIGHTS = "random"
 EQUAL_TIME = "-equal-time"
 """Ends the name of a variant that was trained for as long as the reference."""
 

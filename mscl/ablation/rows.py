@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from mscl.ablation.plan import EQUAL_TIME, REFERENCE, SUPERVISED, UNTRAINED
+from mscl.ablation.plan import EQUAL_TIME, RANDOM_WEIGHTS, REFERENCE, SUPERVISED
 
 RETRIEVAL, LINEAR = "retrieval_r1", "linear_top1"
 METRIC_TITLES = {RETRIEVAL: "retrieval R@1", LINEAR: "linear top-1"}
-STILL = ("_first", "_middle", "_last")
+STILL_SUFFIXES = ("_first", "_middle", "_last")
 """Ends the name of a metric taken on clips that repeat that one frame of the video."""
-SHUFFLED = "_shuffled"
+SHUFFLED_SUFFIX = "_shuffled"
 """Ends the name of a metric taken on clips whose frames are in random order."""
 _ORDER = (
     REFERENCE, "mscl-no-fra", "mscl-no-lmcl", "mscl-no-mds", "mscl-rotation-negatives", "mscl-rotation-both",
     "mscl-rotation-hard", "flow-rgb-only", "moco", "released-d5", "released-d6", "released-d7", "released-d25",
-    SUPERVISED, UNTRAINED,
+    SUPERVISED, RANDOM_WEIGHTS,
 )  # fmt: skip
 """Of the rows on a page; other overlays follow by name."""
 

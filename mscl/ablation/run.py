@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from mscl.ablation.page import write_results
-from mscl.ablation.plan import EQUAL_TIME, REFERENCE, SUPERVISED, UNTRAINED, AblationPlan, PlannedRun, planned_runs
-from mscl.ablation.rows import LINEAR, RETRIEVAL, SHUFFLED, STILL, SeedScore, best_of, renamed
+from mscl.ablation.plan import EQUAL_TIME, RANDOM_WEIGHTS, REFERENCE, SUPERVISED, AblationPlan, PlannedRun, planned_runs
+from mscl.ablation.rows import LINEAR, RETRIEVAL, SHUFFLED_SUFFIX, STILL_SUFFIXES, SeedScore, best_of, renamed
 from mscl.devices import device_of, gpus_to_use
 from mscl.errors import DataError
 from mscl.finetune.scores import FinetuneMetrics
@@ -82,7 +82,7 @@ class _Runner:
         self._announce(run.preset, run.seed)
         outcomes = run_pipeline(
             self.workspace, run.config, stages=stages_for("probe", "retrieve"),
-            execute=partial(execute, progress=self.progress),
+            run_one=partial(execute, progress=self.progress),
         )  # fmt: skip
         self.runs[run.preset, run.seed], self.done[run.preset, run.seed] = run, outcomes
         self.keys[run.preset, run.seed] = {n: outcomes[n].result.key for n in ("pretrain", "embed", "retrieve")}
@@ -99,11 +99,13 @@ class _Runner:
         }
         r1, top1 = scores["trained"]
         self._add(run.preset, run.seed, r1, top1)
-        for control in (*STILL, SHUFFLED):
+        for control in (*STILL_SUFFIXES, SHUFFLED_SUFFIX):
             if (name := f"trained{control}") in scores:
                 self._add(run.preset, run.seed, *scores[name], suffix=control)
-        if "untrained" in scores and not any(row.preset == UNTRAINED and row.seed == run.seed for row in self.rows):
-            self._add(UNTRAINED, run.seed, *scores["untrained"])
+        if "untrained" in scores and not any(
+            row.preset == RANDOM_WEIGHTS and row.seed == run.seed for row in self.rows
+        ):
+            self._add(RANDOM_WEIGHTS, run.seed, *scores["untrained"])
         self.facts.setdefault("chance", {RETRIEVAL: r1.chance, LINEAR: top1.chance})
         self.facts.setdefault("test_videos", retrieve.num_query)
         self.facts.setdefault("train_videos", retrieve.num_gallery)

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mscl.devices import device_of, gpus_to_use
 from mscl.embedding.config import EmbedConfig
-from mscl.embedding.features import PARTS, controls_of, embed_variants, part_files, read_part, write_variants
+from mscl.embedding.dataset_features import (
+    PARTS_FOLDER,
+    controls_of,
+    embed_variants,
+    part_files,
+    read_part,
+    write_variants,
+)
 from mscl.errors import CardError
 from mscl.progress import Progress
 from mscl.stage.config import RuntimeConfig
@@ -22,7 +29,7 @@ from storage.manifest import read_manifest
 if TYPE_CHECKING:
     from mscl.models.outside_encoder import Encoder
 
-SECONDS = f"{PARTS}/seconds.json"
+SECONDS = f"{PARTS_FOLDER}/seconds.json"
 
 
 class EmbedJob(Job):

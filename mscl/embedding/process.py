@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from mscl.embedding.features import embed_share
+from mscl.embedding.dataset_features import embed_share
 from mscl.embedding.job import SECONDS, EmbedJob
 from mscl.training.distributed import World
 from mscl.training.process import run_job

@@ -10,11 +10,11 @@ from typing import Any
 from storage.layout import Ingested
 from storage.manifest import USABLE_VERDICTS
 
-Found = tuple[str, str, str]
+VideoVerdict = tuple[str, str, str]
 """(video, verdict, reason) of a row of the manifest."""
 
 
-def left_out(rows: Iterable[Found]) -> list[str]:
+def left_out(rows: Iterable[VideoVerdict]) -> list[str]:
     """Lines for the user: videos that are not used, and those of which only a part is. Empty where all are whole."""
     videos = {video: (verdict, reason) for video, verdict, reason in by_video(rows)}
     counts = Counter(verdict for verdict, _ in videos.values())
@@ -29,9 +29,9 @@ def left_out(rows: Iterable[Found]) -> list[str]:
     return lines
 
 
-def by_video(rows: Iterable[Found]) -> list[Found]:
+def by_video(rows: Iterable[VideoVerdict]) -> list[VideoVerdict]:
     """One of each video: its first segment that can be used, else its first; a good video may have short shots."""
-    found: dict[str, Found] = {}
+    found: dict[str, VideoVerdict] = {}
     for row in rows:
         known = found.setdefault(row[0], row)
         if known[1] not in USABLE_VERDICTS and row[1] in USABLE_VERDICTS:
@@ -39,7 +39,7 @@ def by_video(rows: Iterable[Found]) -> list[Found]:
     return list(found.values())
 
 
-def kinds(rows: Iterable[Found]) -> str:
+def kinds(rows: Iterable[VideoVerdict]) -> str:
     """`3 unreadable (e.g. a.avi: no moov atom); 1 short (e.g. b.avi: 2 frames)`."""
     examples: dict[str, str] = {}
     videos: dict[str, set[str]] = {}

@@ -16,7 +16,7 @@ from mscl.errors import DataError
 from mscl.ingest.annotations import Annotations, read_annotations
 from mscl.ingest.annotations.index import as_text
 from mscl.ingest.config import DataConfig
-from mscl.ingest.left_out import Found, by_video, kinds, left_out
+from mscl.ingest.left_out import VideoVerdict, by_video, kinds, left_out
 from mscl.ingest.places import content_marks, dataset_root, places
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
@@ -153,7 +153,7 @@ def _splits(annotations: Annotations, rows: list[SegmentRow]) -> dict[int, list[
     }
 
 
-def _stop_if_too_bad(verdicts: Counter[str], found: list[Found], config: DataConfig, folder: Path) -> None:
+def _stop_if_too_bad(verdicts: Counter[str], found: list[VideoVerdict], config: DataConfig, folder: Path) -> None:
     total = sum(verdicts.values())
     good = sum(verdicts[name] for name in USABLE_VERDICTS)
     if good and (total - good) / total <= config.max_bad_fraction:

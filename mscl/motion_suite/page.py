@@ -20,11 +20,11 @@ EXPLAINED = (
     "small network trained on the labels"
 )
 _LONGEST_NAME = 30
-Found = Mapping[str, Sequence[PartScores]]
+ScoresByEncoder = Mapping[str, Sequence[PartScores]]
 """Encoder -> its scores."""
 
 
-def scores_table(found: Found) -> Table:
+def scores_table(found: ScoresByEncoder) -> Table:
     """A row per part: moving clips, then the controls, then what there is to reach; encoders one below the other."""
     head = ("part", "clips", "first middle last", "shuffled", "random", "chance", "labels")
     rows: list[tuple[str | Number, ...]] = []
@@ -42,7 +42,7 @@ def scores_table(found: Found) -> Table:
     return Table(head, tuple(rows), caption=EXPLAINED)
 
 
-def figure(found: Found) -> str:
+def figure(found: ScoresByEncoder) -> str:
     """A panel per encoder, a line per part: filled what moving clips score, hollow the single frames."""
     rows = max(len(parts) for parts in found.values())
     with canvas((0.34 * rows + 0.6) * len(found) + 0.5) as drawn:
@@ -73,7 +73,7 @@ def figure(found: Found) -> str:
         return to_svg(drawn)
 
 
-def write_page(folder: Path, found: Found, *, settings: Mapping[str, Any]) -> Path:
+def write_page(folder: Path, found: ScoresByEncoder, *, settings: Mapping[str, Any]) -> Path:
     """Write table, figure and sentences into `folder`; returns the page."""
     folder.mkdir(parents=True, exist_ok=True)
     table = scores_table(found)

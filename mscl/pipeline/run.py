@@ -13,7 +13,7 @@ from mscl.stage.execute import execute
 from storage.workspace import Result, Workspace
 
 
-class Execute(Protocol):
+class RunOne(Protocol):
     """How a stage that is not done is run: `execute`, bound to a progress, or something around it."""
 
     def __call__(
@@ -28,7 +28,7 @@ def run_pipeline(
     *,
     stages: Sequence[Stage] = PIPELINE,
     force: Sequence[str] = (),
-    execute: Execute = execute,
+    run_one: RunOne = execute,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> dict[str, Outcome]:
     """Every stage that is not done yet, in order; outcomes by the name of their stage.
@@ -36,7 +36,7 @@ def run_pipeline(
     Args:
         stages: in an order in which each comes after those that it reads.
         force: names of stages to compute again although they are done.
-        execute: how each stage is run; by default in this process, and nobody watches.
+        run_one: how each stage is run; by default in this process, and nobody watches.
         on_outcome: told of each stage as soon as it is done.
 
     Raises:
@@ -47,7 +47,7 @@ def run_pipeline(
     for number, stage in enumerate(stages):
         results = {name: outcome.result for name, outcome in outcomes.items()}
         outcomes[stage.name] = run_stage(
-            workspace, config, stage, results, later=stages[number + 1 :], force=stage.name in force, execute=execute
+            workspace, config, stage, results, later=stages[number + 1 :], force=stage.name in force, run_one=run_one
         )
         if on_outcome is not None:
             on_outcome(outcomes[stage.name])
@@ -113,7 +113,7 @@ def run_stage(
     *,
     later: Sequence[Stage] = (),
     force: bool = False,
-    execute: Execute = execute,
+    run_one: RunOne = execute,
 ) -> Outcome:
     """One stage: reused if it is done; else run, unless it or a later one is known to fail.
 
@@ -131,7 +131,7 @@ def run_stage(
         workspace.touch(done)
         return Outcome(done, reused=True, seconds=time.monotonic() - started)
     _ask((stage, *later), config, results)
-    return execute(stage, workspace, config, inputs, force=force)
+    return run_one(stage, workspace, config, inputs, force=force)
 
 
 def latest_inputs(workspace: Workspace, stage: Stage, *, given: Mapping[str, str]) -> dict[str, Result]:

@@ -24,7 +24,7 @@ class AugmentRGB(Protocol):
     def __call__(self, rgb_BTHW3: Tensor, draws: ColourDraws, *, flip_B: NDArray[np.bool_]) -> Tensor: ...
 
 
-class FlowPictures(Protocol):
+class FlowToPictures(Protocol):
     """`flow_pictures`."""
 
     def __call__(
@@ -74,7 +74,7 @@ class Augment:
         return TwoViews(View(rgb_q, flow_q, rotated_q), View(rgb_k, flow_k, rotated_k))
 
 
-def _kernels_of(device: torch.device) -> tuple[AugmentRGB, FlowPictures]:
+def _kernels_of(device: torch.device) -> tuple[AugmentRGB, FlowToPictures]:
     """The functions below, or on CUDA their Triton kernels."""
     if device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return augment_rgb, flow_pictures

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from mscl.display.amounts import byte_size, duration
 from mscl.display.blocks import Table
 from mscl.display.style import BLUE, INK, ORANGE, canvas, to_svg
 from mscl.stage.view import StageView
@@ -89,23 +90,6 @@ def sizes_table(views: Sequence[StageView]) -> Table:
         for v in views
     )
     return Table(("stage", "key", "time", "disk", "made"), rows, caption="Stages")
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words short enough for a table."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def byte_size(count: float) -> str:
-    """Bytes in decimal units."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
 
 
 def _depth(parents: Mapping[str, set[str]], name: str) -> int:

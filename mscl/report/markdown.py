@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
+from mscl.display.amounts import byte_size, duration
 from mscl.display.blocks import (
     Block,
     Chart,
@@ -17,7 +18,6 @@ from mscl.display.blocks import (
     attempt,
 )
 from mscl.display.style import data_address, for_card
-from mscl.report.lineage import byte_size, duration
 from mscl.stage.contract import Stage
 from mscl.stage.view import StageView, by_stage, plain_metrics
 

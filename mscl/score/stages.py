@@ -27,7 +27,7 @@ def _probe_settings(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def _probe(run: StageRun) -> dict[str, Any]:
-    from mscl.score.score_variants import probe_variants
+    from mscl.score.probe_and_retrieve import probe_variants
 
     config = run.config.probe
     scored = ScoredSplits.of(run, config.splits)
@@ -55,7 +55,7 @@ def _retrieve_settings(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def _retrieve(run: StageRun) -> dict[str, Any]:
-    from mscl.score.score_variants import retrieve_variants
+    from mscl.score.probe_and_retrieve import retrieve_variants
 
     config = run.config.retrieve
     scored = ScoredSplits.of(run, config.splits)

@@ -6,9 +6,9 @@ from typing import Any
 from rich.console import Console
 
 from flows.cli.results import print_results, print_scores
+from mscl.display.amounts import byte_size
 from mscl.embedding.variants import VARIANT_NAMES
 from mscl.pipeline import Outcome
-from mscl.report.lineage import byte_size
 from mscl.stage.view import StageView
 from storage.layout import Ingested
 from storage.manifest import SegmentRow, write_manifest
@@ -112,7 +112,7 @@ def test_the_table_of_a_run_names_its_columns_and_leaves_paths_whole(tmp_path: P
     assert [line.split() for line in lines[:5]] == [
         ["stage", "key", "time", "size", "result"],
         ["ingest", "00000000", "reused", *ingest_size, "1,232", "of", "1,234", "videos,", "101", "classes"],
-        ["pretrain", "00000000", "1:02:05", "h", "0", "B", "loss", "7.25", "after", "1,200", "steps"],
+        ["pretrain", "00000000", "1", "h", "02", "min", "0", "B", "loss", "7.25", "after", "1,200", "steps"],
         ["retrieve", "00000000", "1.5", "s", "0", "B", "R@1", "25.0,", "untrained", "12.5"],
         ["report", "00000000", "1.5", "s", "0", "B", "one", "page"],
     ]
@@ -121,7 +121,7 @@ def test_the_table_of_a_run_names_its_columns_and_leaves_paths_whole(tmp_path: P
     said = " ".join(" ".join(lines).split())
     assert "Note ingest: 2 of 4 videos cannot be used: 2 unreadable (e.g. a.mp4: no moov atom) Note" in said
     assert "Note ingest: 1 of 4 videos decode only in part, which is used (e.g. c.mp4)" in said
-    assert lines[-3:] == ["1:40 min in all", "Report:", str(outcomes["report"].result.folder / "report.html")]
+    assert lines[-3:] == ["1 min 40 s in all", "Report:", str(outcomes["report"].result.folder / "report.html")]
 
 
 def _segment(video: str, verdict: str, reason: str) -> SegmentRow:

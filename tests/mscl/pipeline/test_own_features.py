@@ -12,7 +12,7 @@ from mscl.demo.dataset import write_demo_dataset
 from mscl.pipeline import BY_NAME, PIPELINE, run_pipeline
 from mscl.score.videos import Videos
 from storage.workspace import Workspace
-from tests.mscl.features import Floats, least_cosine
+from tests.mscl.cosines import Floats, least_cosine
 
 QUICK = [
     "pretrain.encoder=random",

@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 import mscl
 from mscl.config import EmbedConfig, ExperimentConfig, load_config
 from mscl.demo.dataset import write_demo_dataset
-from mscl.embedding.features import evaluation_clips
+from mscl.embedding.dataset_features import evaluation_clips
 from mscl.embedding.index import open_index
 from mscl.embedding.variants import VARIANTS
 from mscl.errors import DataError
@@ -29,7 +29,7 @@ from mscl.progress import Silent
 from storage.manifest import read_manifest
 from storage.verify import verify_result
 from storage.workspace import Workspace, made_with
-from tests.mscl.features import least_cosine
+from tests.mscl.cosines import least_cosine
 
 TINY = [
     "flow.segments_per_shard=8", "pretrain.epochs=2", "pretrain.batch_size=8", "pretrain.loss.queue_size=16",
@@ -72,7 +72,7 @@ def listening() -> Listening:
 
 @pytest.fixture(scope="module")
 def outcomes(workspace: Workspace, config: ExperimentConfig, listening: Listening) -> dict[str, Outcome]:
-    return run_pipeline(workspace, config, execute=partial(execute, progress=listening))
+    return run_pipeline(workspace, config, run_one=partial(execute, progress=listening))
 
 
 def test_every_stage_left_a_record(outcomes: dict[str, Outcome], workspace: Workspace) -> None:

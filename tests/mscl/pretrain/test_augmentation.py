@@ -19,7 +19,7 @@ from mscl.video.config import IMAGENET_MEAN, IMAGENET_STD
 from mscl.video.normalise import normalise_rgb
 from mscl.views import RawBatch, TwoViews
 
-STILL: dict[str, Any] = {"flip": 0.0, "jitter": 0.0, "grey": 0.0, "blur": 0.0}
+NOTHING_RANDOM: dict[str, Any] = {"flip": 0.0, "jitter": 0.0, "grey": 0.0, "blur": 0.0}
 
 
 def raw_batch(batch: int = 6, side: int = 24, seed: int = 0) -> RawBatch:
@@ -41,7 +41,7 @@ def augment(raw: RawBatch, **changes: Any) -> TwoViews:
 
 def test_without_augmentation_only_mean_and_std_remain() -> None:
     raw = raw_batch()
-    views = augment(raw, **STILL)
+    views = augment(raw, **NOTHING_RANDOM)
     torch.testing.assert_close(views.q.rgb_B3THW, normalise_rgb(raw.rgb_q_BTHW3))
     torch.testing.assert_close(views.k.rgb_B3THW, normalise_rgb(raw.rgb_k_BTHW3))
     assert raw.flow_q_BFHW2 is not None and views.q.flow_B3FHW is not None
@@ -74,7 +74,7 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
 
 def test_rotation_turns_every_view_by_the_samples_angle() -> None:
     raw = raw_batch()
-    views = augment(raw, **STILL)
+    views = augment(raw, **NOTHING_RANDOM)
     angles = sample_draws(raw.draws_BD.numpy(), AugmentConfig(), length=8).angle_rad_B
     for flow, view in ((raw.flow_q_BFHW2, views.q), (raw.flow_k_BFHW2, views.k)):
         assert flow is not None
@@ -89,7 +89,7 @@ def test_rotation_turns_every_view_by_the_samples_angle() -> None:
 
 def test_flip_mirrors_the_picture_and_the_motion() -> None:
     raw = raw_batch()
-    plain, flipped = augment(raw, **STILL), augment(raw, **(STILL | {"flip": 1.0}))
+    plain, flipped = augment(raw, **NOTHING_RANDOM), augment(raw, **(NOTHING_RANDOM | {"flip": 1.0}))
     assert torch.equal(flipped.q.rgb_B3THW, plain.q.rgb_B3THW.flip(-1))
     assert torch.equal(flipped.k.rgb_B3THW, plain.k.rgb_B3THW.flip(-1))
     assert raw.flow_k_BFHW2 is not None and flipped.k.flow_B3FHW is not None
@@ -101,7 +101,7 @@ def test_flip_mirrors_the_picture_and_the_motion() -> None:
 def flips(**changes: Any) -> list[list[bool]]:
     """Which clips of 64 are mirrored, in the query view and in the key view."""
     raw = raw_batch(64, side=8)
-    plain, drawn = augment(raw, **STILL), augment(raw, **(STILL | {"flip": 0.5} | changes))
+    plain, drawn = augment(raw, **NOTHING_RANDOM), augment(raw, **(NOTHING_RANDOM | {"flip": 0.5} | changes))
     return [
         [not torch.equal(a, b) for a, b in zip(plain_view.rgb_B3THW, view.rgb_B3THW, strict=True)]
         for plain_view, view in ((plain.q, drawn.q), (plain.k, drawn.k))

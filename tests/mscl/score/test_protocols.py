@@ -10,7 +10,7 @@ from mscl.config import ProbeConfig, RetrieveConfig
 from mscl.errors import DataError
 from mscl.score.labels import manifests_of_splits, notes_on, unfit
 from mscl.score.probe import knn_probe
-from mscl.score.score_variants import probe_variants, retrieve_variants
+from mscl.score.probe_and_retrieve import probe_variants, retrieve_variants
 from mscl.score.scores import RetrievalMetrics
 from mscl.score.videos import Videos
 from storage.errors import StorageError

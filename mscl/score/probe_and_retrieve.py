@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mscl.embedding.features import read_variants
+from mscl.embedding.dataset_features import read_variants
 from mscl.errors import DataError
 from mscl.score.config import ProbeConfig, RetrieveConfig
 from mscl.score.groups import INDEPENDENT, Grouping

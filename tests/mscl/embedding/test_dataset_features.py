@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from mscl.config import ClipConfig, EmbedConfig, ModelConfig, ProbeConfig, RetrieveConfig, RuntimeConfig
-from mscl.embedding.features import embed_variants, embedded_batches, evaluation_clips, read_variants
+from mscl.embedding.dataset_features import embed_variants, embedded_batches, evaluation_clips, read_variants
 from mscl.embedding.variants import VARIANTS
 from mscl.errors import DataError
 from mscl.models.encoders import untrained_encoder
 from mscl.progress import Silent
 from mscl.score.labels import train_and_test, unfit
-from mscl.score.score_variants import probe_variants, retrieve_variants
+from mscl.score.probe_and_retrieve import probe_variants, retrieve_variants
 
 RUNTIME = RuntimeConfig(device="cpu", loader_workers=0)
 CLIP = ClipConfig(length=4, stride=1)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from storage.features import Features
     from storage.manifest import Manifest
 
-PARTS = ".parts"
+PARTS_FOLDER = ".parts"
 """Hidden: work to resume from, not part of the result."""
 _MAX_PARTS = 256
 
@@ -151,7 +151,7 @@ def part_files(output: Path, variant: str, videos: int, *, at_once: int) -> list
     """File and rows of every part of a variant: whole batches of `at_once` videos, but for the last one."""
     length = at_once * -(-videos // (at_once * _MAX_PARTS))
     starts = range(0, videos, length)
-    folder = output / PARTS / variant
+    folder = output / PARTS_FOLDER / variant
     return [(folder / f"{start}.block", range(start, min(start + length, videos))) for start in starts]
 
 
@@ -168,7 +168,7 @@ def write_variants(
     for variant in VARIANTS:
         folder = output / f"{variant}.zarr"
         if not _is_whole(folder):
-            if not (output / PARTS / variant).is_dir():
+            if not (output / PARTS_FOLDER / variant).is_dir():
                 continue
             shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed while it wrote
             files = part_files(output, variant, len(manifest), at_once=at_once)
@@ -186,7 +186,7 @@ def write_variants(
         metrics["feature_dim"] = read_features(folder).features_ND.shape[1]
         if seconds.get(variant):
             metrics[f"{variant}_videos_per_second"] = round(len(manifest) / seconds[variant], 2)
-    shutil.rmtree(output / PARTS, ignore_errors=True)
+    shutil.rmtree(output / PARTS_FOLDER, ignore_errors=True)
     return metrics
 
 
