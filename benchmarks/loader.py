@@ -30,6 +30,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from mscl.config import load_config
@@ -248,7 +249,7 @@ def main() -> None:
             folder / "flow.zarr",
             folder / "frames",
             segments=np.arange(len(videos)),
-            chosen=ChosenStarts.from_lists([range(count) for count in num_fields]),
+            chosen=ChosenStarts.from_arrow(pa.chunked_array([[list(range(count)) for count in num_fields]])),
             clip=CLIP,
             augment=AUGMENT,
         )

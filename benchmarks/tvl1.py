@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.tvl1_scenes import end_point_error, layered_motion, smooth_motion
 from kernels.tvl1 import PRESETS, TVL1Params, native, tvl1_flow
-from kernels.tvl1.scenes import end_point_error, layered_motion, smooth_motion
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SIZE = (340, 256)  # width, height

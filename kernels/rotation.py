@@ -19,6 +19,9 @@ def largest_radius(flow: Tensor) -> Tensor:
 def normalise_flow(flow: ArrayT) -> ArrayT:
     """Divide every field of (..., H, W, 2) by its own largest radius + 1e-5 px (METHOD 1.4.1).
 
+    Training takes the radii from the flow store and divides in `mscl/pretrain/dataset.py`.
+
+
     Radii come out below 1 and an all-zero field stays zero. Float32, or float64 where the flow is.
     Raises KernelInputError for arrays that are no flow.
     """

@@ -151,6 +151,7 @@ class ClipDataset:
             resize_into([frame_box.of(images[place]) for place in place_T], out_THW3)
 
     def _load_fields(self, segment: int, indices_T: IntArray, box: Box, out_FHW2: NDArray[np.float32]) -> None:
+        """The fields of a view, cropped and divided by the largest radius of the whole field (METHOD 1.4.1)."""
         indices_F = indices_T[::FIELD_STEP]
         if self._augment.scale == "field":
             scale_F = self._flow.radius_max(segment, indices_F)

@@ -1,13 +1,11 @@
 """Where the two clips of a video begin (METHOD 1.3)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from mscl.errors import DataError
 from mscl.video.clip_indices import IntArray
@@ -44,14 +42,6 @@ class ChosenStarts:
         inside[first[first < len(values)]] = False
         if (values < 0).any() or (np.diff(values)[inside[1:]] <= 0).any():
             raise DataError("chosen starts of a segment must be ascending and not negative")
-
-    @classmethod
-    def from_lists(cls, starts: Sequence[Sequence[int] | NDArray[np.integer]]) -> Self:
-        """One sequence per row of the usable manifest; empty where the segment was screened out."""
-        lengths = np.array([len(s) for s in starts], dtype=np.int64)
-        offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-        filled = [np.asarray(s, dtype=np.int64) for s in starts if len(s)]
-        return cls(offsets, np.concatenate(filled) if filled else np.zeros(0, dtype=np.int64))
 
     @classmethod
     def from_arrow(cls, starts: "pa.ChunkedArray[Any]") -> Self:

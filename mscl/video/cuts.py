@@ -78,11 +78,6 @@ class CutFinder:
         return _picked(np.concatenate(self._scores, axis=1)) if self._scores else []
 
 
-def find_cuts(thumbs_N3HW: Thumbs) -> list[int]:
-    """As `CutFinder`, from the small pictures (N, 3, 24, 32) of a whole video."""
-    return _picked(_scores(thumbs_N3HW)) if len(thumbs_N3HW) else []
-
-
 def _thumb(frame: VideoFrame) -> Thumbs:
     if frame.format.name not in _PLANAR:
         frame = frame.reformat(format="yuv420p", threads=1)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.tvl1_scenes import end_point_error, layered_motion, smooth_motion
 from kernels.errors import KernelInputError
 from kernels.tvl1 import PRESETS, TVL1Params, backends, resolve_backend, tvl1_flow
 from kernels.tvl1.native import library_path
-from kernels.tvl1.scenes import end_point_error, layered_motion, smooth_motion
 
 QUICK = TVL1Params(levels=2, warps=1, iterations=4)
 needs_cpp = pytest.mark.skipif(library_path() is None, reason="the C++ backend is not built (no compiler at install)")

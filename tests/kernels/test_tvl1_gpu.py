@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.tvl1_scenes import smooth_motion
 from kernels.tvl1 import TVL1Params, oracle, tvl1_flow
-from kernels.tvl1.scenes import smooth_motion
 
 triton = pytest.importorskip("triton", reason="triton is not installed (no wheel for this platform)")
 

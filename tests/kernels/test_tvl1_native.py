@@ -11,8 +11,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.tvl1_scenes import end_point_error, layered_motion, smooth_motion
 from kernels.tvl1 import PRESETS, TVL1Params, native, oracle, tvl1_flow
-from kernels.tvl1.scenes import end_point_error, layered_motion, smooth_motion
 
 pytestmark = pytest.mark.skipif(
     native.library_path() is None, reason="the C++ backend is not built (no compiler at install)"

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.tvl1_scenes import smooth_motion
 from kernels.tvl1 import TVL1Params, gpu, oracle, tvl1_flow
-from kernels.tvl1.scenes import smooth_motion
 
 PARAMS = TVL1Params()
 

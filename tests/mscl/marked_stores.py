@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from mscl.pretrain.config import AugmentConfig
 from mscl.pretrain.dataset import ClipDataset
@@ -19,6 +20,11 @@ HEIGHT, WIDTH = 40, 56
 SEGMENTS_PER_SHARD = 4
 
 
+def chosen_starts(starts: Sequence[Sequence[int]]) -> ChosenStarts:
+    """One list per segment, as the screen table holds them."""
+    return ChosenStarts.from_arrow(pa.chunked_array([pa.array(map(list, starts), pa.list_(pa.int64()))]))
+
+
 @dataclass(frozen=True)
 class Stores:
     """Stores of some segments; segment s has `num_fields[s]` fields and as many frames."""
@@ -29,7 +35,7 @@ class Stores:
 
     def chosen(self) -> ChosenStarts:
         """Every second start of every segment."""
-        return ChosenStarts.from_lists([range(1, count, 2) for count in self.num_fields])
+        return chosen_starts([range(1, count, 2) for count in self.num_fields])
 
     def dataset(self, *, clip: ClipConfig | None = None, seed: int = 0, **augment: Any) -> ClipDataset:
         """A dataset over all segments."""

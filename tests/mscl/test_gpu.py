@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.tvl1_scenes import smooth_motion
 from kernels.tvl1 import PRESETS, oracle, tvl1_flow
-from kernels.tvl1.scenes import smooth_motion
 from mscl.pretrain import augment as plain_augment
 from mscl.pretrain.augment import Augment
 from mscl.pretrain.capture import WARM_UP_STEPS, CapturedStep

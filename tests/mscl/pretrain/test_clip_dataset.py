@@ -18,7 +18,7 @@ from mscl.pretrain.two_starts import ChosenStarts, two_starts
 from mscl.video.clip_indices import sample_rng
 from mscl.video.config import ClipConfig
 from mscl.views import RawBatch
-from tests.mscl.marked_stores import WIDTH, Stores, write_stores
+from tests.mscl.marked_stores import WIDTH, Stores, chosen_starts, write_stores
 
 EVERY = np.arange(11)
 
@@ -107,7 +107,7 @@ def test_one_scale_per_clip_keeps_speeds_comparable(tmp_path: Path) -> None:
             stores.flow,
             stores.frames,
             segments=np.array([0]),
-            chosen=ChosenStarts.from_lists([[0]]),
+            chosen=chosen_starts([[0]]),
             clip=ClipConfig(length=8, stride=1),
             augment=AugmentConfig(crop_px=16, scale=scale),
         )
@@ -134,7 +134,7 @@ def golden_clip(folder: Path, flows: np.ndarray) -> torch.Tensor:
         stores.flow,
         stores.frames,
         segments=np.array([0]),
-        chosen=ChosenStarts.from_lists([[0]]),
+        chosen=chosen_starts([[0]]),
         clip=ClipConfig(length=8, stride=1),
         # An aspect that never fits falls back to the centre square: 56 px, not resized.
         augment=AugmentConfig(crop_px=56, aspect=(50.0, 50.0)),
@@ -191,6 +191,6 @@ def test_refusals(stores: Stores, make_stores: Callable[[list[int]], Stores]) ->
     with pytest.raises(DataError, match="row 11 .* 11 rows"):
         dataset([11], stores.chosen())
     with pytest.raises(DataError, match="2 segments have no chosen start, first: row 1"):
-        dataset([0, 1, 2], ChosenStarts.from_lists([[0], [], []]))
+        dataset([0, 1, 2], chosen_starts([[0], [], []]))
     with pytest.raises(DataError, match=r"segment row 0.*start 40.*12 fields"):
-        dataset([0], ChosenStarts.from_lists([[40]])).load(0, np.array([0]))
+        dataset([0], chosen_starts([[40]])).load(0, np.array([0]))

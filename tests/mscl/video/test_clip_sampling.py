@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mscl.errors import DataError
 from mscl.pretrain.two_starts import ChosenStarts, nearest_start, two_starts
 from mscl.video.clip_indices import clip_indices, epoch_rng, even_starts, part_indices, sample_rng
+from tests.mscl.marked_stores import chosen_starts
 
 starts_lists = st.lists(st.integers(0, 300), min_size=1, max_size=40, unique=True).map(sorted)
 
@@ -91,22 +92,20 @@ def test_centres_of_parts() -> None:
     np.testing.assert_array_equal(part_indices(32, parts=4, offsets=np.array(0.5)), [4, 12, 20, 28])
 
 
-def test_chosen_starts_from_lists_and_arrow() -> None:
+def test_chosen_starts_of_every_segment() -> None:
     lists = [[3, 7], [], [0], [], [5, 6, 9]]
-    table = ChosenStarts.from_lists(lists)
     chunked = pa.chunked_array([pa.array(lists[:2], pa.list_(pa.int32())), pa.array(lists[2:], pa.list_(pa.int32()))])
-    arrow = ChosenStarts.from_arrow(chunked)
-    for source in (table, arrow):
-        assert len(source) == 5
-        np.testing.assert_array_equal(source.segments(), [0, 2, 4])
-        for row, expected in enumerate(lists):
-            np.testing.assert_array_equal(source.of(row), expected)
+    table = ChosenStarts.from_arrow(chunked)
+    assert len(table) == 5
+    np.testing.assert_array_equal(table.segments(), [0, 2, 4])
+    for row, expected in enumerate(lists):
+        np.testing.assert_array_equal(table.of(row), expected)
 
 
 @pytest.mark.parametrize("lists", [[[3, 3]], [[5, 2]], [[-1]], [[1], [4, 1]]])
 def test_chosen_starts_must_ascend(lists: list[list[int]]) -> None:
     with pytest.raises(DataError, match="ascending"):
-        ChosenStarts.from_lists(lists)
+        chosen_starts(lists)
 
 
 def test_streams_of_samples_and_epochs_differ() -> None:
