@@ -21,7 +21,6 @@ def normalise_flow(flow: ArrayT) -> ArrayT:
 
     Training takes the radii from the flow store and divides in `mscl/pretrain/dataset.py`.
 
-
     Radii come out below 1 and an all-zero field stays zero. Float32, or float64 where the flow is.
     Raises KernelInputError for arrays that are no flow.
     """

@@ -20,6 +20,7 @@ from mscl.score.classification import classification
 from mscl.score.groups import INDEPENDENT, Grouping
 from mscl.score.predictions import PREDICTIONS, join_predictions, predicted_videos, read_predictions
 from mscl.score.repeated_runs import Trial, confusion_over_runs, mean_over_runs
+from mscl.score.scores import Details
 from mscl.training.job import Job
 from mscl.training.launch import run_torchrun
 from mscl.training.progress import METRICS_NAME, MetricsProgress
@@ -140,7 +141,7 @@ def _collect(
     for (split, seed), source in folders.items():
         labels_V, probabilities_VC = read_predictions(source / PREDICTIONS)
         report = reports[split, seed]
-        details = {name: report[name] for name in ("epochs", "train_loss")}
+        details = Details(epochs=report["epochs"], train_loss=report["train_loss"])
         groups_V = grouping.numbers(predicted_videos(source / PREDICTIONS))
         scores = classification(probabilities_VC, labels_V, groups_N=groups_V)
         tested.append(Trial(split, seed, scores, details, tuple(report["warnings"])))

@@ -10,6 +10,7 @@ from mscl.embedding.search import nearest
 from mscl.errors import DataError
 from mscl.score.classification import Classification, classification
 from mscl.score.config import ProbeConfig
+from mscl.score.scores import Details
 
 _MAX_ITERATIONS = 2000
 
@@ -19,9 +20,7 @@ class Probe:
     """Scores of the classifier, and how it was chosen."""
 
     scores: Classification
-    details: dict[str, int | float]
-    """Of `linear`: `l2`, the regularisation strength 1/C that cross-validation on the train split chose, `folds` used
-    (0 where the classes were too small for any), `train_accuracy`. Of `knn`: `k`."""
+    details: Details
     warnings: tuple[str, ...] = ()
     """What the solver and the cross-validation complained about; empty when all is well."""
 
@@ -53,7 +52,7 @@ def knn_probe(
     np.add.at(votes_QC, (np.arange(len(test_ND))[:, None], train_labels[index_QK]), weight_QK)
     probabilities = (votes_QC / votes_QC.sum(axis=1, keepdims=True)).astype(np.float32)
     notes = () if k == config.k else (f"{k} neighbours vote instead of {config.k}: that many train videos there are",)
-    return Probe(classification(probabilities, test_labels, groups_N=test_groups), {"k": k}, notes)
+    return Probe(classification(probabilities, test_labels, groups_N=test_groups), Details(k=k), notes)
 
 
 def _unit(features_ND: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -122,7 +121,7 @@ def linear_probe(
     probabilities[:, model.classes_] = model.predict_proba(test_ND)
     return Probe(
         classification(probabilities, test_labels, groups_N=test_groups),
-        {"l2": float(l2), "folds": folds, "train_accuracy": float(model.score(train_ND, train_labels))},
+        Details(l2=float(l2), folds=folds, train_accuracy=float(model.score(train_ND, train_labels))),
         tuple(notes),
     )
 

@@ -1,6 +1,6 @@
 """Scores over several runs of one protocol: official splits and seeds, their mean and spread."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from mscl.score.classification import Classification
 from mscl.score.intervals import class_mean_interval, mean_of_means_interval
-from mscl.score.scores import ClassifierRun, ClassifierScores, Score
+from mscl.score.scores import ClassifierRun, ClassifierScores, Details, Score
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,14 @@ class Trial:
     split: int
     seed: int
     scores: Classification
-    details: Mapping[str, int | float] = field(default_factory=dict)
-    """How it was made."""
+    details: Details = field(default_factory=Details)
     warnings: tuple[str, ...] = ()
 
     def as_run(self) -> ClassifierRun:
         """Its scores alone."""
         return ClassifierRun(
             split=self.split, seed=self.seed, **self.scores.scores(), num_test=self.scores.num_test,
-            num_groups=self.scores.num_groups, details=dict(self.details), warnings=self.warnings,
+            num_groups=self.scores.num_groups, details=self.details, warnings=self.warnings,
         )  # fmt: skip
 
 
@@ -54,7 +53,7 @@ def mean_over_runs(tested: Sequence[Trial]) -> ClassifierScores:
     if len(tested) == 1:
         only = tested[0]
         size = {"num_test": only.scores.num_test, "num_groups": only.scores.num_groups}
-        return ClassifierScores(**only.scores.scores(), **size, details=dict(only.details), **common)
+        return ClassifierScores(**only.scores.scores(), **size, details=only.details, **common)
     hits = [np.mean([of[split, seed].right_N for seed in seeds], axis=0) for split in splits]
     labels = [of[split, seeds[0]].labels_N for split in splits]
     groups = [of[split, seeds[0]].groups_N for split in splits]

@@ -118,6 +118,31 @@ class VariantScores(_Frozen):
         return f"mean over {' and '.join(parts)}" if parts else ""
 
 
+class Details(_Frozen):
+    """How a classifier was made; None: what its kind does not have, or a mean over several."""
+
+    l2: float | None = None
+    """`linear`: regularisation strength 1/C that cross-validation on the train split chose."""
+    folds: int | None = None
+    """`linear`: of that cross-validation; 0 where the classes were too small for any."""
+    train_accuracy: float | None = None
+    k: int | None = None
+    """`knn`: neighbours that vote."""
+    epochs: int | None = None
+    """Fine-tuning."""
+    train_loss: float | None = None
+    """Fine-tuning: of the last epoch."""
+
+    def as_record(self) -> dict[str, int | float]:
+        """Those that there are."""
+        return self.model_dump(exclude_none=True)
+
+    @classmethod
+    def read(cls, flat: Mapping[str, Any]) -> Self:
+        """What a record says beside the scores."""
+        return cls(**{name: flat[name] for name in cls.model_fields if name in flat})
+
+
 class _Classifier(_Frozen):
     """Scores of a classifier."""
 
@@ -130,8 +155,7 @@ class _Classifier(_Frozen):
     """Test videos, summed over the splits."""
     num_groups: int = 0
     """Groups of them, of the split that has the fewest; 0: every video is one."""
-    details: dict[str, int | float] = {}
-    """How the classifier was made: regularisation, folds, epochs."""
+    details: Details = Details()
     warnings: tuple[str, ...] = ()
 
     def named(self) -> dict[str, Score]:
@@ -150,7 +174,7 @@ class ClassifierRun(_Classifier):
         """Plain values for a record."""
         return {
             "split": self.split, "seed": self.seed, **flat(self.named()), "num_test": self.num_test,
-            **_groups(self.num_groups), **self.details, "warnings": list(self.warnings),
+            **_groups(self.num_groups), **self.details.as_record(), "warnings": list(self.warnings),
         }  # fmt: skip
 
     @classmethod
@@ -161,7 +185,7 @@ class ClassifierRun(_Classifier):
         scores = _scores(flat, ("top1", "top5", "mean_class"), num_videos=num_test, num_groups=num_groups)
         return cls(
             **scores, num_test=num_test, num_groups=num_groups, split=flat.get("split", 1), seed=flat.get("seed", 0),
-            details=_details(flat, {"split", "seed"}), warnings=flat.get("warnings", ()),
+            details=Details.read(flat), warnings=flat.get("warnings", ()),
         )  # fmt: skip
 
 
@@ -182,7 +206,7 @@ class ClassifierScores(_Classifier, VariantScores):
         return {
             **flat(self.named()), "num_test": self.num_test, **_groups(self.num_groups), "splits": list(self.splits),
             "seeds": list(self.seeds),
-            "runs": [run.as_record() for run in self.runs], **self.details, "warnings": list(self.warnings),
+            "runs": [run.as_record() for run in self.runs], **self.details.as_record(), "warnings": list(self.warnings),
         }  # fmt: skip
 
     @classmethod
@@ -192,7 +216,8 @@ class ClassifierScores(_Classifier, VariantScores):
         names = ("top1", "top5", "mean_class")
         return cls(
             **_scores(flat, names, num_videos=num_test, num_groups=num_groups, chance=chance), num_test=num_test,
-            num_groups=num_groups, splits=flat.get("splits", ()), seeds=flat.get("seeds", ()), details=_details(flat),
+            num_groups=num_groups, splits=flat.get("splits", ()), seeds=flat.get("seeds", ()),
+            details=Details.read(flat),
             runs=tuple(ClassifierRun.read(run) for run in flat.get("runs", ())), warnings=flat.get("warnings", ()),
         )  # fmt: skip
 
@@ -296,13 +321,9 @@ class RetrievalMetrics(_Frozen):
 
     def as_record(self) -> dict[str, Any]:
         """Metrics of the record."""
-        found: dict[str, Any] = {"protocol": self.protocol}
-        for place, (name, value) in enumerate(_with_chance(self.variants).items()):
-            found[name] = value
-            if place == 1:
-                sizes = {"query": self.num_query, "gallery": self.num_gallery}
-                found |= {"sizes": sizes, "notes": list(self.notes)}
-        return found
+        sizes = {"query": self.num_query, "gallery": self.num_gallery}
+        beside = {"sizes": sizes, "notes": list(self.notes)}
+        return {"protocol": self.protocol} | _with_chance(self.variants, beside=beside)
 
     @classmethod
     def read(cls, metrics: Mapping[str, Any]) -> Self | Skipped:
@@ -315,12 +336,13 @@ class RetrievalMetrics(_Frozen):
         )  # fmt: skip
 
 
-def _with_chance(variants: Mapping[str, VariantScores]) -> dict[str, Any]:
-    """The variants with their chance after the first of them, where records have it."""
+def _with_chance(variants: Mapping[str, VariantScores], *, beside: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The variants; after the first of them, where records have it, their chance and what stands beside it."""
     found: dict[str, Any] = {}
     for name, scores in variants.items():
         found[name] = scores.as_record()
-        found.setdefault("chance", scores.chance_record())
+        if "chance" not in found:
+            found |= {"chance": scores.chance_record(), **(beside or {})}
     return found
 
 
@@ -380,13 +402,3 @@ def _retrieval(
     ks = sorted(int(name[2:]) for name in flat if name.startswith("R@") and name[2:].isdigit())
     found = _scores(flat, [*(f"R@{k}" for k in ks), "mAP"], num_videos=num_videos, num_groups=num_groups, chance=chance)
     return {"recall": {k: found[f"R@{k}"] for k in ks}, "mean_ap": found["mAP"]}
-
-
-def _details(flat: Mapping[str, Any], known: set[str] | None = None) -> dict[str, int | float]:
-    """What else is known of a classifier: plain numbers that are neither scores nor counts."""
-    scores = ("top1", "top5", "mean_class", "num_test", "num_groups")
-    return {
-        name: value
-        for name, value in flat.items()
-        if isinstance(value, int | float) and not name.startswith(scores) and name not in (known or set())
-    }

@@ -76,8 +76,8 @@ def test_folds_keep_groups_together() -> None:
         )
 
     every, few = slice(None), slice(12, 36)
-    assert probe(every, None).details["l2"] == 0.01
-    assert probe(every, groups).details["l2"] == 10000
+    assert probe(every, None).details.l2 == 0.01
+    assert probe(every, groups).details.l2 == 10000
     assert "the smallest train class has 2 groups: 2 folds instead of 3" in probe(few, groups[few]).warnings
 
 
@@ -85,7 +85,7 @@ def test_probe_with_a_class_of_one_says_that_it_could_not_choose() -> None:
     features = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2])
     probe = linear_probe(features, labels, features, labels, num_classes=4, config=ProbeConfig())
-    assert probe.details["folds"] == 0
+    assert probe.details.folds == 0
     assert any("no cross-validation" in note for note in probe.warnings)
 
 

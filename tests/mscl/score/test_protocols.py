@@ -11,7 +11,7 @@ from mscl.errors import DataError
 from mscl.score.labels import manifests_of_splits, notes_on, unfit
 from mscl.score.probe import knn_probe
 from mscl.score.probe_and_retrieve import probe_variants, retrieve_variants
-from mscl.score.scores import RetrievalMetrics
+from mscl.score.scores import Details, RetrievalMetrics
 from mscl.score.videos import Videos
 from storage.errors import StorageError
 from storage.features import write_features
@@ -123,13 +123,13 @@ def test_knn_votes_by_hand() -> None:
     labels, config = np.array([0, 1, 1, 1]), ProbeConfig(head="knn", k=2, temperature=0.07)
     probe = knn_probe(train, labels, query, np.array([0]), num_classes=3, config=config)
     # Both at 5 degrees: a tie, half and half.
-    assert probe.details == {"k": 2} and probe.warnings == ()
+    assert probe.details == Details(k=2) and probe.warnings == ()
     three = config.model_copy(update={"k": 3, "temperature": 1.0})
     weights = np.exp(np.cos(np.deg2rad([5, 5, 85])))
     told = knn_probe(train, labels, query, np.array([0]), num_classes=3, config=three)
     assert weights[0] < weights[1:].sum() and told.scores.top1 == 0.0
     many = knn_probe(train, labels, query, np.array([1]), num_classes=3, config=config.model_copy(update={"k": 9}))
-    assert many.details == {"k": 4} and "4 neighbours vote instead of 9" in many.warnings[0]
+    assert many.details == Details(k=4) and "4 neighbours vote instead of 9" in many.warnings[0]
 
 
 def test_a_small_temperature_does_not_leave_floats() -> None:

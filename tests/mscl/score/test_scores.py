@@ -9,7 +9,7 @@ import pytest
 from mscl.display.blocks import Note, Number, Table
 from mscl.finetune.scores import FinetuneMetrics
 from mscl.score.blocks import few_videos, score_tables
-from mscl.score.scores import ClassifierScores, ProbeMetrics, RetrievalMetrics, Score
+from mscl.score.scores import ClassifierScores, Details, ProbeMetrics, RetrievalMetrics, Score
 from mscl.stage.skipped import Skipped
 
 RECORDS: dict[str, Any] = json.loads((Path(__file__).parent / "earlier_records.json").read_text())
@@ -31,6 +31,13 @@ def test_numbers_of_an_earlier_record_are_where_they_belong() -> None:
     assert top1.interval == (pytest.approx(14 / 39), pytest.approx(26 / 39)) and top1.cell == Number("51.3", "36–67")
     assert list(retrieve.variants) == ["trained", "untrained"] and retrieve.num_gallery == 91
     assert retrieve.variants["trained"].recall[5].value == pytest.approx(34 / 39)
+
+
+def test_details_have_names_of_their_own() -> None:
+    """Each by its own name, whatever it begins with: no number of a later version is taken for one of them."""
+    run = {"split": 2, "top1": 0.5, "top10": 0.9, "epochs": 3, "num_test_clips": 7}
+    scores = ClassifierScores.read({"top1": 0.5, "l2": 10.0, "folds": 0, "shots": 5, "runs": [run]}, {})
+    assert scores.details == Details(l2=10.0, folds=0) and scores.runs[0].details == Details(epochs=3)
 
 
 def test_a_record_may_say_next_to_nothing() -> None:
