@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from mscl.pipeline import PIPELINE
 from tests.flows.running import flow_runs, only, task_runs, wait_until
 
@@ -62,6 +64,7 @@ import json, sys
 from flows.cli.app import app
 from flows.pipeline import full
 from flows.deployments import DEPLOYMENTS
+from flows.server.checkout_files import prefect_yaml
 from prefect.flows import load_flow_from_entrypoint
 
 tiny, workspace = sys.argv[1:]
@@ -70,6 +73,7 @@ app(["ls", "-w", workspace], standalone_mode=False)
 own = load_flow_from_entrypoint("flows.pipeline.tally")
 facts = {
     "deployments": [one.name for one in DEPLOYMENTS],
+    "prefect.yaml": prefect_yaml(),
     "form": "tally" in full.parameters.properties and "tally" in own.parameters.properties,
     "flow": [own.name, own.description],
 }
@@ -77,8 +81,13 @@ print("facts " + json.dumps(facts))
 """
 
 
-def test_a_room_a_section_and_a_line_make_a_stage(api: str, tiny: Path, copy: Path, tmp_path: Path) -> None:
-    tree = _checkout_with_tally(tmp_path / "checkout")
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkout with the stage in it."""
+    return _checkout_with_tally(tmp_path_factory.mktemp("new") / "checkout")
+
+
+def test_a_room_a_section_and_a_line_make_a_stage(api: str, tiny: Path, copy: Path, tree: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WALK, tiny, copy], cwd=tree, text=True, capture_output=True,
         env=os.environ | {"PYTHONPATH": str(tree), "PREFECT_API_URL": api, "COLUMNS": "200"},
@@ -103,8 +112,20 @@ def test_a_room_a_section_and_a_line_make_a_stage(api: str, tiny: Path, copy: Pa
     # Deployments and their forms.
     (said,) = [json.loads(line.removeprefix("facts ")) for line in done.stdout.splitlines() if line[:6] == "facts "]
     assert said["deployments"] == ["full", *before[:-1], "tally", "report", "ablate"]
+    assert "entrypoint: flows.pipeline.tally\n" in said["prefect.yaml"]
     assert said["form"] is True
     assert said["flow"] == ["tally", "Letters of the classes."]
+
+
+def test_the_room_is_a_layer(tree: Path) -> None:
+    """The import contracts name every room, and hold the new one to its place."""
+    lint = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    environment = os.environ | {"PYTHONPATH": str(tree)}
+    done = subprocess.run(lint, cwd=tree, text=True, capture_output=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (tree / "mscl/models/early.py").write_text("import mscl.tally.stage\n")  # a floor that reads a room
+    done = subprocess.run(lint, cwd=tree, text=True, capture_output=True, env=environment)
+    assert done.returncode != 0 and "mscl.models.early -> mscl.tally.stage" in done.stdout
 
 
 def _checkout_with_tally(tree: Path) -> Path:
@@ -116,6 +137,8 @@ def _checkout_with_tally(tree: Path) -> Path:
     (room / "__init__.py").write_text('"""Letters."""\n')
     (room / "config.py").write_text(CONFIG)
     (room / "stage.py").write_text(STAGE)
+    shutil.copy(CHECKOUT / "pyproject.toml", tree)
+    _insert(tree / "pyproject.toml", before='    "score",', line='    "tally",')
     configuration, pipeline = tree / "mscl/config/experiment.py", tree / "mscl/pipeline/stages.py"
     _insert(configuration, before="from mscl.training.config", line="from mscl.tally.config import TallyConfig")
     _insert(configuration, before="    runtime: RuntimeConfig", line="    tally: TallyConfig = TallyConfig()")
