@@ -34,7 +34,10 @@ from flows.printing import print_line
 from storage.user_paths import user_path
 
 if TYPE_CHECKING:
-    from mscl.config import RuntimeConfig
+    from mscl.config import ExperimentConfig, RuntimeConfig
+    from mscl.pipeline import Outcome
+    from mscl.progress import Progress
+    from storage.workspace import Workspace
 
 console = Console()
 # Typer carries a click of its own and gives its base of usage errors no public name.
@@ -90,7 +93,7 @@ def run(
     progress = ConsoleProgress(console)
     progress.start("Reading the settings", None, "")
     from flows.cli.results import print_beginning, print_outcome, print_results
-    from mscl.config import ExperimentConfig, load_config
+    from mscl.config import load_config
     from mscl.pipeline import (
         PIPELINE,
         done_so_far,
@@ -118,24 +121,7 @@ def run(
         return
     if prefect:
         refuse_early(place, config, stages=stages, done=done)  # before a server is waited for
-        from flows.server.prefect_server import ensure_server, ui_for_people, ui_url
-        from mscl.errors import UserError
-
-        progress.start("Asking Prefect", None, "")
-        try:
-            ensure_server(progress, meanwhile=lambda: import_module("flows.pipeline"))
-        except UserError as error:
-            raise UserError(f"{error}; --no-prefect needs no server") from error
-        from prefect import tags
-
-        from flows.pipeline import full
-
-        print_line(console, f"Prefect UI: {ui_for_people()}")
-        sections = {name: getattr(config, name) for name in ExperimentConfig.model_fields}
-        with tags(settings.TAG):
-            outcomes = full(
-                workspace=str(place.root), preset=preset_for_flow(preset), **sections, force=force or [], until=until
-            )  # fmt: skip
+        outcomes = _run_as_flow(place, config, progress, preset=preset, force=force or [], until=until)
     else:
         _say_what_needs_prefect(config.runtime)
         outcomes = run_pipeline(
@@ -146,8 +132,39 @@ def run(
     progress.done()
     print_results(console, outcomes, seconds=time.monotonic() - started)
     if prefect:
+        from flows.server.prefect_server import ui_url
+
         print_line(console, "Prefect UI:")
         print_line(console, ui_url())
+
+
+def _run_as_flow(
+    place: Workspace, config: ExperimentConfig, progress: Progress, *, preset: str, force: list[str], until: str
+) -> dict[str, Outcome]:
+    """The flow `full`, at a server that is started if there is none.
+
+    Raises:
+        UserError: there is none, and none starts.
+    """
+    from flows.server.prefect_server import ensure_server, ui_for_people
+    from mscl.errors import UserError
+
+    progress.start("Asking Prefect", None, "")
+    try:
+        ensure_server(progress, meanwhile=lambda: import_module("flows.pipeline"))
+    except UserError as error:
+        raise UserError(f"{error}; --no-prefect needs no server") from error
+    from prefect import tags
+
+    from flows.pipeline import full
+
+    print_line(console, f"Prefect UI: {ui_for_people()}")
+    sections = {name: getattr(config, name) for name in type(config).model_fields}
+    with tags(settings.TAG):
+        outcomes: dict[str, Outcome] = full(
+            workspace=str(place.root), preset=preset_for_flow(preset), **sections, force=force, until=until
+        )  # fmt: skip
+    return outcomes
 
 
 @app.command()

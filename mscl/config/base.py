@@ -29,6 +29,9 @@ class Section(BaseModel):
     before: ClassVar[Mapping[str, Any]] = {}
     """Settings that came when there were results already -> what was done before they came, which is their default."""
 
+    overrules: ClassVar[Mapping[str, str]] = {}
+    """Setting -> another one that goes back to its default where the first is set above it, and it is not."""
+
     @classmethod
     def done_before(cls) -> dict[str, Any]:
         """`before` of this section and of those inside it, by dotted names."""

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from mscl.config.base import Section
 from mscl.config.describe import help_of, sections_of, settings_of
 
 _WIDTH = 100
@@ -21,8 +22,9 @@ def _lines(section: BaseModel, base: BaseModel | None, indent: str) -> list[str]
     settings = settings_of(section)
     if base is not None:
         differing = {ours.name for ours, theirs in zip(settings, settings_of(base), strict=True) if ours != theirs}
-        # Read back, epochs of one's own alone would set `min_steps` aside.
-        said = {"min_steps"} if "epochs" in differing else set()
+        # Read back, a setting that differs would set aside what it overrules.
+        overrules = section.overrules if isinstance(section, Section) else {}
+        said = {overruled for name, overruled in overrules.items() if name in differing}
         settings = [s for s in settings if s.name in differing or (s.name in said and s.value)]
     for setting in settings:
         values = f" [{setting.values}]" if setting.values else ""

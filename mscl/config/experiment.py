@@ -61,18 +61,20 @@ def build_config(tree: Mapping[str, Any], *, source: str) -> ExperimentConfig:
         raise ConfigError(f"configuration {source!r}: " + "; ".join(lines)) from error
 
 
-def merge(into: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Lay `changes` over the nested plain values `into`.
+def merge(into: dict[str, Any], changes: Mapping[str, Any], model: type[BaseModel] | None = ExperimentConfig) -> None:
+    """Lay `changes` over the nested plain values `into`, which are those of `model`.
 
-    Who says how many epochs means it: the least number of steps that an earlier layer asked for goes.
+    What a changed setting overrules (`Section.overrules`) an earlier layer has asked for in vain.
     """
-    if "epochs" in changes and "min_steps" not in changes:
-        into.pop("min_steps", None)
+    overrules = model.overrules if model is not None and issubclass(model, Section) else {}
+    for name, overruled in overrules.items():
+        if name in changes and overruled not in changes:
+            into.pop(overruled, None)
     for name, value in changes.items():
         if isinstance(value, Mapping):
             below = into.get(name)
             into[name] = below = dict(below) if isinstance(below, Mapping) else {}
-            merge(below, value)
+            merge(below, value, section_of(model, name) if model is not None else None)
         else:
             into[name] = value
 
@@ -83,7 +85,7 @@ def merge_section(base: Section, changes: BaseModel | Mapping[str, Any] | None) 
     if isinstance(changes, BaseModel):
         changes = changes.model_dump(mode="json", exclude_unset=True)
     if changes is not None:
-        merge(merged, changes)
+        merge(merged, changes, type(base))
     return merged
 
 

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mscl.finetune.classifier import Classifier
@@ -92,9 +95,17 @@ def fit_classifier(
     classifier = classifier.to(world.device).train()
     precision = agreed_precision(config.precision, world)
     updater = Updater(classifier, config.optim, scaler=gradient_scaler(precision, world.device))
-    trained = distributed(classifier, world, broadcast_buffers=True)
-    autocast = autocast_of(precision, world.device)
     curve = Curve(world.device)
+    step = _Step(
+        distributed(classifier, world, broadcast_buffers=True),
+        updater,
+        curve,
+        autocast=autocast_of(precision, world.device),
+        world=world,
+        per_epoch=per_epoch,
+        seed=config.seed,
+    )
+    rate = partial(rate_at, config=config, total=total_steps, per_epoch=per_epoch)
     journal = Journal(
         folder,
         world,
@@ -103,9 +114,6 @@ def fit_classifier(
         batch_size=batch_size,
         advice=f"Lower finetune.optim.lr ({config.optim.lr:g})",
     )
-
-    def rate(number: int) -> float:
-        return rate_at(number, config=config, total=total_steps, per_epoch=per_epoch)
 
     def loader(start: int) -> Loader[LabelledBatch]:
         return make_loader(
@@ -118,23 +126,6 @@ def fit_classifier(
             workers=workers,
             pin_memory=world.device.type == "cuda",
         )
-
-    def step(raw: LabelledBatch, number: int) -> StepMetrics:
-        epoch, position = divmod(number, per_epoch)
-        if position == 0:
-            torch.manual_seed(_seed(config.seed, epoch, world.rank))  # dropout
-            trained.train()
-            curve.sums.zero_()
-        batch = raw.to(world.device, non_blocking=True)
-        rgb_B3THW = normalise_rgb(batch.rgb_BKTHW3[:, 0]).contiguous(memory_format=torch.channels_last_3d)
-        with autocast():
-            logits_BC = trained(rgb_B3THW)
-            loss = F.cross_entropy(logits_BC, batch.label_B)
-        updater.backward(loss)
-        grad_norm = updater.step()
-        accuracy = curve.add(loss, logits_BC, batch.label_B)
-        values = {"loss": loss, "grad_norm": grad_norm, "accuracy": accuracy} | updater.values()
-        return StepMetrics(values, raw.segment_B)
 
     def end_epoch(finished: int) -> None:
         if len(curve.rows) < finished:
@@ -168,6 +159,37 @@ def fit_classifier(
         log_every=log_every,
     )
     return finished, curve.rows
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A batch forward, back, and into the curve."""
+
+    trained: nn.Module
+    updater: Updater
+    curve: Curve
+    _: KW_ONLY
+    autocast: Callable[[], AbstractContextManager[object]]
+    world: World
+    per_epoch: int
+    seed: int
+
+    def __call__(self, raw: LabelledBatch, number: int) -> StepMetrics:
+        epoch, position = divmod(number, self.per_epoch)
+        if position == 0:
+            torch.manual_seed(_seed(self.seed, epoch, self.world.rank))  # dropout
+            self.trained.train()
+            self.curve.sums.zero_()
+        batch = raw.to(self.world.device, non_blocking=True)
+        rgb_B3THW = normalise_rgb(batch.rgb_BKTHW3[:, 0]).contiguous(memory_format=torch.channels_last_3d)
+        with self.autocast():
+            logits_BC = self.trained(rgb_B3THW)
+            loss = F.cross_entropy(logits_BC, batch.label_B)
+        self.updater.backward(loss)
+        grad_norm = self.updater.step()
+        accuracy = self.curve.add(loss, logits_BC, batch.label_B)
+        values = {"loss": loss, "grad_norm": grad_norm, "accuracy": accuracy} | self.updater.values()
+        return StepMetrics(values, raw.segment_B)
 
 
 def rate_at(step: int, *, config: FinetuneConfig, total: int, per_epoch: int) -> float:

@@ -47,6 +47,8 @@ class AugmentConfig(Section):
 class PretrainConfig(Section):
     """MSCL and its baselines; the defaults are the paper's R18 on Kinetics-400."""
 
+    overrules: ClassVar[Mapping[str, str]] = {"epochs": "min_steps"}
+
     encoder: str = ""
     """Score this encoder instead of training one: a checkpoint or export of this program; one of torchvision's video
     networks, by name or as a .pth file of its weights; a folder of a video encoder of Hugging Face's `transformers`

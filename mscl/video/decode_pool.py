@@ -4,6 +4,8 @@ Workers are plain subprocesses that speak JSON lines, so they can be had from an
 guard, daemonic processes, threads), and nothing is unpickled. A worker is killed with its parent.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import selectors
@@ -91,63 +93,91 @@ def run_jobs(
     Raises:
         RuntimeError: workers cannot start; the message holds what they said.
     """
-    ends: dict[int, JobEnd] = {}
-    waiting = list(range(len(jobs)))[::-1]
-    running: list[_Worker] = []
     with selectors.DefaultSelector() as selector:
+        run = _Run(function, jobs, selector, timeout_seconds, memory_bytes, on_result)
+        try:
+            run.work(workers)
+        finally:
+            run.kill()
+    return [run.ends[index] for index in range(len(jobs))]
 
-        def start() -> None:
-            worker = _Worker(function, memory_bytes)
-            running.append(worker)
-            selector.register(worker.answers, selectors.EVENT_READ, worker)
 
-        def end(worker: _Worker) -> None:
-            selector.unregister(worker.answers)
-            running.remove(worker)
+class _Run:
+    """Jobs, the workers that they are given to, and how they ended so far."""
+
+    def __init__(
+        self,
+        function: str,
+        jobs: Sequence[dict[str, Any]],
+        selector: selectors.BaseSelector,
+        timeout_seconds: float,
+        memory_bytes: int | None,
+        on_result: Callable[[int, JobEnd], None] | None,
+    ) -> None:
+        self.ends: dict[int, JobEnd] = {}
+        self._function, self._jobs, self._selector = function, jobs, selector
+        self._timeout_seconds, self._memory_bytes, self._on_result = timeout_seconds, memory_bytes, on_result
+        self._waiting = list(range(len(jobs)))[::-1]
+        self._workers: list[_Worker] = []
+
+    def work(self, workers: int) -> None:
+        """Until every job has ended."""
+        while len(self.ends) < len(self._jobs):
+            while len(self._workers) < min(max(1, workers), len(self._jobs) - len(self.ends)):
+                self._start()
+            nearest_s = min(worker.deadline_s for worker in self._workers)
+            for key, _ in self._selector.select(max(0.0, nearest_s - time.monotonic())):
+                self._hear(key.data)
+            for worker in [worker for worker in self._workers if worker.deadline_s < time.monotonic()]:
+                if not worker.ready:
+                    raise RuntimeError(
+                        f"worker process for {self._function} does not start within {_START_SECONDS:g} s"
+                    )
+                self._finish(worker, JobEnd("timeout", reason=f"killed after {self._timeout_seconds:g} s"))
+                self._end(worker)
+
+    def kill(self) -> None:
+        """The workers that are left."""
+        for worker in self._workers:
             worker.kill()
 
-        def finish(worker: _Worker, ended: JobEnd) -> None:
-            index, worker.job = worker.job, None
-            assert index is not None
-            ends[index] = ended
-            if on_result:
-                on_result(index, ended)
+    def _hear(self, worker: _Worker) -> None:
+        line = worker.read()
+        if line is None:
+            return
+        if line == "":
+            reason = worker.obituary()
+            if not worker.ready:
+                raise RuntimeError(f"worker process for {self._function} does not start: {reason}")
+            if worker.job is not None:
+                self._finish(worker, JobEnd("crashed", reason=reason))
+            self._end(worker)
+            return
+        answer = json.loads(line)
+        if worker.job is not None:
+            self._finish(worker, JobEnd(answer["status"], answer["value"], answer["reason"]))
+        worker.ready = True
+        if self._waiting:
+            worker.give(self._waiting[-1], self._jobs[self._waiting.pop()], self._timeout_seconds)
+        else:
+            worker.deadline_s = float("inf")
 
-        try:
-            while len(ends) < len(jobs):
-                while len(running) < min(max(1, workers), len(jobs) - len(ends)):
-                    start()
-                nearest_s = min(worker.deadline_s for worker in running)
-                for key, _ in selector.select(max(0.0, nearest_s - time.monotonic())):
-                    worker = key.data
-                    line = worker.read()
-                    if line is None:
-                        continue
-                    if line == "":
-                        reason = worker.obituary()
-                        if not worker.ready:
-                            raise RuntimeError(f"worker process for {function} does not start: {reason}")
-                        if worker.job is not None:
-                            finish(worker, JobEnd("crashed", reason=reason))
-                        end(worker)
-                        continue
-                    answer = json.loads(line)
-                    if worker.job is not None:
-                        finish(worker, JobEnd(answer["status"], answer["value"], answer["reason"]))
-                    worker.ready = True
-                    if waiting:
-                        worker.give(waiting[-1], jobs[waiting.pop()], timeout_seconds)
-                    else:
-                        worker.deadline_s = float("inf")
-                for worker in [worker for worker in running if worker.deadline_s < time.monotonic()]:
-                    if not worker.ready:
-                        raise RuntimeError(f"worker process for {function} does not start within {_START_SECONDS:g} s")
-                    finish(worker, JobEnd("timeout", reason=f"killed after {timeout_seconds:g} s"))
-                    end(worker)
-        finally:
-            for worker in list(running):
-                worker.kill()
-    return [ends[index] for index in range(len(jobs))]
+    def _start(self) -> None:
+        worker = _Worker(self._function, self._memory_bytes)
+        self._workers.append(worker)
+        self._selector.register(worker.answers, selectors.EVENT_READ, worker)
+
+    def _finish(self, worker: _Worker, ended: JobEnd) -> None:
+        index, worker.job = worker.job, None
+        assert index is not None
+        self.ends[index] = ended
+        if self._on_result:
+            self._on_result(index, ended)
+
+    def _end(self, worker: _Worker) -> None:
+        self._selector.unregister(worker.answers)
+        self._workers.remove(worker)
+        worker.kill()
 
 
 class _Worker:

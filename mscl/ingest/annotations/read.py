@@ -1,7 +1,8 @@
 """From the configuration to the samples of the dataset."""
 
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -83,36 +84,48 @@ def _folder_format(index: VideoIndex) -> str:
     return "folders" if any("/" in video for video in index.videos) else "unlabelled"
 
 
+@dataclass
+class _Matched:
+    """Which files the lists' rows are, and what was done to tell."""
+
+    samples: dict[str, Sample] = field(default_factory=dict)
+    """By the path of the video."""
+    missing: list[str] = field(default_factory=list)
+    elsewhere: int = 0
+    respelt: int = 0
+    repeated: int = 0
+    both: int = 0
+    """Of val and of test."""
+
+    def notes(self, found: FoundLists, index: VideoIndex) -> Iterator[str]:
+        """What a user must know of it, a line each."""
+        if self.repeated:
+            yield f"{self.repeated} videos are listed more than once: counted once"
+        if self.both:
+            yield f"{self.both} videos are in the lists of val and of test: they are test videos"
+        if self.respelt:
+            yield f"{self.respelt} videos are spelled otherwise than listed (accents or capitals): found all the same"
+        if self.elsewhere and found.format not in ("kinetics", "ssv2", "diving48", "jester"):
+            yield f"{self.elsewhere} videos lie under another folder or file type than listed: found by their names"
+        if index.ambiguous:
+            yield (
+                f"{len(index.ambiguous)} listed videos are not where the lists say, and several files could be meant: "
+                f"{index.ambiguous[0]} and others count as missing"
+            )
+        if odd := [video for video in self.samples if not is_text(video)]:
+            yield (
+                f"{len(odd)} videos have names that are not UTF-8 and cannot be used, the first: {odd[0]}; rename "
+                "them, for example with `convmv -f latin1 -t utf8 -r --notest`"
+            )
+        if index.unreadable:
+            yield f"{len(index.unreadable)} folders may not be read and are left out, the first: {index.unreadable[0]}"
+
+
 def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: FoundLists) -> Annotations:
     kept = _kept_classes(config, listing, found)
     rows = [row for row in listing.rows if row.class_name is None or row.class_name in kept]
-    of_row = _find_videos(rows, index, listing)
-    samples: dict[str, Sample] = {}
-    sources: dict[str, str] = {}
-    missing: list[str] = []
-    elsewhere = respelt = repeated = both = 0
-    for row, video in zip(rows, of_row, strict=True):
-        if video is None:
-            missing.append(row.paths[0])
-            continue
-        sample = Sample(video, row.class_name, row.split, row.splits)
-        first = samples.setdefault(video, sample)
-        if first is sample:
-            sources[video] = row.source
-        elif first.class_name == sample.class_name and {first.split, sample.split} == {"val", "test"}:
-            # VideoMAE's lists: the videos of val.csv are those of test.csv.
-            samples[video], both = replace(sample, split="test"), both + 1
-        elif first != sample:
-            lines = f" ({sources[video]}; {row.source})" if row.source else ""
-            raise DataError(
-                f"{video} is listed twice in the {found.kind} lists of {found.where}: as {first.class_name!r} in "
-                f"{_where(first)} and as {row.class_name!r} in {_where(sample)}; keep one line{lines}"
-            )
-        else:
-            repeated += 1
-        if first is sample and video not in row.paths:
-            same = any(folded(video) == folded(path) for path in row.paths)
-            respelt, elsewhere = respelt + same, elsewhere + (not same)
+    matched = _match(rows, _find_videos(rows, index, listing), found)
+    samples, missing = matched.samples, matched.missing
     notes = list(listing.notes)
     classes = tuple(name for name in listing.classes if name in kept)
     present = {sample.class_name for sample in samples.values()}
@@ -122,28 +135,7 @@ def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Fou
             f"{len(absent)} of {len(classes)} classes have no video here; the labels of the others are renumbered"
         )
         classes = tuple(name for name in classes if name in present)
-    if repeated:
-        notes.append(f"{repeated} videos are listed more than once: counted once")
-    if both:
-        notes.append(f"{both} videos are in the lists of val and of test: they are test videos")
-    if respelt:
-        notes.append(f"{respelt} videos are spelled otherwise than listed (accents or capitals): found all the same")
-    if elsewhere and found.format not in ("kinetics", "ssv2", "diving48", "jester"):
-        notes.append(f"{elsewhere} videos lie under another folder or file type than listed: found by their names")
-    if index.ambiguous:
-        notes.append(
-            f"{len(index.ambiguous)} listed videos are not where the lists say, and several files could be meant: "
-            f"{index.ambiguous[0]} and others count as missing"
-        )
-    if odd := [video for video in samples if not is_text(video)]:
-        notes.append(
-            f"{len(odd)} videos have names that are not UTF-8 and cannot be used, the first: {odd[0]}; rename them, "
-            "for example with `convmv -f latin1 -t utf8 -r --notest`"
-        )
-    if index.unreadable:
-        notes.append(
-            f"{len(index.unreadable)} folders may not be read and are left out, the first: {index.unreadable[0]}"
-        )
+    notes += matched.notes(found, index)
     alike = Counter(folded(name) for name in classes)
     if twice := [name for name in classes if alike[folded(name)] > 1]:
         notes.append(f"classes that differ in capitals alone are kept apart: {', '.join(twice[:6])}")
@@ -160,6 +152,40 @@ def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Fou
         listing.split_numbers,
         listing.splits_given,
     )
+
+
+def _match(rows: Sequence[ListedVideo], videos: Sequence[str | None], found: FoundLists) -> _Matched:
+    """One sample of each video, in the order of the rows.
+
+    Raises:
+        DataError: a video is listed twice, in different ways.
+    """
+    matched = _Matched()
+    sources: dict[str, str] = {}
+    for row, video in zip(rows, videos, strict=True):
+        if video is None:
+            matched.missing.append(row.paths[0])
+            continue
+        sample = Sample(video, row.class_name, row.split, row.splits)
+        first = matched.samples.setdefault(video, sample)
+        if first is sample:
+            sources[video] = row.source
+            if video not in row.paths:
+                same = any(folded(video) == folded(path) for path in row.paths)
+                matched.respelt, matched.elsewhere = matched.respelt + same, matched.elsewhere + (not same)
+        elif first.class_name == sample.class_name and {first.split, sample.split} == {"val", "test"}:
+            # VideoMAE's lists: the videos of val.csv are those of test.csv.
+            matched.samples[video] = replace(sample, split="test")
+            matched.both += 1
+        elif first != sample:
+            lines = f" ({sources[video]}; {row.source})" if row.source else ""
+            raise DataError(
+                f"{video} is listed twice in the {found.kind} lists of {found.where}: as {first.class_name!r} in "
+                f"{_where(first)} and as {row.class_name!r} in {_where(sample)}; keep one line{lines}"
+            )
+        else:
+            matched.repeated += 1
+    return matched
 
 
 def _find_videos(rows: list[ListedVideo], index: VideoIndex, listing: Listing) -> list[str | None]:
