@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mscl.array_types import Floats, Ints
 from mscl.devices import cores
-from mscl.embedding.search import Floats, Ints, nearest
+from mscl.embedding.search import nearest
 
 
 def timed(call: Callable[[], tuple[Floats, Ints]]) -> tuple[float, float, tuple[Floats, Ints]]:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mscl.array_types import Ints
 from mscl.clips.screened import ScreenedClips
 from mscl.errors import DataError
 from mscl.motion.scores import score_table
-from mscl.video.clip_indices import IntArray, clip_indices, segment_name
+from mscl.video.clip_indices import clip_indices, segment_name
 from mscl.video.config import ClipConfig
 from mscl.video.geometry import centre_box, resize_into
 from mscl.video.normalise import normalise_rgb
@@ -63,8 +64,8 @@ class StoredClips(Dataset[Clip]):
         stores: ScreenedClips,
         manifest: Manifest,
         *,
-        segments_N: IntArray,
-        starts_N: IntArray,
+        segments_N: Ints,
+        starts_N: Ints,
         clip: ClipConfig,
         side_px: int | None = None,
         normalise: bool = False,
@@ -134,13 +135,13 @@ class StoredClips(Dataset[Clip]):
             "start_seconds": start_frame / fps if fps > 0 else float("nan"),
         }
 
-    def indices(self, number: int) -> IntArray:
+    def indices(self, number: int) -> Ints:
         """(T,) indices of clip `number` in its segment's frames and fields."""
         num_fields = self._flow.valid(int(self.segments_N[number]))[0]
         start = int(self.starts_N[number])
         return clip_indices(start, length=self.clip.length, stride=self.clip.stride, num_indices=num_fields)
 
-    def _read(self, segment: int, indices_T: IntArray) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+    def _read(self, segment: int, indices_T: Ints) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
         _, height, width = self._flow.valid(segment)
         length, side_px = len(indices_T), self._side_px
         frames_THW3 = self._frames.clip(segment, indices_T)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from mscl.array_types import Ints
 from mscl.errors import DataError, UserError
 from mscl.extract.config import FlowConfig
 from mscl.stage.latest import latest_of
-from mscl.video.clip_indices import IntArray
 from mscl.video.config import ClipConfig
 from storage.layout import Extracted, Measured, Screened
 
@@ -92,7 +92,7 @@ class ScreenedClips:
 
         return MotionReader(Measured(self.motion.folder).motion)
 
-    def starts(self, segments: IntArray, which: Starts, clip: ClipConfig) -> tuple[IntArray, IntArray]:
+    def starts(self, segments: Ints, which: Starts, clip: ClipConfig) -> tuple[Ints, Ints]:
         """(segments, starts) of the clips, (N,) each, in order.
 
         Raises:
@@ -125,7 +125,7 @@ class ScreenedClips:
             raise DataError(f"screen {self.screen.key} chose starts that the flow store does not have; screen again")
         return segments_N, starts_N
 
-    def clip_scores(self, segments_N: IntArray, starts_N: IntArray, clip: ClipConfig) -> NDArray[np.float32]:
+    def clip_scores(self, segments_N: Ints, starts_N: Ints, clip: ClipConfig) -> NDArray[np.float32]:
         """(N,) score of each clip in motion differential sampling; NaN for clips that the screen did not score.
 
         `segments_N` is in order, as `starts` gives it.
@@ -160,7 +160,7 @@ def screened_clips(workspace: Workspace, key: str = "") -> ScreenedClips:
     return ScreenedClips(*(found[name] for name in needed))
 
 
-def rows_of_split(manifest: Manifest, split: str) -> IntArray:
+def rows_of_split(manifest: Manifest, split: str) -> Ints:
     """Rows of train, val or test; all rows without a name.
 
     Raises:

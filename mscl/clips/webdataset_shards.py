@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from mscl.array_types import Ints
 from mscl.clips.dataset import StoredClips
 from mscl.clips.npz import npz_file
 from mscl.clips.screened import ScreenedClips, Starts, rows_of_split
-from mscl.video.clip_indices import IntArray
 from storage.atomic import write_atomic
 
 _ORDER_SEED = 0
@@ -31,7 +31,7 @@ class ClipShards:
         segments_N, starts_N = stores.starts(rows_of_split(manifest, split), starts, stores.clip)
         self._clips = StoredClips(stores, manifest, segments_N=segments_N, starts_N=starts_N, clip=stores.clip)
         self._flow, self._frames = stores.flow(), stores.frames()
-        self._order: IntArray = np.random.default_rng(_ORDER_SEED).permutation(len(self._clips))
+        self._order: Ints = np.random.default_rng(_ORDER_SEED).permutation(len(self._clips))
         self._starts = starts
         self._per_shard = clips_per_shard
 
@@ -60,7 +60,7 @@ class ClipShards:
     def finish(self, folder: Path) -> None:
         """Nothing more: every clip says all of itself."""
 
-    def _numbers(self, shard: int) -> IntArray:
+    def _numbers(self, shard: int) -> Ints:
         """Numbers of the clips of a shard, as they lie in it."""
         return self._order[shard * self._per_shard : (shard + 1) * self._per_shard]
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from mscl.array_types import Doubles
 
 PERIOD_LOG = float(np.log(3.0))
 """The texture looks the same after it has grown by this factor (its logarithm)."""
@@ -23,8 +24,7 @@ _TURN_RAD = (0.12, 0.25)
 _ZOOM_LOG = (0.08, 0.13)
 _DIRECTION_JITTER_RAD = np.deg2rad(25.0)
 
-Floats = NDArray[np.float64]
-Motion = Callable[[np.random.Generator], Floats]
+Motion = Callable[[np.random.Generator], Doubles]
 """Draws what one frame adds to a pose: (x, y, angle, growth)."""
 
 
@@ -32,7 +32,7 @@ Motion = Callable[[np.random.Generator], Floats]
 class Poses:
     """Pose of the patch in every frame, and when it moves."""
 
-    pose_T4: Floats
+    pose_T4: Doubles
     """Centre x and y in 0..1 of the side, angle in rad, growth (logarithm of the size of the texture): not yet taken
     modulo 1, 1, 2 pi and `PERIOD_LOG`."""
     first_moving: int
@@ -40,7 +40,7 @@ class Poses:
     moving_frames: int
 
     @property
-    def round_T8(self) -> Floats:
+    def round_T8(self) -> Doubles:
         """The pose as it looks: cosine and sine of every coordinate on its circle."""
         circle_T4 = self.pose_T4 * (2 * np.pi / np.array([1, 1, 2 * np.pi, PERIOD_LOG]))
         return np.concatenate([np.cos(circle_T4), np.sin(circle_T4)], axis=1)
@@ -49,7 +49,7 @@ class Poses:
 def move(direction_rad: float | None = None) -> Motion:
     """A move to about that side (0: right, pi/2: down); None: to any."""
 
-    def draw(rng: np.random.Generator) -> Floats:
+    def draw(rng: np.random.Generator) -> Doubles:
         turned = rng.uniform(-_DIRECTION_JITTER_RAD, _DIRECTION_JITTER_RAD)
         angle = rng.uniform(0, 2 * np.pi) if direction_rad is None else direction_rad + turned
         return rng.uniform(*_SPEED) * np.array([np.cos(angle), np.sin(angle), 0, 0])

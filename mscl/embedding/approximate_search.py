@@ -8,15 +8,13 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from mscl.array_types import Floats, Ints
 from mscl.errors import ConfigError
 
 if TYPE_CHECKING:
     import faiss
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 
 _EXACT_UP_TO = 100_000
 """FAISS's flat index, which is exact, up to this gallery: lists gain nothing on smaller ones."""

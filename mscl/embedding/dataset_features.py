@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mscl.array_types import Floats
 from mscl.devices import device_of, gpus_to_use
 from mscl.embedding.config import EmbedConfig
 from mscl.embedding.variants import VARIANTS
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 PARTS_FOLDER = ".parts"
 """Hidden: work to resume from, not part of the result."""
 _MAX_PARTS = 256
-
-Floats = npt.NDArray[np.float32]
 
 
 def embed_variants(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from mscl.array_types import Floats
 from mscl.embedding.encoder_input import chosen_input
 from mscl.errors import DataError
 from mscl.video.config import ClipConfig, DecodeLimits
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from mscl.models.outside_encoder import Encoder
     from mscl.training.config import Precision
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from mscl.array_types import Ints
 from mscl.errors import DataError
 from mscl.finetune.classifier import Classifier, save_classifier
 from mscl.finetune.config import FinetuneConfig
@@ -32,8 +33,6 @@ from storage.manifest import read_manifest
 
 if TYPE_CHECKING:
     from storage.manifest import Manifest
-
-Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def finetune(job: FinetuneJob, world: World) -> Finished:

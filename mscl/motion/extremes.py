@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mscl.array_types import Doubles
 from mscl.display.blocks import Block, Film, FilmSheet
 from mscl.display.films import film
 from mscl.extract.segment_pictures import SegmentPictures
@@ -17,11 +17,9 @@ _FRAMES = 12
 _SECONDS = 2.0
 _USUAL_FPS = 25.0
 
-Floats = NDArray[np.float64]
-
 
 def extremes(
-    pictures: SegmentPictures, store: "MotionReader", scores: Mapping[str, Floats], *, each: int = 4
+    pictures: SegmentPictures, store: "MotionReader", scores: Mapping[str, Doubles], *, each: int = 4
 ) -> list[Block]:
     """Up to `each` segments of different videos in each row, around the field that puts them there."""
     orders = (
@@ -47,7 +45,7 @@ def extremes(
     return [FilmSheet(tuple(rows), caption)] if rows else []
 
 
-def _first_of_videos(pictures: SegmentPictures, order_S: Floats, count: int) -> list[int]:
+def _first_of_videos(pictures: SegmentPictures, order_S: Doubles, count: int) -> list[int]:
     videos = pictures.manifest.column("video")
     taken: dict[str, int] = {}
     for segment in np.argsort(order_S, kind="stable").tolist():  # what is not known comes last
@@ -57,7 +55,7 @@ def _first_of_videos(pictures: SegmentPictures, order_S: Floats, count: int) -> 
     return list(taken.values())
 
 
-def _film(pictures: SegmentPictures, segment: int, where: int, scores: Mapping[str, Floats], radius_px: float) -> Film:
+def _film(pictures: SegmentPictures, segment: int, where: int, scores: Mapping[str, Doubles], radius_px: float) -> Film:
     seconds_per_index = pictures.gap_frames / (float(pictures.manifest.row(segment).fps) or _USUAL_FPS)
     there = pictures.num_indices(segment)
     step = max(1, min(round(_SECONDS / _FRAMES / seconds_per_index), there // _FRAMES))

@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from mscl.array_types import AnyFloats
 from mscl.display.style import BLUE, GREEN, GREY, INK, ORANGE, canvas, to_svg
-
-Floats = npt.NDArray[np.floating]
 
 
 def motion_curve(
-    differences_M: Floats, scores_S: Floats, chosen: Sequence[int], *, frame_step: int = 1, title: str = ""
+    differences_M: AnyFloats, scores_S: AnyFloats, chosen: Sequence[int], *, frame_step: int = 1, title: str = ""
 ) -> str:
     """Motion differences d_j of one video, clip scores w_j with their median, and the chosen starts.
 
@@ -55,7 +53,7 @@ LABELS = {
 _FLOOR_PX = 0.01
 
 
-def score_histograms(scores: Mapping[str, Floats], limits: Mapping[str, Sequence[tuple[str, float]]]) -> str:
+def score_histograms(scores: Mapping[str, AnyFloats], limits: Mapping[str, Sequence[tuple[str, float]]]) -> str:
     """How many segments have which motion scores, with what the screen asks of them.
 
     Args:

@@ -5,10 +5,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
+from mscl.array_types import Floats
 from mscl.demo.parts import Part
 from mscl.embedding.video_features import evaluating
 from mscl.errors import DataError, UserError
@@ -21,8 +21,6 @@ from mscl.video.normalise import normalise_rgb
 
 SHOWN: tuple[Shown, ...] = ("moving", "first", "middle", "last", "shuffled")
 UNTRAINED = "untrained"
-
-Floats = npt.NDArray[np.float32]
 
 
 def fitted_input(named: NamedEncoder, part: Part, *, side_px: int, slower: int) -> EncoderInput:

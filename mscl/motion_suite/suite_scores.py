@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mscl.array_types import Floats, Ints
 from mscl.demo.parts import DIRECTION, PARTS, Part
 from mscl.score.config import ProbeConfig
 from mscl.score.intervals import Interval, mean_interval
@@ -18,9 +19,6 @@ KIND = "kind"
 STILL: tuple[Shown, ...] = ("first", "middle", "last")
 _LEVEL = 0.99
 """Of the intervals that the verdict stands on: it looks at several parts and controls."""
-
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

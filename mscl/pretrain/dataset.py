@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from kernels.rotation import NORMALISE_EPSILON_PX
+from mscl.array_types import Ints
 from mscl.errors import DataError
 from mscl.pretrain.config import AugmentConfig
 from mscl.pretrain.draws import num_draws
 from mscl.pretrain.two_starts import ChosenStarts, two_starts
 from mscl.video.batch_memory import batch_tensor
-from mscl.video.clip_indices import IntArray, clip_indices, sample_rng, segment_name
+from mscl.video.clip_indices import clip_indices, sample_rng, segment_name
 from mscl.video.config import ClipConfig
 from mscl.video.geometry import random_box, resize_into
 from mscl.views import FIELD_STEP, RawBatch
@@ -51,7 +52,7 @@ class ClipDataset:
         Raises:
             DataError: no segments, one outside the table of starts, or one without a chosen start.
         """
-        self.segments: IntArray = np.asarray(segments, dtype=np.int64)
+        self.segments: Ints = np.asarray(segments, dtype=np.int64)
         if len(self.segments) == 0:
             raise DataError("no segment is left to train on; see the reasons in the screen's table, or loosen it")
         outside = self.segments[(self.segments < 0) | (self.segments >= len(chosen))]
@@ -72,7 +73,7 @@ class ClipDataset:
     def __len__(self) -> int:
         return len(self.segments)
 
-    def load(self, epoch: int, positions: IntArray) -> RawBatch:
+    def load(self, epoch: int, positions: Ints) -> RawBatch:
         """Samples at `positions` (indices into `segments`) as they look in this epoch.
 
         Raises:
@@ -140,7 +141,7 @@ class ClipDataset:
                 self._load_fields(segment, indices_T, box, out_FHW2)
 
     def _load_frames(
-        self, segment: int, indices_2T: IntArray, boxes: list[Box], grid: tuple[int, int], out_2THW3: NDArray[np.uint8]
+        self, segment: int, indices_2T: Ints, boxes: list[Box], grid: tuple[int, int], out_2THW3: NDArray[np.uint8]
     ) -> None:
         # Views of a short video overlap: every frame is decoded once.
         needed, place_2T = np.unique(indices_2T, return_inverse=True)
@@ -150,7 +151,7 @@ class ClipDataset:
             frame_box = box.on_grid(grid, own)
             resize_into([frame_box.of(images[place]) for place in place_T], out_THW3)
 
-    def _load_fields(self, segment: int, indices_T: IntArray, box: Box, out_FHW2: NDArray[np.float32]) -> None:
+    def _load_fields(self, segment: int, indices_T: Ints, box: Box, out_FHW2: NDArray[np.float32]) -> None:
         """The fields of a view, cropped and divided by the largest radius of the whole field (METHOD 1.4.1)."""
         indices_F = indices_T[::FIELD_STEP]
         if self._augment.scale == "field":

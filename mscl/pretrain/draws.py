@@ -11,15 +11,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mscl.array_types import Doubles
 from mscl.errors import DataError
 from mscl.pretrain.config import AugmentConfig
-
-FloatArray = NDArray[np.float64]
 
 JITTER = (0.4, 0.4, 0.4, 0.1)
 """Strength of brightness, contrast, saturation and hue (METHOD 1.4.7)."""
 BLUR_SIGMA_PX = (0.1, 2.0)
-RELEASED_ANGLES_RAD: FloatArray = np.array([0.2 * math.pi * step for step in range(1, 9)])
+RELEASED_ANGLES_RAD: Doubles = np.array([0.2 * math.pi * step for step in range(1, 9)])
 """D11: the released set, 0.2 pi .. 1.6 pi; 1.8 pi never occurs there."""
 
 _SHARED = 2  # flip, angle
@@ -40,10 +39,10 @@ class ColourDraws:
     jitter_B: NDArray[np.bool_]
     grey_B: NDArray[np.bool_]
     blur_B: NDArray[np.bool_]
-    sigma_px_B: FloatArray
+    sigma_px_B: Doubles
     order_B4: NDArray[np.int64]
     """Order in which brightness 0, contrast 1, saturation 2 and hue 3 are adjusted."""
-    factors_B4T: FloatArray
+    factors_B4T: Doubles
     """Factors of brightness, contrast and saturation around 1; shift of hue, in turns, around 0."""
 
     def select(self, index: slice | NDArray[Any]) -> Self:
@@ -65,7 +64,7 @@ class SampleDraws:
     flip_q_B: NDArray[np.bool_]
     flip_k_B: NDArray[np.bool_]
     """The same as `flip_q_B`, unless `flip_draw` is `per_view` (D25)."""
-    angle_rad_B: FloatArray
+    angle_rad_B: Doubles
     q: ColourDraws
     k: ColourDraws
 
@@ -99,7 +98,7 @@ def sample_draws(uniform_BD: NDArray[np.floating[Any]], config: AugmentConfig, *
     )
 
 
-def _colour_draws(uniform: FloatArray, config: AugmentConfig, length: int) -> ColourDraws:
+def _colour_draws(uniform: Doubles, config: AugmentConfig, length: int) -> ColourDraws:
     strengths = uniform[:, _CLIP + _OPS :].reshape(-1, _OPS, length)
     if config.jitter_draw == "per_clip":
         strengths = strengths[:, :, :1]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mscl.array_types import Ints
 from mscl.errors import DataError
 from mscl.pretrain.augment import Augment
 from mscl.pretrain.batch_checks import check_divisions
@@ -17,7 +18,6 @@ from mscl.training.fit import Finished, StopRequest
 from mscl.training.launch import loader_workers_of
 from mscl.training.loader import Loader, make_loader, steps_per_epoch
 from mscl.training.process import run_job
-from mscl.video.clip_indices import IntArray
 from mscl.views import RawBatch
 from storage.layout import Extracted
 from storage.manifest import Manifest, read_manifest
@@ -62,7 +62,7 @@ def pretrain(job: PretrainJob, world: World) -> Finished:
         )
 
 
-def segments_to_train_on(manifest: Manifest, screen: ScreenTable) -> tuple[IntArray, ChosenStarts]:
+def segments_to_train_on(manifest: Manifest, screen: ScreenTable) -> tuple[Ints, ChosenStarts]:
     """Train and unlabelled segments with at least one chosen clip start, and all chosen starts."""
     chosen = ChosenStarts.from_arrow(screen.table["chosen"])
     in_train = np.flatnonzero(np.isin(manifest.column("split"), ("train", "unlabelled")))

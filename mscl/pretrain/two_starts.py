@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mscl.array_types import Ints
 from mscl.errors import DataError
-from mscl.video.clip_indices import IntArray
 
 _DRAWS_O1 = 11
 """METHOD 1.3: at most this many draws for a chosen o1."""
@@ -25,9 +25,9 @@ class ChosenStarts:
         DataError: the arrays do not fit each other.
     """
 
-    offsets: IntArray
+    offsets: Ints
     """(S + 1,): starts of segment i are `values[offsets[i] : offsets[i + 1]]`."""
-    values: IntArray
+    values: Ints
 
     def __post_init__(self) -> None:
         offsets, values = self.offsets, self.values
@@ -53,16 +53,16 @@ class ChosenStarts:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def of(self, segment: int) -> IntArray:
+    def of(self, segment: int) -> Ints:
         """Ascending chosen starts of one segment; empty if it was screened out."""
         return self.values[self.offsets[segment] : self.offsets[segment + 1]]
 
-    def segments(self) -> IntArray:
+    def segments(self) -> Ints:
         """Rows with at least one chosen start, ascending."""
         return np.flatnonzero(np.diff(self.offsets))
 
 
-def nearest_start(chosen: IntArray, target: int) -> int:
+def nearest_start(chosen: Ints, target: int) -> int:
     """Chosen start nearest to `target`, the smaller of two equally near (D4: a true nearest search).
 
     `chosen` is ascending and not empty.
@@ -76,9 +76,7 @@ def nearest_start(chosen: IntArray, target: int) -> int:
     return below if target - below <= above - target else above
 
 
-def two_starts(
-    chosen: IntArray, num_fields: int, *, length: int, stride: int, rng: np.random.Generator
-) -> tuple[int, int]:
+def two_starts(chosen: Ints, num_fields: int, *, length: int, stride: int, rng: np.random.Generator) -> tuple[int, int]:
     """Starts (o1, o2) of the query and the key clip (METHOD 1.3).
 
     o1 ~ U{0 .. max(M - L * s, 0)}, redrawn up to 11 times until it is chosen, else the first chosen start.

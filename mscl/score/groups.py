@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from mscl.array_types import Ints
 from mscl.errors import DataError
 from storage.user_paths import user_path
 
 if TYPE_CHECKING:
     from mscl.ingest.config import DataConfig
 
-Ints = npt.NDArray[np.int64]
 
 KNOWN = {
     "ucf101": (r"([^/]+_g\d+)_c\d+\.[^/.]+$", "gNN in UCF101's file names, class by class"),

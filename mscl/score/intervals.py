@@ -14,9 +14,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from mscl.array_types import AnyFloats, Ints
+
 Interval = tuple[float, float]
-Floats = npt.NDArray[np.floating] | npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
+Values = AnyFloats | npt.NDArray[np.bool_]
 
 FEW_VIDEOS = 10
 """Under so many test videos an interval says nothing: three right of three would be 100 (100-100)."""
@@ -24,13 +25,13 @@ FEW_GROUPS = 3
 """The same of groups of videos, in any split that is scored."""
 
 
-def mean_interval(values_N: Floats, groups_N: Ints | None = None, *, level: float = 0.95) -> Interval | None:
+def mean_interval(values_N: Values, groups_N: Ints | None = None, *, level: float = 0.95) -> Interval | None:
     """Interval of the mean of values in 0..1; see `mean_of_means_interval`."""
     return mean_of_means_interval([values_N], [groups_N], level=level)
 
 
 def mean_of_means_interval(
-    parts: Sequence[Floats], groups: Sequence[Ints | None], *, level: float = 0.95
+    parts: Sequence[Values], groups: Sequence[Ints | None], *, level: float = 0.95
 ) -> Interval | None:
     """Interval of the mean of the parts' means; the groups of each part vary on their own.
 
@@ -55,7 +56,7 @@ def mean_of_means_interval(
 
 
 def class_mean_interval(
-    parts: Sequence[Floats], labels: Sequence[Ints], groups: Sequence[Ints | None], *, level: float = 0.95
+    parts: Sequence[Values], labels: Sequence[Ints], groups: Sequence[Ints | None], *, level: float = 0.95
 ) -> Interval | None:
     """As `mean_of_means_interval`, of the mean over the parts of the mean over the classes that a part has."""
     means, influences = [], []

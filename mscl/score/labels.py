@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from mscl.array_types import Ints
 from mscl.score.videos import Videos
 
 if TYPE_CHECKING:
     from storage.manifest import Manifest
 
-Ints = npt.NDArray[np.int64]
 
 _NAMED = 5
 

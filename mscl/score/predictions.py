@@ -8,11 +8,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mscl.array_types import Ints
 from storage.manifest import write_table
 
 PREDICTIONS = "predictions.parquet"
-
-Ints = npt.NDArray[np.int64]
 
 
 def write_predictions(

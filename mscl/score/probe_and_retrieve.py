@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mscl.array_types import Floats, Ints
 from mscl.embedding.dataset_features import read_variants
 from mscl.errors import DataError
 from mscl.score.config import ProbeConfig, RetrieveConfig
@@ -34,8 +35,6 @@ from storage.json_files import write_json
 if TYPE_CHECKING:
     from storage.manifest import Manifest
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 Manifests = Mapping[int, "Manifest"]
 """Official split -> usable rows; row i is row i of the features."""
 

@@ -12,13 +12,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from mscl.array_types import Floats, Ints
 from mscl.embedding.approximate_search import nearest_by_faiss
 from mscl.embedding.search import nearest, similarity_blocks
 from mscl.errors import DataError
 from mscl.score.intervals import Interval, mean_interval
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 Centre = Literal["gallery", "own", "none"]
 
 FEW_TO_CENTRE_BY = 100

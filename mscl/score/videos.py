@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from mscl.array_types import Ints
+
 if TYPE_CHECKING:
     from storage.manifest import Manifest
 
-Ints = npt.NDArray[np.int64]
 Real = TypeVar("Real", np.float32, np.float64)
 
 

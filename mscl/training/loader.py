@@ -15,15 +15,16 @@ import cv2
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from mscl.array_types import Ints
 from mscl.errors import DataError
 from mscl.orphans import GRACE_SECONDS, die_with_starter
 from mscl.training.delivery import LOOK_SECONDS, Delivery, check_shared_memory
 from mscl.training.socket_paths import short_socket_paths
 from mscl.video.batch_memory import packed
-from mscl.video.clip_indices import IntArray, epoch_rng
+from mscl.video.clip_indices import epoch_rng
 
 BatchT = TypeVar("BatchT", covariant=True)
-Request = tuple[int, IntArray]
+Request = tuple[int, Ints]
 """Epoch, and positions in the dataset, of one rank's share of a batch."""
 
 
@@ -32,7 +33,7 @@ class Source(Protocol[BatchT]):
 
     def __len__(self) -> int: ...
 
-    def load(self, epoch: int, positions: IntArray) -> BatchT:
+    def load(self, epoch: int, positions: Ints) -> BatchT:
         """The batch of these samples, the same in every process."""
 
 

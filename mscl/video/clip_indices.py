@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
+from mscl.array_types import Ints
+
 Shown = Literal["moving", "first", "middle", "last", "shuffled"]
 """What of a video's clips is shown: themselves; one frame of the video, the first, middle or last, as a single clip
 that stands still; or the frames of each clip in random order."""
@@ -28,13 +29,13 @@ def epoch_rng(seed: int, epoch: int) -> np.random.Generator:
     return np.random.default_rng((2, seed, epoch))
 
 
-def clip_indices(start: int, *, length: int, stride: int, num_indices: int) -> IntArray:
+def clip_indices(start: int, *, length: int, stride: int, num_indices: int) -> Ints:
     """(L,) indices o + n * s, wrapped modulo the number of indices of the segment (METHOD 1.3)."""
-    indices: IntArray = (start + stride * np.arange(length)) % num_indices
+    indices: Ints = (start + stride * np.arange(length)) % num_indices
     return indices
 
 
-def even_starts(num_indices: int, *, clips: int, length: int, stride: int) -> IntArray:
+def even_starts(num_indices: int, *, clips: int, length: int, stride: int) -> Ints:
     """(clips,) evenly spaced starts, first and last clip at the segment's ends.
 
     A segment shorter than the clip is looped by `clip_indices`; its starts spread over the loop, so that
@@ -42,15 +43,15 @@ def even_starts(num_indices: int, *, clips: int, length: int, stride: int) -> In
     """
     span = (length - 1) * stride + 1
     if num_indices < span:
-        spread: IntArray = np.arange(clips) * num_indices // clips
+        spread: Ints = np.arange(clips) * num_indices // clips
         return spread
     last = num_indices - span
     exact = np.linspace(0, last, clips) if clips > 1 else np.array([last / 2])
-    starts: IntArray = np.rint(exact).astype(np.int64)
+    starts: Ints = np.rint(exact).astype(np.int64)
     return starts
 
 
-def shown_indices(indices_KT: IntArray, shown: Shown, *, num_indices: int, rng: np.random.Generator) -> IntArray:
+def shown_indices(indices_KT: Ints, shown: Shown, *, num_indices: int, rng: np.random.Generator) -> Ints:
     """Indices of the clips (K, T) as they are shown: (K, T), or (1, T) of a clip that stands still.
 
     One frame of the video, not one of each clip: two clips of a moving thing tell along which line it moves without any
@@ -64,7 +65,7 @@ def shown_indices(indices_KT: IntArray, shown: Shown, *, num_indices: int, rng: 
     return np.full((1, indices_KT.shape[1]), frame, dtype=np.int64)
 
 
-def part_indices(num_indices: int, *, parts: int, offsets: NDArray[np.float64]) -> IntArray:
+def part_indices(num_indices: int, *, parts: int, offsets: NDArray[np.float64]) -> Ints:
     """(parts,) one index of each of `parts` equal parts of the segment (METHOD 1.8, `segments`).
 
     `offsets` in [0, 1), one for all or one per part: where inside its part the index lies; 0.5 is the centre.
@@ -73,7 +74,7 @@ def part_indices(num_indices: int, *, parts: int, offsets: NDArray[np.float64]) 
     part = np.arange(parts)
     exact = (part + offsets) * (num_indices / parts)
     # An offset just below 1 may round up into the next part.
-    last: IntArray = -(-(part + 1) * num_indices // parts) - 1
+    last: Ints = -(-(part + 1) * num_indices // parts) - 1
     return np.minimum(exact.astype(np.int64), last)
 
 

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mscl.array_types import Ints
 from mscl.errors import DataError
 from mscl.video.batch_memory import batch_tensor
 from mscl.video.clip_indices import (
-    IntArray,
     Shown,
     clip_indices,
     even_starts,
@@ -87,8 +87,8 @@ class _LabelledFrames(ABC):
     ) -> None:
         if len(rows) == 0 or len(rows) != len(labels):
             raise DataError(f"labelled clips need as many labels as rows, got {len(rows)} rows, {len(labels)} labels")
-        self.rows: IntArray = np.asarray(rows, dtype=np.int64)
-        self.labels: IntArray = np.asarray(labels, dtype=np.int64)
+        self.rows: Ints = np.asarray(rows, dtype=np.int64)
+        self.labels: Ints = np.asarray(labels, dtype=np.int64)
         self._shape_KTHW3 = shape_KTHW3
         self._names = names
         self._frames = FrameReader(frame_store)
@@ -96,7 +96,7 @@ class _LabelledFrames(ABC):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def load(self, epoch: int, positions: IntArray) -> LabelledBatch:
+    def load(self, epoch: int, positions: Ints) -> LabelledBatch:
         """Videos at `positions` (indices into `rows`).
 
         Raises:
@@ -114,7 +114,7 @@ class _LabelledFrames(ABC):
     @abstractmethod
     def _load_video(self, epoch: int, segment: int, out_KTHW3: NDArray[np.uint8]) -> None: ...
 
-    def _read(self, segment: int, indices: IntArray) -> list[NDArray[np.uint8]]:
+    def _read(self, segment: int, indices: Ints) -> list[NDArray[np.uint8]]:
         """One image per index, every frame decoded once."""
         needed, place = np.unique(indices, return_inverse=True)
         images = self._frames.clip(segment, needed)
@@ -166,7 +166,7 @@ class EvalClips(_LabelledFrames):
             of_clip = images[clip * length : (clip + 1) * length]
             crops_into(of_clip, out_VTHW3, short_side_px=self._short_side_px)
 
-    def indices(self, num_frames: int, segment: int = 0) -> IntArray:
+    def indices(self, num_frames: int, segment: int = 0) -> Ints:
         """(clips, T) frames that are shown of a video of `num_frames`; the segment decides on a random order."""
         clips, length = self._clips, self._shape_KTHW3[1]
         if self._sampling == "segments":

@@ -4,15 +4,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
+from mscl.array_types import AnyInts, Ints
 from mscl.devices import cores
-from mscl.video.clip_indices import IntArray, Shown, clip_indices, even_starts, part_indices, shown_indices
+from mscl.video.clip_indices import Shown, clip_indices, even_starts, part_indices, shown_indices
 from mscl.video.config import DecodeLimits
 from mscl.video.decoding import Decoding, decode, shrunk, stored_size
 from mscl.video.frame_recipe import EncoderInput, FrameRecipe
@@ -22,7 +23,6 @@ from mscl.video.segments import segment_bounds
 from storage.frame_store import encode_jpeg
 
 Clips = npt.NDArray[np.uint8]
-Ints = npt.NDArray[np.integer[Any]]
 T = TypeVar("T")
 
 _KEPT_FRAMES = 2000
@@ -81,7 +81,7 @@ def middle_clip(
 
 
 def _decoded_again(
-    path: Path, segments: list[Ints], encoder_input: EncoderInput, limits: DecodeLimits
+    path: Path, segments: list[AnyInts], encoder_input: EncoderInput, limits: DecodeLimits
 ) -> Iterator[Clips]:
     decoding = _decoded(path, encoder_input.recipe, limits)
     frames = enumerate(decoding)
@@ -97,7 +97,7 @@ def _decoded_again(
         yield _cut(numbers_KT, kept, encoder_input)
 
 
-def _cut(numbers_KT: Ints, frames: Mapping[int, Clips], encoder_input: EncoderInput) -> Clips:
+def _cut(numbers_KT: AnyInts, frames: Mapping[int, Clips], encoder_input: EncoderInput) -> Clips:
     """Crops of the clips of one segment, from its frames at the size of the stores."""
     crop_px, quality = encoder_input.crop_px, encoder_input.recipe.jpeg_quality
     out = np.empty((len(numbers_KT), encoder_input.crops, numbers_KT.shape[1], crop_px, crop_px, 3), np.uint8)
@@ -161,7 +161,7 @@ def shown_counts(encoder_input: EncoderInput, shown: Sequence[Shown]) -> list[in
 
 def _frame_numbers(
     decoding: Decoding, encoder_input: EncoderInput, *, later: int, shown: Sequence[Shown], name: str
-) -> list[Ints]:
+) -> list[AnyInts]:
     """(clips, T) source frames of each segment's clips."""
     recipe, seconds = encoder_input.recipe, encoder_input.max_segment_seconds
     bounds = [(0, decoding.num_frames)]
@@ -175,13 +175,13 @@ def _frame_numbers(
     return found
 
 
-def _shown_indices(total: int, encoder_input: EncoderInput, shown: Sequence[Shown], name: str) -> Ints:
+def _shown_indices(total: int, encoder_input: EncoderInput, shown: Sequence[Shown], name: str) -> AnyInts:
     """Indices (sum of `shown_counts` / crops, T) of all that is shown; the file's name decides on a random order."""
     indices_KT, rng = _indices(total, encoder_input), np.random.default_rng(crc32(name.encode()))
     return np.concatenate([shown_indices(indices_KT, each, num_indices=total, rng=rng) for each in shown])
 
 
-def _indices(total: int, encoder_input: EncoderInput) -> IntArray:
+def _indices(total: int, encoder_input: EncoderInput) -> Ints:
     """(clips, T) indices of the clips of a segment."""
     clips, length, stride = encoder_input.clips, encoder_input.clip.length, encoder_input.clip.stride
     if encoder_input.sampling == "segments":

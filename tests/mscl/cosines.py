@@ -1,9 +1,8 @@
 """Comparing features in tests."""
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from mscl.array_types import Floats
 
 
 def least_cosine(a_ND: Floats, b_ND: Floats) -> float:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mscl.array_types import Doubles
 from mscl.demo.parts import DIRECTION, PARTS, Part
 from mscl.demo.pictures import render
 from mscl.demo.poses import Poses, draw_poses
 
-Floats = NDArray[np.float64]
 EIGHT = PARTS[DIRECTION]
 PIXELS = 12
 
@@ -31,14 +31,14 @@ def drawn(part: Part, classes: Sequence[str], per_class: int) -> tuple[list[Pose
     return poses, labels
 
 
-def shown(part: Part, poses: Poses, frames: Sequence[int], *, seed: int) -> Floats:
+def shown(part: Part, poses: Poses, frames: Sequence[int], *, seed: int) -> Doubles:
     """Pictures of some frames, small: (frames, pixels)."""
     few = replace(poses, pose_T4=poses.pose_T4[list(frames)], first_moving=0, moving_frames=len(frames))
     pictures = render(few, np.random.default_rng([6, seed]), side_px=64, background=part.background)
     return np.stack([cv2.resize(p, (PIXELS, PIXELS), interpolation=cv2.INTER_AREA).ravel() for p in pictures]) / 255
 
 
-def accuracy(features_ND: Floats, labels: NDArray[np.int64]) -> tuple[float, float]:
+def accuracy(features_ND: Doubles, labels: NDArray[np.int64]) -> tuple[float, float]:
     """Share of the second half that a ridge regression on the first half calls right, and how far from chance luck
     takes it (3.3 standard deviations)."""
     half = len(labels) // 2
@@ -52,7 +52,7 @@ def accuracy(features_ND: Floats, labels: NDArray[np.int64]) -> tuple[float, flo
     return float((called == labels[half:]).mean()), luck
 
 
-def products(values_ND: Floats) -> Floats:
+def products(values_ND: Doubles) -> Doubles:
     """The values and all products of two: what a linear classifier needs to see places and poses."""
     rows, columns = np.triu_indices(values_ND.shape[1])
     return np.concatenate([values_ND, values_ND[:, rows] * values_ND[:, columns]], axis=1)

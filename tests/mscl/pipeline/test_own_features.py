@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 import mscl
+from mscl.array_types import Floats
 from mscl.config import ExperimentConfig, load_config
 from mscl.demo.dataset import write_demo_dataset
 from mscl.pipeline import BY_NAME, PIPELINE, run_pipeline
 from mscl.score.videos import Videos
 from storage.workspace import Workspace
-from tests.mscl.cosines import Floats, least_cosine
+from tests.mscl.cosines import least_cosine
 
 QUICK = [
     "pretrain.encoder=random",

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from mscl.score.intervals import Ints, class_mean_interval, mean_interval, mean_of_means_interval
+from mscl.array_types import Ints
+from mscl.score.intervals import class_mean_interval, mean_interval, mean_of_means_interval
 
 
 def interval(values: np.ndarray, groups: Ints | None = None) -> tuple[float, float]:

@@ -13,9 +13,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mscl.array_types import Ints
 from mscl.errors import DataError
 from mscl.training.loader import OncePlan, StepPlan, make_eval_loader, make_loader, steps_per_epoch
-from mscl.video.clip_indices import IntArray
 from mscl.views import RawBatch
 from tests.mscl.marked_stores import Stores
 
@@ -107,7 +107,7 @@ class ServerMemory:
     def __len__(self) -> int:
         return 1
 
-    def load(self, epoch: int, positions: IntArray) -> int:
+    def load(self, epoch: int, positions: Ints) -> int:
         return psutil.Process().parent().memory_info().rss
 
 
