@@ -114,12 +114,16 @@ class Stage:
 
     def key(self, config: ExperimentConfig, inputs: Mapping[str, Result]) -> str:
         """Key of the result that these settings and inputs lead to."""
-        keys = {name: result.key for name, result in self.inputs(inputs).items()}
-        return result_key(self.name, self.version, self.settings(config), keys)
+        return self.key_of(self.settings(config), inputs)
 
-    def noted(self, config: ExperimentConfig) -> dict[str, Any]:
+    def key_of(self, settings: Mapping[str, Any], inputs: Mapping[str, Result]) -> str:
+        """As `key`, of what `settings` has given: to ask it again may mean to look at every video again."""
+        keys = {name: result.key for name, result in self.inputs(inputs).items()}
+        return result_key(self.name, self.version, settings, keys)
+
+    def noted(self, config: ExperimentConfig, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Settings and places as the record keeps them."""
-        noted = self.settings(config)
+        noted = dict(settings)
         for name, values in (self.places(config) if self.places else {}).items():
             noted[name] = {**noted.get(name, {}), **values}
         return noted

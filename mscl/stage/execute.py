@@ -51,8 +51,9 @@ def execute(
     started = time.monotonic()
     used = stage.inputs(inputs)
     keys = {name: result.key for name, result in used.items()}
-    key = stage.key(config, used)
-    noted = stage.noted(config) | ({PRESET: preset} if preset else {})
+    settings = stage.settings(config)
+    key = stage.key_of(settings, used)
+    noted = stage.noted(config, settings) | ({PRESET: preset} if preset else {})
     with workspace.claim(stage.name, key, on_wait=progress.say) as folder:
         done = workspace.find(stage.name, key)
         if done is not None and not force:

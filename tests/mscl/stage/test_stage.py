@@ -37,6 +37,19 @@ def config() -> ExperimentConfig:
     return load_config("demo")
 
 
+def test_settings_are_asked_once(tmp_path: Path, config: ExperimentConfig) -> None:
+    """To ask for them may mean to look at every video."""
+    asked: list[str] = []
+    stage = counting_stage([])
+
+    def settings(config: ExperimentConfig) -> dict[str, Any]:
+        asked.append("settings")
+        return stage.settings(config)
+
+    execute(replace(stage, settings=settings), Workspace(tmp_path), config, {})
+    assert asked == ["settings"]
+
+
 def test_done_is_done(tmp_path: Path, config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     stage, workspace = counting_stage(calls), Workspace(tmp_path)
