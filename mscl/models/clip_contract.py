@@ -4,7 +4,7 @@ from typing import Any
 
 from mscl.config.base import PositiveInt, Section
 from mscl.video.config import IMAGENET_MEAN, IMAGENET_STD, ClipConfig
-from mscl.video.frame_recipe import EncoderInput, FrameRecipe
+from mscl.video.frame_recipe import EncoderInput, FrameRecipe, short_side_of
 
 
 class Contract(Section):
@@ -29,10 +29,10 @@ class Contract(Section):
             length: frames of a clip.
             step_frames: source frames from one to the next.
             crop_px: side of the square crops.
-            short_side_px: what frames are resized to before they are cropped; None: 8/7 of the crop.
+            short_side_px: what frames are resized to before they are cropped; None: `short_side_of` the crop.
             others: the fields `mean`, `std`, `frames` and `px`.
         """
-        stored_px = round(crop_px * 8 / 7) if short_side_px is None else short_side_px
+        stored_px = short_side_of(crop_px) if short_side_px is None else short_side_px
         recipe = FrameRecipe(
             gap_frames=step_frames, span_frames=0, computed_px=stored_px, stored_px=stored_px, jpeg_quality=90
         )
