@@ -24,16 +24,18 @@ def film(
     height, width = frames_THW3.shape[1:3]
     for height_px, quality in ((84, 75), (84, 50), (60, 50), (40, 40), (24, 20)):
         fitting_px = max(1, min(height_px, round(_WIDEST_PX * height / width)))
-        strip = jpeg(rows_of_frames(rows, height_px=fitting_px), quality=quality)
+        picture = rows_of_frames(rows, height_px=fitting_px)
+        strip = jpeg(picture, quality=quality)
         if len(strip) <= MAX_BYTES:
             break
+    step_px = (picture.shape[1] + GAP_PX) // len(frames_THW3)
     middle = len(frames_THW3) // 2
     return Film(
         strip_jpeg=strip,
         still_jpeg=jpeg(rows_of_frames([row[middle : middle + 1] for row in rows], height_px=fitting_px)),
         num_frames=len(frames_THW3),
-        width_px=max(1, round(width * fitting_px / height)),
-        step_px=max(1, round(width * fitting_px / height)) + GAP_PX,
+        width_px=step_px - GAP_PX,
+        step_px=step_px,
         seconds=seconds,
         caption=caption,
     )
