@@ -16,13 +16,11 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.cuts import JOINS, frames_of, joined, write
-from benchmarks.extract import SUFFIXES
+from benchmarks.cuts import JOINS, frames_of, joined, videos_below, write
 from mscl.clips.screened import ScreenedClips, screened_clips
-from mscl.config import DecodeLimits, load_config
+from mscl.config import load_config
 from mscl.motion.screen_stage import screen_segment
 from mscl.pipeline import run_pipeline, stages_for
-from mscl.video.decoding import inspect_video
 from storage.workspace import Workspace
 
 _LEAST = 60
@@ -61,8 +59,7 @@ def main() -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     draw = np.random.default_rng(options.seed)
-    videos = sorted(path for path in options.videos.rglob("*") if path.suffix.lower() in SUFFIXES)
-    long = [path for path in videos if inspect_video(path, limits=DecodeLimits()).num_frames >= _LEAST]
+    long = videos_below(options.videos, least=_LEAST)
     with tempfile.TemporaryDirectory() as scratch:
         for kind in JOINS:
             root = Path(scratch) / kind.replace(" ", "") / "joins"

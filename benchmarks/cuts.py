@@ -38,6 +38,12 @@ Frames = NDArray[np.uint8]
 Find = Callable[[Path], list[int]]
 
 
+def videos_below(folder: Path, *, least: int = 0) -> list[Path]:
+    """Videos below a folder, those that have at least so many frames."""
+    videos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return [path for path in videos if not least or inspect_video(path, limits=DecodeLimits()).num_frames >= least]
+
+
 def frames_of(path: Path, size: tuple[int, int] = (240, 320)) -> Frames:
     decoding = decode(path, limits=DecodeLimits())
     frames = (cv2.resize(frame, size[::-1]) for frame in islice(iter(decoding), _HALF))
@@ -125,8 +131,7 @@ def main() -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     rng = np.random.default_rng(options.seed)
-    videos = sorted(path for path in options.videos.rglob("*") if path.suffix.lower() in SUFFIXES)
-    long = [path for path in videos if inspect_video(path, limits=DecodeLimits()).num_frames >= _LEAST]
+    videos, long = videos_below(options.videos), videos_below(options.videos, least=_LEAST)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for name, find in detectors().items():
