@@ -4,6 +4,7 @@ import hashlib
 from functools import lru_cache
 from hashlib import file_digest
 from pathlib import Path
+from typing import Literal
 
 from mscl.errors import CheckpointError
 from mscl.models.config import ModelConfig
@@ -14,6 +15,21 @@ from mscl.models.weight_files import check_file
 from storage.user_paths import user_path
 
 RANDOM = "random"
+Kind = Literal["folder", "torchvision", "function", "file"]
+
+
+def kind_of(name: str) -> Kind:
+    """What a name of an encoder means; a file or folder that is there comes before all that is called like it."""
+    from mscl.models import own_network, torchvision_networks
+
+    path = user_path(name)
+    if path.is_dir():
+        return "folder"
+    if not path.exists() and name in torchvision_networks.names():
+        return "torchvision"
+    if not path.exists() and own_network.is_function_name(name):
+        return "function"
+    return "file"
 
 
 def named_file(name: str, *, own_code: bool = False) -> EncoderFile:
@@ -26,17 +42,18 @@ def named_file(name: str, *, own_code: bool = False) -> EncoderFile:
     """
     from mscl.models import own_network, torchvision_networks, transformers_networks
 
-    path = user_path(name)
-    if path.is_dir():
-        return EncoderFile(transformers_networks.read_transformers(path), None)
-    if not path.exists() and name in torchvision_networks.names():
-        encoder = build_outside(*torchvision_networks.torchvision_origin(name))
-        weights = torchvision_networks.without_classifier(torchvision_networks.published_weights(name))
-        load_matching(encoder.network.network, weights, source=f"torchvision's {name}")
-        return EncoderFile(encoder, None)
-    if not path.exists() and own_network.is_function_name(name):
-        return EncoderFile(own_network.read_own(name), None)
-    return read_encoder(path, own_code=own_code)
+    match kind_of(name):
+        case "folder":
+            return EncoderFile(transformers_networks.read_transformers(user_path(name)), None)
+        case "torchvision":
+            encoder = build_outside(*torchvision_networks.torchvision_origin(name))
+            weights = torchvision_networks.without_classifier(torchvision_networks.published_weights(name))
+            load_matching(encoder.network.network, weights, source=f"torchvision's {name}")
+            return EncoderFile(encoder, None)
+        case "function":
+            return EncoderFile(own_network.read_own(name), None)
+        case "file":
+            return read_encoder(user_path(name), own_code=own_code)
 
 
 def external_encoder(name: str, *, model: ModelConfig, seed: int) -> Encoder:
@@ -67,22 +84,24 @@ def external_encoder_digest(name: str) -> str:
         CheckpointError: no such file.
         UserError: as `named_file`.
     """
-    from mscl.models import own_network, torchvision_networks, transformers_networks
+    from mscl.models import torchvision_networks, transformers_networks
 
     if name == RANDOM:
         return RANDOM
     path = user_path(name)
-    if path.is_dir():
-        whole = hashlib.sha256()
-        for one in transformers_networks.folder_files(path):
-            whole.update(f"{one.name} {_file_digest(one)}\n".encode())
-        return whole.hexdigest()
-    if not path.exists() and name in torchvision_networks.names():
-        return torchvision_networks.published_name(name)
-    if not path.exists() and own_network.is_function_name(name):
-        return _function_digest(name)
-    check_file(path)
-    return _file_digest(path)
+    match kind_of(name):
+        case "folder":
+            whole = hashlib.sha256()
+            for one in transformers_networks.folder_files(path):
+                whole.update(f"{one.name} {_file_digest(one)}\n".encode())
+            return whole.hexdigest()
+        case "torchvision":
+            return torchvision_networks.published_name(name)
+        case "function":
+            return _function_digest(name)
+        case "file":
+            check_file(path)
+            return _file_digest(path)
 
 
 def _file_digest(path: Path) -> str:

@@ -9,9 +9,8 @@ from torch import nn
 from mscl.embedding.encoder_input import assumed_input, embedded_as
 from mscl.embedding.export import named_checkpoint
 from mscl.errors import UserError
-from mscl.models.external_encoder import named_file
+from mscl.models.external_encoder import kind_of, named_file
 from mscl.models.files import read_encoder
-from mscl.models.own_network import is_function_name
 from mscl.models.torchvision_networks import names
 from mscl.video.frame_recipe import EncoderInput
 from storage.user_paths import user_path
@@ -39,7 +38,7 @@ def named_encoder(name: str, *, workspace: Workspace) -> NamedEncoder:
         UserError: nothing of these, or an extra that is not installed.
         CheckpointError: a file or weights that cannot be read.
     """
-    if user_path(name).exists() or name in names() or is_function_name(name):
+    if kind_of(name) != "file" or user_path(name).exists():
         file, recorded = named_file(name), embedded_as(name)
     elif len(Path(name).parts) == 1 and not _is_key(name):
         raise UserError(
