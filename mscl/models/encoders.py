@@ -32,19 +32,11 @@ R2D_50 = Architecture(
 )
 
 
-class VideoEncoder(VideoResNet):
-    """Video or flow clip (B, 3, T, H, W) -> features (B, C)."""
+class WithInput:
+    """What an encoder knows of the videos of its training."""
 
-    def __init__(self, architecture: Architecture, *, width: int) -> None:
-        super().__init__(architecture, width=width)
-        self.feature_dim = self.pyramid_dims[-1]
-        """Channels of the features."""
-        self.input: EncoderInput | None = None
-        """What videos go through before this encoder sees them, where that is known."""
-        if width < _RGB_WIDTH:
-            # Activations follow the weights' format. On CPU narrow convolutions run up to 1.7 times as fast channels
-            # last; from 64 channels on the default format is a tenth faster (benchmarks/step.py).
-            self.to(memory_format=torch.channels_last_3d)
+    input: EncoderInput | None
+    """What videos go through before this encoder sees them, where that is known."""
 
     @property
     def recipe(self) -> FrameRecipe | None:
@@ -55,6 +47,20 @@ class VideoEncoder(VideoResNet):
     def clip(self) -> ClipConfig | None:
         """Length and stride of the clips of its training, where they are known."""
         return None if self.input is None else self.input.clip
+
+
+class VideoEncoder(WithInput, VideoResNet):
+    """Video or flow clip (B, 3, T, H, W) -> features (B, C)."""
+
+    def __init__(self, architecture: Architecture, *, width: int) -> None:
+        super().__init__(architecture, width=width)
+        self.feature_dim = self.pyramid_dims[-1]
+        """Channels of the features."""
+        self.input = None
+        if width < _RGB_WIDTH:
+            # Activations follow the weights' format. On CPU narrow convolutions run up to 1.7 times as fast channels
+            # last; from 64 channels on the default format is a tenth faster (benchmarks/step.py).
+            self.to(memory_format=torch.channels_last_3d)
 
     def forward(self, x_B3THW: Tensor) -> Tensor:
         """Features (B, C): the global average of L4."""

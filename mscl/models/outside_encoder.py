@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from mscl.config.base import Section
 from mscl.errors import CheckpointError, UserError
 from mscl.models.clip_contract import Contract
-from mscl.models.encoders import VideoEncoder
-from mscl.video.config import IMAGENET_MEAN, IMAGENET_STD, ClipConfig
-from mscl.video.frame_recipe import EncoderInput, FrameRecipe
+from mscl.models.encoders import VideoEncoder, WithInput
+from mscl.video.config import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Network(Protocol):
@@ -44,7 +43,7 @@ class Origin(Section):
     """`transformers`: its configuration."""
 
 
-class OutsideEncoder(nn.Module):
+class OutsideEncoder(WithInput, nn.Module):
     """ImageNet-normalised clips (B, 3, T, H, W) -> features (B, C), with the mean and deviation of its own training.
 
     Args:
@@ -64,8 +63,7 @@ class OutsideEncoder(nn.Module):
         self.origin = origin
         self.contract = contract
         self.feature_dim: int = int(self.network.feature_dim)
-        self.input: EncoderInput | None = contract.input
-        """What videos go through before this encoder sees them."""
+        self.input = contract.input
 
         def channels(values: tuple[float, ...]) -> Tensor:
             return torch.tensor(values, dtype=torch.float32).view(3, 1, 1, 1)
@@ -74,16 +72,6 @@ class OutsideEncoder(nn.Module):
         self.register_buffer(
             "shift", (channels(IMAGENET_MEAN) - channels(contract.mean)) / channels(contract.std), persistent=False
         )
-
-    @property
-    def recipe(self) -> FrameRecipe | None:
-        """How frames come out of its videos."""
-        return None if self.input is None else self.input.recipe
-
-    @property
-    def clip(self) -> ClipConfig | None:
-        """Length and stride of its clips."""
-        return None if self.input is None else self.input.clip
 
     def forward(self, x_B3THW: Tensor) -> Tensor:
         """Features (B, C)."""
