@@ -19,6 +19,7 @@ from mscl.finetune.config import FinetuneConfig
 from mscl.finetune.job import CHECKPOINTS, CURVE
 from mscl.models.encoders import convolutions_channels_last
 from mscl.schedules import learning_rate
+from mscl.trackers.tracking import Tracking
 from mscl.training.checkpoint import Checkpoints
 from mscl.training.distributed import World
 from mscl.training.fit import LOG_EVERY_STEPS, Finished, StopRequest, distributed, fit
@@ -80,6 +81,7 @@ def fit_classifier(
     stop: StopRequest,
     validate: Callable[[], float] | None = None,
     log_every: int = LOG_EVERY_STEPS,
+    tracking: Tracking | None = None,
 ) -> tuple[Finished, list[dict[str, float]]]:
     """Train for `config.epochs` epochs, or for what is left of them, and return the curve.
 
@@ -113,6 +115,7 @@ def fit_classifier(
         steps_per_epoch=per_epoch,
         batch_size=batch_size,
         advice=f"Lower finetune.optim.lr ({config.optim.lr:g})",
+        tracking=tracking,
     )
 
     def loader(start: int) -> Loader[LabelledBatch]:

@@ -21,6 +21,7 @@ from mscl.score.groups import INDEPENDENT, Grouping
 from mscl.score.predictions import PREDICTIONS, join_predictions, predicted_videos, read_predictions
 from mscl.score.repeated_runs import Trial, confusion_over_runs, mean_over_runs
 from mscl.score.scores import Details
+from mscl.trackers.tracker import TENSORBOARD_FOLDER
 from mscl.training.job import Job
 from mscl.training.launch import run_torchrun
 from mscl.training.progress import METRICS_NAME, MetricsProgress
@@ -33,7 +34,6 @@ METRICS = "metrics.json"
 CURVE = "curve.jsonl"
 CLASSIFIER = "classifier.safetensors"
 CHECKPOINTS = "checkpoints"
-TENSORBOARD = "tensorboard"
 LOG = "train.log"
 FINISHED = "finished.json"
 """sha256 of what a run leaves for the result; written last. What is not as it says is made again."""
@@ -92,7 +92,12 @@ def run_finetuning(
     for number, (split, seed) in enumerate(todo, 1):
         own = config.model_copy(update={"seed": seed, "seeds": (), "splits": ()})
         title = "Fine-tuning" if len(todo) == 1 else f"Fine-tuning {number} of {len(todo)}, split {split}, seed {seed}"
-        changes = {"manifest_path": str(manifests[split]), "output_folder": str(folders[split, seed]), "finetune": own}
+        changes = {
+            "manifest_path": str(manifests[split]),
+            "output_folder": str(folders[split, seed]),
+            "finetune": own,
+            "tracking": job.tracking.model_copy(update={"part": f"split {split} seed {seed}"}),
+        }
         _run_once(job.model_copy(update=changes), title=title, log=folder / LOG, progress=progress)
     metrics = _collect(folder, folders, config, grouping, notes)
     shutil.rmtree(folder / _RUNS)
@@ -149,7 +154,8 @@ def _collect(
             curve.append(json.dumps({"split": split, "seed": seed, **row}) + "\n")
         name = CLASSIFIER if len(tested) == 1 else f"classifier-split{split}-seed{seed}.safetensors"
         write_atomic(folder / name, (source / CLASSIFIER).read_bytes())
-        shutil.copytree(source / TENSORBOARD, folder / TENSORBOARD / source.name, dirs_exist_ok=True)
+        if (source / TENSORBOARD_FOLDER).exists():  # what trackers were asked for
+            shutil.copytree(source / TENSORBOARD_FOLDER, folder / TENSORBOARD_FOLDER / source.name, dirs_exist_ok=True)
     metrics = FinetuneMetrics(
         scores=mean_over_runs(tested), protocol=config.protocol, epochs=config.epochs,
         train_loss=float(np.mean([report["train_loss"] for report in reports.values()])), notes=tuple(notes),

@@ -75,7 +75,7 @@ def finetune(job: FinetuneJob, world: World) -> Finished:
         finished, curve = fit_classifier(
             classifier, _train_clips(job, manifest, videos.segments(train_videos)), config=config,
             batch_size=batch_size, folder=folder, world=world, workers=workers, stop=stop,
-            validate=accuracy if validates else None,
+            validate=accuracy if validates else None, tracking=job.tracking,
         )  # fmt: skip
     if finished.stopped:
         return finished

@@ -31,6 +31,7 @@ def _run(run: StageRun) -> dict[str, Any]:
     from mscl.finetune.job import FinetuneJob, run_finetuning
     from mscl.finetune.scores import NOT_ASKED
     from mscl.pretrain.config import PretrainConfig
+    from mscl.trackers.tracking import Tracking
     from storage.splits import write_split
 
     config = run.config.finetune
@@ -68,6 +69,7 @@ def _run(run: StageRun) -> dict[str, Any]:
         model=trained_with.model,
         encoder_input=config.test_input(recipe, max_segment_seconds=max_segment_seconds),
         runtime=run.config.runtime,
+        tracking=Tracking.of(run),
     )
     metrics = run_finetuning(job, manifests=manifests, grouping=scored.grouping, notes=notes, progress=run.progress)
     if whole:
@@ -79,9 +81,11 @@ def _run(run: StageRun) -> dict[str, Any]:
 
 
 def _preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
+    from mscl.trackers.named import refuse_missing
     from mscl.training.launch import processes_of
 
     if config.finetune.enabled:
+        refuse_missing(config.runtime.trackers)
         processes_of(config.runtime)  # refuses GPUs that are not there
         check_test_videos(config, results)
 

@@ -15,6 +15,7 @@ from mscl.pretrain.config import PretrainConfig
 from mscl.pretrain.job import CHECKPOINTS
 from mscl.pretrain.step import KeyMomenta, StepResult, momenta_of, train_step
 from mscl.schedules import learning_rate
+from mscl.trackers.tracking import Tracking
 from mscl.training.checkpoint import Checkpoints
 from mscl.training.distributed import KeyExchange, World
 from mscl.training.fit import LOG_EVERY_STEPS, Finished, StopRequest, distributed, fit
@@ -38,6 +39,7 @@ def fit_mscl(
     world: World,
     stop: StopRequest,
     log_every: int = LOG_EVERY_STEPS,
+    tracking: Tracking | None = None,
 ) -> Finished:
     """Pre-train for `config.epochs` epochs, or what is left of them after the latest checkpoint in `output`.
 
@@ -114,6 +116,7 @@ def fit_mscl(
             steps_per_epoch=steps_per_epoch,
             batch_size=config.batch_size,
             advice="Lower pretrain.optim.lr or clip_norm",
+            tracking=tracking,
         ),
         stop=stop,
         world=world,

@@ -18,6 +18,7 @@ def preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
     """Refuse settings of pretrain that cannot work, and videos too short for a clip as soon as these are known.
 
     Raises:
+        UserError: a tracker that is not installed.
         ConfigError: no GPU for `runtime.device=cuda`; batch, processes and groups that do not divide; several nodes
             without a meeting point.
         CheckpointError: the file given as `pretrain.encoder` is unreadable or of another architecture.
@@ -25,6 +26,7 @@ def preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
         DataError: with the longest segment's fields and the span of a clip.
     """
     from mscl.pretrain.batch_checks import check_divisions
+    from mscl.trackers.named import refuse_missing
     from mscl.training.launch import check_nodes, processes_of
 
     pretrain, runtime = config.pretrain, config.runtime
@@ -34,6 +36,7 @@ def preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
         encoder = external_encoder(pretrain.encoder, model=pretrain.model, seed=pretrain.seed)
         _check_clips(config, encoder)
         return  # nothing is trained
+    refuse_missing(runtime.trackers)
     processes_of(runtime)  # refuses GPUs that are not there
     check_nodes(runtime)
     # Without a number, each node counts its GPUs when training starts, and asks then.

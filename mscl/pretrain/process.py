@@ -59,6 +59,7 @@ def pretrain(job: PretrainJob, world: World) -> Finished:
             encoder_input=job.encoder_input,
             world=world,
             stop=stop,
+            tracking=job.tracking,
         )
 
 

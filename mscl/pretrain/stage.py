@@ -38,6 +38,7 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 def _run(run: StageRun) -> dict[str, Any]:
     from mscl.pretrain.job import PretrainJob, run_pretraining
     from mscl.pretrain.process import segments_to_train_on
+    from mscl.trackers.tracking import Tracking
     from mscl.training.loader import steps_per_epoch
     from storage.layout import Screened
     from storage.manifest import read_manifest
@@ -68,6 +69,7 @@ def _run(run: StageRun) -> dict[str, Any]:
         encoder_input=_encoder_input(run),
         pretrain=fitted,
         runtime=run.config.runtime,
+        tracking=Tracking.of(run),
     )
     result = run_pretraining(job, progress=run.progress)
     return {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mscl.config import ExperimentConfig
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import stage_view
+from storage.workspace import Result
 
 
 def report_stage(stages: Sequence[Stage]) -> Stage:
@@ -15,11 +16,13 @@ def report_stage(stages: Sequence[Stage]) -> Stage:
 
     def run(run: StageRun) -> dict[str, Any]:
         from mscl.report.page import build_report
+        from mscl.report.tracked import tell_trackers
 
         views = [stage_view(result) for result in run.inputs.values()]
         run.progress.start("Drawing the report", None, "pages")
         page = build_report(views, run.folder / "report.html", stages=stages)
         run.progress.done()
+        tell_trackers(run, page)
         return {"bytes": page.stat().st_size}
 
     return Stage(
@@ -30,9 +33,16 @@ def report_stage(stages: Sequence[Stage]) -> Stage:
         run=run,
         summary="One page: numbers with intervals, curves, pictures, lineage, settings.",
         headline=lambda _metrics: "one page",
+        preflight=_preflight,
         is_experiment=True,
     )
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
     return {}
+
+
+def _preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
+    from mscl.trackers.named import refuse_missing
+
+    refuse_missing(config.runtime.trackers)

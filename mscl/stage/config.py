@@ -1,11 +1,14 @@
 """Where and how fast to compute. Nothing here changes a result, and nothing here is part of a key."""
 
+import re
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from mscl.config.base import NaturalInt, PositiveInt, Section
 from mscl.devices import DeviceChoice
+
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
 
 
 class RuntimeConfig(Section):
@@ -29,6 +32,10 @@ class RuntimeConfig(Section):
     """Nodes of torch elastic."""
     rendezvous: str = ""
     """host:port of the torch elastic rendezvous; needed for more than one node."""
+    trackers: tuple[str, ...] = ("tensorboard",)
+    """Where curves, settings and lineage of trainings go, and the report: tensorboard, wandb, mlflow, trackio (each but
+    the first an extra of that name), or `module:function` for one's own. Nothing leaves this machine before a tracker's
+    own environment variable says where to. Empty: nowhere."""
     task_runner: Literal["threads", "ray", "dask"] = "threads"
     """Who works on shards in extract and motion: processes of this machine, or a Ray or Dask cluster."""
     cluster: str = ""
@@ -53,4 +60,13 @@ class RuntimeConfig(Section):
             raise ValueError(f"gpus is {list(self.gpus)} and device is cpu; leave gpus empty, or take device=cuda")
         if len(set(self.gpus)) < len(self.gpus):
             raise ValueError(f"gpus {list(self.gpus)} names one twice; name each once")
+        return self
+
+    @model_validator(mode="after")
+    def _trackers_are_known(self) -> "RuntimeConfig":
+        for name in self.trackers:
+            if name not in TRACKERS and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+                raise ValueError(f"tracker {name!r} is unknown; take {', '.join(TRACKERS)} or module:function")
+        if len(set(self.trackers)) < len(self.trackers):
+            raise ValueError(f"trackers {list(self.trackers)} names one twice; name each once")
         return self

@@ -1,4 +1,4 @@
-"""Losses on their way to the log: summed on the device, read every few steps, written for people and TensorBoard."""
+"""Losses on their way to the log: summed on the device, read every few steps, written down and told to trackers."""
 
 import json
 import os
@@ -14,7 +14,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mscl.errors import UserError
+from mscl.trackers.couriers import Couriers
+from mscl.trackers.tracker import Ending
+from mscl.trackers.tracking import Tracking
 from mscl.training.distributed import World
+from mscl.training.messages import say
 from mscl.training.progress import METRICS_NAME
 from storage.atomic import write_atomic
 from storage.json_lines import read_json_lines
@@ -103,7 +107,15 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, world: World, *, total_steps: int, steps_per_epoch: int, batch_size: int, advice: str
+        self,
+        folder: Path,
+        world: World,
+        *,
+        total_steps: int,
+        steps_per_epoch: int,
+        batch_size: int,
+        advice: str,
+        tracking: Tracking | None = None,
     ) -> None:
         self.folder = folder
         self.meter = Meter(folder, world, advice=advice)
@@ -112,7 +124,9 @@ class Journal:
         self.batch_size = batch_size
         self.last: dict[str, float] = {}
         """Of the last row: what does not differ from run to run."""
+        self._tracking = tracking or Tracking()
         self._log: MetricsLog | None = None
+        self._noted: list[tuple[int, Mapping[str, float]]] = []
         self._settings: dict[str, float] = {}
         self._waited_s = 0.0
         self._began = self._read_at = self._ready_at = time.monotonic()
@@ -120,7 +134,9 @@ class Journal:
     def begun_at(self, step: int) -> Self:
         """Drop the rows past a checkpoint and start the clocks."""
         if self.meter.world.is_main:
-            self._log = MetricsLog(self.folder, first_step=step)
+            self._log = MetricsLog(self.folder, self._tracking, first_step=step)
+            for noted, values in self._noted:
+                self.note(noted, values)
         self._began = self._read_at = self._ready_at = time.monotonic()
         return self
 
@@ -131,7 +147,8 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._log is not None:
-            self._log.close()
+            done = self.last.get("step") == self.total_steps
+            self._log.close("failed" if error else "finished" if done else "stopped")
 
     def data_arrived(self) -> None:
         """The step's batch is here; the time since the step before was waiting."""
@@ -169,43 +186,45 @@ class Journal:
         self._read_at, self._waited_s = now, 0.0
 
     def note(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers beside the rows, for TensorBoard: of an epoch, say."""
-        if self._log is not None:
-            self._log.show(step, values)
+        """Numbers beside the rows, for trackers: of an epoch, say. Before `begun_at` they wait for it."""
+        if self._log is None:
+            self._noted.append((step, values))
+        else:
+            self._log.trackers.note(step, {_tag(name): value for name, value in values.items()})
 
 
 class MetricsLog:
-    """`metrics.jsonl` and TensorBoard events of one run; rows past the resumed step are dropped first."""
+    """`metrics.jsonl` of one run, whose rows are told to trackers; those past the resumed step are dropped first."""
 
-    def __init__(self, folder: Path, *, first_step: int) -> None:
-        # Slow to import, and only one rank writes.
-        from torch.utils.tensorboard import SummaryWriter
-
+    def __init__(self, folder: Path, tracking: Tracking, *, first_step: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / METRICS_NAME
-        kept = [row for row in read_metrics(self.path) if row["step"] <= first_step]
+        before = read_metrics(self.path)
+        kept = [row for row in before if row["step"] <= first_step]
         write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
         self.seconds_before = float(kept[-1].get("seconds", 0.0)) if kept else 0.0
         self.file = self.path.open("a")
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
+        last_step = int(before[-1]["step"]) if before else 0
+        self.trackers = Couriers(tracking, folder, warn=say, first_step=first_step, last_step=last_step)
+        for row in kept:  # a tracker that was not there knows none of them
+            self._tell(row)
 
     def write(self, row: Mapping[str, float]) -> None:
         """One row; `step` is its place on the axis, and `seconds` count from the run's first beginning."""
         row = {**row, "seconds": self.seconds_before + row["seconds"]}
         self.file.write(json.dumps(row) + "\n")
         self.file.flush()
-        self.show(int(row["step"]), {name: row[name] for name in row if name not in ("step", "total_steps", "seconds")})
+        self._tell(row)
 
-    def show(self, step: int, values: Mapping[str, float]) -> None:
-        """For TensorBoard alone."""
-        for name, value in values.items():
-            self.board.add_scalar(_tag(name), value, step)
+    def _tell(self, row: Mapping[str, float]) -> None:
+        values = {_tag(name): row[name] for name in row if name not in ("step", "total_steps", "seconds")}
+        self.trackers.log(int(row["step"]), values)
 
-    def close(self) -> None:
+    def close(self, ending: Ending) -> None:
         """Flush to the disk."""
         os.fsync(self.file.fileno())
         self.file.close()
-        self.board.close()
+        self.trackers.close(ending)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
