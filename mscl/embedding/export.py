@@ -1,19 +1,23 @@
-"""A trained encoder as one file for others, with all that a video goes through before it."""
+"""An encoder as one file for others, with what it was made from, what it scores, and what videos go through."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mscl.embedding.encoder_input import assumed_input, embedded_as, recorded_input
+from mscl.embedding.export_formats import ENDINGS, clip_shape, write_onnx, write_torch_export
 from mscl.errors import AssumptionWarning, UserError
 from mscl.extract.recorded import recorded_frames
-from mscl.models.files import read_encoder, write_encoder
+from mscl.models.external_encoder import kind_of, named_file
+from mscl.models.files import encoder_card, read_encoder, write_encoder
 from mscl.video.config import ClipConfig
 from mscl.video.frame_recipe import EncoderInput
 from storage.user_paths import user_path
 from storage.workspace import Result, Workspace
 
-_SUFFIX = ".safetensors"
+_SCORED_BY = ("probe", "retrieve", "finetune")
 
 
 @dataclass(frozen=True)
@@ -27,32 +31,64 @@ class Exported:
     """Stage -> key of what the encoder was made from; empty for a file that is in no workspace."""
 
 
-def export_encoder(source: str, out: Path, *, workspace: Workspace) -> Exported:
-    """Write the encoder of a result, or of a file, as safetensors; nothing that is there is overwritten.
+def export_encoder(source: str, out: Path, *, workspace: Workspace, to: str = "") -> Exported:
+    """Write the encoder of a result, or of a file, for others; nothing that is there is overwritten.
 
     Args:
-        source: a file that `read_encoder` reads, or the key of a result of pretrain or of a stage that reads one. With
+        source: what `pretrain.encoder` takes, or the key of a result of pretrain or of a stage that reads one. With
             the key of an `embed` result, or of one made from it, videos go through what its settings say; else through
             what those of the latest one made from this encoder say.
+        out: its ending tells the format: .safetensors, .pt2 (`torch.export`) or .onnx.
+        to: the format, one of `ENDINGS`, where it is to be checked against the ending.
 
     Raises:
-        UserError: `out` is there already or has another ending; the result was made without an encoder.
-        CheckpointError: the encoder cannot be read.
+        UserError: `out` is there already or has another ending; the result was made without an encoder; a format whose
+            extra is not installed.
+        CheckpointError: the encoder cannot be read, or not be written in that format.
         StorageError: no result with that key, or `out` cannot be written.
     """
-    if out.suffix != _SUFFIX:
-        raise UserError(f"{out} is to be a {_SUFFIX} file; give a name that ends so")
+    chosen = next((name for name, ending in ENDINGS.items() if ending == out.suffix), "")
+    if not chosen or (to and to != chosen):
+        wanted = ENDINGS[to] if to else ", ".join(ENDINGS.values())
+        raise UserError(f"{out} is to be a file that ends in {wanted}; give a name that ends so")
     if out.exists():
         raise UserError(f"{out} is there already; give another name, or remove it")
     checkpoint, results = _checkpoint(source, workspace)
-    found = read_encoder(checkpoint, own_code=bool(results))
+    found = read_encoder(checkpoint, own_code=True) if results else named_file(source)
     found.encoder.input = _pipeline_input(checkpoint, results) or found.encoder.input
     if found.encoder.input is None:
         found.encoder.input = _assumed(results, checkpoint, found.crop_px)
     lineage = {stage: result.key for stage, result in results.items()}
     card = {"lineage": lineage, **({} if found.steps is None else {"steps": found.steps})}
-    write_encoder(found.encoder, found.model, out, card=card)
+    if results:
+        card |= {"recipe": results["pretrain"].record.config, "scores": _scores(results["pretrain"].key, workspace)}
+    if chosen == "safetensors":
+        write_encoder(found.encoder, found.model, out, card=card)
+    else:
+        write = write_onnx if chosen == "onnx" else write_torch_export
+        shape = {"clips": ["any number", *clip_shape(found.encoder)]}
+        write(found.encoder, out, card=encoder_card(found.encoder, found.model) | shape | card)
     return Exported(out, checkpoint, found.encoder.input, lineage)
+
+
+def _scores(pretrained: str, workspace: Workspace) -> dict[str, dict[str, Any]]:
+    """Key of each result that scored this encoder -> its stage, and its numbers with their intervals."""
+
+    def numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: value
+            for name, value in values.items()
+            if (isinstance(value, int | float) and not isinstance(value, bool)) or name.endswith("_interval")
+        }
+
+    found = {}
+    for result in workspace.results():
+        if result.record.stage in _SCORED_BY and result.record.inputs.get("pretrain") == pretrained:
+            metrics = result.record.metrics
+            variants = {name: numbers(value) for name, value in metrics.items() if isinstance(value, Mapping)}
+            if scores := numbers(metrics) | {name: said for name, said in variants.items() if said}:
+                found[result.key] = {"stage": result.record.stage, **scores}
+    return found
 
 
 def named_checkpoint(source: str, *, workspace: Workspace) -> tuple[Path, EncoderInput | None]:
@@ -72,6 +108,8 @@ def _pipeline_input(checkpoint: Path, results: dict[str, Result]) -> EncoderInpu
 
 def _checkpoint(source: str, workspace: Workspace) -> tuple[Path, dict[str, Result]]:
     checkpoint = user_path(source)
+    if kind_of(source) != "file":
+        return Path(source), {}
     if checkpoint.is_file() or checkpoint.suffix or len(checkpoint.parts) != 1:
         return checkpoint, {}
     named = workspace.by_key(source)

@@ -1,4 +1,4 @@
-"""The encoder that a user names instead of training one: a file, folder, network of torchvision, function, `random`."""
+"""The encoder that a user names instead of training one: a file or folder, here or on the hub, a name, `random`."""
 
 import hashlib
 from functools import lru_cache
@@ -9,32 +9,37 @@ from typing import Literal
 from mscl.errors import CheckpointError
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import untrained_encoder
-from mscl.models.files import EncoderFile, load_matching, read_encoder
+from mscl.models.files import EXPORT_NAME, EncoderFile, load_matching, read_encoder
+from mscl.models.hub import hub_folder, is_hub_name
 from mscl.models.outside_encoder import Encoder, build_outside
 from mscl.models.weight_files import check_file
 from storage.user_paths import user_path
 
 RANDOM = "random"
-Kind = Literal["folder", "torchvision", "function", "file"]
+Kind = Literal["pushed", "folder", "torchvision", "function", "file"]
 
 
 def kind_of(name: str) -> Kind:
-    """What a name of an encoder means; a file or folder that is there comes before all that is called like it."""
+    """What a name of an encoder means; a file or folder that is there comes before all that is called like it.
+
+    `pushed`: a folder that `mscl push` wrote, `folder`: one of `transformers`, both here or on the hub.
+    """
     from mscl.models import own_network, torchvision_networks
 
-    path = user_path(name)
-    if path.is_dir():
-        return "folder"
-    if not path.exists() and name in torchvision_networks.names():
+    place = _place(name)
+    if place.is_dir():
+        return "pushed" if (place / EXPORT_NAME).is_file() else "folder"
+    if not place.exists() and name in torchvision_networks.names():
         return "torchvision"
-    if not path.exists() and own_network.is_function_name(name):
+    if not place.exists() and own_network.is_function_name(name):
         return "function"
     return "file"
 
 
 def named_file(name: str, *, own_code: bool = False) -> EncoderFile:
-    """What `name` names: a file that `read_encoder` reads, a folder of `transformers`, the name of a video network of
-    torchvision with its published weights, or `module:function`. `own_code`: as in `read_encoder`.
+    """What `name` names: a file that `read_encoder` reads; a folder, here or on the hub (`hub:owner/name`), that
+    `mscl push` or `transformers` wrote; a video network of torchvision with its published weights; `module:function`.
+    `own_code`: as in `read_encoder`.
 
     Raises:
         CheckpointError: a file, a folder or weights that cannot be read.
@@ -42,9 +47,12 @@ def named_file(name: str, *, own_code: bool = False) -> EncoderFile:
     """
     from mscl.models import own_network, torchvision_networks, transformers_networks
 
+    place = _place(name)
     match kind_of(name):
+        case "pushed":
+            return read_encoder(place / EXPORT_NAME, own_code=own_code)
         case "folder":
-            return EncoderFile(transformers_networks.read_transformers(user_path(name)), None)
+            return EncoderFile(transformers_networks.read_transformers(place), None)
         case "torchvision":
             encoder = build_outside(*torchvision_networks.torchvision_origin(name))
             weights = torchvision_networks.without_classifier(torchvision_networks.published_weights(name))
@@ -53,7 +61,7 @@ def named_file(name: str, *, own_code: bool = False) -> EncoderFile:
         case "function":
             return EncoderFile(own_network.read_own(name), None)
         case "file":
-            return read_encoder(user_path(name), own_code=own_code)
+            return read_encoder(place, own_code=own_code)
 
 
 def external_encoder(name: str, *, model: ModelConfig, seed: int) -> Encoder:
@@ -88,11 +96,11 @@ def external_encoder_digest(name: str) -> str:
 
     if name == RANDOM:
         return RANDOM
-    path = user_path(name)
+    place = _place(name)
     match kind_of(name):
-        case "folder":
+        case "pushed" | "folder":
             whole = hashlib.sha256()
-            for one in transformers_networks.folder_files(path):
+            for one in transformers_networks.folder_files(place):
                 whole.update(f"{one.name} {_file_digest(one)}\n".encode())
             return whole.hexdigest()
         case "torchvision":
@@ -100,8 +108,12 @@ def external_encoder_digest(name: str) -> str:
         case "function":
             return _function_digest(name)
         case "file":
-            check_file(path)
-            return _file_digest(path)
+            check_file(place)
+            return _file_digest(place)
+
+
+def _place(name: str) -> Path:
+    return hub_folder(name) if is_hub_name(name) else user_path(name)
 
 
 def _file_digest(path: Path) -> str:

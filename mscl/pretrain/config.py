@@ -51,8 +51,9 @@ class PretrainConfig(Section):
 
     encoder: str = ""
     """Score this encoder instead of training one: a checkpoint or export of this program; one of torchvision's video
-    networks, by name or as a .pth file of its weights; a folder of a video encoder of Hugging Face's `transformers`
-    (extra of that name); `module:function` of one's own; or `random`. Empty: train."""
+    networks, by name or as a .pth file of its weights; a folder, here or `hub:owner/name`, of `mscl push` or of a video
+    encoder of Hugging Face's `transformers` (extra of that name); `module:function` of one's own; or `random`. Empty:
+    train."""
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()

@@ -1,0 +1,131 @@
+"""Encoders given away: programs that give the same features, folders and the hub's cache, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import mscl
+from mscl.embedding import export_formats
+from mscl.embedding.exchange import pull_encoder, push_encoder
+from mscl.embedding.export import export_encoder
+from mscl.errors import CheckpointError, UserError
+from mscl.extract.config import FlowConfig
+from mscl.models.config import ModelConfig
+from mscl.models.encoders import untrained_encoder
+from mscl.models.files import EXPORT_NAME, write_encoder
+from mscl.models.hub import hub_folder
+from mscl.video.config import ClipConfig
+from mscl.video.frame_recipe import EncoderInput
+from storage.workspace import Workspace
+
+TINY = ModelConfig(rgb_width=0.0625)
+INPUT = EncoderInput(
+    recipe=FlowConfig().recipe, max_segment_seconds=10, clip=ClipConfig(length=4, stride=1), clips=2, crop_px=16
+)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """An encoder taken in and its probe."""
+    place = Workspace(tmp_path / "workspace")
+    encoder = untrained_encoder(TINY, seed=0)
+    encoder.input = INPUT
+    results = {
+        "pretrain": ({}, {"checkpoint": EXPORT_NAME}, {"pretrain": {"epochs": 3}}),
+        "probe": ({"pretrain": "aaaa"}, {"trained": {"top1": 0.5, "top1_interval": [0.25, 0.75], "runs": [1]}}, {}),
+    }
+    for key, (stage, (inputs, metrics, config)) in zip(("aaaa", "bbbb"), results.items(), strict=True):
+        with place.claim(stage, key) as folder:
+            if stage == "pretrain":
+                write_encoder(encoder, TINY, folder / EXPORT_NAME, card={})
+            place.commit(stage, key, version=1, config=config, inputs=inputs, metrics=metrics, timings={})
+    return place
+
+
+def test_a_program_of_torch_export_and_onnx_give_the_encoder_s_features(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="extra `onnx` is not installed")
+    export_encoder("aaaa", tmp_path / "e.pt2", workspace=workspace, to="torch-export")
+    export_encoder("aaaa", tmp_path / "e.onnx", workspace=workspace)
+    encoder = mscl.load_encoder(workspace.folder("pretrain", "aaaa") / EXPORT_NAME)
+    clips = torch.randn(5, 3, 4, 16, 16)
+    with torch.inference_mode():
+        wanted = encoder(clips)
+    extra = {"card.json": ""}
+    with torch.inference_mode():
+        found = torch.export.load(tmp_path / "e.pt2", extra_files=extra).module()(clips)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    session = onnxruntime.InferenceSession(tmp_path / "e.onnx", providers=["CPUExecutionProvider"])
+    (features,) = session.run(["features"], {"clips": clips.numpy()})
+    np.testing.assert_allclose(features, wanted.numpy(), rtol=1e-4, atol=1e-4)
+    card = json.loads(extra["card.json"])
+    assert card == json.loads(session.get_modelmeta().custom_metadata_map["card"])
+    assert card["clips"] == ["any number", 3, 4, 16, 16] and card["encoder_input"] == INPUT.model_dump(mode="json")
+    assert card["lineage"] == {"pretrain": "aaaa"} and card["recipe"] == {"pretrain": {"epochs": 3}}
+    assert card["scores"] == {"bbbb": {"stage": "probe", "trained": {"top1": 0.5, "top1_interval": [0.25, 0.75]}}}
+    monkeypatch.setattr(export_formats, "TOLERANCE", -1.0)
+    with pytest.raises(CheckpointError, match=r"other\.pt2 is not written: its features lie .* and at most -1 is"):
+        export_formats.write_torch_export(encoder, tmp_path / "other.pt2", card={})
+    assert not (tmp_path / "other.pt2").exists()
+
+
+def test_an_ending_and_a_format_that_differ_are_refused(workspace: Workspace, tmp_path: Path) -> None:
+    for name, to, says in (("e.onnx", "torch-export", "ends in .pt2"), ("e.bin", "", "safetensors, .pt2, .onnx")):
+        with pytest.raises(UserError, match=says):
+            export_encoder("aaaa", tmp_path / name, workspace=workspace, to=to)
+
+
+def test_without_the_extras_they_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    modules = __import__("sys").modules
+    monkeypatch.setitem(modules, "onnxruntime", None)
+    monkeypatch.setitem(modules, "huggingface_hub", None)
+    with pytest.raises(UserError, match=r"pip install 'mscl-pipeline\[onnx\]'"):
+        export_formats.write_onnx(untrained_encoder(TINY, seed=0), tmp_path / "e.onnx", card={})
+    with pytest.raises(UserError, match=r"pip install 'mscl-pipeline\[hub\]'"):
+        mscl.load_encoder("hub:owner/name")
+
+
+def test_a_folder_is_pushed_to_and_pulled_from(workspace: Workspace, tmp_path: Path) -> None:
+    place = tmp_path / "given"
+    push_encoder("aaaa", str(place), workspace=workspace)
+    assert '"top1": 0.5' in (place / "README.md").read_text()
+    again = mscl.load_encoder(place)
+    assert again.input == INPUT
+    assert pull_encoder(str(place), tmp_path / "got.safetensors").read_bytes() == (place / EXPORT_NAME).read_bytes()
+    with pytest.raises(UserError, match="is there already"):
+        push_encoder("aaaa", str(place), workspace=workspace)
+    with pytest.raises(CheckpointError, match="has no encoder.safetensors"):
+        pull_encoder(str(tmp_path), tmp_path / "none.safetensors")
+    content = bytearray((place / EXPORT_NAME).read_bytes())
+    content[-1] ^= 1
+    (place / EXPORT_NAME).write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        pull_encoder(str(place), tmp_path / "damaged.safetensors")
+
+
+def test_the_hub_s_cache_is_read_offline(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    constants: Any = pytest.importorskip("huggingface_hub.constants", reason="extra `hub` is not installed")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    commit = "0123456789" * 4
+    kept = tmp_path / "cache" / "models--owner--name"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text(commit)
+    push_encoder("aaaa", str(kept / "snapshots" / commit), workspace=workspace)
+    assert mscl.load_encoder("hub:owner/name").input == INPUT
+    assert pull_encoder("hub:owner/name@main", tmp_path / "got.safetensors").is_file()
+    with pytest.raises(
+        CheckpointError, match="hub:owner/absent could not be fetched: .*or give a local folder"
+    ) as said:
+        mscl.load_encoder("hub:owner/absent")
+    assert "\n" not in str(said.value)
+    with pytest.raises(CheckpointError, match="hub:owner/name did not take the encoder: .*offline"):
+        push_encoder("aaaa", "hub:owner/name", workspace=workspace)
+    with pytest.raises(UserError, match="write hub:owner/name"):
+        mscl.load_encoder("hub:a/b/c")
+    hub_folder.cache_clear()
