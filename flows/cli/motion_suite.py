@@ -56,7 +56,7 @@ def motion_suite(
     named = [named_encoder(name, workspace=Workspace(workspace)) for name in dict.fromkeys(encoders)]
     for one in named:
         if one.assumed:
-            print_line(console, f"{one.name} does not say how its videos were prepared; assumed: {one.input}")
+            print_line(console, f"{one.name} does not say all that its videos go through; assumed: {one.input}")
     place = suite / f"{side}px{f'-{slower}x' if slower > 1 else ''}-seed{seed}"
     sizes = {"train_per_class": train_per_class, "test_per_class": test_per_class, "side_px": side, "slower": slower}
     found = score_encoders(

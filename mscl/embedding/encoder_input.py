@@ -54,7 +54,20 @@ def load_encoder(path: str | PathLike[str], *, own_code: bool = False) -> "Encod
             AssumptionWarning,
             stacklevel=2,
         )
+    elif found.encoder.input.of_training:
+        say_assumed_views(path, found.encoder.input, stacklevel=3)
     return found.encoder
+
+
+def say_assumed_views(path: str | PathLike[str], said: EncoderInput, *, stacklevel: int) -> None:
+    """Warn that a training says how its videos were prepared, and not how many views of one are embedded."""
+    warnings.warn(
+        f"{path} says how the videos of its training were prepared, not how they were embedded; assumed: "
+        f"clips {said.clips}, crop_px {said.crop_px}, crops {said.crops}. `mscl export KEY` of an embed result says "
+        "that too",
+        AssumptionWarning,
+        stacklevel=stacklevel,
+    )
 
 
 def embedded_as(path: str | PathLike[str], *, stacklevel: int = 2) -> EncoderInput | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mscl.embedding.encoder_input import assumed_input, embedded_as, recorded_input
+from mscl.embedding.encoder_input import assumed_input, embedded_as, recorded_input, say_assumed_views
 from mscl.embedding.export_formats import ENDINGS, clip_shape, write_onnx, write_torch_export
 from mscl.errors import AssumptionWarning, UserError
 from mscl.extract.recorded import recorded_frames
@@ -58,6 +58,8 @@ def export_encoder(source: str, out: Path, *, workspace: Workspace, to: str = ""
     found.encoder.input = _pipeline_input(checkpoint, results) or found.encoder.input
     if found.encoder.input is None:
         found.encoder.input = _assumed(results, checkpoint, found.crop_px)
+    elif found.encoder.input.of_training:
+        say_assumed_views(checkpoint, found.encoder.input, stacklevel=3)
     lineage = {stage: result.key for stage, result in results.items()}
     card = {"lineage": lineage, **({} if found.steps is None else {"steps": found.steps})}
     if results:

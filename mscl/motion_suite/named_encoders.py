@@ -28,7 +28,7 @@ class NamedEncoder:
     """Makes the same network with random weights."""
     input: EncoderInput
     assumed: bool = False
-    """Whether the file does not say it, and the paper's settings were taken."""
+    """Whether the file does not say all of it, and the paper's settings were taken for the rest."""
 
 
 def named_encoder(name: str, *, workspace: Workspace) -> NamedEncoder:
@@ -54,7 +54,7 @@ def named_encoder(name: str, *, workspace: Workspace) -> NamedEncoder:
         encoder=file.encoder,
         untrained=lambda: file.untrained(seed=0),
         input=known or assumed_input(crop_px=file.crop_px),
-        assumed=known is None,
+        assumed=known is None or known.of_training,
     )
 
 

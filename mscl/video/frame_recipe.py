@@ -67,6 +67,8 @@ class EncoderInput(Section):
     """What frames are resized to before they are cropped; None: as `short_side_of` the crop."""
     sampling: Literal["clip", "segments"] = "clip"
     """`clip`: frames `clip.stride` indices apart. `segments`: one frame of each of `clip.length` equal parts."""
+    of_training: bool = False
+    """Said by a training and by no embedding yet: `clips` and `crops` are then the defaults of `embed`."""
 
     @property
     def resized_px(self) -> int:
@@ -75,7 +77,7 @@ class EncoderInput(Section):
 
     def described(self, *, trained: bool = False) -> dict[str, str]:
         """Name -> "name value" of every setting; `trained`: of those that training shares, not of how many views."""
-        left_out = {"recipe", "clip", *(["sampling"] if self.sampling == "clip" else [])}
+        left_out = {"recipe", "clip", "of_training", *(["sampling"] if self.sampling == "clip" else [])}
         left_out |= {"clips", "crops", "max_segment_seconds"} if trained else set()
         plain = self.model_dump(exclude=left_out, exclude_none=True)
         parts = [("recipe.", "", self.recipe.model_dump()), ("clip.", "clip.", self.clip.model_dump()), ("", "", plain)]

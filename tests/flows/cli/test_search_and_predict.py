@@ -271,7 +271,7 @@ def test_what_is_assumed_of_an_older_result_is_said_when_it_is_exported(mscl: Co
     [
         (["absent.pt", "a.safetensors"], "absent.pt does not exist; check the path"),
         (["INGEST", "a.safetensors"], "was made without an encoder; give the key of a pretrain result"),
-        (["e" * 16, "a.pt"], "a.pt is to be a .safetensors file"),
+        (["e" * 16, "a.pt"], "a.pt is to be a file that ends in .safetensors, .pt2, .onnx"),
         (["e" * 16, "there.safetensors"], "there.safetensors is there already"),
         (["0123", "a.safetensors"], "'0123'"),
     ],

@@ -10,6 +10,7 @@ import torch
 
 import mscl
 from mscl.demo.dataset import encode_h264
+from mscl.embedding.export import export_encoder
 from mscl.errors import AssumptionWarning, ConfigError, DataError
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import VideoEncoder, untrained_encoder
@@ -18,6 +19,7 @@ from mscl.video.config import ClipConfig
 from mscl.video.file_clips import file_clips
 from mscl.video.frame_recipe import EncoderInput
 from mscl.video.normalise import normalise_rgb
+from storage.workspace import Workspace
 from tests.mscl.encoder_inputs import encoder_input
 
 TINY = ModelConfig(rgb_width=0.0625)
@@ -141,6 +143,23 @@ def test_an_exported_encoder_says_what_its_videos_went_through(encoder: VideoEnc
         loaded = mscl.load_encoder(str(path))
     assert loaded.input == INPUT
     assert loaded.recipe == INPUT.recipe and loaded.clip == ClipConfig(length=4, stride=2)
+
+
+def test_a_training_does_not_say_how_videos_were_embedded(encoder: VideoEncoder, tmp_path: Path) -> None:
+    encoder.input = INPUT.model_copy(update={"of_training": True})
+    path = write_encoder(encoder, TINY, tmp_path / "encoder.safetensors", card={})
+    with pytest.warns(AssumptionWarning) as said:
+        loaded = mscl.load_encoder(path)
+    assert str(said[0].message).startswith(
+        f"{path} says how the videos of its training were prepared, not how they were embedded; assumed: "
+        f"clips {INPUT.clips}, crop_px {INPUT.crop_px}, crops 1. "
+    )
+    assert said[0].filename == __file__
+    assert loaded.recipe == INPUT.recipe  # what it does say goes along
+    with pytest.warns(AssumptionWarning, match="not how they were embedded"):
+        export_encoder(str(path), tmp_path / "again.safetensors", workspace=Workspace(tmp_path / "workspace"))
+    with pytest.warns(AssumptionWarning, match="not how they were embedded"):  # and stays an assumption
+        mscl.load_encoder(tmp_path / "again.safetensors")
 
 
 def test_what_is_assumed_of_an_older_checkpoint_is_said(encoder: VideoEncoder, tmp_path: Path) -> None:

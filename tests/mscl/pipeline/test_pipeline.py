@@ -205,7 +205,7 @@ def test_a_trained_encoder_gives_the_pipeline_s_own_features_with_nothing_else(
     # The file holds what decided the training, and nothing that an embed stage may choose otherwise.
     own = read_encoder(pretrained.folder / pretrained.record.metrics["checkpoint"]).encoder.input
     assert own is not None and own.crop_px == config.pretrain.augment.crop_px
-    assert own.clips == EmbedConfig().clips != config.embed.clips
+    assert own.of_training and own.clips == EmbedConfig().clips != config.embed.clips
     kept = json.loads((outcomes["embed"].result.folder / "encoder_input.json").read_text())
     assert kept == index.encoder_input.model_dump(mode="json")
     with warnings.catch_warnings():
