@@ -21,7 +21,7 @@ def pretrain_blocks(stages: Stages) -> list[Block]:
         return [Note(f"Nothing was trained: the encoder was given, {view.metrics['given']}.")]
     rows = read_json_lines(view.folder / "metrics.jsonl")
     if not rows:
-        return [Note("The training has logged no step.")]
+        return [Note("No step of the training is left in its metrics.jsonl.")]
     loss = PretrainConfig.model_validate(view.config["pretrain"]).loss
     clip = ClipConfig.model_validate(view.config.get("clip", {}))
     times = -(-clip.length // 2)  # both streams halve the clip in time
@@ -45,6 +45,9 @@ def pretrain_blocks(stages: Stages) -> list[Block]:
         blocks.append(
             Table(("term", "loss", "top-1"), tuple(ends), caption="Mean over the last twentieth of the training")
         )
+    first, last = rows[0].get("step"), rows[-1].get("step")
+    if (first, last) != (1, view.metrics.get("steps", last)):
+        blocks.append(Note(f"The curve is not whole: metrics.jsonl, once damaged, holds steps {first} to {last}."))
     return blocks
 
 

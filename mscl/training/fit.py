@@ -80,6 +80,7 @@ def fit(
         NonFiniteError: loss or gradient are not finite.
     """
     start, total_steps = checkpoints.resume(), journal.total_steps
+    journal.resumed_at(start)
     if end_epoch is not None and start and start % journal.steps_per_epoch == 0:
         end_epoch(start // journal.steps_per_epoch)
     if start == total_steps:

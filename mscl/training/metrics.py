@@ -131,6 +131,11 @@ class Journal:
         self._waited_s = 0.0
         self._began = self._read_at = self._ready_at = time.monotonic()
 
+    def resumed_at(self, step: int) -> None:
+        """Say what damage took from the curve of a run that goes on, or ends, at a checkpoint."""
+        if self.meter.world.is_main and step and (lost := lost_rows(self.folder / METRICS_NAME, step)):
+            say(lost)
+
     def begun_at(self, step: int) -> Self:
         """Drop the rows past a checkpoint and start the clocks."""
         if self.meter.world.is_main:
@@ -233,6 +238,23 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         row for row in read_json_lines(path)
         if isinstance(row.get("step"), int) and all(isinstance(value, int | float) for value in row.values())
     ]  # fmt: skip
+
+
+def lost_rows(path: Path, step: int) -> str:
+    """One line about what a `metrics.jsonl` has not of the steps up to a checkpoint; empty where nothing is missing.
+
+    The first step and every step with a checkpoint have a row. Rows cannot be made again without the training.
+    """
+    rows = read_metrics(path)
+    seen = {row["step"] for row in rows}
+    *lines, _torn = path.read_bytes().split(b"\n") if path.is_file() else [b""]
+    if {1, step} <= seen and len(lines) == len(rows):
+        return ""
+    left = len([number for number in seen if number <= step])
+    return (
+        f"{path.name} was damaged: of the loss curve up to step {step:,} it holds {left:,} points, and the rest cannot "
+        "be made again without training anew (--force); the training itself goes on from its checkpoint, which is whole"
+    )
 
 
 def _tag(name: str) -> str:

@@ -93,10 +93,10 @@ def storm(
     begun = begun_finetuning(Path(shutil.copytree(finished, folder / "killed")), config, *settings)
     run = ("run", config, *settings, "--no-prefect", "--workspace", workspace)
 
-    def tried(*arguments: str | Path, codes: tuple[int, ...] = (0,)) -> None:
+    def tried(*arguments: str | Path, codes: tuple[int, ...] = (0,)) -> str:
         code, out, err = command(*arguments)
-        said = (out + err)[-800:]
-        assert code in codes and "Traceback" not in out + err, f"code {code}: {said}"
+        assert code in codes and "Traceback" not in out + err, f"code {code}: {(out + err)[-800:]}"
+        return " ".join((out + err).split())
 
     for stage in PIPELINE:
         until = (*run, "--until", stage.name)
@@ -113,7 +113,7 @@ def storm(
                     DAMAGES[kind](place / name)
                     tried("verify", "--repair", place.name, "--workspace", workspace, codes=(0, 1))
                     tried("ls", "--workspace", workspace)
-                    tried(*until, *(("--force", stage.name) if forced else ()))
+                    said = tried(*until, *(("--force", stage.name) if forced else ()))
                     again = [result.folder for result in Workspace(workspace).results(stage.name)]
                     assert again == [place], again
                     if stage.repairs_in_place:  # checksums inside of shards are compared when they are read
@@ -122,6 +122,8 @@ def storm(
                         {k: v for k, v in expected.items() if k.startswith(stage.name)},
                         {k: v for k, v in facts(workspace, keys={place.name}).items() if k.startswith(stage.name)},
                     )
+                    if name.name == "metrics.jsonl" and "of the loss curve up to step" in said:
+                        changed = [fact for fact in changed if not fact.endswith("metrics.jsonl")]  # and it was said
                     assert not changed, f"differs from the undisturbed one: {changed}"
                     count[stage.name] += 1
                 except Exception as error:

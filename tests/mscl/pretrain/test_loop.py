@@ -117,6 +117,21 @@ def test_rows_past_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     assert -1.0 not in losses(tmp_path)
 
 
+def test_what_damage_took_from_the_curve_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tiny_config(), tmp_path, stop_after=3)
+    run(tiny_config(), tmp_path, stop_after=2)
+    assert "loss curve" not in capsys.readouterr().err  # nothing is missing
+    rows = (tmp_path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    for left, damaged in ((4, [b"\xff" + rows[0], *rows[1:]]), (4, rows[:4]), (0, [])):
+        (tmp_path / "metrics.jsonl").write_bytes(b"".join(damaged))
+        run(tiny_config(), tmp_path, stop_after=1)
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and f"damaged: of the loss curve up to step 5 it holds {left} points" in said
+        for path in checkpoints(tmp_path / "checkpoints"):  # back to step 5
+            if path != checkpoints(tmp_path / "checkpoints")[0]:
+                path.unlink()
+
+
 def test_every_loss_is_logged_with_its_accuracy(tmp_path: Path) -> None:
     run(tiny_config(), tmp_path)
     row = read_metrics(tmp_path / "metrics.jsonl")[-1]
