@@ -26,6 +26,9 @@ _LABEL_COLUMNS = frozenset((
 ))  # fmt: skip
 _SPLIT_COLUMNS = frozenset(("split", "subset", "set", "partition", "usage", "fold"))
 _SAMPLED_LINES = 200
+_NUMBER_OR_NOTHING = re.compile(
+    r"[+-]?[0-9]{1,9}(\.[0-9]*)?(e[+-]?[0-9]+)?|nan|none|null|n/a|na|unknown|\?", re.IGNORECASE
+)
 _SUFFIXES = tuple(VIDEO_SUFFIXES)
 csv.field_size_limit(1 << 24)  # a quote that is missing gives one field that is a whole file: said below, not here
 
@@ -89,7 +92,13 @@ def _classes(entries: list[_Entry], names: Path | None) -> tuple[dict[str, str],
     """What each label is called, and the names in label order."""
     labels = {entry.label for entry in entries}
     whole = {label: label.removesuffix(".0") for label in labels}  # a column of numbers as pandas writes it
-    if not all(is_number(number) for number in whole.values()):
+    odd = next((entry for entry in entries if not is_number(whole[entry.label])), None)
+    if odd is not None and all(_NUMBER_OR_NOTHING.fullmatch(label) for label in labels):
+        raise odd.line.refused(
+            f"has label {odd.label}, and labels here are numbers, which count classes from 0 up; take the line out if "
+            "nobody knows its class (what -1 and nan mostly mean), or write names in place of numbers"
+        )
+    if odd is not None:
         for file in dict.fromkeys(entry.line.file for entry in entries):
             if all(is_number(entry.label) for entry in entries if entry.line.file == file):
                 raise DataError(

@@ -158,6 +158,6 @@ def _records(file: Path) -> list[dict[str, Any]]:
 
 
 def _number(value: Any, file: Path) -> int:
-    if isinstance(value, int) or (isinstance(value, str) and is_number(value.strip())):
+    if (isinstance(value, int) and value >= 0) or (isinstance(value, str) and is_number(value.strip())):
         return int(value)
-    raise DataError(f"{file}: label {str(value)[:100]!r} is not a number")
+    raise DataError(f"{file}: label {str(value)[:100]!r} is not a number from 0 up")
