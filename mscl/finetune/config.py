@@ -16,7 +16,7 @@ class FinetuneConfig(Section):
     """Supervised training of encoder and classifier; the defaults are the SSv2 setting of METHOD 1.8, but for frames
     and crops: those of `finetune-ssv2` need more than the frame store has (D27)."""
 
-    before: ClassVar[Mapping[str, Any]] = {"precision": "auto"}
+    before: ClassVar[Mapping[str, Any]] = {"precision": "auto", "milestone_factor": 0.1}
 
     protocol: str = ""
     """Name of the protocol whose settings these are; the report says where they depart from it."""
@@ -50,7 +50,9 @@ class FinetuneConfig(Section):
     optim: OptimConfig = OptimConfig(lr=0.12, weight_decay=1e-6, schedule="constant")
     """Optimiser and learning rate of all weights, encoder included."""
     milestones: tuple[PositiveInt, ...] = (14, 18)
-    """Epochs after which the learning rate falls to a tenth."""
+    """Epochs after which the learning rate falls."""
+    milestone_factor: float = Field(default=0.1, gt=0, le=1)
+    """What it is multiplied with at each milestone."""
     epochs: PositiveInt = 22
     """Passes over the train split."""
     batch_size: PositiveInt = 32

@@ -196,7 +196,7 @@ class _Step:
 
 
 def rate_at(step: int, *, config: FinetuneConfig, total: int, per_epoch: int) -> float:
-    """Learning rate of a global step: warm-up and schedule, and a tenth of it after each milestone epoch."""
+    """Learning rate of a global step: warm-up and schedule, times a factor after each milestone epoch."""
     base = learning_rate(
         step,
         base=config.optim.lr,
@@ -206,7 +206,7 @@ def rate_at(step: int, *, config: FinetuneConfig, total: int, per_epoch: int) ->
         schedule=config.optim.schedule,
     )
     passed = sum(step >= milestone * per_epoch for milestone in config.milestones)
-    return base * 0.1**passed
+    return base * config.milestone_factor**passed
 
 
 def _seed(*parts: int) -> int:

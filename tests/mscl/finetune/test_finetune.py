@@ -215,8 +215,10 @@ def test_probabilities_of_clips_are_averaged() -> None:
     torch.testing.assert_close(classifier.probabilities(clips), single)
 
 
-def test_learning_rate_falls_to_a_tenth_at_each_milestone() -> None:
+def test_learning_rate_falls_at_each_milestone() -> None:
     config = FinetuneConfig(epochs=22, milestones=(14, 18))
+    thirds = config.model_copy(update={"milestone_factor": 0.3})
+    assert rate_at(180, config=thirds, total=220, per_epoch=10) == pytest.approx(0.12 * 0.09)
     rates = [rate_at(epoch * 10, config=config, total=220, per_epoch=10) for epoch in (0, 13, 14, 17, 18, 21)]
     np.testing.assert_allclose(rates, [0.12, 0.12, 0.012, 0.012, 0.0012, 0.0012])
 
