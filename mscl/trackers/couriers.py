@@ -130,7 +130,7 @@ class _Courier:
         self._failed = True
         with suppress(StorageError):
             self._state.note(self.name, self._last)
-        when = f"after step {self._last}" if self._last else "at its start"
+        when = f"after step {self._last}" if self._last else "at its beginning"
         self._warn(f"tracker {self.name} failed {when} and is left out ({one_line(error)}); {_KEPT}")
 
 

@@ -1,6 +1,7 @@
 """MLflow: a database in the workspace, unless MLFLOW_TRACKING_URI names a server."""
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,13 +41,15 @@ class MLflow:
         tags = {_ID: run.id, "mscl.stage": run.stage, "mscl.encoder": run.encoder}
         tags |= {f"lineage.{stage}": key for stage, key in run.lineage.items()}
         self._run = self._client.create_run(experiment, run_name=run.name, tags=tags).info.run_id
-        params = [Param(name, str(value)[:_LONGEST_PARAM]) for name, value in run.flat_settings().items()]
+        params = [Param(_name(name), _shortened(str(value))) for name, value in run.flat_settings().items()]
         for first in range(0, len(params), _PARAMS_AT_ONCE):
             self._client.log_batch(self._run, params=params[first : first + _PARAMS_AT_ONCE])
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         now = time.time_ns() // 1_000_000
-        self._client.log_batch(self._run, metrics=[Metric(tag, value, now, step) for tag, value in values.items()])
+        self._client.log_batch(
+            self._run, metrics=[Metric(_name(tag), value, now, step) for tag, value in values.items()]
+        )
 
     def add_page(self, path: Path) -> None:
         self._client.log_artifact(self._run, str(path))
@@ -57,3 +60,12 @@ class MLflow:
     def _experiment(self, name: str, files: str | None) -> Any:
         found = self._client.get_experiment_by_name(name)
         return found.experiment_id if found else self._client.create_experiment(name, artifact_location=files)
+
+
+def _name(tag: str) -> str:
+    """The tag in the characters that MLflow takes: R@1 has another."""
+    return re.sub(r"[^\w./: -]", "_", tag.replace("@", " at "))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_PARAM else text[: _LONGEST_PARAM - 3] + "..."

@@ -78,7 +78,7 @@ def test_a_tracker_that_fails_costs_one_line_and_is_made_up_for(
     assert len(said) == 2
     nowhere, breaking = sorted(said, key=len, reverse=True)
     assert "Breaking failed after step 2 and is left out (ConnectionError: the server is gone)" in breaking
-    assert "Nowhere failed at its start" in nowhere and "nothing of the run is lost" in nowhere
+    assert "Nowhere failed at its beginning" in nowhere and "nothing of the run is lost" in nowhere
     train(tmp_path, f"{OWN}Breaking", start=6)
     assert steps_told(tmp_path) == [1, 2, 3, 4]
 
@@ -184,4 +184,7 @@ def test_the_libraries_keep_the_curve_here_and_by_default_none_is_there(tmp_path
         assert found[name]["setting"] == "0.25" and found[name]["lineage"] == "0123456789abcdef", name
         assert name == "tensorboard" or "the page" in found[name]["page"], name
     assert found["mlflow"]["status"] == "FINISHED"
+    assert found["mlflow"]["scores"] == {"probe/top1": 0.5, "retrieve/trained/R at 1": 0.25}
+    assert len(found["mlflow"]["long"]) == 500 and found["mlflow"]["long"].endswith("...")
+    assert found["warned"] == []
     assert found["sent"] == []

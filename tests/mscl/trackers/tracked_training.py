@@ -105,6 +105,8 @@ def mlflow_kept(place: Path) -> dict[str, Any]:
         "setting": training.data.params["pretrain.pretrain.lr"],
         "lineage": training.data.tags["lineage.pretrain"],
         "status": training.info.status,
+        "scores": report.data.metrics,
+        "long": training.data.params["ingest.data.superclasses.turn _left_"],
         "page": next((place / "mlflow").rglob(f"{report.info.run_id}/artifacts/report.html")).read_text(),
     }
 
@@ -153,17 +155,22 @@ def main(folder: Path) -> None:
     local = folder / ".trackers"
     tracking = Tracking(
         trackers=("tensorboard", *LIBRARIES), stage="pretrain", key=KEY, encoder=KEY, local=str(local),
-        settings={"pretrain": {"pretrain": {"lr": 0.25}}}, lineage={"ingest": KEY[::-1], "pretrain": KEY},
+        settings={
+            "pretrain": {"pretrain": {"lr": 0.25}},
+            "ingest": {"data": {"superclasses": {"turn (left)": ["TurnLeft"] * 99}}},
+        },
+        lineage={"ingest": KEY[::-1], "pretrain": KEY},
     )  # fmt: skip
     train(folder / "tracked", tracking, stop_after=3)
     train(folder / "tracked", tracking)
     (folder / "report").mkdir()
+    warned: list[str] = []
     page = folder / "report" / "report.html"
     page.write_text("<!doctype html><p>the page</p>")
     report = couriers.Couriers(
-        tracking.model_copy(update={"trackers": LIBRARIES, "stage": "report"}), page.parent, warn=print
+        tracking.model_copy(update={"trackers": LIBRARIES, "stage": "report"}), page.parent, warn=warned.append
     )
-    report.note(0, {"probe/top1": 0.5})
+    report.note(0, {"probe/top1": 0.5, "retrieve/trained/R@1": 0.25})
     report.add_page(page)
     report.close("finished")
     found |= {
@@ -172,6 +179,7 @@ def main(folder: Path) -> None:
         "mlflow": mlflow_kept(local),
         "trackio": trackio_kept(folder / "trackio"),
         "sent": called,
+        "warned": warned,
     }
     (folder / "found.json").write_text(json.dumps(found))
 
