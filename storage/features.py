@@ -1,4 +1,4 @@
-"""Features of segments with their names and labels, as a Zarr group."""
+"""Features of segments with their names and labels, and the tokens behind them, as Zarr groups."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from storage.errors import DamagedError, StorageError
 from storage.zarr_files import open_group, write_group
 
 _ROWS_PER_CHUNK = 1024
+_TOKENS_CHUNK_NBYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -90,3 +91,40 @@ def read_features(folder: Path) -> Features:
         values["features"].astype(np.float32),
         dict(group.attrs),
     )
+
+
+def write_tokens(folder: Path, *, ids: Sequence[str], tokens_SND: npt.NDArray[np.float16]) -> dict[str, str]:
+    """Write the N tokens of each segment; returns digests by path relative to `folder.parent`.
+
+    Raises:
+        StorageError: lengths that differ, or NaN.
+    """
+    if tokens_SND.ndim != 3 or len(tokens_SND) != len(ids):
+        raise StorageError(f"{len(ids)} ids, but tokens of shape {tokens_SND.shape}, expected (S, N, D)")
+    if not np.isfinite(tokens_SND).all():
+        raise StorageError(f"tokens for {folder} hold NaN or infinite values")
+    return write_group(
+        folder,
+        {"ids": np.array(list(ids), dtype=object), "tokens": tokens_SND},
+        chunk_rows=max(1, _TOKENS_CHUNK_NBYTES // max(1, tokens_SND[:1].nbytes)),
+        dimensions={"ids": ("segment",), "tokens": ("segment", "token", "d")},
+        attributes={},
+    )
+
+
+def read_tokens(folder: Path, *, ids: Sequence[str]) -> npt.NDArray[np.float16]:
+    """Tokens (S, N, D) of the segments `ids`, which are all that `folder` has.
+
+    Raises:
+        DamagedError: missing, damaged, incomplete, or of other segments.
+    """
+    group = open_group(Path(folder))
+    try:
+        found, tokens = [str(name) for name in group["ids"][...]], np.asarray(group["tokens"][...], np.float16)
+    except (KeyError, RuntimeError, ValueError, OSError) as error:
+        raise DamagedError(f"cannot read tokens in {folder}: {error}") from error
+    if found != list(ids):
+        raise DamagedError(f"tokens in {folder} are of {len(found)} other segments than the {len(ids)} asked for")
+    if np.isnan(tokens).any():
+        raise DamagedError(f"tokens in {folder} are incomplete: a chunk is missing")
+    return tokens

@@ -14,7 +14,7 @@ from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 class EmbedConfig(Section):
     """Features of every segment: L4 global average, averaged over the clips of a video."""
 
-    before: ClassVar[Mapping[str, Any]] = {"precision": "auto", "stride_frames": 0}
+    before: ClassVar[Mapping[str, Any]] = {"precision": "auto", "stride_frames": 0, "tokens": False}
 
     clips: PositiveInt = 10
     """Clips per video, evenly spaced."""
@@ -29,6 +29,9 @@ class EmbedConfig(Section):
     """Clips and crops in one forward pass, those of a video together. Changes speed and memory."""
     precision: Precision = "auto"
     """auto: on CUDA autocast to bf16, or fp16 on cards without it; fp32 on CPU."""
+    tokens: bool = False
+    """Also keep the tokens of every clip and crop, what its feature is the mean of, for `probe.head=attentive`: 16-bit
+    floats, 49 times a feature for r18 at 112 px."""
     controls: bool = True
     """Also embed with the untrained encoder, and clips that repeat the first, middle or last frame or have their frames
     in random order: the controls that a result needs."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mscl.array_types import Floats
 from mscl.devices import device_of, gpus_to_use
 from mscl.embedding.config import EmbedConfig
 from mscl.embedding.variants import VARIANTS
@@ -38,6 +37,9 @@ if TYPE_CHECKING:
 PARTS_FOLDER = ".parts"
 """Hidden: work to resume from, not part of the result."""
 _MAX_PARTS = 256
+
+Part = dict[str, npt.NDArray[Any]]
+"""`features` (B, C) of some videos and, where they are kept, their `tokens` (B, N, C) in 16 bits."""
 
 
 def embed_variants(
@@ -127,13 +129,14 @@ def embed_share(
                 workers=loader_workers_of(runtime),
                 device=device,
                 precision=config.precision,
+                tokens=config.tokens,
             )
             for path, rows in todo:
-                found: list[Floats] = []
-                while sum(map(len, found)) < len(rows):
+                found: list[Part] = []
+                while sum(len(part["features"]) for part in found) < len(rows):
                     found.append(next(batches))
-                    progress.advance(len(found[-1]))
-                _write_part(path, np.concatenate(found))
+                    progress.advance(len(found[-1]["features"]))
+                _write_part(path, {name: np.concatenate([part[name] for part in found]) for name in found[0]})
             batches.close()
             progress.done()
             seconds[variant] = time.monotonic() - started
@@ -160,7 +163,7 @@ def write_variants(
     """Put the parts together to `output/<variant>.zarr`, remove them, and return the metrics."""
     import shutil
 
-    from storage.features import read_features, write_features
+    from storage.features import read_features, write_features, write_tokens
 
     metrics: dict[str, Any] = {"videos": len(manifest)}
     at_once = max(1, config.batch_size // (config.clips * config.crops))
@@ -174,12 +177,16 @@ def write_variants(
             parts = [part for path, rows in files if (part := read_part(path, len(rows))) is not None]
             if len(parts) < len(files):
                 raise DataError(f"parts of {folder} were damaged while others were computed; run the same again")
+            ids = [str(name) for name in manifest.column("segment_id")]
+            if config.tokens:
+                tokens = np.concatenate([part["tokens"] for part in parts])
+                write_tokens(output / tokens_name(variant), ids=ids, tokens_SND=tokens)
             write_features(
                 folder,
-                ids=[str(name) for name in manifest.column("segment_id")],
+                ids=ids,
                 labels=np.asarray(manifest.column("label"), dtype=np.int64),
                 split=[str(split) for split in manifest.column("split")],
-                features_ND=np.concatenate(parts),
+                features_ND=np.concatenate([part["features"] for part in parts]),
                 attributes={"variant": variant, "clips": config.clips, "classes": list(manifest.classes)},
             )
         metrics["feature_dim"] = read_features(folder).features_ND.shape[1]
@@ -227,11 +234,12 @@ def embedded_batches(
     workers: int,
     device: "torch.device",
     precision: "Precision" = "auto",
-) -> Generator[Floats, None, None]:
+    tokens: bool = False,
+) -> Generator[Part, None, None]:
     """Features (B, C) of the dataset's videos, batch by batch, while `workers` processes load the next ones.
 
-    L4 global average, mean over the clips of a video. The encoder's parameters and running statistics stay as they
-    are, and so does its mode.
+    L4 global average, mean over the clips of a video. `tokens`: also those of all clips of a video, (B, K*N, C). The
+    encoder's parameters and running statistics stay as they are, and so does its mode.
 
     Raises:
         DataError: features that are not finite, naming the first video.
@@ -255,10 +263,15 @@ def embedded_batches(
             with inference(precision, device):
                 batch = batch.to(device, non_blocking=True)
                 rgb_N3THW = normalise_rgb(batch.rgb_BKTHW3.flatten(0, 1)).to(memory_format=torch.channels_last_3d)
-                features_BKD = encoder(rgb_N3THW).unflatten(0, batch.rgb_BKTHW3.shape[:2])
-                features_BD: Floats = features_BKD.float().mean(dim=1).cpu().numpy()
-            _refuse_infinite(features_BD, batch.segment_B.cpu().numpy())
-            yield features_BD
+                views = batch.rgb_BKTHW3.shape[:2]
+                features_BD = encoder(rgb_N3THW).unflatten(0, views).float().mean(dim=1)
+                part = {"features": features_BD.cpu().numpy()}
+                if tokens:
+                    tokens_BKND = encoder.tokens(rgb_N3THW).unflatten(0, views)
+                    part["tokens"] = tokens_BKND.flatten(1, 2).half().cpu().numpy()
+            for values in part.values():
+                _refuse_infinite(values, batch.segment_B.cpu().numpy())
+            yield part
     finally:
         loader.close()
         encoder.train(was_training)
@@ -278,6 +291,11 @@ def read_variants(folder: Path) -> dict[str, "Features"]:
     return found
 
 
+def tokens_name(variant: str) -> str:
+    """Folder of a variant's tokens beside that of its features."""
+    return f"{variant}.tokens.zarr"
+
+
 def _is_whole(folder: Path) -> bool:
     from storage.features import read_features
     from storage.zarr_files import is_complete_group
@@ -288,27 +306,27 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _write_part(path: Path, features_ND: Floats) -> None:
+def _write_part(path: Path, part: Part) -> None:
     from storage.atomic import write_atomic
     from storage.blocks import pack_arrays
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, pack_arrays({"features": features_ND}))
+    write_atomic(path, pack_arrays(part))
 
 
-def read_part(path: Path, length: int) -> Floats | None:
-    """Features of a part of `length` videos; None where it is not there, or not as it was written."""
+def read_part(path: Path, length: int) -> Part | None:
+    """A part of `length` videos; None where it is not there, or not as it was written."""
     from storage.blocks import unpack_arrays
 
     try:
-        features_ND: Floats = unpack_arrays(path.read_bytes(), where=str(path))["features"]
+        part = unpack_arrays(path.read_bytes(), where=str(path))
     except (FileNotFoundError, DamagedError):
         return None
-    return features_ND if len(features_ND) == length else None
+    return part if len(part["features"]) == length else None
 
 
-def _refuse_infinite(features_BD: np.ndarray[Any, Any], segments_B: np.ndarray[Any, Any]) -> None:
-    bad = np.flatnonzero(~np.isfinite(features_BD).all(axis=1))
+def _refuse_infinite(values_BX: np.ndarray[Any, Any], segments_B: np.ndarray[Any, Any]) -> None:
+    bad = np.flatnonzero(~np.isfinite(values_BX).reshape(len(values_BX), -1).all(axis=1))
     if len(bad):
         raise DataError(
             f"the features of segment {segments_B[bad[0]]} are not finite; the checkpoint comes from a training "

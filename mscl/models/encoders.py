@@ -66,6 +66,10 @@ class VideoEncoder(WithInput, VideoResNet):
         """Features (B, C): the global average of L4."""
         return global_average(self.pyramid(x_B3THW)[-1])
 
+    def tokens(self, x_B3THW: Tensor) -> Tensor:
+        """What the features are the mean of: the places of L4, (B, N, C) over time, then rows."""
+        return self.pyramid(x_B3THW)[-1].flatten(2).transpose(1, 2)
+
 
 def build_rgb_encoder(config: ModelConfig) -> VideoEncoder:
     """RGB encoder, (B, 3, T, H, W) -> (B, C); reads all frames of the clip.

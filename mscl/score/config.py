@@ -24,12 +24,16 @@ Superclasses = dict[str, tuple[str, ...]]
 class ProbeConfig(Section):
     """Classifier on frozen features, one feature a video."""
 
-    before: ClassVar[Mapping[str, Any]] = {"superclasses": {}}
+    before: ClassVar[Mapping[str, Any]] = {
+        "superclasses": {}, "epochs": 20, "lr": 0.001, "weight_decay": 0.01, "batch_size": 64
+    }  # fmt: skip
 
     protocol: str = ""
     """Name of the protocol whose settings these are; the report says where they depart from it."""
-    head: Literal["linear", "knn"] = "linear"
-    """`linear`: logistic regression. `knn`: vote of the nearest train videos."""
+    head: Literal["linear", "knn", "attentive"] = "linear"
+    """`linear`: logistic regression. `knn`: vote of the nearest train videos. `attentive`: a learnt question attends to
+    the tokens of all clips of a video, then a linear layer (V-JEPA, Bardes et al. 2024); it reads what
+    `embed.tokens=true` keeps."""
     l2: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0)
     """Candidates of the regularisation strength 1/C, chosen by cross-validation on the train split."""
     folds: int = Field(default=3, ge=2)
@@ -40,10 +44,18 @@ class ProbeConfig(Section):
     """`knn` only."""
     splits: Splits = ()
     """Official splits to average over; empty: `data.split` alone. A dataset with one split is scored on that."""
+    epochs: PositiveInt = 20
+    """`attentive`: passes over the train split."""
+    lr: float = Field(default=0.001, gt=0)
+    """`attentive`: learning rate of AdamW, which falls to 0 along a cosine."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """`attentive`: of AdamW."""
+    batch_size: PositiveInt = 64
+    """`attentive`: videos a step."""
     seed: int = Field(default=0, ge=0)
-    """`linear`: deals the folds of the cross-validation."""
+    """`linear`: deals the folds of the cross-validation. `attentive`: first weights and order of the videos."""
     seeds: Seeds = ()
-    """Several: each deals the folds of the cross-validation anew, and the scores are averaged. Empty: `seed` alone."""
+    """Several: each does anew what `seed` decides, and the scores are averaged. Empty: `seed` alone."""
     superclasses: Superclasses = Field(default={})
     """Classes put together under a name, as in `{turn: [TurnLeft, TurnRight], move: [MoveUp]}`: the same features are
     scored by these labels, too. Every class is in one of them."""
@@ -51,7 +63,7 @@ class ProbeConfig(Section):
     @property
     def all_seeds(self) -> tuple[int, ...]:
         """Seeds to run; one for `knn`, where nothing is random."""
-        return (self.seeds or (self.seed,))[: None if self.head == "linear" else 1]
+        return (self.seeds or (self.seed,))[: 1 if self.head == "knn" else None]
 
 
 class RetrieveConfig(Section):

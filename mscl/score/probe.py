@@ -129,11 +129,21 @@ def linear_probe(
 def _check(
     train_ND: npt.NDArray[np.float32], train_labels: npt.NDArray[np.int64], test_ND: npt.NDArray[np.float32]
 ) -> None:
+    check_split(train_labels, num_test=len(test_ND))
     for name, features in (("train", train_ND), ("test", test_ND)):
-        if len(features) == 0:
-            raise DataError(f"probe: the {name} split is empty; check the split of the dataset")
         if not np.isfinite(features).all():
             raise DataError(f"probe: features of the {name} split are not finite; the encoder diverged")
+
+
+def check_split(train_labels: npt.NDArray[np.int64], *, num_test: int) -> None:
+    """Refuse what no classifier can be made of, or tested on.
+
+    Raises:
+        DataError: an empty split, train items without a label, or fewer than two train classes.
+    """
+    for name, number in (("train", len(train_labels)), ("test", num_test)):
+        if number == 0:
+            raise DataError(f"probe: the {name} split is empty; check the split of the dataset")
     if (train_labels < 0).any():
         raise DataError(f"probe: {int((train_labels < 0).sum())} train items have no label")
     if len(np.unique(train_labels)) < 2:

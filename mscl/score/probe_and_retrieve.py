@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mscl.array_types import Floats, Ints
-from mscl.embedding.dataset_features import read_variants
+from mscl.embedding.dataset_features import read_variants, tokens_name
 from mscl.errors import DataError
 from mscl.score.config import ProbeConfig, RetrieveConfig
 from mscl.score.groups import INDEPENDENT, Grouping
 from mscl.score.intervals import mean_of_means_interval, num_groups
 from mscl.score.labels import evaluable_splits, train_and_test
-from mscl.score.probe import knn_probe, linear_probe
+from mscl.score.probe_heads import Classify, classifier_of
 from mscl.score.repeated_runs import Trial, confusion_over_runs, mean_over_runs
 from mscl.score.retrieval import Retrieval, retrieve
 from mscl.score.scores import (
@@ -47,10 +47,11 @@ def probe_variants(
     config: ProbeConfig,
     grouping: Grouping = INDEPENDENT,
     notes: Sequence[str] = (),
+    device: str = "cpu",
 ) -> ProbeMetrics:
     """Classifier on the features of every variant in `embed_folder`, on every split and with every seed.
 
-    Writes `output/metrics.json`: the record's metrics with the confusion matrices.
+    Writes `output/metrics.json`: the record's metrics with the confusion matrices. `device`: of `probe.head=attentive`.
 
     Raises:
         DataError: no features, features of other videos, or a dataset that cannot score them.
@@ -60,8 +61,11 @@ def probe_variants(
     variants: dict[str, ClassifierScores] = {}
     confusions: dict[str, list[list[int]]] = {}
     for name, features_SD in _features(embed_folder, manifests).items():
+        classify = classifier_of(
+            config, features_SD, tokens=embed_folder / tokens_name(name), ids=_segment_ids(manifests), device=device
+        )
         tested = [
-            _probed(features_SD, split, manifest, config=config.model_copy(update={"seed": seed}), grouping=grouping)
+            _probed(classify, split, manifest, config=config.model_copy(update={"seed": seed}), grouping=grouping)
             for split, manifest in manifests.items()
             for seed in config.all_seeds
         ]
@@ -215,17 +219,10 @@ def _mean_over_splits(found: Sequence[_Search]) -> RetrievalScores:
     return RetrievalScores(recall=recall, mean_ap=mean_ap, splits=splits, runs=runs)
 
 
-def _probed(features_SD: Floats, split: int, manifest: "Manifest", *, config: ProbeConfig, grouping: Grouping) -> Trial:
+def _probed(classify: Classify, split: int, manifest: "Manifest", *, config: ProbeConfig, grouping: Grouping) -> Trial:
     videos = Videos.of(manifest)
     train, test = train_and_test(videos.split_V, videos.labels_V)
-    features_VD = videos.mean(features_SD)
-    fit = linear_probe if config.head == "linear" else knn_probe
-    probe = fit(
-        features_VD[train], videos.labels_V[train], features_VD[test], videos.labels_V[test],
-        num_classes=len(manifest.classes), config=config,
-        train_groups=grouping.numbers([videos.names[row] for row in train.tolist()]),
-        test_groups=grouping.numbers([videos.names[row] for row in test.tolist()]),
-    )  # fmt: skip
+    probe = classify(videos, train, test, num_classes=len(manifest.classes), config=config, grouping=grouping)
     return Trial(split, config.seed, probe.scores, probe.details, probe.warnings)
 
 
@@ -236,7 +233,7 @@ def _check(manifests: Manifests) -> None:
 
 def _features(embed_folder: Path, manifests: Manifests) -> dict[str, Floats]:
     """Variant -> features, row for row those of the manifest."""
-    ids = [str(name) for name in next(iter(manifests.values())).column("segment_id")]
+    ids = _segment_ids(manifests)
     found = read_variants(embed_folder)
     for name, features in found.items():
         if features.ids != ids:
@@ -245,3 +242,7 @@ def _features(embed_folder: Path, manifests: Manifests) -> dict[str, Floats]:
                 f"{len(ids)} of the manifest; embed this dataset again"
             )
     return {name: features.features_ND for name, features in found.items()}
+
+
+def _segment_ids(manifests: Manifests) -> list[str]:
+    return [str(name) for name in next(iter(manifests.values())).column("segment_id")]

@@ -16,7 +16,7 @@ from mscl.score.intervals import FEW_GROUPS, FEW_VIDEOS, Interval
 from mscl.score.superclasses import RECORDED
 from mscl.stage.skipped import Skipped
 
-HEADS = {"linear": "Linear probe", "knn": "k nearest neighbours"}
+HEADS = {"linear": "Linear probe", "knn": "k nearest neighbours", "attentive": "Attentive probe"}
 """Classifiers on frozen features, as tables and pictures call them."""
 TITLES = {"top1": "top-1", "top5": "top-5", "mean_class": "class mean"}
 """Scores whose names are no words, as tables call them."""
@@ -129,9 +129,9 @@ class Details(_Frozen):
     k: int | None = None
     """`knn`: neighbours that vote."""
     epochs: int | None = None
-    """Fine-tuning."""
+    """Fine-tuning and `attentive`."""
     train_loss: float | None = None
-    """Fine-tuning: of the last epoch."""
+    """Fine-tuning and `attentive`: of the last epoch."""
 
     def as_record(self) -> dict[str, int | float]:
         """Those that there are."""

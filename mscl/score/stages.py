@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mscl.config import ExperimentConfig
+from mscl.devices import device_of, gpus_to_use
 from mscl.display.blocks import Block
+from mscl.errors import ConfigError
 from mscl.score.groups import group_settings
 from mscl.score.preflight import check_test_videos
 from mscl.score.scored_splits import ScoredSplits, split_settings
@@ -19,6 +21,7 @@ from mscl.stage.view import Stages
 if TYPE_CHECKING:
     from mscl.score.scores import ProbeMetrics, RetrievalMetrics
     from storage.manifest import Manifest
+    from storage.workspace import Result
 
 
 def _probe_settings(config: ExperimentConfig) -> dict[str, Any]:
@@ -29,7 +32,8 @@ def _probe_settings(config: ExperimentConfig) -> dict[str, Any]:
 def _probe(run: StageRun) -> dict[str, Any]:
     from mscl.score.probe_and_retrieve import probe_variants
 
-    config = run.config.probe
+    config, runtime = run.config.probe, run.config.runtime
+    device = device_of(0, gpus_to_use(runtime.device, runtime.gpus)) if config.head == "attentive" else "cpu"
     scored = ScoredSplits.of(run, config.splits)
     if scored.reason:
         return scored.skipped(run, "probe").as_record()
@@ -37,10 +41,18 @@ def _probe(run: StageRun) -> dict[str, Any]:
 
     def score(manifests: Mapping[int, Manifest], folder: Path) -> dict[str, Any]:
         return probe_variants(
-            run.input("embed"), folder, manifests=manifests, config=config, grouping=scored.grouping, notes=notes
-        ).as_record()
+            run.input("embed"), folder, manifests=manifests, config=config, grouping=scored.grouping, notes=notes,
+            device=device,
+        ).as_record()  # fmt: skip
 
     return with_superclasses(scored.manifests, config.superclasses, score, run.folder)
+
+
+def _probe_preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
+    kept = results["embed"].record.config["embed"].get("tokens") if "embed" in results else config.embed.tokens
+    if config.probe.head == "attentive" and not kept:
+        raise ConfigError("probe.head=attentive reads the tokens of every video; set embed.tokens=true, too")
+    check_test_videos(config, results)
 
 
 def _probe_blocks(stages: Stages) -> list[Block]:
@@ -108,12 +120,13 @@ PROBE = Stage(
     settings=_probe_settings,
     run=_probe,
     summary="Classifier on frozen features, with its controls and chance.",
-    preflight=check_test_videos,
+    preflight=_probe_preflight,
     headline=_probe_headline,
     title="Probe",
     lead=(
-        "A classifier on frozen features, one feature a video: logistic regression, regularised as cross-validation "
-        "on the train split chose, or a vote of the nearest train videos."
+        "A classifier on an encoder that stays as it is. On one feature a video: logistic regression, regularised as "
+        "cross-validation on the train split chose, or a vote of the nearest train videos. On all tokens of a video: "
+        "attention with a learnt question, then a linear layer."
     ),
     blocks=_probe_blocks,
     is_experiment=True,

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,21 @@ import pytest
 import torch
 
 from mscl.config import ClipConfig, EmbedConfig, ModelConfig, ProbeConfig, RetrieveConfig, RuntimeConfig
-from mscl.embedding.dataset_features import embed_variants, embedded_batches, evaluation_clips, read_variants
+from mscl.embedding.dataset_features import (
+    embed_variants,
+    embedded_batches,
+    evaluation_clips,
+    read_variants,
+    tokens_name,
+)
 from mscl.embedding.variants import VARIANTS
 from mscl.errors import DataError
 from mscl.models.encoders import untrained_encoder
 from mscl.progress import Silent
 from mscl.score.labels import train_and_test, unfit
 from mscl.score.probe_and_retrieve import probe_variants, retrieve_variants
+from storage.errors import DamagedError
+from storage.features import read_tokens
 
 RUNTIME = RuntimeConfig(device="cpu", loader_workers=0)
 CLIP = ClipConfig(length=4, stride=1)
@@ -35,7 +44,8 @@ def embedded(patch_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     metrics = embed_variants(
         encoders={"trained": encoder, "untrained": untrained_encoder(TINY, seed=1)},
         manifest=_manifest(patch_run), frame_store=patch_run.extract / "frames", output=output,
-        clip=CLIP, config=EmbedConfig(clips=2, crop_px=16, batch_size=8), runtime=RUNTIME, progress=Silent(),
+        clip=CLIP, config=EmbedConfig(clips=2, crop_px=16, batch_size=8, tokens=True), runtime=RUNTIME,
+        progress=Silent(),
     )  # fmt: skip
     assert metrics["videos"] == 18
     assert metrics["feature_dim"] == encoder.feature_dim
@@ -62,13 +72,35 @@ def test_feature_is_the_mean_over_the_clips_of_the_encoder_output(embedded: Path
     np.testing.assert_allclose(read_variants(embedded)["trained"].features_ND[7], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_features_are_the_mean_of_the_tokens(embedded: Path) -> None:
+    for name, features in read_variants(embedded).items():
+        tokens_SND = read_tokens(embedded / tokens_name(name), ids=features.ids)
+        assert tokens_SND.dtype == np.float16 and len(tokens_SND) == 18
+        np.testing.assert_allclose(tokens_SND.mean(1, dtype=np.float32), features.features_ND, rtol=5e-3, atol=1e-3)
+    with pytest.raises(DamagedError, match="of 18 other segments than the 1 asked for"):
+        read_tokens(embedded / tokens_name("trained"), ids=["x"])
+
+
+def test_the_attentive_probe_scores_every_variant(patch_run: Any, embedded: Path, tmp_path: Path) -> None:
+    manifests = {1: _manifest(patch_run)}
+    config = ProbeConfig(head="attentive", epochs=2, seeds=(0, 1))
+    probe = probe_variants(embedded, tmp_path, manifests=manifests, config=config)
+    assert set(probe.variants) == set(VARIANTS) and probe.head == "attentive"
+    runs = probe.variants["trained"].runs
+    assert [run.seed for run in runs] == [0, 1] and runs[0].details.epochs == 2
+    copytree(embedded, tmp_path / "without", ignore=ignore_patterns("*.tokens.zarr"))
+    with pytest.raises(DataError, match=r"no tokens for probe.head=attentive; embed again with embed.tokens=true"):
+        probe_variants(tmp_path / "without", tmp_path, manifests=manifests, config=config)
+
+
 def test_embedding_leaves_the_encoder_as_it_was(patch_run: Any) -> None:
     encoder = untrained_encoder(TINY, seed=0).train()
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     clips = evaluation_clips(
         patch_run.extract / "frames", _manifest(patch_run), clip=CLIP, clips=1, crop_px=16, shown="middle"
     )
-    features_BD = list(embedded_batches(encoder, clips, videos_per_batch=4, workers=0, device=torch.device("cpu")))
+    batches = embedded_batches(encoder, clips, videos_per_batch=4, workers=0, device=torch.device("cpu"))
+    features_BD = [part["features"] for part in batches]
     assert sum(map(len, features_BD)) == 18
     assert encoder.training
     for name, tensor in encoder.state_dict().items():
