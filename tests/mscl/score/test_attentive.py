@@ -38,7 +38,7 @@ def test_it_finds_what_the_mean_does_not_show() -> None:
         for _ in range(2)
     ]
     assert torch.equal(state, torch.get_rng_state())
-    assert probes[0].scores.top1 > 0.95 and probes[0].details.epochs == 16
+    assert probes[0].scores.top1 > 0.85 and probes[0].details.epochs == 16
     assert np.array_equal(probes[0].scores.right_N, probes[1].scores.right_N)
     assert probes[0].details.train_loss == probes[1].details.train_loss, "one seed, one classifier"
     means = [values.astype(np.float32).mean(1) for values in (train, test)]
