@@ -3,19 +3,22 @@
 OpenCV uses its own threads inside a pair (DIS: yes, Farneback: some); `cv2.setNumThreads(1)` is the caller's to say.
 """
 
+from __future__ import annotations
+
 import math
 import threading
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from kernels.arrays import Array, ArrayT, like, to_tensor
+from kernels.arrays import Array, ArrayT, to_tensor
 from kernels.errors import KernelInputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DISPreset = Literal["ultrafast", "fast", "medium"]
 _DIS_PRESETS = {
@@ -96,18 +99,27 @@ def _finder(key: tuple[str | int, ...], create: Callable[[], object]) -> Any:
 
 
 def _grey_pair(first: Array | Tensor, second: Array | Tensor) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    pair = [to_tensor(frames, name) for frames, name in ((first, "first_BHW"), (second, "second_BHW"))]
+    pair = [_as_given(frames, name) for frames, name in ((first, "first_BHW"), (second, "second_BHW"))]
     shapes = [tuple(frames.shape) for frames in pair]
     if shapes[0] != shapes[1] or len(shapes[0]) != 3 or 0 in shapes[0][1:]:
         raise KernelInputError(f"first is {shapes[0]}, second is {shapes[1]}; both must be grey (B, H, W) of one size")
-    if any(frames.dtype != torch.uint8 for frames in pair):
+    if any(str(frames.dtype).removeprefix("torch.") != "uint8" for frames in pair):
         raise KernelInputError(
             f"first is {pair[0].dtype}, second is {pair[1].dtype}; DIS and Farneback need uint8 grey"
         )
-    ready_first, ready_second = (np.ascontiguousarray(frames.cpu().numpy()) for frames in pair)
+    ready_first, ready_second = (
+        np.ascontiguousarray(frames if isinstance(frames, np.ndarray) else frames.cpu().numpy()) for frames in pair
+    )
     return ready_first, ready_second
 
 
+def _as_given(frames: Array | Tensor, name: str) -> Array | Tensor:
+    return frames if isinstance(frames, np.ndarray) and frames.dtype == np.uint8 else to_tensor(frames, name)
+
+
 def _back(flow_BHW2: NDArray[np.float32], source: ArrayT) -> ArrayT:
-    flow = torch.from_numpy(flow_BHW2)
-    return like(flow.to(source.device) if isinstance(source, Tensor) else flow, source)
+    if isinstance(source, np.ndarray):
+        return flow_BHW2
+    import torch
+
+    return torch.from_numpy(flow_BHW2).to(source.device)

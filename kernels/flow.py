@@ -1,17 +1,21 @@
 """Optical flow of frame pairs and of whole sequences, by any method that we have (METHOD 1.1)."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
-from kernels.arrays import ArrayT, flow_tensor, like, to_tensor
+from kernels.arrays import ArrayT, check_flow, like, to_tensor
 from kernels.errors import KernelInputError
 from kernels.flow_plugins import is_plugin, plugin_flow
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 METHODS = ("tvl1", "dis", "farneback", "raft_small", "raft_large")
 
@@ -43,7 +47,8 @@ def compute_flow(
         raise KernelInputError(
             f"no flow method is called {method!r}; choose one of {', '.join(METHODS)}, ptlflow:NAME or module:function"
         )
-    if isinstance(first_BHW3, np.ndarray) and torch.device(device).type != "cpu" and method not in ("dis", "farneback"):
+    is_cpu = str(device).partition(":")[0] == "cpu"
+    if isinstance(first_BHW3, np.ndarray) and not is_cpu and method not in ("dis", "farneback"):
         moved = [to_tensor(frames, "frames").to(device) for frames in (first_BHW3, second_BHW3)]
         flow = compute_flow(
             moved[0], moved[1], method=method, preset=preset, backend=backend,
@@ -51,7 +56,9 @@ def compute_flow(
         )  # fmt: skip
         return like(flow.cpu(), first_BHW3)
     if is_plugin(method):
-        where = first_BHW3.device if isinstance(first_BHW3, Tensor) else torch.device("cpu")
+        import torch
+
+        where = torch.device("cpu") if isinstance(first_BHW3, np.ndarray) else first_BHW3.device
         return plugin_flow(first_BHW3, second_BHW3, method=method, weights=weights, device=where)
     if method.startswith("raft"):
         from kernels.raft import raft_flow
@@ -82,6 +89,8 @@ def to_grey(frames_BHW3: ArrayT) -> ArrayT:
             return np.empty((batch, height, width), np.uint8)
         tall = np.ascontiguousarray(frames_BHW3).reshape(batch * height, width, 3)
         return np.asarray(cv2.cvtColor(tall, cv2.COLOR_RGB2GRAY)).reshape(batch, height, width)
+    import torch
+
     red, green, blue = frames_BHW3.to(torch.int32).unbind(dim=-1)
     return ((red * 9798 + green * 19235 + blue * 3735 + (1 << 14)) >> 15).to(torch.uint8)  # 15-bit .299, .587, .114
 
@@ -92,36 +101,50 @@ def resize_flow(flow_BHW2: ArrayT, height: int, width: int) -> ArrayT:
     Every new pixel is the mean over the area that it covers; a grid that grows in either direction is bilinear.
     Raises KernelInputError for arrays that are no flow and sizes under 1 x 1.
     """
-    tensor = flow_tensor(flow_BHW2, "flow_BHW2", ndim=4)
+    check_flow(flow_BHW2, "flow_BHW2", ndim=4)
     if height < 1 or width < 1:
         raise KernelInputError(f"the new grid is {height} x {width}; give at least 1 x 1")
-    batch, old_height, old_width, _ = tensor.shape
-    tensor = tensor.float()
+    if isinstance(flow_BHW2, np.ndarray):
+        return _resize_on_cpu(flow_BHW2.astype(np.float32, copy=False), height, width)
+    import torch
+    from torch.nn import functional as F
+
+    _, old_height, old_width, _ = flow_BHW2.shape
+    tensor = flow_BHW2.detach().float()
     if (height, width) == (old_height, old_width):
-        return like(tensor, flow_BHW2)
-    scale = tensor.new_tensor((width / old_width, height / old_height))
-    shrinks = height <= old_height and width <= old_width
+        return tensor
     if tensor.device.type == "cpu":
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        resized_BHW2 = np.empty((batch, height, width, 2), np.float32)
-        for field, resized in zip(np.ascontiguousarray(tensor.numpy()), resized_BHW2, strict=True):
-            cv2.resize(field, (width, height), dst=resized, interpolation=how)
-        # Whole rows: a factor that is repeated every two numbers costs ten times as much.
-        lines = resized_BHW2.reshape(batch * height, 2 * width)
-        np.multiply(lines, np.tile(scale.numpy(), width), out=lines)
-        return like(torch.from_numpy(resized_BHW2), flow_BHW2)
+        return torch.from_numpy(_resize_on_cpu(tensor.numpy(), height, width))
+    scale = tensor.new_tensor((width / old_width, height / old_height))
     flow_B2HW = tensor.movedim(-1, 1)
-    if shrinks:
+    if height <= old_height and width <= old_width:
         rows = _area_weights(old_height, height).to(tensor)
         columns = _area_weights(old_width, width).to(tensor)
         flow_B2HW = rows @ flow_B2HW @ columns.T
     else:
         flow_B2HW = F.interpolate(flow_B2HW, size=(height, width), mode="bilinear", align_corners=False)
-    return like(flow_B2HW.movedim(1, -1) * scale, flow_BHW2)
+    return flow_B2HW.movedim(1, -1) * scale
+
+
+def _resize_on_cpu(flow_BHW2: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    batch, old_height, old_width, _ = flow_BHW2.shape
+    if (height, width) == (old_height, old_width):
+        return flow_BHW2
+    how = cv2.INTER_AREA if height <= old_height and width <= old_width else cv2.INTER_LINEAR
+    resized_BHW2 = np.empty((batch, height, width, 2), np.float32)
+    for field, resized in zip(np.ascontiguousarray(flow_BHW2), resized_BHW2, strict=True):
+        cv2.resize(field, (width, height), dst=resized, interpolation=how)
+    # Whole rows: a factor that is repeated every two numbers costs ten times as much.
+    lines = resized_BHW2.reshape(batch * height, 2 * width)
+    scale = np.array((width / old_width, height / old_height), np.float32)
+    np.multiply(lines, np.tile(scale, width), out=lines)
+    return resized_BHW2
 
 
 def _area_weights(old: int, new: int) -> Tensor:
     """How much of each old pixel lies in each new one, rows sum to 1; (new, old) float64."""
+    import torch
+
     edges = torch.arange(new + 1, dtype=torch.float64) * (old / new)
     pixel = torch.arange(old, dtype=torch.float64)
     overlap = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)

@@ -12,13 +12,14 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from kernels.arrays import ArrayT, like, to_tensor
 from kernels.errors import KernelInputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 PTLFLOW = "ptlflow"
 FlowFunction = Callable[..., Any]
@@ -36,6 +37,8 @@ def plugin_flow(
 
     Raises KernelInputError where there is no such method, and where what it returns is no finite flow of the frames.
     """
+    import torch
+
     find = load_plugin(method, weights, device)
     first: Tensor = _rgb(to_tensor(first_BHW3, "frames"))
     second: Tensor = _rgb(to_tensor(second_BHW3, "frames"))
@@ -49,7 +52,7 @@ def plugin_flow(
             f"{method} fails on frames of shape {tuple(first.shape)}: {type(error).__name__}: {reason}"
         ) from error
     shapes = f"for frames of shape {tuple(first.shape)}; floating point flow (B, H, W, 2), here {expected}, is needed"
-    if not isinstance(flow, Tensor):
+    if not isinstance(flow, torch.Tensor):
         raise KernelInputError(f"{method} returns a {type(flow).__name__}, no torch.Tensor, {shapes}")
     if tuple(flow.shape) != expected or not flow.is_floating_point():
         raise KernelInputError(f"{method} returns {tuple(flow.shape)} {flow.dtype} {shapes}")
@@ -88,6 +91,8 @@ def _own(module: str, name: str, weights: Path | None) -> FlowFunction:
 
 @functools.lru_cache(maxsize=4)
 def _ptlflow(name: str, weights: Path | None, modified_ns: int, device: torch.device) -> FlowFunction:
+    import torch
+
     try:
         ptlflow = importlib.import_module(PTLFLOW)
     except ModuleNotFoundError as error:

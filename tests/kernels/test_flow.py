@@ -1,6 +1,8 @@
 """One entry for every method, sequences of frames, and the change to another grid."""
 
 import math
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -13,6 +15,7 @@ from moving_frames import shifted_pair
 from kernels.errors import KernelInputError
 from kernels.fields import num_fields
 from kernels.flow import _area_weights, compute_flow, resize_flow, to_grey
+from kernels.tvl1 import resolve_backend
 
 
 def test_grey_is_opencvs_to_the_last_bit_in_numpy_and_torch() -> None:
@@ -94,3 +97,17 @@ def test_bad_grids_and_strides_are_refused() -> None:
         resize_flow(np.zeros((1, 4, 4, 2), np.float32), 0, 4)
     with pytest.raises(KernelInputError, match="gap_frames is 0"):
         num_fields(20, gap_frames=0)
+
+
+def test_flow_of_numpy_frames_on_the_cpu_needs_no_torch() -> None:
+    """Every process that extracts would import it, for three seconds."""
+    code = (
+        "import sys, numpy as np; from kernels.flow import compute_flow, resize_flow\n"
+        "frames = np.random.default_rng(0).integers(0, 256, (2, 1, 24, 32, 3), dtype=np.uint8)\n"
+        "for method in ('dis', 'farneback', *sys.argv[1:]):\n"
+        "    assert resize_flow(compute_flow(*frames, method=method), 12, 16).shape == (1, 12, 16, 2)\n"
+        "print('torch' in sys.modules)"
+    )
+    methods = ["tvl1"] if resolve_backend() == "cpp" else []  # the others are slow, or torch's
+    done = subprocess.run([sys.executable, "-c", code, *methods], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
