@@ -1,11 +1,31 @@
-"""Shared fixtures: where the real data lies, and few threads on small machines."""
+"""Shared fixtures: where the real data lies, a tiny set and the pipeline run over it, few threads on small machines."""
 
 import os
 from pathlib import Path
 
 import pytest
 
+from tests.made_once import made_once
+from tests.tiny import run_tiny, write_tiny
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+LONG = (
+    "flows/test_faults.py", "mscl/pretrain/test_ranks.py", "mscl/finetune/test_finetune.py", "flows/test_runners.py",
+    "flows/server/test_protection.py", "mscl/ablation/test_run.py", "mscl/pipeline/test_pipeline.py",
+    "flows/test_reruns.py", "faults/test_extract_faults.py", "flows/test_full_flow.py", "mscl/pretrain/test_loop.py",
+    "flows/test_deployments.py", "mscl/pipeline/test_own_features.py", "flows/test_new_stage.py",
+    "mscl/embedding/test_embed_job.py", "mscl/extract/test_extract_import.py", "mscl/ingest/test_disks_and_moves.py",
+    "mscl/demo/test_demo_dataset.py", "mscl/report/test_report.py", "faults/test_hostile_files.py",
+    "mscl/training/test_delivery.py", "mscl/pretrain/test_augment_cuda.py",
+)  # fmt: skip
+"""Test files of 15 seconds and more, the longest first: so the workers of pytest-xdist end at about the same time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first. No test depends on it."""
+    place = {Path(__file__).parent / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(LONG)))
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +35,18 @@ def shared_dir() -> Path:
     if not (path / "golden").is_dir():
         pytest.skip(f"no golden vectors or real videos: {path.name}/ is not beside the checkout")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration file over twelve small videos of two classes, for runs of seconds."""
+    return made_once(tmp_path_factory, "tiny", write_tiny) / "tiny.yaml"
+
+
+@pytest.fixture(scope="session")
+def tiny_workspace(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with the whole pipeline over `tiny`, run without Prefect; tests change copies of it."""
+    return made_once(tmp_path_factory, "tiny_workspace", lambda folder: run_tiny(folder, tiny)) / "workspace"
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,6 +1,12 @@
 """A pipeline of seconds: twelve small videos of two classes, four steps of training, one thread."""
 
+import json
+import shutil
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+
+from mscl.progress import Silent
 
 TINY = """\
 base: demo
@@ -48,3 +54,36 @@ def write_tiny(folder: Path, *, with_workers: bool = False) -> Path:
         text = text.replace(plain, other)
     path.write_text(text.format(root=made.videos))
     return path
+
+
+class Listening(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+def run_tiny(folder: Path, config: Path) -> None:
+    """The whole pipeline without Prefect, in `folder/workspace`; `folder/told.json` has what was said and reused."""
+    from mscl.config import load_config
+    from mscl.pipeline import execute, run_pipeline
+    from storage.workspace import Workspace
+
+    listening = Listening()
+    outcomes = run_pipeline(
+        Workspace(folder / "workspace"), load_config(str(config)), run_one=partial(execute, progress=listening)
+    )
+    reused = {name: outcome.reused for name, outcome in outcomes.items()}
+    (folder / "told.json").write_text(json.dumps({"said": listening.said, "reused": reused}))
+
+
+def copy_stages(workspace: Path, folder: Path, stages: Sequence[str]) -> Path:
+    """A workspace in `folder` with the results of these stages alone; returns `folder`."""
+
+    def others(place: str, names: list[str]) -> list[str]:
+        return [name for name in names if Path(place) == workspace and name[0] != "." and name not in stages]
+
+    return Path(shutil.copytree(workspace, folder, ignore=others))

@@ -20,7 +20,7 @@ from pathlib import Path
 from mscl.pipeline import PIPELINE
 from storage.workspace import Workspace
 from tests.faults.in_process import command
-from tests.flows.tiny import FINETUNE, write_tiny
+from tests.tiny import FINETUNE, write_tiny
 
 Say = Callable[[str], None]
 FREE_KB = (0, 4, 24, 100, 400, 1500)

@@ -19,7 +19,7 @@ from mscl.demo.dataset import write_demo_dataset
 from mscl.pipeline import run_pipeline
 from storage.workspace import Workspace
 from tests.faults.in_process import command
-from tests.flows.tiny import FINETUNE, TINY
+from tests.tiny import FINETUNE, TINY
 
 Say = Callable[[str], None]
 ROOT = "v [dim]#1[/dim] \x1b]0;root\x07 caf\u00e9"

@@ -368,7 +368,7 @@ def main() -> int:
     parser.add_argument("--longest", type=float, default=20.0, help="seconds to a kill, at most")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    from tests.flows.tiny import write_tiny
+    from tests.tiny import write_tiny
 
     def say(line: str) -> None:
         print(line, flush=True)

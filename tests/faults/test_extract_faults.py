@@ -8,20 +8,28 @@ from pathlib import Path
 
 import pytest
 
+from storage.record import read_record
 from storage.verify import verify_result
 from storage.workspace import Workspace
 from tests.faults import extract_storm as storm
 from tests.faults.extract_storm import Prepared
+from tests.tiny import copy_stages
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return storm.write_dataset(tmp_path_factory.mktemp("dataset"), per_class=2, workers=1)
+def config(tiny: Path) -> Path:
+    """Twelve videos, two a shard."""
+    return tiny
 
 
 @pytest.fixture(scope="module")
-def prepared(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return storm.prepare(config, tmp_path_factory.mktemp("sound"))
+def prepared(tiny_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Of the session's workspace what extract reads and what it has made."""
+    folder = tmp_path_factory.mktemp("sound")
+    base = copy_stages(tiny_workspace, folder / "base", ["ingest"])
+    undisturbed = copy_stages(tiny_workspace, folder / "undisturbed", ["ingest", "extract"])
+    extracted = storm.result_folder(undisturbed)
+    return Prepared(base, undisturbed, storm.digests(extracted), read_record(extracted).timings["seconds"])
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.faults import (
     video_fuzz,
     workspace_flips,
 )
-from tests.flows.tiny import FINETUNE
+from tests.tiny import FINETUNE
 
 pytestmark = pytest.mark.storm
 

@@ -25,7 +25,7 @@ from storage.record import RECORD_NAME
 from storage.workspace import Workspace
 from tests.faults.in_process import command
 from tests.faults.pipeline_storm import all_gone, differences, ends_within, facts, run_once
-from tests.flows.tiny import FINETUNE
+from tests.tiny import FINETUNE
 
 Say = Callable[[str], None]
 _TRAININGS = ("pretrain", "finetune")

@@ -24,7 +24,7 @@ from storage.frame_store import FrameReader
 from storage.record import RECORD_NAME, Record, read_record
 from storage.verify import refuse_changed, verify_result
 from storage.workspace import Workspace
-from tests.flows.tiny import FINETUNE, write_tiny
+from tests.tiny import FINETUNE, write_tiny
 
 Say = Callable[[str], None]
 

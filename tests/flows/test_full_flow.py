@@ -16,6 +16,23 @@ from mscl.pipeline import PIPELINE, Outcome
 from tests.flows.running import digests, flow_runs, task_runs, wait_until
 
 NAMES = [stage.name for stage in PIPELINE]
+First = tuple[Path, dict[str, Outcome]]
+
+
+@pytest.fixture(scope="module")
+def first(api: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> First:
+    """A workspace, and the outcomes of the whole pipeline in it, as Prefect ran it."""
+    from flows.pipeline import full
+
+    workspace = tmp_path_factory.mktemp("first") / "workspace"
+    outcomes = full(workspace=str(workspace), preset=str(tiny))
+    run = flow_runs(limit=1)[0].id
+    # The server writes task runs down from events, which may come after the end of the run that they belong to.
+    wait_until(
+        lambda: sum(one.state.is_final() for one in task_runs(run)) == len(NAMES), seconds=60,
+        why="the end of each stage is written down",
+    )  # fmt: skip
+    return workspace, outcomes
 
 
 def _artifacts(key: str) -> list[Any]:
@@ -28,7 +45,7 @@ def _artifacts(key: str) -> list[Any]:
         return list(client.read_artifacts(artifact_filter=chosen, sort=ArtifactSort.CREATED_DESC))
 
 
-def _table_of_first(first: tuple[Path, dict[str, Outcome]]) -> Any:
+def _table_of_first(first: First) -> Any:
     """The table that the first run over its workspace left: other tests have runs and tables of their own."""
     return [table for table in _artifacts("pipeline") if f"{first[0].resolve()}/" in table.data][-1]
 
@@ -80,25 +97,24 @@ def test_a_section_is_held_against_the_preset_and_not_against_what_the_class_wou
     assert not any(one.should_validate_parameters for one in (full, *map(stage_flow, NAMES)))
 
 
-def test_every_stage_leaves_a_result_and_a_report(first: tuple[Path, dict[str, Outcome]]) -> None:
+def test_every_stage_leaves_a_result_and_a_report(first: First) -> None:
     workspace, outcomes = first
     assert list(outcomes) == NAMES
     for name, outcome in outcomes.items():
         assert not outcome.reused
         assert outcome.result.folder.parent.parent == workspace.resolve()
-        report = _artifacts(f"{name}-report")[-1]
+        # Drawn while the next stage ran, it belongs to the task of its own, on the page of the one run.
+        made_by = json.loads((outcome.result.folder / ".made-by.json").read_bytes())["flow_run"]
+        (report,) = [one for one in _artifacts(f"{name}-report") if str(one.flow_run_id) == made_by]
         assert report.type == "markdown"
         assert name in report.data
         assert len(report.data) < 1_000_000
         assert report.description.endswith(f" (`{outcome.result.key}`)")
-        # Drawn while the next stage ran, it belongs to the task of its own, on the page of the one run.
-        made_by = json.loads((outcome.result.folder / ".made-by.json").read_bytes())["flow_run"]
-        assert str(report.flow_run_id) == made_by
         assert report.task_run_id in {one.id for one in task_runs(made_by) if one.name == name}
 
 
 def test_a_report_that_cannot_be_published_is_said_after_the_others(
-    first: tuple[Path, dict[str, Outcome]], monkeypatch: pytest.MonkeyPatch
+    first: First, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flows import artifacts
     from flows.background import in_background
@@ -119,7 +135,7 @@ def test_a_report_that_cannot_be_published_is_said_after_the_others(
     assert published == ["ingest-report", "motion-report"]
 
 
-def test_the_run_s_table_says_what_was_computed_and_where_it_lies(first: tuple[Path, dict[str, Outcome]]) -> None:
+def test_the_run_s_table_says_what_was_computed_and_where_it_lies(first: First) -> None:
     table = _table_of_first(first)
     assert table.description == f"{len(NAMES)} stages computed, 0 reused"
     rows = table.data.partition("| stage |")[2].splitlines()[2 : 2 + len(NAMES)]
@@ -130,7 +146,7 @@ def test_the_run_s_table_says_what_was_computed_and_where_it_lies(first: tuple[P
     assert f"`{first[0].resolve()}/STAGE/KEY`" in table.data
 
 
-def test_the_run_has_a_task_for_every_stage(first: tuple[Path, dict[str, Outcome]]) -> None:
+def test_the_run_has_a_task_for_every_stage(first: First) -> None:
     table = _table_of_first(first)
     stages = sorted(task_runs(table.flow_run_id), key=lambda one: one.start_time)
     assert [one.name for one in stages] == NAMES
@@ -139,7 +155,7 @@ def test_the_run_has_a_task_for_every_stage(first: tuple[Path, dict[str, Outcome
     assert not [run for run in flow_runs() if run.parent_task_run_id is not None]  # nothing runs as a subflow
 
 
-def test_a_second_run_reuses_everything(first: tuple[Path, dict[str, Outcome]], tiny: Path) -> None:
+def test_a_second_run_reuses_everything(first: First, tiny: Path) -> None:
     from flows.pipeline import full
 
     workspace, before = first
@@ -159,7 +175,7 @@ def test_a_second_run_reuses_everything(first: tuple[Path, dict[str, Outcome]], 
     assert linked == [str(_table_of_first(first).flow_run_id)] * len(NAMES)  # the run that computed them
 
 
-def test_a_stage_alone_finds_its_inputs(first: tuple[Path, dict[str, Outcome]], tiny: Path) -> None:
+def test_a_stage_alone_finds_its_inputs(first: First, tiny: Path) -> None:
     from flows.outcome_labels import labels_of
     from flows.pipeline import stage_flow
     from mscl.config import ScreenConfig
@@ -182,7 +198,7 @@ def test_a_stage_alone_finds_its_inputs(first: tuple[Path, dict[str, Outcome]], 
     assert other.result.record.inputs == reused.result.record.inputs
 
 
-def test_force_computes_the_same_again(first: tuple[Path, dict[str, Outcome]], tiny: Path, copy: Path) -> None:
+def test_force_computes_the_same_again(first: First, tiny: Path, copy: Path) -> None:
     from flows.pipeline import stage_flow
 
     before = first[1]
@@ -209,9 +225,7 @@ def test_a_user_s_mistake_fails_the_run_with_our_message(api: str, tmp_path: Pat
         stage_flow("extract")(workspace=str(tmp_path / "ws"), preset="demo")
 
 
-def test_a_run_that_fails_says_what_it_had_done(
-    first: tuple[Path, dict[str, Outcome]], tiny: Path, tmp_path: Path
-) -> None:
+def test_a_run_that_fails_says_what_it_had_done(first: First, tiny: Path, tmp_path: Path) -> None:
     from flows.pipeline import full
 
     workspace, _ = first
@@ -227,7 +241,7 @@ def test_a_run_that_fails_says_what_it_had_done(
     assert "| pretrain | **failed** |" in table.data
 
 
-def test_the_table_leads_with_scores_and_says_where_the_report_is(first: tuple[Path, dict[str, Outcome]]) -> None:
+def test_the_table_leads_with_scores_and_says_where_the_report_is(first: First) -> None:
     table = _table_of_first(first).data
     assert table.index("retrieval R@1") < table.index("report.html") < table.index("| stage |")
     page = first[1]["report"].result.folder / "report.html"
@@ -235,7 +249,7 @@ def test_the_table_leads_with_scores_and_says_where_the_report_is(first: tuple[P
     assert "file:" not in table  # a link that no browser follows from a page of a server
 
 
-def test_the_log_tells_what_a_stage_reads_and_leaves(first: tuple[Path, dict[str, Outcome]]) -> None:
+def test_the_log_tells_what_a_stage_reads_and_leaves(first: First) -> None:
     said = _log(_table_of_first(first).flow_run_id)
     done = first[1]
     assert f"extract begins: reads ingest {done['ingest'].result.key[:8]}" in said
@@ -245,7 +259,7 @@ def test_the_log_tells_what_a_stage_reads_and_leaves(first: tuple[Path, dict[str
     assert any("R@1" in line for line in said)
 
 
-def test_a_run_waits_before_a_stage_until_it_is_resumed(copy: Path, tiny: Path) -> None:
+def test_a_run_waits_before_a_stage_until_it_is_resumed(api: str, copy: Path, tiny: Path) -> None:
     from prefect.client.orchestration import get_client
 
     from flows.pipeline import stage_flow

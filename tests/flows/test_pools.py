@@ -20,12 +20,10 @@ import pytest
 from flows.pools import PoolRunError
 from flows.server.background_processes import end
 from mscl.errors import ConfigError
-from mscl.pipeline import Outcome
 from storage.workspace import Workspace
-from tests.flows.running import digests, flow_runs, task_runs, wait_until
+from tests.flows.running import digests, flow_runs, only, task_runs, wait_until
 
 pytestmark = [pytest.mark.storm, pytest.mark.timeout(3600)]
-First = tuple[Path, dict[str, Outcome]]
 Workers = dict[str, psutil.Process]
 CHECKOUT = Path(__file__).resolve().parents[2]
 SILENCE_SECONDS = 90
@@ -84,20 +82,24 @@ def _on(pool: str) -> Any:
     return next((run for run in flow_runs(limit=5) if run.work_pool_name == pool), None)
 
 
-def test_stages_run_on_the_pools_that_the_settings_name(workers: Workers, first: First, tiny: Path, copy: Path) -> None:
+def test_stages_run_on_the_pools_that_the_settings_name(
+    workers: Workers, tiny_workspace: Path, tiny: Path, copy: Path
+) -> None:
     from flows.pipeline import full
 
     pools = {"screen": "gpu", "motion": "cpu"}
     done = full(workspace=str(copy), preset=str(tiny), force=["motion", "screen"], runtime={"pools": pools})
     assert [name for name, outcome in done.items() if not outcome.reused] == ["motion", "screen"]
     for name, pool in pools.items():
-        assert digests(done[name].result) == digests(first[1][name].result)
+        assert digests(done[name].result) == digests(only(tiny_workspace, name))
         assert _on(pool).name.startswith(f"{name} · tiny · ")
     with pytest.raises(ConfigError, match="sends screen to work pool 'gpus', and the server has"):
         full(workspace=str(copy), preset=str(tiny), runtime={"pools": {"screen": "gpus"}})
 
 
-def test_an_end_on_one_side_is_an_end_on_the_other(workers: Workers, first: First, tiny: Path, copy: Path) -> None:
+def test_an_end_on_one_side_is_an_end_on_the_other(
+    workers: Workers, tiny_workspace: Path, tiny: Path, copy: Path
+) -> None:
     from flows.pipeline import stage_flow
     from flows.stage_tasks import StageTimeoutError
 
@@ -110,7 +112,7 @@ def test_an_end_on_one_side_is_an_end_on_the_other(workers: Workers, first: Firs
             child.kill()
 
     killer = Thread(target=kill)
-    with Workspace(copy).claim("screen", first[1]["screen"].result.key):  # it waits for that, and does not end
+    with Workspace(copy).claim("screen", only(tiny_workspace, "screen").key):  # it waits for that, and does not end
         killer.start()
         with pytest.raises(PoolRunError, match="screen on work pool gpu .* ended as Crashed"):
             stage_flow("screen")(**asked, runtime=pools)
@@ -134,19 +136,19 @@ def test_a_failed_run_is_retried_by_prefect_s_own_command(api: str, workers: Wor
 
 
 def test_a_quiet_run_lives_and_a_killed_one_ends(
-    workers: Workers, first: First, tiny: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+    workers: Workers, tiny_workspace: Path, tiny: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flows import left_task_runs
 
     asked = {"workspace": str(copy), "preset": str(tiny), "force": True}
-    with Workspace(copy).claim("screen", first[1]["screen"].result.key):
+    with Workspace(copy).claim("screen", only(tiny_workspace, "screen").key):
         run = _run("screen", **asked)
         wait_until(lambda: _state(run).is_running(), seconds=SLOW_SECONDS, why="the run runs")
         time.sleep(2 * SILENCE_SECONDS)
         assert _state(run).is_running()
     assert _ends(run).is_completed()
 
-    with Workspace(copy).claim("screen", first[1]["screen"].result.key):
+    with Workspace(copy).claim("screen", only(tiny_workspace, "screen").key):
         run = _run("screen", **asked)
         wait_until(lambda: bool(task_runs(run)), seconds=SLOW_SECONDS, why="the stage has begun")
         children = workers["mscl"].children(recursive=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,20 +12,18 @@ from threading import Thread
 import pytest
 
 from mscl.config import DataConfig, RetrieveConfig
-from mscl.demo.dataset import write_demo_dataset
 from mscl.errors import UserError
 from mscl.pipeline import Outcome
-from tests.flows.running import digests, finished, flow_runs, task_runs, wait_until
-
-First = tuple[Path, dict[str, Outcome]]
+from tests.faults.in_process import command as in_this_process
+from tests.flows.running import digests, flow_runs, only, task_runs, wait_until
 
 
 def test_a_stage_that_fails_is_begun_again_when_retries_are_asked_for(
-    api: str, first: First, tiny: Path, tmp_path: Path
+    api: str, tiny_workspace: Path, tiny: Path, tmp_path: Path
 ) -> None:
     from flows.pipeline import stage_flow
 
-    videos = write_demo_dataset(tmp_path / "data", train_per_class=4, test_per_class=2).videos
+    videos = Path(shutil.copytree(tiny.parent / "data", tmp_path / "data")) / "videos"
     asked = {"workspace": str(tmp_path / "workspace"), "preset": str(tiny), "data_root": str(videos)}
     assert not stage_flow("ingest")(**asked).reused
     last = sorted(videos.glob("MoveRight/*.mp4"))[-1]
@@ -39,28 +38,30 @@ def test_a_stage_that_fails_is_begun_again_when_retries_are_asked_for(
     mounter.start()
     outcome = stage_flow("extract")(**asked, runtime={"retries": 20, "retry_delay_seconds": 3})
     mounter.join()
-    assert digests(outcome.result) == digests(first[1]["extract"].result)
+    assert digests(outcome.result) == digests(only(tiny_workspace, "extract"))
 
 
 def _computed(outcomes: dict[str, Outcome]) -> set[str]:
     return {name for name, outcome in outcomes.items() if not outcome.reused}
 
 
-def test_parameters_force_one_stage_and_redo_what_a_changed_one_touches(first: First, tiny: Path, copy: Path) -> None:
+def test_parameters_force_one_stage_and_redo_what_a_changed_one_touches(
+    api: str, tiny_workspace: Path, tiny: Path, copy: Path
+) -> None:
     from flows.pipeline import full
 
     forced = full(workspace=str(copy), preset=str(tiny), force=["screen"])
     assert _computed(forced) == {"screen"}  # the same key: what was made of it before still holds
-    assert digests(forced["screen"].result) == digests(first[1]["screen"].result)
+    assert digests(forced["screen"].result) == digests(only(tiny_workspace, "screen"))
     changed = full(workspace=str(copy), preset=str(tiny), retrieve=RetrieveConfig(ks=(1, 2)))
     assert _computed(changed) == {"retrieve", "report"}
-    assert changed["retrieve"].result.key != first[1]["retrieve"].result.key
+    assert changed["retrieve"].result.key != only(tiny_workspace, "retrieve").key
 
 
 def test_the_command_line_does_the_same(tiny: Path, copy: Path) -> None:
     command = ("run", tiny, "--no-prefect", "--workspace", copy)
-    code, output = finished(*command, "retrieve.ks=[1,2]", "--force", "screen")
-    assert code == 0, output
+    code, output, errors = in_this_process(*command, "retrieve.ks=[1,2]", "--force", "screen")
+    assert code == 0, output + errors
     lines = {line.split()[0]: line for line in output.splitlines() if len(line.split()) >= 3}
     assert {name for name in lines if "reused" in lines[name]} >= {"ingest", "extract", "motion", "pretrain", "probe"}
     for name in ("screen", "retrieve", "report"):
@@ -82,11 +83,11 @@ def test_nothing_to_do_waits_for_neither_prefect_nor_pytorch(tiny: Path, copy: P
 
 
 def test_a_failed_run_goes_on_at_the_shard_that_failed(
-    api: str, first: First, tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    api: str, tiny_workspace: Path, tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from flows.pipeline import stage_flow
 
-    videos = write_demo_dataset(tmp_path / "data", train_per_class=4, test_per_class=2).videos
+    videos = Path(shutil.copytree(tiny.parent / "data", tmp_path / "data")) / "videos"
     asked = {"workspace": str(tmp_path / "workspace"), "preset": str(tiny), "data": DataConfig(root=str(videos))}
     manifest = stage_flow("ingest")(**asked).result
     last = sorted(videos.glob("MoveRight/*.mp4"))[-1]
@@ -104,4 +105,4 @@ def test_a_failed_run_goes_on_at_the_shard_that_failed(
     outcome = stage_flow("extract")(**asked)
     assert f"{len(committed.splitlines())} of 6 shards are there already" in capfd.readouterr().out
     assert outcome.result.record.inputs == {"ingest": manifest.key}
-    assert digests(outcome.result) == digests(first[1]["extract"].result)
+    assert digests(outcome.result) == digests(only(tiny_workspace, "extract"))

@@ -13,7 +13,7 @@ import pytest
 
 from mscl.config import RuntimeConfig, load_config
 from mscl.errors import ConfigError
-from mscl.pipeline import BY_NAME, Outcome, execute
+from mscl.pipeline import BY_NAME, execute
 from storage.workspace import Workspace
 from tests.flows.running import (
     committed,
@@ -24,6 +24,7 @@ from tests.flows.running import (
     listening,
     mscl,
     no_survivors,
+    only,
     task_runs,
     wait_until,
 )
@@ -72,11 +73,11 @@ class _Listeners:
 
 @pytest.mark.parametrize(("runner", "stage"), PAIRS)
 def test_a_cluster_gives_the_results_of_this_machine_s_processes(
-    first: tuple[Path, dict[str, Outcome]], tiny: Path, copy: Path, runner: str, stage: str
+    api: str, tiny_workspace: Path, tiny: Path, copy: Path, runner: str, stage: str
 ) -> None:
     from flows.pipeline import stage_flow
 
-    expected = first[1][stage].result
+    expected = only(tiny_workspace, stage)
     members = family(os.getpid())
     runtime = RuntimeConfig.model_validate({"task_runner": runner, "workers": 2})
     with _Listeners() as listeners:
@@ -111,9 +112,7 @@ def test_an_address_that_others_reach_is_none_of_loopback(address: str) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="prefect-dask is an extra, not installed")
-def test_a_cluster_that_is_there_is_used_and_tells_our_errors(
-    first: tuple[Path, dict[str, Outcome]], tiny: Path, tmp_path: Path
-) -> None:
+def test_a_cluster_that_is_there_is_used_and_tells_our_errors(api: str, tiny: Path, tmp_path: Path) -> None:
     import shutil
 
     import yaml

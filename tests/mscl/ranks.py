@@ -95,18 +95,17 @@ def train_tiny(output: Path, world: World, *, deed: str, changes: dict[str, Any]
 def work(job: RankJob, world: World) -> Finished | None:
     """This rank's share of the job."""
     output = Path(job.output_folder)
-    if job.deed == "raise":
+    if job.deed == "refuse":
+        raise UserError("a rank wants another setting\nerror: and says so on two lines")
+    if job.deed == "all":  # what two ranks are started for once: a start takes much longer than the work
+        train_tiny(output, world, deed="train", changes=job.changes)
+        for bn in ("shuffle", "local"):
+            train_tiny(output / bn, world, deed="fixed_bn", changes={"accumulate": 2, "bn": bn})
+        of_this_card = torch.bfloat16 if world.is_main else torch.float16
+        (output / f"lowest-{world.rank}").write_text(str(lowest_of_ranks(of_this_card, world)))
         if world.rank == 0:
             return None
         raise RuntimeError("a rank has had enough")
-    if job.deed == "refuse":
-        raise UserError("a rank wants another setting\nerror: and says so on two lines")
-    if job.deed == "shuffle_and_local":
-        for bn in ("shuffle", "local"):
-            train_tiny(output / bn, world, deed="fixed_bn", changes=job.changes | {"bn": bn})
-        of_this_card = torch.bfloat16 if world.is_main else torch.float16
-        (output / f"lowest-{world.rank}").write_text(str(lowest_of_ranks(of_this_card, world)))
-        return None
     return train_tiny(output, world, deed=job.deed, changes=job.changes, workers=loader_workers_of(job.runtime))
 
 

@@ -24,7 +24,7 @@ from mscl.models.weight_files import read_safetensors, write_safetensors
 from mscl.pipeline import BY_NAME, execute, latest_inputs
 from storage.features import read_features, write_features
 from storage.workspace import Result, Workspace
-from tests.flows.tiny import write_tiny
+from tests.tiny import copy_stages
 
 SOME_FAILED, USER_ERROR = 1, 2
 Command = Callable[..., tuple[int, str, str]]
@@ -47,11 +47,11 @@ def mscl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tiny: Path, tiny_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve videos of two classes, ingested, extracted and embedded, and a classifier of them."""
-    folder = tmp_path_factory.mktemp("look")
-    config = load_config(str(write_tiny(folder)))
-    place = Workspace(folder / "workspace")
+    config = load_config(str(tiny))
+    folder = tmp_path_factory.mktemp("look") / "workspace"
+    place = Workspace(copy_stages(tiny_workspace, folder, ("ingest", "extract")))
     done: dict[str, Result] = {}
     for name in ("ingest", "extract"):
         done[name] = execute(BY_NAME[name], place, config, done).result
@@ -89,9 +89,9 @@ def _classifier(place: Workspace, config: ExperimentConfig, inputs: dict[str, Re
 
 
 @pytest.fixture
-def videos(workspace: Path, tmp_path: Path) -> list[Path]:
+def videos(tiny: Path, tmp_path: Path) -> list[Path]:
     """A copy of a video of the set under another name, a file that is none, and one that is not there."""
-    copy(next((workspace.parent / "data").rglob("v_MoveLeft_g01_c01.mp4")), tmp_path / "mine.mp4")
+    copy(next((tiny.parent / "data").rglob("v_MoveLeft_g01_c01.mp4")), tmp_path / "mine.mp4")
     (tmp_path / "notes.mp4").write_text("no video")
     return [Path("mine.mp4"), Path("notes.mp4"), Path("gone.mp4")]
 
@@ -178,11 +178,11 @@ def test_what_is_missing_is_one_line(
     assert expected in err
 
 
-def test_an_index_of_another_encoder_or_of_nothing(workspace: Path, tmp_path: Path, mscl: Command) -> None:
+def test_an_index_of_another_encoder_or_of_nothing(workspace: Path, tiny: Path, tmp_path: Path, mscl: Command) -> None:
     changed = tmp_path / "changed"
     copytree(workspace, changed)
     place = Workspace(changed)
-    video = next((workspace.parent / "data").rglob("*.mp4"))
+    video = next((tiny.parent / "data").rglob("*.mp4"))
     (embedded,) = place.results("embed")
     good = read_features(embedded.folder / "trained.zarr")
     for key, features_ND, ids, expected in (
@@ -231,13 +231,14 @@ def test_an_encoder_is_exported_with_what_its_videos_went_through(mscl: Command,
     assert load_encoder(odd).input == encoder.input
 
 
-def test_what_embed_chose_last_is_what_the_encoder_of_its_workspace_says(mscl: Command, workspace: Path) -> None:
+def test_what_embed_chose_last_is_what_the_encoder_of_its_workspace_says(
+    mscl: Command, tiny: Path, workspace: Path
+) -> None:
     place = Workspace(copytree(workspace, "again"))
     (before,) = place.results("embed")
     checkpoint = place.folder("pretrain", "e" * 16) / EXPORT_NAME
     assert load_encoder(checkpoint).input == open_index(place).encoder_input  # and nothing is assumed
-    (preset,) = workspace.parent.glob("*.yaml")
-    config = load_config(str(preset), ["embed.crop_px=20"])
+    config = load_config(str(tiny), ["embed.crop_px=20"])
     execute(BY_NAME["embed"], place, config, latest_inputs(place, BY_NAME["embed"], given={}))
     index = open_index(place)
     with pytest.warns(AssumptionWarning, match=f"took crop_px 20, while embed {before.key} took crop_px 24"):

@@ -10,28 +10,28 @@ from mscl.ablation.plan import AblationPlan, Sweep
 from mscl.ablation.rows import LINEAR, RETRIEVAL
 from mscl.ablation.run import run_ablation
 from mscl.config import load_config
-from mscl.demo.dataset import write_demo_dataset
 from mscl.progress import Silent
 from storage.workspace import Workspace
-from tests.mscl.pipeline.test_pipeline import TINY
+from tests.tiny import copy_stages
 
 
-def test_moco_costs_less_a_step_than_mscl() -> None:
-    presets = {"mscl": "demo", "moco": "demo+moco"}
-    configs = {name: load_config(preset, [*TINY, "pretrain.batch_size=8"]) for name, preset in presets.items()}
+def test_moco_costs_less_a_step_than_mscl(tiny: Path) -> None:
+    presets = {"mscl": f"{tiny}", "moco": f"{tiny}+moco"}
+    configs = {name: load_config(preset, ["pretrain.batch_size=8"]) for name, preset in presets.items()}
     costs = step_costs(configs, device=torch.device("cpu"), rounds=3)
     assert 0 < costs["moco"] < costs["mscl"]
 
 
 @pytest.mark.timeout(240)
-def test_rows_of_every_run_and_a_second_call_trains_nothing(tmp_path: Path) -> None:
-    videos = write_demo_dataset(tmp_path / "demo", train_per_class=3, test_per_class=1).videos
+def test_rows_of_every_run_and_a_second_call_trains_nothing(tiny: Path, tiny_workspace: Path, tmp_path: Path) -> None:
+    """Over stages that are there already; every run trains an encoder of its own."""
+    done = ("ingest", "extract", "motion", "screen")
+    workspace = Workspace(copy_stages(tiny_workspace, tmp_path / "workspace", done))
     plan = AblationPlan(
-        name="tiny", base="demo", variants=("mscl", "moco"), seeds=(3,),
+        name="tiny", base=str(tiny), variants=("mscl", "moco"), seeds=(3,),
         sweeps=(Sweep(variant="moco", setting="pretrain.optim.lr", values=("0.001",)),),
-        overrides=(*TINY, f"data.root={videos}", "runtime.loader_workers=0", "probe.l2=[1.0]"),
+        overrides=("probe.l2=[1.0]",),
     )  # fmt: skip
-    workspace = Workspace(tmp_path / "workspace")
     first = run_ablation(workspace, plan, progress=Silent())
     found = {(row.preset, row.seed, row.metric) for row in first.rows}
     for preset in ("mscl", "moco", "moco lr=0.001", "random"):

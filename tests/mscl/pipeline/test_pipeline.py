@@ -1,9 +1,11 @@
-"""The whole pipeline on real H.264 videos, without Prefect: what is there in the end, and what a second run does."""
+"""The whole pipeline on real H.264 videos, without Prefect: what is there in the end, and what a second run does.
+
+The one workspace of the session, with fine-tuning; and the first stages over videos that move in four directions.
+"""
 
 import json
 import shutil
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,87 +25,87 @@ from mscl.errors import DataError
 from mscl.finetune.classifier import load_classifier
 from mscl.finetune.predict import predict_videos
 from mscl.models.files import read_encoder
-from mscl.pipeline import BY_NAME, Outcome, execute, latest_inputs, run_pipeline
+from mscl.pipeline import BY_NAME, Outcome, execute, latest_inputs, run_pipeline, stages_for
 from mscl.pipeline.repair import config_of
-from mscl.progress import Silent
 from storage.manifest import read_manifest
 from storage.verify import verify_result
 from storage.workspace import Workspace, made_with
 from tests.mscl.cosines import least_cosine
+from tests.tiny import FINETUNE
 
-TINY = [
-    "flow.segments_per_shard=8", "pretrain.epochs=2", "pretrain.batch_size=8", "pretrain.loss.queue_size=16",
-    "pretrain.model.rgb_width=0.0625", "pretrain.model.flow_width=0.25", "pretrain.model.embed_dim=16",
-    "pretrain.model.neck_channels=8", "pretrain.augment.crop_px=32", "pretrain.min_steps=0", "embed.crop_px=32",
-    "embed.clips=1", "finetune.epochs=1", "finetune.crop_px=32", "finetune.test_crop_px=32", "finetune.batch_size=8",
-    "finetune.optim.warmup_epochs=0", "runtime.workers=2", "runtime.threads=1",
-]  # fmt: skip
+FAR = {"MoveRight": (0, 1), "MoveLeft": (0, -1), "MoveDown": (1, 1), "MoveUp": (1, -1)}
+"""Class -> component of its flow and sign."""
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_demo_dataset(tmp_path_factory.mktemp("demo"), train_per_class=4, test_per_class=2).videos
+def videos(tiny: Path) -> Path:
+    return tiny.parent / "data" / "videos"
 
 
 @pytest.fixture(scope="module")
-def config(videos: Path) -> ExperimentConfig:
-    # One bad video among the good ones: it gets a verdict and stops nothing.
-    (videos / "MoveLeft" / "v_MoveLeft_g01_c01.mp4").write_bytes(b"")
-    return load_config("demo", [*TINY, f"data.root={videos}"])
+def config(tiny: Path) -> ExperimentConfig:
+    return load_config(str(tiny), FINETUNE)
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return Workspace(tmp_path_factory.mktemp("workspace"))
-
-
-class Listening(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
+def told(tiny_workspace: Path) -> dict[str, Any]:
+    """What the run without fine-tuning said and reused."""
+    return dict(json.loads((tiny_workspace.parent / "told.json").read_text()))
 
 
 @pytest.fixture(scope="module")
-def listening() -> Listening:
-    return Listening()
+def workspace(tiny_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(shutil.copytree(tiny_workspace, tmp_path_factory.mktemp("pipeline") / "workspace"))
 
 
 @pytest.fixture(scope="module")
-def outcomes(workspace: Workspace, config: ExperimentConfig, listening: Listening) -> dict[str, Outcome]:
-    return run_pipeline(workspace, config, run_one=partial(execute, progress=listening))
+def outcomes(workspace: Workspace, config: ExperimentConfig) -> dict[str, Outcome]:
+    return run_pipeline(workspace, config)
 
 
-def test_every_stage_left_a_record(outcomes: dict[str, Outcome], workspace: Workspace) -> None:
-    assert list(outcomes) == list(BY_NAME)
-    assert not any(outcome.reused for outcome in outcomes.values())
+@pytest.fixture(scope="module")
+def directions(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    """Two videos of each class, and one of them is bad."""
+    made = write_demo_dataset(tmp_path_factory.mktemp("directions"), train_per_class=1, test_per_class=1)
+    (made.videos / "MoveLeft" / "v_MoveLeft_g01_c01.mp4").write_bytes(b"")
+    overrides = ["flow.segments_per_shard=2", "runtime.workers=2", f"data.root={made.videos}"]
+    return load_config("demo", [*overrides, f"data.classes={','.join(FAR)}"])
+
+
+@pytest.fixture(scope="module")
+def extracted(directions: ExperimentConfig, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    return run_pipeline(Workspace(tmp_path_factory.mktemp("extracted")), directions, stages=stages_for("extract"))
+
+
+def test_every_stage_left_a_record(outcomes: dict[str, Outcome], workspace: Workspace, told: dict[str, Any]) -> None:
+    assert list(told["reused"]) == list(outcomes) == list(BY_NAME)
+    assert not any(told["reused"].values())
+    assert {name for name, outcome in outcomes.items() if not outcome.reused} == {"finetune", "report"}
     assert all(verify_result(outcome.result.folder, outcome.result.record) == [] for outcome in outcomes.values())
     lineage = [result.record.stage for result in workspace.lineage(outcomes["retrieve"].result)]
     assert lineage.index("ingest") < lineage.index("extract") < lineage.index("pretrain") < lineage.index("retrieve")
 
 
-def test_the_bad_video_has_a_verdict_and_is_nowhere_else(outcomes: dict[str, Outcome]) -> None:
-    record = outcomes["ingest"].result.record
-    assert record.metrics["verdicts"] == {"ok": 47, "unreadable": 1}
-    manifest = read_manifest(outcomes["ingest"].result.folder / "manifest.parquet")
+def test_the_bad_video_has_a_verdict_and_is_nowhere_else(extracted: dict[str, Outcome]) -> None:
+    """Later stages have one in their manifest, too: see `patch_run`."""
+    record = extracted["ingest"].result.record
+    assert record.metrics["verdicts"] == {"ok": 7, "unreadable": 1}
+    manifest = read_manifest(extracted["ingest"].result.folder / "manifest.parquet")
     [bad] = [row for row in manifest.rows() if row.verdict != "ok"]
     assert "MoveLeft" in bad.video and bad.reason
-    assert outcomes["extract"].result.record.metrics["segments"] == 47
+    assert extracted["extract"].result.record.metrics["segments"] == 7
 
 
-def test_the_flow_store_opens_with_plain_zarr_and_holds_motion(outcomes: dict[str, Outcome]) -> None:
-    group = zarr.open_group(outcomes["extract"].result.folder / "flow.zarr", mode="r")
+def test_the_flow_store_opens_with_plain_zarr_and_holds_motion(extracted: dict[str, Outcome]) -> None:
+    group = zarr.open_group(extracted["extract"].result.folder / "flow.zarr", mode="r")
     flow = group["flow"]
-    assert flow.dtype == np.int16 and flow.shape[0] == 47
-    manifest = read_manifest(outcomes["ingest"].result.folder / "manifest.parquet").ok()
-    directions = {"MoveRight": (0, 1), "MoveLeft": (0, -1), "MoveDown": (1, 1), "MoveUp": (1, -1)}
+    assert flow.dtype == np.int16 and flow.shape[0] == 7
+    manifest = read_manifest(extracted["ingest"].result.folder / "manifest.parquet").ok()
     agree = []
-    for segment in range(47):
-        if name := directions.get(str(manifest.row(segment).class_name)):
-            component, sign = name
-            values = np.asarray(flow[segment], dtype=np.float64)[:, component]
-            agree.append(sign * values[np.abs(values) > 8].sum() > 0)  # more than half a pixel of motion
+    for segment in range(7):
+        component, sign = FAR[str(manifest.row(segment).class_name)]
+        values = np.asarray(flow[segment], dtype=np.float64)[:, component]
+        agree.append(sign * values[np.abs(values) > 8].sum() > 0)  # more than half a pixel of motion
     assert np.mean(agree) > 0.8
 
 
@@ -115,17 +117,17 @@ def test_every_loss_term_was_logged(outcomes: dict[str, Outcome]) -> None:
     assert terms <= set(json.loads(rows[-1]))
 
 
-def test_the_run_says_how_many_steps_it_makes_and_why(outcomes: dict[str, Outcome], listening: Listening) -> None:
+def test_the_run_says_how_many_steps_it_makes_and_why(outcomes: dict[str, Outcome], told: dict[str, Any]) -> None:
     steps = outcomes["pretrain"].result.record.metrics["steps"]
     expected = f"pre-training: 2 epochs (pretrain.epochs) x {steps // 2} steps = {steps} steps"
-    assert listening.said.count(expected) == 1
+    assert told["said"].count(expected) == 1
 
 
 def test_scores_stand_beside_their_controls(outcomes: dict[str, Outcome]) -> None:
     for stage in ("probe", "retrieve"):
         metrics = outcomes[stage].result.record.metrics
         assert {*VARIANTS, "chance"} <= set(metrics)
-    assert outcomes["probe"].result.record.metrics["chance"]["uniform"] == pytest.approx(1 / 8)
+    assert outcomes["probe"].result.record.metrics["chance"]["uniform"] == pytest.approx(1 / 2)
 
 
 def test_the_report_is_one_page(outcomes: dict[str, Outcome]) -> None:
@@ -150,15 +152,15 @@ def test_any_result_can_be_made_again_from_what_the_records_say(
 
 
 def test_a_changed_setting_redoes_what_depends_on_it(
-    outcomes: dict[str, Outcome], workspace: Workspace, videos: Path
+    outcomes: dict[str, Outcome], workspace: Workspace, tiny: Path
 ) -> None:
-    changed = load_config("demo", [*TINY, f"data.root={videos}", "probe.folds=2"])
+    changed = load_config(str(tiny), [*FINETUNE, "probe.folds=2"])
     redone = {name for name, o in run_pipeline(workspace, changed).items() if not o.reused}
     assert redone == {"probe", "report"}
 
 
-def test_one_stage_alone_finds_its_inputs(outcomes: dict[str, Outcome], workspace: Workspace, videos: Path) -> None:
-    changed = load_config("demo", [*TINY, f"data.root={videos}", "screen.select=all"])
+def test_one_stage_alone_finds_its_inputs(outcomes: dict[str, Outcome], workspace: Workspace, tiny: Path) -> None:
+    changed = load_config(str(tiny), ["screen.select=all"])
     stage = BY_NAME["screen"]
     outcome = execute(stage, workspace, changed, latest_inputs(workspace, stage, given={}))
     assert not outcome.reused
@@ -167,12 +169,12 @@ def test_one_stage_alone_finds_its_inputs(outcomes: dict[str, Outcome], workspac
 
 
 def test_extraction_does_not_depend_on_the_number_of_workers(
-    outcomes: dict[str, Outcome], tmp_path: Path, config: ExperimentConfig
+    extracted: dict[str, Outcome], tmp_path: Path, directions: ExperimentConfig
 ) -> None:
-    one = config.model_copy(update={"runtime": config.runtime.model_copy(update={"workers": 1})})
-    inputs = {"ingest": outcomes["ingest"].result}
+    one = directions.model_copy(update={"runtime": directions.runtime.model_copy(update={"workers": 1})})
+    inputs = {"ingest": extracted["ingest"].result}
     again = execute(BY_NAME["extract"], Workspace(tmp_path), one, inputs)
-    assert again.result.record.files == outcomes["extract"].result.record.files
+    assert again.result.record.files == extracted["extract"].result.record.files
 
 
 def test_a_file_gives_the_clips_and_the_prediction_of_its_stored_frames(
@@ -183,13 +185,13 @@ def test_a_file_gives_the_clips_and_the_prediction_of_its_stored_frames(
         outcomes["extract"].result.folder / "frames", index.manifest, clip=config.clip, clips=1,
         crop_px=config.embed.crop_px,
     )  # fmt: skip
-    for row in (0, 30):
+    for row in (0, 11):
         expected = stored.load(0, np.array([row])).rgb_BKTHW3[0, 0].numpy()
         np.testing.assert_array_equal(index.clip_of(index.path(row)), expected)
     table = pq.read_table(outcomes["finetune"].result.folder / "predictions.parquet", partitioning=None).to_pylist()
     trained = load_classifier(outcomes["finetune"].result.folder / "classifier.safetensors")
     tested = [Path(config.data.root) / row["video"] for row in table[:3]]
-    for said, row in zip(predict_videos(trained, tested, best=8), table, strict=False):
+    for said, row in zip(predict_videos(trained, tested, best=2), table, strict=False):
         by_class = dict(zip(said.classes, said.probabilities, strict=True))
         assert [by_class[name] for name in trained.classes] == pytest.approx(row["probabilities"], abs=1e-3)
 

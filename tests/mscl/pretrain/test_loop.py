@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,8 @@ from tests.mscl.synthetic import SyntheticBatches, plain_views, tiny_config
 
 ALONE = World(0, 1, torch.device("cpu"))
 STEPS_PER_EPOCH = 4
+OFTEN = tiny_config(checkpoint_minutes=1e-9, keep_checkpoints=2)
+"""A checkpoint after every step."""
 
 
 def flip_a_bit(content: bytes) -> bytes:
@@ -82,6 +85,28 @@ def losses(output: Path) -> list[float]:
     return [row["loss"] for row in read_metrics(output / "metrics.jsonl")]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of `OFTEN` to its end; tests change copies of it."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert run(OFTEN, folder) == Finished(8, stopped=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of `tiny_config()`, stopped after one step."""
+    folder = tmp_path_factory.mktemp("begun")
+    assert run(tiny_config(), folder, stop_after=1) == Finished(1, stopped=True)
+    return folder
+
+
+@pytest.fixture
+def stopped(begun: Path, tmp_path: Path) -> Path:
+    """A copy of `begun`, to be changed or gone on with."""
+    return Path(shutil.copytree(begun, tmp_path / "stopped"))
+
+
 # fp16 halves its scale four times and leaves five steps out: the state of the scaler must come back, too.
 @pytest.mark.parametrize(("optimiser", "precision"), [("sgd", "fp32"), ("adamw", "fp32"), ("sgd", "fp16")])
 def test_resuming_equals_not_stopping_bit_by_bit(tmp_path: Path, optimiser: str, precision: str) -> None:
@@ -101,11 +126,11 @@ def test_resuming_equals_not_stopping_bit_by_bit(tmp_path: Path, optimiser: str,
     assert scale == 65536 / 2 ** sum(left_out) and (sum(left_out) > 0) == (precision == "fp16")
 
 
-def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
-    run(tiny_config(), tmp_path)
-    before = losses(tmp_path)
-    assert run(tiny_config(), tmp_path) == Finished(8, stopped=False)
-    assert losses(tmp_path) == before
+def test_a_finished_run_does_nothing_more(whole: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(whole, again)
+    assert run(OFTEN, again, augment=None) == Finished(8, stopped=False)
+    assert losses(again) == losses(whole)
 
 
 def test_rows_past_the_checkpoint_are_dropped(tmp_path: Path) -> None:
@@ -132,26 +157,23 @@ def test_what_damage_took_from_the_curve_is_said(tmp_path: Path, capsys: pytest.
                 path.unlink()
 
 
-def test_every_loss_is_logged_with_its_accuracy(tmp_path: Path) -> None:
-    run(tiny_config(), tmp_path)
-    row = read_metrics(tmp_path / "metrics.jsonl")[-1]
+def test_every_loss_is_logged_with_its_accuracy(whole: Path) -> None:
+    row = read_metrics(whole / "metrics.jsonl")[-1]
     names = ["rgb", "flow", "rotated", "rgb_to_flow", "flow_to_rgb", "rgb_to_rotated", "rotated_to_rgb", "local_motion"]
     assert row["loss"] == pytest.approx(sum(row[name] for name in names), rel=1e-5)
     assert all(0 <= row[f"{name}_top1"] <= 1 for name in names)
     assert row["epoch"] == 2 and row["total_steps"] == 8 and row["key_momentum"] > 0.99
-    assert list((tmp_path / "tensorboard").iterdir())
+    assert list((whole / "tensorboard").iterdir())
 
 
-def test_the_trained_encoder_can_be_loaded(tmp_path: Path) -> None:
-    config = tiny_config()
-    run(config, tmp_path)
-    encoder = read_encoder(checkpoints(tmp_path / "checkpoints")[-1]).encoder
+def test_the_trained_encoder_can_be_loaded(whole: Path) -> None:
+    encoder = read_encoder(checkpoints(whole / "checkpoints")[-1]).encoder
     assert encoder(torch.rand(2, 3, 8, 16, 16)).shape == (2, 32)
-    untrained = untrained_encoder(config.model, seed=config.seed)
+    untrained = untrained_encoder(OFTEN.model, seed=OFTEN.seed)
     assert not torch.equal(encoder.stem[0].weight, untrained.stem[0].weight)
 
 
-def test_the_same_seed_gives_the_same_scores_with_one_thread(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_scores_with_one_thread(whole: Path, tmp_path: Path) -> None:
     """Two trainings of one configuration: features and scores are the same to the bit."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -160,9 +182,9 @@ def test_the_same_seed_gives_the_same_scores_with_one_thread(tmp_path: Path) -> 
         clips, labels = torch.from_numpy(rng.random((48, 3, 8, 16, 16), dtype=np.float32)), np.arange(48) % 3
         clips[:, 0] += 0.1 * torch.from_numpy(labels).float()[:, None, None, None]
         found, untrained = {}, untrained_encoder(tiny_config().model, seed=0).eval()
-        for name in ("first", "again"):
-            run(tiny_config(), tmp_path / name)
-            encoder = read_encoder(checkpoints(tmp_path / name / "checkpoints")[-1]).encoder
+        run(tiny_config(), tmp_path)
+        for name, output in (("first", whole), ("again", tmp_path)):
+            encoder = read_encoder(checkpoints(output / "checkpoints")[-1]).encoder
             with torch.no_grad():
                 features = encoder(clips).numpy()
             halves = features[:24], labels[:24], features[24:], labels[24:]
@@ -176,18 +198,14 @@ def test_the_same_seed_gives_the_same_scores_with_one_thread(tmp_path: Path) -> 
         torch.set_num_threads(threads)
 
 
-def test_only_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
-    config = tiny_config(keep_checkpoints=2, checkpoint_minutes=1e-9)
-    run(config, tmp_path)
-    assert [path.name for path in checkpoints(tmp_path / "checkpoints")] == ["step-00000007.pt", "step-00000008.pt"]
+def test_only_the_last_checkpoints_are_kept(whole: Path) -> None:
+    assert [path.name for path in checkpoints(whole / "checkpoints")] == ["step-00000007.pt", "step-00000008.pt"]
 
 
-def test_accumulation_reads_and_writes_the_queues_once_a_step(tmp_path: Path) -> None:
+def test_accumulation_reads_and_writes_the_queues_once_a_step(whole: Path, tmp_path: Path) -> None:
     """Same pointer and ages as without; batch norm sees smaller batches, so the keys themselves differ."""
-    states = []
-    for parts in (1, 2):
-        run(tiny_config(accumulate=parts), tmp_path / str(parts))
-        states.append(read_checkpoint(checkpoints(tmp_path / str(parts) / "checkpoints")[-1])["model"])
+    run(tiny_config(accumulate=2), tmp_path)
+    states = [read_checkpoint(checkpoints(folder / "checkpoints")[-1])["model"] for folder in (whole, tmp_path)]
     assert states[0]["queues.pointer"] == states[1]["queues.pointer"]
     assert torch.equal(states[0]["queues.age_K"], states[1]["queues.age_K"])
 
@@ -238,18 +256,16 @@ def test_a_loss_that_is_no_number_stops_and_names_the_segments(tmp_path: Path) -
         ({"epochs": 3}, "epochs was 2, is 3"),
     ],
 )
-def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    run(tiny_config(), tmp_path, stop_after=1)
+def test_a_checkpoint_of_another_run_is_refused(stopped: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
-        run(tiny_config(**changes), tmp_path)
+        run(tiny_config(**changes), stopped)
 
 
-def test_a_changed_world_size_is_refused(tmp_path: Path) -> None:
-    run(tiny_config(), tmp_path, stop_after=1)
-    path = checkpoints(tmp_path / "checkpoints")[-1]
+def test_a_changed_world_size_is_refused(stopped: Path) -> None:
+    path = checkpoints(stopped / "checkpoints")[-1]
     torch.save(read_checkpoint(path) | {"world_size": 4}, path)
     with pytest.raises(CheckpointError, match=r"written by 4 processes and this run has 1"):
-        run(tiny_config(), tmp_path)
+        run(tiny_config(), stopped)
 
 
 @pytest.mark.parametrize(
@@ -257,31 +273,32 @@ def test_a_changed_world_size_is_refused(tmp_path: Path) -> None:
     [(False, flip_a_bit), (True, flip_a_bit), (False, lambda content: content[:1000]), (True, lambda content: b"")],
 )
 def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_taken(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], finished: bool, damage: Callable[[bytes], bytes]
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], finished: bool, damage: Callable[[bytes], bytes]
 ) -> None:
     """So it is, too, with the last checkpoint of a finished run whose record was lost with it."""
-    often = tiny_config(checkpoint_minutes=1e-9)
-    run(often, tmp_path / "whole")
-    run(often, tmp_path / "parts", stop_after=None if finished else 3)
-    *_, before, last = checkpoints(tmp_path / "parts" / "checkpoints")
+    parts = tmp_path / "parts"
+    if finished:
+        shutil.copytree(whole, parts)
+    else:
+        run(OFTEN, parts, stop_after=3)
+    *_, before, last = checkpoints(parts / "checkpoints")
     last.write_bytes(damage(last.read_bytes()))
-    assert run(often, tmp_path / "parts") == Finished(8, stopped=False)
+    assert run(OFTEN, parts) == Finished(8, stopped=False)
     said = capsys.readouterr().err
     assert f"{last} is damaged: " in said and f"; the run goes on from {before.name}\n" in said
-    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
-    whole, parts = (checkpoints(tmp_path / name / "checkpoints") for name in ("whole", "parts"))
-    assert [path.name for path in whole] == [path.name for path in parts]
-    assert same(read_checkpoint(whole[-1])["model"], read_checkpoint(parts[-1])["model"])
-    assert not list((tmp_path / "parts" / "checkpoints").glob(".*")), "what was put aside goes with the next checkpoint"
+    assert losses(parts) == losses(whole)
+    expected, found = (checkpoints(folder / "checkpoints") for folder in (whole, parts))
+    assert [path.name for path in expected] == [path.name for path in found]
+    assert same(read_checkpoint(expected[-1])["model"], read_checkpoint(found[-1])["model"])
+    assert not list((parts / "checkpoints").glob(".*")), "what was put aside goes with the next checkpoint"
 
 
 def test_a_damaged_only_checkpoint_is_said_and_the_run_begins_anew(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stopped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(tiny_config(), tmp_path, stop_after=1)
-    path = checkpoints(tmp_path / "checkpoints")[-1]
+    path = checkpoints(stopped / "checkpoints")[-1]
     path.write_bytes(flip_a_bit(path.read_bytes()))
-    assert run(tiny_config(), tmp_path) == Finished(8, stopped=False)
+    assert run(tiny_config(), stopped) == Finished(8, stopped=False)
     assert "the run goes on from its beginning" in capsys.readouterr().err
 
 

@@ -6,9 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psutil
 import pytest
@@ -31,16 +34,28 @@ OFTEN = {"checkpoint_minutes": 1e-9}
 """A checkpoint after every step."""
 
 
-@pytest.fixture(autouse=True)
-def _ranks_can_import(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+@pytest.fixture(autouse=True, scope="module")
+def _ranks_can_import() -> Iterator[None]:
+    with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT)):
+        yield
+
+
+@dataclass
+class Launched:
+    """What was seen of a training."""
+
+    output: Path
+    listening: set[str] = field(default_factory=set)
+    """Addresses on which its processes did."""
+    error: str = ""
+    """How it failed; empty: it did not."""
 
 
 def launch(
-    output: Path, *, processes: int, deed: str = "train", changes: dict[str, Any] | None = None, workers: int = 0
-) -> set[str]:
-    """Addresses on which the processes of the training listened. However it ends, none of them is left."""
-    listening: set[str] = set()
+    output: Path, *, processes: int, deed: str, changes: dict[str, Any] | None = None, workers: int = 0
+) -> Launched:
+    """Train to the end. However it ends, none of the processes is left."""
+    launched = Launched(output)
     others, members = family(os.getpid()), set[psutil.Process]()  # others: servers of other tests
 
     def look() -> None:
@@ -48,7 +63,7 @@ def launch(
         for process in members:
             with suppress(psutil.Error):  # it ended
                 sockets = process.net_connections(kind="tcp")
-                listening.update(one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN)
+                launched.listening.update(one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN)
 
     runtime = RuntimeConfig(device="cpu", processes=processes, threads=1, loader_workers=workers)
     RankJob(output_folder=str(output), deed=deed, changes=changes or {}, runtime=runtime).save(output / "job.json")
@@ -56,17 +71,33 @@ def launch(
         run_torchrun(
             "tests.mscl.ranks", [str(output / "job.json")], runtime=runtime, log=output / "train.log", watch=look
         )  # fmt: skip
+    except TrainingError as error:
+        launched.error = str(error)
     finally:
         wait_until(lambda: not survivors(members))
     assert len(members) >= processes
-    return listening
+    return launched
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Launched:
+    """Two ranks that load by processes, of which one is killed."""
+    return launch(tmp_path_factory.mktemp("two"), processes=2, deed="die", changes=OFTEN, workers=1)
+
+
+@pytest.fixture(scope="module")
+def resumed(killed: Launched) -> Launched:
+    """Two ranks that go on there, train once more in both ways of `ranks.work`, and one of them raises at its end."""
+    last = checkpoints(killed.output / "checkpoints")[-1].name
+    assert last == "step-00000002.pt"
+    return launch(killed.output, processes=2, deed="all", changes=OFTEN)
 
 
 def final_state(output: Path) -> dict[str, Any]:
     return read_checkpoint(checkpoints(output / "checkpoints")[-1])
 
 
-def test_two_ranks_equal_one(tmp_path: Path) -> None:
+def test_two_ranks_equal_one(resumed: Launched, tmp_path: Path) -> None:
     """Same global batch and seed: same pointer and ages, queues and losses within float32 rounding.
 
     In this variant batch norm uses fixed statistics (`ranks.without_batch_statistics`): with batch statistics one
@@ -76,40 +107,41 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     """
     one = tmp_path / "one"
     ranks.train_tiny(one, World(0, 1, torch.device("cpu")), deed="fixed_bn", changes={"accumulate": 2})
-    listening = launch(tmp_path, processes=2, deed="shuffle_and_local", changes={"accumulate": 2})
-    assert listening == {"127.0.0.1"}  # nobody outside this machine can reach a training on one node
-    assert [(tmp_path / f"lowest-{rank}").read_text() for rank in (0, 1)] == ["torch.float16"] * 2
+    two = resumed.output
+    assert [(two / f"lowest-{rank}").read_text() for rank in (0, 1)] == ["torch.float16"] * 2
     alone = final_state(one)["model"]
     for bn in ("shuffle", "local"):
-        together = final_state(tmp_path / bn)["model"]
+        together = final_state(two / bn)["model"]
         assert torch.equal(alone["queues.pointer"], together["queues.pointer"])
         assert torch.equal(alone["queues.age_K"], together["queues.age_K"])
         for name in ("queues.rgb_DK", "queues.flow_DK"):
             torch.testing.assert_close(alone[name], together[name], rtol=0, atol=1e-4)
-        rows = [read_metrics(folder / "metrics.jsonl") for folder in (one, tmp_path / bn)]
+        rows = [read_metrics(folder / "metrics.jsonl") for folder in (one, two / bn)]
         assert [len(each) for each in rows] == [8, 8]
         for first, second in zip(*rows, strict=True):
             for name in LOSSES:
                 assert first[name] == pytest.approx(second[name], abs=1e-3), (bn, first["step"], name)
 
 
-def test_a_rank_that_raises_ends_the_job_with_its_traceback(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"(?s)rank 1.*RuntimeError: a rank has had enough"):
-        launch(tmp_path, processes=2, deed="raise")
+def test_nobody_outside_this_machine_can_reach_a_training_on_one_node(resumed: Launched) -> None:
+    assert resumed.listening == {"127.0.0.1"}
 
 
-def test_a_rank_that_is_killed_ends_the_job_and_a_restart_resumes(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"rank 1, exit code -9 \(SIGKILL"):
-        launch(tmp_path, processes=2, deed="die", changes=OFTEN, workers=1)
-    assert [path.name for path in checkpoints(tmp_path / "checkpoints")][-1] == "step-00000002.pt"
-    launch(tmp_path, processes=2, changes=OFTEN)
-    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == list(range(1, 9))
+def test_a_rank_that_raises_ends_the_job_with_its_traceback(resumed: Launched) -> None:
+    assert re.search(r"(?s)rank 1.*RuntimeError: a rank has had enough", resumed.error)
+
+
+def test_a_rank_that_is_killed_ends_the_job_and_a_restart_resumes(killed: Launched, resumed: Launched) -> None:
+    assert re.search(r"rank 1, exit code -9 \(SIGKILL", killed.error)
+    assert [row["step"] for row in read_metrics(resumed.output / "metrics.jsonl")] == list(range(1, 9))
 
 
 def started(tmp_path: Path, *, loader_workers: int) -> tuple["subprocess.Popen[bytes]", set[psutil.Process]]:
     """A parent process that trains with two slow ranks, and all processes below it."""
     code = (
-        "import sys, pathlib\n"
+        "import signal, sys, pathlib\n"
+        # Where the tests themselves run in the background, Ctrl-C is switched off, and children inherit that.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from mscl.stage.config import RuntimeConfig\n"
         "from mscl.training.launch import run_torchrun\n"
         "from tests.mscl.ranks import RankJob\n"
@@ -151,8 +183,7 @@ def test_what_becomes_of_a_single_rank_is_told_without_an_agent(tmp_path: Path) 
         ("die", r"code -9; .*\nrank 0, exit code -9 \(SIGKILL"),
         ("leave", r"stopped from outside; its state is kept"),
     ]:
-        with pytest.raises(TrainingError, match=said):
-            launch(tmp_path, processes=1, deed=deed, changes=OFTEN)
+        assert re.search(said, launch(tmp_path, processes=1, deed=deed, changes=OFTEN).error)
         assert not list(tmp_path.glob(".*")), "the file of messages is gone"
     ranks.train_tiny(tmp_path, World(0, 1, torch.device("cpu")), deed="train", changes=OFTEN)
     assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == list(range(1, 9))
@@ -173,8 +204,8 @@ def test_a_disk_that_is_full_is_one_line_with_the_room_that_a_checkpoint_takes(t
         f"subprocess.run({mount}, check=True)\n"
         "for size in ('16k', '600k', '30m'):\n"
         f"    subprocess.run(['mount', '-o', f'remount,size={{size}}', {str(disk)!r}], check=True)\n"
-        f"    try: launch(Path({str(disk)!r}), processes=1, changes={{'checkpoint_minutes': 1e-9}})\n"
-        "    except TrainingError as error: print(error)\n"
+        f"    error = launch(Path({str(disk)!r}), processes=1, deed='train', changes=OFTEN).error\n"
+        "    if error: print(error)\n"
         f"rows = read_metrics(Path({str(disk)!r}, 'metrics.jsonl'))\n"
         "print([row['step'] for row in rows])\n"
     )
