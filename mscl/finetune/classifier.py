@@ -12,7 +12,7 @@ from mscl.extract.config import FlowConfig
 from mscl.finetune.config import FinetuneConfig
 from mscl.ingest.config import DataConfig
 from mscl.models.config import ModelConfig
-from mscl.models.files import load_matching, network_card, network_of_card
+from mscl.models.files import load_matching, network_card, network_of_card, unfit_file
 from mscl.models.outside_encoder import Encoder, OutsideEncoder
 from mscl.models.weight_files import read_safetensors, write_safetensors
 from mscl.training.config import Precision
@@ -111,8 +111,7 @@ def load_classifier(path: Path, *, own_code: bool = False) -> Trained:
         else:
             encoder_input = EncoderInput.model_validate(card["encoder_input"])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        why = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path} is no classifier of this program: {why}") from error
+        raise unfit_file(path, "classifier of this program", error) from error
     classifier = Classifier(encoder, len(classes), dropout=finetune.dropout)
     load_matching(classifier, tensors, source=str(path))
     return Trained(classifier.eval(), classes, finetune, encoder_input)

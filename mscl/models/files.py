@@ -193,7 +193,7 @@ def _checkpoint(state: dict[str, Any], path: Path) -> EncoderFile:
     except CheckpointError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
-        raise _no_encoder(path, "pre-training checkpoint of this program", error) from error
+        raise unfit_file(path, "pre-training checkpoint of this program", error) from error
     return EncoderFile(encoder, model, crop_px, steps)
 
 
@@ -230,7 +230,7 @@ def _exported(path: Path, *, own_code: bool) -> EncoderFile:
         if "encoder_input" in card:
             encoder.input = EncoderInput.model_validate(card["encoder_input"])
     except (KeyError, TypeError, ValidationError) as error:
-        raise _no_encoder(path, "encoder exported by this program", error) from error
+        raise unfit_file(path, "encoder exported by this program", error) from error
     steps = card.get("steps")
     return EncoderFile(encoder, model, steps=steps if isinstance(steps, int) else None)
 
@@ -242,7 +242,7 @@ def _released(state: dict[str, Any], path: Path) -> EncoderFile:
     try:
         model = ModelConfig(rgb_width=width)
     except ValidationError as error:
-        raise _no_encoder(path, "checkpoint of the released code", error) from error
+        raise unfit_file(path, "checkpoint of the released code", error) from error
     with torch.device("meta"):
         wanted = build_rgb_encoder(model).state_dict().keys()
     return EncoderFile(_encoder(model, {name: weights[name] for name in wanted if name in weights}, path), model)
@@ -254,11 +254,17 @@ def _below(prefix: str, tensors: Any) -> dict[str, Any]:
     return {str(name).removeprefix(prefix): t for name, t in tensors.items() if str(name).startswith(prefix)}
 
 
-def _no_encoder(path: Path, kind: str, error: Exception) -> CheckpointError:
-    """In one line, whatever the error looks like."""
+def unfit_file(path: Path, kind: str, error: Exception) -> CheckpointError:
+    """Why a file is no `kind`, in one line, whatever the error looks like."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        why = f"{'.'.join(map(str, first['loc'])) or 'its settings'}: {first['msg']}"
+        name = ".".join(map(str, first["loc"])) or "its settings"
+        if first["type"] == "extra_forbidden":
+            return CheckpointError(
+                f"{path} has a setting that this version does not know: {name}; a newer version made it, so update "
+                "mscl-pipeline"
+            )
+        why = f"{name}: {first['msg']}"
     elif isinstance(error, KeyError):
         why = f"it has no {error}"
     else:

@@ -114,6 +114,7 @@ def test_what_is_assumed_of_an_older_classifier_is_said(trained: Trained, tmp_pa
     [
         ({"classes": None}, "is no classifier of this program"),
         ({"finetune": {"frames": 0}}, "is no classifier of this program"),
+        ({"finetune": {"of_tomorrow": 1}}, "does not know: of_tomorrow; a newer version made it, so update"),
         ({"model": [[[]]]}, "is no classifier of this program"),
         ({"encoder_input": {}}, "is no classifier of this program"),
         ({"model": ModelConfig().model_dump()}, "of another architecture"),

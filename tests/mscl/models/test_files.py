@@ -149,6 +149,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "card odd": (lambda path: _export(path, {"model_config": {"rgb_width": "wide"}}), "rgb_width: Input should be"),
     "card settings odd": (lambda path: _export(path, {"model_config": 3}), "is no encoder exported"),
     "card input odd": (lambda path: _export(path, NARROW | {"encoder_input": []}), "is no encoder exported"),
+    "card of tomorrow": (lambda path: _export(path, {"model_config": {"of_tomorrow": 1}}), "newer version made it"),
     "export of others": (lambda path: _export(path, {"model_config": {}}), "another architecture"),
     "export not finite": (
         lambda path: _export(path, NARROW, **{STEM: torch.full((4, 3, 3, 7, 7), float("inf"))}), "is not finite"
