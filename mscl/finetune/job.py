@@ -22,6 +22,7 @@ from mscl.score.predictions import PREDICTIONS, join_predictions, predicted_vide
 from mscl.score.repeated_runs import Trial, confusion_over_runs, mean_over_runs
 from mscl.score.scores import Details
 from mscl.trackers.tracker import TENSORBOARD_FOLDER
+from mscl.trackers.tracking import Tracking
 from mscl.training.job import Job
 from mscl.training.launch import run_torchrun
 from mscl.training.progress import METRICS_NAME, MetricsProgress
@@ -61,6 +62,7 @@ class FinetuneJob(Job):
     """Networks of the checkpoint; what is built when there is none."""
     encoder_input: EncoderInput
     """What a video goes through to be classified as in the test; for the classifier's file."""
+    tracking: Tracking = Tracking()
 
 
 def run_finetuning(

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from mscl.pretrain.config import PretrainConfig
 from mscl.progress import Progress
+from mscl.trackers.tracking import Tracking
 from mscl.training.job import Job
 from mscl.training.launch import run_torchrun
 from mscl.training.progress import METRICS_NAME, MetricsProgress
@@ -35,6 +36,7 @@ class PretrainJob(Job):
     encoder_input: EncoderInput
     """What the videos go through, clips included; for the checkpoints."""
     pretrain: PretrainConfig = PretrainConfig()
+    tracking: Tracking = Tracking()
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ class _State:
     def told(self, name: str, last_step: int) -> int:
         """The last step that a tracker was told of; 0 of a new one."""
         step = self._told.get(name, 0)
-        return last_step if step is None else int(step)
+        return last_step if step is None else step if isinstance(step, int) else 0
 
     def note(self, name: str, step: int | None) -> None:
         """How far a tracker was told, from now on."""

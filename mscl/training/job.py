@@ -6,7 +6,6 @@ from typing import ClassVar, Self
 from mscl.config.base import Section
 from mscl.errors import ConfigError
 from mscl.stage.config import RuntimeConfig
-from mscl.trackers.tracking import Tracking
 from storage.atomic import write_atomic
 
 
@@ -21,7 +20,6 @@ class Job(Section):
     output_folder: str
     """Gets the results; may hold work to go on with."""
     runtime: RuntimeConfig = RuntimeConfig()
-    tracking: Tracking = Tracking()
 
     def save(self, path: Path) -> None:
         """Write the job as JSON."""

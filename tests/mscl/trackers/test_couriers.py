@@ -134,6 +134,23 @@ def test_what_is_not_there_is_refused_before_any_work(tmp_path: Path, monkeypatc
         load_config("demo", ["runtime.trackers=[mlflow,mlflow]"])
 
 
+def test_the_example_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "trackers.md").read_text()
+    (tmp_path / "example_of_docs.py").write_text(page.partition("```python\n")[2].partition("```")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    train(tmp_path, "example_of_docs:Lines")
+    lines = (tmp_path / "lines.txt").read_text().splitlines()
+    assert len(lines) == STEPS and lines[0].startswith("1 {") and "'loss/loss': 1.0" in lines[0]
+
+
+def test_a_damaged_memory_is_no_hindrance(tmp_path: Path) -> None:
+    unknown = json.dumps({"id": "a", "told": {f"{OWN}Writing": "x"}})
+    for damaged in (unknown, '{"id"', '{"id": "a", "told": 3}'):
+        (tmp_path / ".trackers.json").write_text(damaged)
+        train(tmp_path, f"{OWN}Writing", until=1)
+    assert steps_told(tmp_path) == [1, 1, 1]
+
+
 def test_trackers_change_no_key() -> None:
     plain, told_all = load_config("demo"), load_config("demo", ["runtime.trackers=[wandb,mlflow,trackio]"])
     for stage in PIPELINE:
