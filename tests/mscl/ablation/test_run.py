@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 import torch
 
 from mscl.ablation.cost import step_costs
@@ -22,7 +21,6 @@ def test_moco_costs_less_a_step_than_mscl(tiny: Path) -> None:
     assert 0 < costs["moco"] < costs["mscl"]
 
 
-@pytest.mark.timeout(240)
 def test_rows_of_every_run_and_a_second_call_trains_nothing(tiny: Path, tiny_workspace: Path, tmp_path: Path) -> None:
     """Over stages that are there already; every run trains an encoder of its own."""
     done = ("ingest", "extract", "motion", "screen")
