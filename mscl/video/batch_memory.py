@@ -25,11 +25,11 @@ def batch_tensor(*shape: int, dtype: torch.dtype) -> Tensor:
     num_bytes = math.prod(shape) * dtype.itemsize
     if get_worker_info() is None or free_shared_bytes() < num_bytes:
         return torch.empty(shape, dtype=dtype)
+    plain = torch.empty(shape, dtype=dtype)
     try:
-        storage = torch.UntypedStorage._new_shared(num_bytes)
+        return plain.share_memory_()
     except RuntimeError:  # another process took the room
-        return torch.empty(shape, dtype=dtype)
-    return torch.empty(0, dtype=dtype).set_(storage).view(shape)
+        return plain
 
 
 @dataclass(frozen=True)
