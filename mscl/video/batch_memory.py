@@ -2,6 +2,7 @@
 
 import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,9 @@ def batch_tensor(*shape: int, dtype: torch.dtype) -> Tensor:
     if get_worker_info() is None or free_shared_bytes() < num_bytes:
         return torch.empty(shape, dtype=dtype)
     plain = torch.empty(shape, dtype=dtype)
-    try:
-        return plain.share_memory_()
-    except RuntimeError:  # another process took the room
-        return plain
+    with suppress(RuntimeError):  # another process took the room
+        plain.share_memory_()
+    return plain
 
 
 @dataclass(frozen=True)
