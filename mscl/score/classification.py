@@ -62,28 +62,20 @@ def classification(
     Raises:
         DataError: no items, sizes that do not fit, labels outside the classes, or values that are not finite.
     """
-    import torch
-    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
+    from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 
     _check(probabilities_NC, labels_N)
     num, classes = probabilities_NC.shape
-    scores = torch.from_numpy(np.ascontiguousarray(probabilities_NC, dtype=np.float32))
-    labels = torch.from_numpy(np.ascontiguousarray(labels_N, dtype=np.int64))
-    predicted = scores.argmax(dim=1)
-
-    def accuracy(top_k: int) -> float:
-        return float(multiclass_accuracy(scores, labels, num_classes=classes, average="micro", top_k=top_k))
-
-    confusion = multiclass_confusion_matrix(predicted, labels, num_classes=classes).numpy().astype(np.int64)
-    right = (predicted == labels).numpy()
+    names = np.arange(classes)
+    predicted_N = probabilities_NC.argmax(axis=1)
+    right = predicted_N == labels_N
     counts = np.bincount(labels_N, minlength=classes)
-    # torchmetrics' own mean would count a class that the test lacks as 0 as soon as one item is taken for it.
-    of_class = multiclass_accuracy(predicted, labels, num_classes=classes, average="none").numpy()
+    confusion = confusion_matrix(labels_N, predicted_N, labels=names).astype(np.int64)
     return Classification(
-        top1=accuracy(1),
+        top1=float(right.mean()),
         top1_interval=mean_interval(right, groups_N),
-        top5=accuracy(5) if classes > 5 else None,
-        mean_class=float(of_class[counts > 0].mean()),
+        top5=float(top_k_accuracy_score(labels_N, probabilities_NC, k=5, labels=names)) if classes > 5 else None,
+        mean_class=float((confusion.diagonal()[counts > 0] / counts[counts > 0]).mean()),
         mean_class_interval=class_mean_interval([right], [labels_N], [groups_N]),
         confusion_CC=confusion,
         chance_largest=float(counts.max() / num),
