@@ -106,8 +106,12 @@ def test_an_end_on_one_side_is_an_end_on_the_other(
     asked = {"workspace": str(copy), "preset": str(tiny), "force": True}
     pools = {"pools": {"screen": "gpu"}}
 
-    def kill() -> None:
-        wait_until(lambda: bool(workers["gpu"].children()), seconds=SLOW_SECONDS, why="the stage's process is there")
+    def runs_there() -> bool:
+        latest = _on("gpu")
+        return latest is not None and latest.state.is_running()
+
+    def kill() -> None:  # not the first process that the worker has: that may be one that lives for a moment
+        wait_until(runs_there, seconds=SLOW_SECONDS, why="the stage runs on the other pool")
         for child in workers["gpu"].children(recursive=True):
             child.kill()
 
