@@ -65,16 +65,18 @@ def outcomes(workspace: Workspace, config: ExperimentConfig) -> dict[str, Outcom
 
 @pytest.fixture(scope="module")
 def directions(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
-    """Two videos of each class, and one of them is bad."""
+    """Two videos of each class, and one of them is bad; nothing is trained."""
     made = write_demo_dataset(tmp_path_factory.mktemp("directions"), train_per_class=1, test_per_class=1)
     (made.videos / "MoveLeft" / "v_MoveLeft_g01_c01.mp4").write_bytes(b"")
     overrides = ["flow.segments_per_shard=2", "runtime.workers=2", f"data.root={made.videos}"]
+    overrides += ["pretrain.encoder=random", "embed.clips=1", "embed.controls=false", "runtime.loader_workers=0"]
     return load_config("demo", [*overrides, f"data.classes={','.join(FAR)}"])
 
 
 @pytest.fixture(scope="module")
 def extracted(directions: ExperimentConfig, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    return run_pipeline(Workspace(tmp_path_factory.mktemp("extracted")), directions, stages=stages_for("extract"))
+    workspace = Workspace(tmp_path_factory.mktemp("extracted"))
+    return run_pipeline(workspace, directions, stages=stages_for("probe", "retrieve"))
 
 
 def test_every_stage_left_a_record(outcomes: dict[str, Outcome], workspace: Workspace, told: dict[str, Any]) -> None:
@@ -87,13 +89,16 @@ def test_every_stage_left_a_record(outcomes: dict[str, Outcome], workspace: Work
 
 
 def test_the_bad_video_has_a_verdict_and_is_nowhere_else(extracted: dict[str, Outcome]) -> None:
-    """Later stages have one in their manifest, too: see `patch_run`."""
     record = extracted["ingest"].result.record
     assert record.metrics["verdicts"] == {"ok": 7, "unreadable": 1}
     manifest = read_manifest(extracted["ingest"].result.folder / "manifest.parquet")
     [bad] = [row for row in manifest.rows() if row.verdict != "ok"]
     assert "MoveLeft" in bad.video and bad.reason
-    assert extracted["extract"].result.record.metrics["segments"] == 7
+    metrics = {name: outcome.result.record.metrics for name, outcome in extracted.items()}
+    assert metrics["extract"]["segments"] == metrics["embed"]["videos"] == 7
+    chosen = pq.read_table(extracted["screen"].result.folder / "screen.parquet")
+    assert len(chosen) == 7
+    assert metrics["retrieve"]["sizes"] == {"query": 4, "gallery": 3} and metrics["probe"]["trained"]["num_test"] == 4
 
 
 def test_the_flow_store_opens_with_plain_zarr_and_holds_motion(extracted: dict[str, Outcome]) -> None:
