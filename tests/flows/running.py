@@ -48,7 +48,7 @@ def wait_until(what: Callable[[], bool], *, seconds: float, why: str) -> None:
         time.sleep(max(0.05, min(now - asked, 1.0)))  # a server that answers slowly has other work
 
 
-def no_survivors(family_before: set[psutil.Process], *, seconds: float = 20) -> None:
+def no_survivors(family_before: set[psutil.Process], *, seconds: float = 60) -> None:
     """All these processes are gone."""
     wait_until(lambda: not survivors(family_before), seconds=seconds, why=f"{family_before} have ended")
 
@@ -83,7 +83,7 @@ def checkpointed(workspace: Path) -> bool:
 
 def ranks(pid: int) -> list[int]:
     """Training processes among a process's descendants."""
-    commands = {child.pid: _command(child) for child in family(pid)}
+    commands = {child.pid: command(child) for child in family(pid)}
     # The agent's command line names the module, too, as what it is to start.
     return [
         child
@@ -92,7 +92,7 @@ def ranks(pid: int) -> list[int]:
     ]
 
 
-def _command(process: psutil.Process) -> list[str]:
+def command(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()
     except psutil.Error:

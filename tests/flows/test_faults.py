@@ -57,7 +57,7 @@ def test_ctrl_c_then_kills_then_terminated_then_done(
 
     # Ctrl-C in the terminal, during extraction: every process of the group hears it.
     process = mscl(*command, api=api)
-    wait_until(lambda: committed(workspace), seconds=120, why="a shard is committed")
+    wait_until(lambda: committed(workspace), seconds=400, why="a shard is committed")
     members = family(process.pid)
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)

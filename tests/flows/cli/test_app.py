@@ -41,7 +41,7 @@ def mscl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
         (["my.yaml"], "my.yaml does not exist"),
         (["demo", "data.rot=x"], "unknown setting 'data.rot': did you mean 'data.root'"),
         (["demo", "dat.root=x"], "unknown setting 'dat.root': did you mean 'data.root'?"),
-        (["demo", "lr=0.1"], "did you mean 'pretrain.optim.lr' or 'finetune.optim.lr'?"),
+        (["demo", "lr=0.1"], "did you mean 'pretrain.optim.lr' or 'probe.lr' or 'finetune.optim.lr'?"),
         (["demo", "empty"], "if it is the folder of the videos, write data.root=empty"),
         (["demo", "data.root"], "'data.root' is not of the form section.name=value"),
         (["demo", "pretrain.epochs=many"], "pretrain.epochs"),
