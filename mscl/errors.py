@@ -35,6 +35,12 @@ class CardError(UserError):
         )
 
 
+def one_line(error: BaseException, *, named: bool = False) -> str:
+    """The text of a stranger's error, whatever it looks like, as a part of ours; `named`: after the error's class."""
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {text}" if named else text
+
+
 class AssumptionWarning(UserWarning):
     """Something that decides a result was not said, or contradicts what is known; the message names every value."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mscl.embedding.export import export_encoder
-from mscl.errors import CheckpointError, UserError
+from mscl.errors import CheckpointError, UserError, one_line
 from mscl.models.files import EXPORT_NAME
 from mscl.models.hub import hub_folder, hub_library, is_hub_name, repository
 from mscl.models.weight_files import read_safetensors
@@ -45,8 +45,7 @@ def push_encoder(source: str, place: str, *, workspace: Workspace, public: bool 
             )
         except Exception as error:  # whatever the library and its HTTP client raise
             raise CheckpointError(
-                f"{place} did not take the encoder: {' '.join(str(error).split())[:300]}; check the name, the network "
-                "and HF_TOKEN"
+                f"{place} did not take the encoder: {one_line(error)}; check the name, the network and HF_TOKEN"
             ) from error
     return f"pushed to {address}; read it with pretrain.encoder={place}"
 

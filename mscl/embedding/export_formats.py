@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mscl.errors import CheckpointError, UserError
+from mscl.errors import CheckpointError, UserError, one_line
 from mscl.models.outside_encoder import Encoder
 from storage.atomic import write_atomic
 
@@ -109,8 +109,8 @@ def _compare(encoder: Encoder, program: Callable[[Tensor], Tensor], path: Path) 
 
 def _refused(encoder: Encoder, what: str, error: Exception) -> CheckpointError:
     return CheckpointError(
-        f"{type(encoder).__name__} cannot be written as {what}: {type(error).__name__}: "
-        f"{' '.join(str(error).split())[:300]}; --to safetensors keeps it for this program"
+        f"{type(encoder).__name__} cannot be written as {what}: {one_line(error, named=True)}; --to safetensors keeps "
+        "it for this program"
     )
 
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
-from mscl.errors import CheckpointError, UserError
+from mscl.errors import CheckpointError, UserError, one_line
 
 _NAMED = re.compile(r"hub:(?P<repo>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?")
 _FILES = ["*.json", "*.safetensors", "*.bin"]
@@ -43,7 +43,7 @@ def hub_folder(name: str) -> Path:
         return Path(library.snapshot_download(repo, revision=revision, allow_patterns=_FILES))
     except Exception as error:  # whatever the library and its HTTP client raise
         raise CheckpointError(
-            f"{name} could not be fetched: {' '.join(str(error).split())[:300]}; check the name, the network and, for "
+            f"{name} could not be fetched: {one_line(error)}; check the name, the network and, for "
             "a private one, HF_TOKEN, or give a local folder"
         ) from error
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mscl.errors import UserError
+from mscl.errors import UserError, one_line
 from mscl.models.clip_contract import Contract
 from mscl.models.outside_encoder import Origin, OutsideEncoder
 
@@ -112,4 +112,4 @@ def _made(name: str) -> nn.Module:
 
 def _failed(name: str, what: str, error: Exception) -> UserError:
     """In one line, whatever the error looks like."""
-    return UserError(f"{name} {what}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+    return UserError(f"{name} {what}: {one_line(error, named=True)}")

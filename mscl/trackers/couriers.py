@@ -13,7 +13,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
 
-from mscl.trackers.named import TENSORBOARD, one_line, tracker_named
+from mscl.errors import one_line
+from mscl.trackers.named import TENSORBOARD, tracker_named
 from mscl.trackers.tracker import Ending, TrackedRun, Tracker
 from mscl.trackers.tracking import Tracking
 from storage.atomic import write_atomic
@@ -131,7 +132,7 @@ class _Courier:
         with suppress(StorageError):
             self._state.note(self.name, self._last)
         when = f"after step {self._last}" if self._last else "at its beginning"
-        self._warn(f"tracker {self.name} failed {when} and is left out ({one_line(error)}); {_KEPT}")
+        self._warn(f"tracker {self.name} failed {when} and is left out ({one_line(error, named=True)}); {_KEPT}")
 
 
 class _State:

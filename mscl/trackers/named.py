@@ -4,7 +4,7 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
-from mscl.errors import UserError
+from mscl.errors import UserError, one_line
 from mscl.trackers.tracker import TrackedRun, Tracker
 
 TENSORBOARD = "tensorboard"
@@ -25,7 +25,7 @@ def tracker_named(name: str) -> Callable[[TrackedRun], Tracker]:
     try:
         make = pkgutil.resolve_name(_OURS.get(name, name))
     except Exception as error:  # whatever importing a stranger's code raises
-        raise UserError(f"runtime.trackers: {name} cannot be imported: {one_line(error)}") from error
+        raise UserError(f"runtime.trackers: {name} cannot be imported: {one_line(error, named=True)}") from error
     if not callable(make):
         raise UserError(f"runtime.trackers: {name} is a {type(make).__name__}; it is to be a function")
     opens: Callable[[TrackedRun], Tracker] = make
@@ -43,11 +43,6 @@ def refuse_missing(names: Sequence[str]) -> None:
             tracker_named(name)
         elif name != TENSORBOARD and not _installed(name):
             raise UserError(f"runtime.trackers: {name} is not installed: pip install 'mscl-pipeline[{name}]'")
-
-
-def one_line(error: BaseException) -> str:
-    """An error of a stranger's code, whatever it looks like."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _installed(library: str) -> bool:
