@@ -23,13 +23,11 @@ def batch_tensor(*shape: int, dtype: torch.dtype) -> Tensor:
     training process without a copy, and the worker's heap does not fill with blocks of the size of batches. Where that
     memory is full it is the worker's own: see `packed`.
     """
-    num_bytes = math.prod(shape) * dtype.itemsize
-    if get_worker_info() is None or free_shared_bytes() < num_bytes:
-        return torch.empty(shape, dtype=dtype)
-    plain = torch.empty(shape, dtype=dtype)
-    with suppress(RuntimeError):  # another process took the room
-        plain.share_memory_()
-    return plain
+    tensor = torch.empty(shape, dtype=dtype)
+    if get_worker_info() is not None and free_shared_bytes() >= tensor.nbytes:
+        with suppress(RuntimeError):  # another process took the room
+            tensor.share_memory_()
+    return tensor
 
 
 @dataclass(frozen=True)
