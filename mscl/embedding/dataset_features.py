@@ -264,11 +264,12 @@ def embedded_batches(
                 batch = batch.to(device, non_blocking=True)
                 rgb_N3THW = normalise_rgb(batch.rgb_BKTHW3.flatten(0, 1)).to(memory_format=torch.channels_last_3d)
                 views = batch.rgb_BKTHW3.shape[:2]
-                features_BD = encoder(rgb_N3THW).unflatten(0, views).float().mean(dim=1)
-                part = {"features": features_BD.cpu().numpy()}
-                if tokens:
-                    tokens_BKND = encoder.tokens(rgb_N3THW).unflatten(0, views)
-                    part["tokens"] = tokens_BKND.flatten(1, 2).half().cpu().numpy()
+                features_ND, tokens_NPD = (
+                    encoder.features_and_tokens(rgb_N3THW) if tokens else (encoder(rgb_N3THW), None)
+                )
+                part = {"features": features_ND.unflatten(0, views).float().mean(dim=1).cpu().numpy()}
+                if tokens_NPD is not None:
+                    part["tokens"] = tokens_NPD.unflatten(0, views).flatten(1, 2).half().cpu().numpy()
             for values in part.values():
                 _refuse_infinite(values, batch.segment_B.cpu().numpy())
             yield part

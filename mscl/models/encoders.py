@@ -66,9 +66,10 @@ class VideoEncoder(WithInput, VideoResNet):
         """Features (B, C): the global average of L4."""
         return global_average(self.pyramid(x_B3THW)[-1])
 
-    def tokens(self, x_B3THW: Tensor) -> Tensor:
-        """What the features are the mean of: the places of L4, (B, N, C) over time, then rows."""
-        return self.pyramid(x_B3THW)[-1].flatten(2).transpose(1, 2)
+    def features_and_tokens(self, x_B3THW: Tensor) -> tuple[Tensor, Tensor]:
+        """Features, and what they are the mean of: the places of L4, (B, N, C) over time, then rows."""
+        l4_BCTHW = self.pyramid(x_B3THW)[-1]
+        return global_average(l4_BCTHW), l4_BCTHW.flatten(2).transpose(1, 2)
 
 
 def build_rgb_encoder(config: ModelConfig) -> VideoEncoder:

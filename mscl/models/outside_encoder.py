@@ -83,6 +83,10 @@ class OutsideEncoder(WithInput, nn.Module):
         tokens_BNC: Tensor = self.network.tokens(x_B3THW * self.scale + self.shift)
         return tokens_BNC
 
+    def features_and_tokens(self, x_B3THW: Tensor) -> tuple[Tensor, Tensor]:
+        """Both; the network runs twice, for what it makes of its tokens is its own."""
+        return self(x_B3THW), self.tokens(x_B3THW)
+
 
 Encoder = VideoEncoder | OutsideEncoder
 """What can be scored."""
