@@ -20,6 +20,7 @@ import numpy as np
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from mscl.video.config import DecodeLimits
@@ -86,6 +87,9 @@ class Decoding:
         """Why the rest of the file cannot be read."""
         self._num_damaged = 0
         self._is_interlaced = False
+        # One for all frames: a converter is made anew for every frame otherwise, and with threads of its own, which
+        # takes longer than converting a small picture.
+        self._reformatter = VideoReformatter()
         self._container = open_video(path, limits)
         try:
             self._stream = picture_stream(self._container)
@@ -218,7 +222,8 @@ class Decoding:
         self.reason = f"stops after {self.num_frames} frames: {reason}" if partly else reason
 
     def _upright(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        picture = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+        as_rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        picture = np.asarray(as_rgb.to_ndarray(), dtype=np.uint8)
         if self.num_frames == 0:
             self.rotation = _quarter_turns(frame.rotation) * 90
             height, width = picture.shape[0], max(1, round(picture.shape[1] * self._pixel_aspect))
