@@ -12,7 +12,7 @@ import numpy as np
 
 from mscl.extract.video_pass import Segment
 from mscl.finetune.every_frame import FramesTask, write_frames
-from mscl.ingest.annotations.index import VIDEO_SUFFIXES
+from mscl.ingest.annotations.trees import VIDEO_SUFFIXES
 from mscl.video.clip_indices import part_indices
 from mscl.video.clips import TrainClips
 from mscl.video.config import DecodeLimits
@@ -41,10 +41,10 @@ def main() -> None:
     began = time.process_time()
     rng = np.random.default_rng(0)
     out = np.empty((FRAMES, CROP_PX, CROP_PX, 3), np.uint8)
-    for segment in segments:
+    for path, segment in zip(paths, segments, strict=True):
         wanted = set(part_indices(segment.num_frames, parts=FRAMES, offsets=rng.random(FRAMES)).tolist())
         size = stored_size(segment.height, segment.width, given.short_side_px)
-        decoding = decode(segment.path, limits=DecodeLimits(), short_side=given.short_side_px)
+        decoding = decode(path, limits=DecodeLimits(), short_side=given.short_side_px)
         frames = [shrunk(frame, *size) for number, frame in enumerate(decoding) if number in wanted]
         box = random_box(*frames[0].shape[:2], area=(0.08, 1.0), aspect=(0.75, 4 / 3), rng=rng)
         frames += frames[-1:] * (FRAMES - len(frames))

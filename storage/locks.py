@@ -24,16 +24,17 @@ def open_lock(path: Path) -> int:
             raise refused from None
 
 
-def take_lock(descriptor: int, *, wait: bool) -> bool:
-    """Whether the lock is held now; without `wait` it may be another's.
+def take_lock(descriptor: int, *, wait: bool, shared: bool = False) -> bool:
+    """Whether the lock is held now; without `wait` it may be another's. Holders of a shared one keep the others out.
 
     Raises:
         OSError: a system without such locks.
     """
     if fcntl is None:
         raise OSError("this system has no flock, so no workspace can be written; under Windows use WSL")
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, kind | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     return True

@@ -46,13 +46,13 @@ class Index:
     """Usable rows; row i is row i of the features."""
 
     @property
-    def root(self) -> Path:
-        """Folder of the dataset's videos."""
-        return Path(str(self.ingest.record.config["data"]["root"]))
+    def root(self) -> str:
+        """Folder of the dataset's videos, or where it is in object storage."""
+        return str(self.ingest.record.config["data"]["root"])
 
-    def path(self, row: int) -> Path:
+    def path(self, row: int) -> str:
         """Video file of a row."""
-        return self.root / str(self.manifest.row(row).video)
+        return f"{self.root}/{self.manifest.row(row).video}"
 
     @cached_property
     def encoder_input(self) -> EncoderInput:

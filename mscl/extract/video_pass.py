@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from mscl.errors import DataError
 from mscl.video.config import DecodeLimits
 from mscl.video.decoding import decode
 from mscl.video.opening import VideoError
+from mscl.video.places import Place, at_hand
 from storage.atomic import digest_file
 from storage.manifest import USABLE_VERDICTS
 
@@ -27,7 +29,7 @@ Frame = NDArray[np.uint8]
 class Segment:
     """A stretch of one video, as the manifest has it; sizes are those of the displayed picture."""
 
-    path: Path
+    path: Place
     first_frame: int
     num_frames: int
     height: int
@@ -44,25 +46,25 @@ class Segment:
 class VideoPass:
     """The frames of a video, in order, at `short_side_px` or the video's own size where that is smaller.
 
+    Args:
+        file: what is decoded, `segment.path` or where that was fetched to.
+
     Raises:
         DataError: the video is no longer what ingest saw.
     """
 
-    def __init__(self, segment: Segment, *, limits: DecodeLimits, short_side_px: int) -> None:
+    def __init__(self, segment: Segment, file: Path, *, limits: DecodeLimits, short_side_px: int) -> None:
         self._path = segment.path
-        size = segment.path.stat().st_size if segment.path.exists() else 0
+        size = file.stat().st_size if file.exists() else 0
         if size != segment.size_bytes:
-            raise DataError(
-                f"{segment.path} has {size} bytes, and had {segment.size_bytes} when it was ingested; "
-                "run ingest again (`mscl stage ingest`), or bring the old file back"
-            )
-        if segment.digest and digest_file(segment.path) != segment.digest:
+            raise _changed(segment, size)
+        if segment.digest and digest_file(file) != segment.digest:
             raise DataError(
                 f"{segment.path} is not the file that was ingested, though it has the same size; run ingest again "
                 "(`mscl stage ingest`), or bring the old file back"
             )
         try:
-            self._decoding = decode(segment.path, limits=limits, short_side=short_side_px)
+            self._decoding = decode(file, limits=limits, short_side=short_side_px)
         except VideoError as error:
             raise DataError(f"{segment.path} cannot be opened any more: {error}; run ingest again") from error
         self._frames = iter(self._decoding)
@@ -97,13 +99,26 @@ def passes(
         DataError: a video is no longer what ingest saw.
     """
     video: VideoPass | None = None
-    for segment in segments:
-        if video is None or not video.continues_with(segment):
-            video = VideoPass(segment, limits=limits, short_side_px=short_side_px)
-        yield segment, video.frames_of(segment)
+    with ExitStack() as held:
+        for segment in segments:
+            if video is None or not video.continues_with(segment):
+                held.close()
+                try:
+                    file = held.enter_context(at_hand(segment.path, limits=limits))
+                except (FileNotFoundError, PermissionError, VideoError):
+                    raise _changed(segment, 0) from None
+                video = VideoPass(segment, file, limits=limits, short_side_px=short_side_px)
+            yield segment, video.frames_of(segment)
 
 
-def segments_of(manifest: Manifest, root: Path) -> list[Segment]:
+def _changed(segment: Segment, size_bytes: int) -> DataError:
+    return DataError(
+        f"{segment.path} has {size_bytes} bytes, and had {segment.size_bytes} when it was ingested; "
+        "run ingest again (`mscl stage ingest`), or bring the old file back"
+    )
+
+
+def segments_of(manifest: Manifest, root: Place) -> list[Segment]:
     """The usable segments of a whole manifest, whose videos lie under `root`."""
     rows = list(manifest.rows())
     video_frames: dict[str, int] = {}

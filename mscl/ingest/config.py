@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from mscl.addresses import check_url, is_url
 from mscl.config.base import Fraction, Section
 from mscl.video.config import DecodeLimits
 
@@ -17,9 +18,10 @@ class DataConfig(Section):
     """The dataset: read by the ingest stage."""
 
     root: str = ""
-    """Folder that holds the videos; paths in annotations are relative to it and may not leave it."""
+    """Folder that holds the videos; paths in annotations are relative to it and may not leave it. Or where they are in
+    object storage: `s3://bucket/folder`, gs://, az://, `https://host/videos.txt` (docs/data.md)."""
     annotations: str = ""
-    """File or folder with the dataset's lists; empty: looked for in and beside `root`."""
+    """File or folder with the dataset's lists, here or in object storage; empty: looked for in and beside `root`."""
     format: AnnotationFormat = "auto"
     """Form of the annotations; `auto` recognises them by their file names, else class folders."""
     split: int = Field(default=1, ge=1, le=3)
@@ -51,6 +53,15 @@ class DataConfig(Section):
     test_twins: Literal["keep", "drop"] = "keep"
     """Test videos of lists that have the bytes of a train video: keep them, as published scores do, or drop them."""
     limits: DecodeLimits = DecodeLimits()
+
+    @model_validator(mode="after")
+    def _addresses_without_credentials(self) -> "DataConfig":
+        """Of the whole section: what a field refuses is shown, and this must not be."""
+        for name in ("root", "annotations", "group_list"):
+            for part in str(getattr(self, name)).split(","):
+                if is_url(part):
+                    check_url(part.strip(), setting=f"data.{name}")
+        return self
 
     @model_validator(mode="after")
     def _one_grouping(self) -> "DataConfig":

@@ -12,7 +12,7 @@ from pathlib import Path
 from mscl.devices import cores
 from mscl.ingest.annotations import Annotations
 from mscl.ingest.annotations.index import is_text
-from mscl.ingest.places import dataset_root, file_bytes
+from mscl.ingest.places import dataset_root, file_sizes
 from mscl.stage.contract import StageRun
 from mscl.video.decode_pool import inspect_many
 from mscl.video.decoding import VideoInfo
@@ -26,12 +26,13 @@ _NAME_REASON = "its name is not UTF-8; rename it, for example with `convmv -f la
 
 def inspect_videos(run: StageRun, annotations: Annotations) -> dict[str, VideoInfo]:
     """What decoding found of each video, by its relative path."""
-    root, log = dataset_root(run.config.data), run.folder / _LOG_NAME
+    root, log = dataset_root(run.config), run.folder / _LOG_NAME
     videos = [sample.video for sample in annotations.samples]
-    infos = {video: info for video, info in _read_log(log) if info.size_bytes == max(0, file_bytes(root / video))}
+    sizes_bytes = {video: max(0, size) for video, size in file_sizes(root, videos).items()}
+    infos = {video: info for video, info in _read_log(log) if info.size_bytes == sizes_bytes.get(video, 0)}
     for video in videos:
         if not is_text(video):
-            infos[video] = VideoInfo("unreadable", _NAME_REASON, size_bytes=max(0, file_bytes(root / video)))
+            infos[video] = VideoInfo("unreadable", _NAME_REASON, size_bytes=sizes_bytes[video])
     todo = [video for video in videos if video not in infos]
     run.progress.start("Looking at videos", len(todo), "videos")
     bad = 0

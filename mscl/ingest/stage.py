@@ -37,8 +37,7 @@ MISSING_NAME = "missing.txt"
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
     """The files stand in the key by relative name and content, so that a dataset may be copied elsewhere."""
     annotations = read_annotations(config.data)
-    root = dataset_root(config.data)
-    marks = content_marks([root / sample.video for sample in annotations.samples])
+    marks = content_marks(dataset_root(config), [sample.video for sample in annotations.samples])
     listing = sha256()
     for sample, mark in zip(annotations.samples, marks, strict=True):
         line = (sample.video, mark, sample.class_name, sample.splits or sample.split)

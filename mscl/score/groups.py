@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mscl.addresses import is_url
 from mscl.array_types import Ints
 from mscl.errors import DataError
 from storage.user_paths import user_path
@@ -122,7 +123,7 @@ def _read(path: str, column: str) -> dict[str, str]:
     """Video -> group of a CSV file."""
     from mscl.ingest.annotations.samples import read_lines
 
-    lines = read_lines(user_path(path))
+    lines = read_lines(path if is_url(path) else user_path(path), setting="data.group_list")
     header = lines[0] if lines else ""
     delimiter = next((mark for mark in ("\t", ";", ",") if mark in header), ",")
     records = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))

@@ -23,6 +23,12 @@ class RuntimeConfig(Section):
     loader_workers: Literal["auto"] | NaturalInt = "auto"
     """Processes that load samples for each training process; `auto`: 1 on a CPU, and beside GPUs the cores divided by
     the processes, less one. Without any, the training process loads them itself."""
+    video_cache: str = ""
+    """Folder where videos are kept that `data.root` has in object storage; every run of this machine may use the same.
+    Empty: `~/.cache/mscl/videos`, or below XDG_CACHE_HOME."""
+    video_cache_gb: float = Field(default=20, gt=0)
+    """How much is kept there, in 10^9 bytes: what was used longest ago goes first, and comes again when it is needed. A
+    video that is being decoded stays, whatever there is."""
     threads: int = Field(default=0, ge=0)
     """Threads of one training process; 0: cores divided by processes. Another number rounds differently: with 1 a run
     repeats bit by bit."""

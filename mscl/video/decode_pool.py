@@ -15,30 +15,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 from mscl.video.config import DecodeLimits
 from mscl.video.decoding import VideoInfo
+from mscl.video.job_feed import Fetched, Job, JobEnd, JobFeed, Ready
+from mscl.video.places import Place
 
 _START_SECONDS = 120.0
+_AHEAD = 4
+"""Videos that are fetched, or there already, beyond those that workers decode."""
 _GRACE_SECONDS = 5.0
 """How much later than a job's own deadline the worker that does not keep it is killed."""
 
 
-@dataclass(frozen=True)
-class JobEnd:
-    """How one job ended. `failed`: it raised, and `reason` is the exception; `crashed`: its process died."""
-
-    status: Literal["done", "failed", "crashed", "timeout"]
-    value: Any = None
-    """What the function returned, through JSON."""
-    reason: str = ""
-
-
 def inspect_many(
-    paths: Sequence[Path | str],
+    videos: Sequence[Place],
     *,
     limits: DecodeLimits,
     workers: int = 1,
@@ -46,21 +39,35 @@ def inspect_many(
     min_side_px: int = 1,
     on_result: Callable[[int, VideoInfo], None] | None = None,
 ) -> list[VideoInfo]:
-    """`inspect_video` of every path, in child processes; the results in the order of `paths`.
+    """`inspect_video` of every video, in child processes; the results in the order of `videos`.
+
+    Those in object storage are fetched ahead, and let go when they are done.
 
     Args:
         on_result: called in this thread with the index and the finding as soon as each video is done.
+
+    Raises:
+        DataError: object storage does not answer.
     """
+    settings = {"limits": limits.model_dump(mode="json"), "min_frames": min_frames, "min_side_px": min_side_px}
+    results: list[VideoInfo | None] = [None] * len(videos)
+    paths: dict[int, Path] = {}
+
+    def job_of(index: int, path: Path) -> Job:
+        paths[index] = path
+        return {"path": str(path), **settings}
 
     def found(index: int, ended: JobEnd) -> None:
-        results[index] = info = _as_info(Path(paths[index]), ended, limits)
+        results[index] = info = _as_info(paths.pop(index, None), ended, limits)
         if on_result:
             on_result(index, info)
 
-    results: list[VideoInfo | None] = [None] * len(paths)
-    settings = {"limits": limits.model_dump(mode="json"), "min_frames": min_frames, "min_side_px": min_side_px}
+    local = [video for video in videos if isinstance(video, Path)]
+    feed: JobFeed = Ready([job_of(index, path) for index, path in enumerate(local)])
+    if len(local) < len(videos):
+        feed = Fetched(videos, job_of, limits=limits, ahead=max(1, workers) + _AHEAD)
     run_jobs(
-        "mscl.video.decode_worker:inspect_job", [{"path": str(path), **settings} for path in paths], workers=workers,
+        "mscl.video.decode_worker:inspect_job", feed, workers=workers,
         timeout_seconds=limits.timeout_seconds + _GRACE_SECONDS, memory_bytes=memory_limit(limits), on_result=found,
     )  # fmt: skip
     return [info for info in results if info is not None]
@@ -73,7 +80,7 @@ def memory_limit(limits: DecodeLimits) -> int:
 
 def run_jobs(
     function: str,
-    jobs: Sequence[dict[str, Any]],
+    jobs: Sequence[Job] | JobFeed,
     *,
     workers: int,
     timeout_seconds: float,
@@ -94,11 +101,13 @@ def run_jobs(
         RuntimeError: workers cannot start; the message holds what they said.
     """
     with selectors.DefaultSelector() as selector:
-        run = _Run(function, jobs, selector, timeout_seconds, memory_bytes, on_result)
+        feed = Ready(jobs) if isinstance(jobs, Sequence) else jobs
+        run = _Run(function, feed, selector, timeout_seconds, memory_bytes, on_result)
         try:
             run.work(workers)
         finally:
             run.kill()
+            feed.close()
     return [run.ends[index] for index in range(len(jobs))]
 
 
@@ -108,26 +117,32 @@ class _Run:
     def __init__(
         self,
         function: str,
-        jobs: Sequence[dict[str, Any]],
+        feed: JobFeed,
         selector: selectors.BaseSelector,
         timeout_seconds: float,
         memory_bytes: int | None,
         on_result: Callable[[int, JobEnd], None] | None,
     ) -> None:
         self.ends: dict[int, JobEnd] = {}
-        self._function, self._jobs, self._selector = function, jobs, selector
+        self._function, self._feed, self._selector = function, feed, selector
         self._timeout_seconds, self._memory_bytes, self._on_result = timeout_seconds, memory_bytes, on_result
-        self._waiting = list(range(len(jobs)))[::-1]
         self._workers: list[_Worker] = []
+        if feed.bell is not None:
+            selector.register(feed.bell, selectors.EVENT_READ, None)
 
     def work(self, workers: int) -> None:
         """Until every job has ended."""
-        while len(self.ends) < len(self._jobs):
-            while len(self._workers) < min(max(1, workers), len(self._jobs) - len(self.ends)):
+        while len(self.ends) < len(self._feed):
+            while len(self._workers) < min(max(1, workers), len(self._feed) - len(self.ends)):
                 self._start()
             nearest_s = min(worker.deadline_s for worker in self._workers)
-            for key, _ in self._selector.select(max(0.0, nearest_s - time.monotonic())):
-                self._hear(key.data)
+            wait_s = None if nearest_s == float("inf") else max(0.0, nearest_s - time.monotonic())
+            for key, _ in self._selector.select(wait_s):
+                if key.data is None:
+                    os.read(key.fd, 1 << 16)
+                    self._give_out()
+                else:
+                    self._hear(key.data)
             for worker in [worker for worker in self._workers if worker.deadline_s < time.monotonic()]:
                 if not worker.ready:
                     raise RuntimeError(
@@ -156,11 +171,18 @@ class _Run:
         answer = json.loads(line)
         if worker.job is not None:
             self._finish(worker, JobEnd(answer["status"], answer["value"], answer["reason"]))
-        worker.ready = True
-        if self._waiting:
-            worker.give(self._waiting[-1], self._jobs[self._waiting.pop()], self._timeout_seconds)
-        else:
-            worker.deadline_s = float("inf")
+        worker.ready, worker.deadline_s = True, float("inf")
+        self._give_out()
+
+    def _give_out(self) -> None:
+        """What can begin goes to the workers that have nothing to do."""
+        idle = [worker for worker in self._workers if worker.ready and worker.job is None]
+        while idle and (taken := self._feed.take()) is not None:
+            index, job = taken
+            if isinstance(job, JobEnd):
+                self._note(index, job)
+            else:
+                idle.pop().give(index, job, self._timeout_seconds)
 
     def _start(self) -> None:
         worker = _Worker(self._function, self._memory_bytes)
@@ -170,9 +192,13 @@ class _Run:
     def _finish(self, worker: _Worker, ended: JobEnd) -> None:
         index, worker.job = worker.job, None
         assert index is not None
+        self._note(index, ended)
+
+    def _note(self, index: int, ended: JobEnd) -> None:
         self.ends[index] = ended
         if self._on_result:
             self._on_result(index, ended)
+        self._feed.done(index)
 
     def _end(self, worker: _Worker) -> None:
         self._selector.unregister(worker.answers)
@@ -238,10 +264,10 @@ class _Worker:
         os.close(self._said_fd)
 
 
-def _as_info(path: Path, ended: JobEnd, limits: DecodeLimits) -> VideoInfo:
+def _as_info(path: Path | None, ended: JobEnd, limits: DecodeLimits) -> VideoInfo:
     if ended.status == "done":
         return VideoInfo(**ended.value)
-    size_bytes = path.stat().st_size if path.is_file() else 0
+    size_bytes = path.stat().st_size if path is not None and path.is_file() else 0
     if ended.status == "timeout":
         return VideoInfo("timeout", f"not decoded within {limits.timeout_seconds:g} s", size_bytes=size_bytes)
     return VideoInfo("crashed", ended.reason, size_bytes=size_bytes)

@@ -1,6 +1,7 @@
 """Opening a video file: what is refused before a frame is decoded, and the stream that holds its pictures."""
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Literal
@@ -43,15 +44,22 @@ def checked_size_bytes(path: Path, limits: DecodeLimits) -> int:
     try:
         status = os.stat(path)
     except FileNotFoundError as error:
-        raise VideoError("missing", "no such file") from error
+        in_bucket = re.match(r"(s3|gs|az|https?):/", str(path))
+        away = "in a bucket or on a server, and only data.root is read from there; copy the file to this machine"
+        raise VideoError("missing", away if in_bucket else "no such file") from error
     if not stat.S_ISREG(status.st_mode):
         raise VideoError("unreadable", "not a regular file")
-    if status.st_size == 0:
-        raise VideoError("unreadable", "the file is empty")
-    if status.st_size > limits.max_bytes:
-        limit = f"the limit is {limits.max_bytes} (data.limits.max_bytes)"
-        raise VideoError("too_large", f"{status.st_size} bytes, {limit}")
+    check_bytes(status.st_size, limits)
     return status.st_size
+
+
+def check_bytes(size_bytes: int, limits: DecodeLimits) -> None:
+    """VideoError for a file that is empty, or larger than allowed."""
+    if size_bytes == 0:
+        raise VideoError("unreadable", "the file is empty")
+    if size_bytes > limits.max_bytes:
+        limit = f"the limit is {limits.max_bytes} (data.limits.max_bytes)"
+        raise VideoError("too_large", f"{size_bytes} bytes, {limit}")
 
 
 def open_video(path: Path, limits: DecodeLimits) -> InputContainer:

@@ -1,19 +1,11 @@
-"""The video files under a root, walked once."""
+"""The video files under a root, found by the paths that lists give."""
 
 import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
-from pathlib import Path, PurePosixPath
 
-from mscl.errors import DataError
-
-VIDEO_SUFFIXES = frozenset((
-    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mkv",
-    ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv",
-    ".y4m",
-))  # fmt: skip
-"""File types that are videos without being listed; a list may name any file."""
+from mscl.ingest.annotations.trees import VIDEO_SUFFIXES, Tree
 
 
 def one_spelling(text: str) -> str:
@@ -37,34 +29,15 @@ def folded(text: str) -> str:
 
 
 class VideoIndex:
-    """Finds videos by the paths that lists give, whatever their file type and the folders above them on this disk.
+    """Finds videos by the paths that lists give, whatever their file type and the folders above them on this disk."""
 
-    Raises:
-        DataError: the root is no folder, or cannot be read.
-    """
-
-    def __init__(self, root: Path) -> None:
-        if not root.is_dir():
-            what = "is a file" if root.exists() else "does not exist"
-            raise DataError(f"data.root {root} {what}; give the folder that holds the videos")
-        self.root = root
-        self._real_root = os.path.realpath(root)
-        self.roots = tuple(
-            dict.fromkeys(path.rstrip("/") for path in (str(root), os.path.abspath(root), self._real_root))
-        )
-        """Ways to write the root in front of an absolute path."""
-        self._outside: dict[str, str] = {}
-        """Links that lead out of the root: relative path -> target."""
-        self.videos: list[str] = []
-        """Relative paths with forward slashes, sorted."""
-        self.unreadable: list[str] = []
-        """Folders that may not be read, with the reason."""
+    def __init__(self, tree: Tree) -> None:
+        self.root, self.roots, self.videos = tree.root, tree.roots, tree.videos
+        self.unreadable, self.note = tree.unreadable, tree.note
+        self.refuse_links_outside = tree.refuse_links_outside
         self.ambiguous: list[str] = []
         """Paths asked for that are not there, while several other files could be meant."""
-        self._with_others: set[str] = set()
-        """Folders that hold files of other types, too, which a list may name."""
-        self._walk("", [self._real_root])
-        self.videos.sort()
+        self._tree = tree
         self._as_written = _Names(self.videos, str)
         self._folded: _Names | None = None
 
@@ -74,19 +47,8 @@ class VideoIndex:
         Raises:
             DataError: `path` leads out of the root through a link.
         """
-        self._refuse_outside(path)
-        if path in self._as_written.by_path:
-            return path
-        if path.rpartition("/")[0] not in self._with_others:
-            return None
-        try:
-            if not (self.root / path).is_file():
-                return None
-        except OSError:  # a name too long, a folder that may not be read
-            return None
-        if not self._is_inside(os.path.realpath(self.root / path)):
-            raise DataError(self._link_message(path, os.path.realpath(self.root / path)))
-        return path
+        self._tree.refuse_outside(path)
+        return path if path in self._as_written.by_path or self._tree.has_file(path) else None
 
     def find(self, path: str, *, taken: Collection[str] = ()) -> str | None:
         """The video at `path`, or with another file type there, or below other folders; spelled so or otherwise.
@@ -119,58 +81,6 @@ class VideoIndex:
             if fitting:
                 return fitting
         return []
-
-    def refuse_links_outside(self) -> None:
-        """Raises DataError if any video or folder is a link that leads out of the root."""
-        for path in self._outside:
-            self._refuse_outside(path)
-
-    def _refuse_outside(self, path: str) -> None:
-        if not self._outside:
-            return
-        for part in (path, *map(str, PurePosixPath(path).parents)):
-            if part in self._outside:
-                raise DataError(self._link_message(path, self._outside[part]))
-
-    def _link_message(self, path: str, target: str) -> str:
-        return (
-            f"{path} under data.root {self.root} is a link to {target}, outside the root; "
-            "copy or hard-link the files, or give the folder that holds them as data.root"
-        )
-
-    def _is_inside(self, real: str) -> bool:
-        return os.path.commonpath([real, self._real_root]) == self._real_root
-
-    def _walk(self, folder: str, above: list[str]) -> None:
-        try:
-            with os.scandir(self.root / folder) as entries:
-                for entry in entries:
-                    self._look(entry, f"{folder}/{entry.name}" if folder else entry.name, above)
-        except OSError as error:
-            if not folder:
-                raise DataError(f"data.root {self.root} cannot be read: {error.strerror}") from error
-            self.unreadable.append(f"{folder} ({error.strerror})")
-
-    def _look(self, entry: "os.DirEntry[str]", path: str, above: list[str]) -> None:
-        try:
-            is_folder = entry.is_dir()
-        except OSError:  # a link to itself, or into a folder that may not be read
-            is_folder = False
-        is_video = os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES
-        if entry.name.startswith(".") or not (is_folder or is_video):
-            self._with_others.add(path.rpartition("/")[0])
-            return
-        real = above[-1] + "/" + entry.name
-        if entry.is_symlink():
-            real = os.path.realpath(entry.path)
-            # A link to what is not there leads nowhere: it is a video that is missing.
-            if not self._is_inside(real) and os.path.exists(real):
-                self._outside[path] = real
-                return
-        if not is_folder:
-            self.videos.append(path)
-        elif real not in above:
-            self._walk(path, [*above, real])
 
 
 class _Names:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mscl.errors import DataError
-from mscl.ingest.annotations.index import VIDEO_SUFFIXES, VideoIndex, one_spelling
+from mscl.ingest.annotations.index import VideoIndex, one_spelling
 from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path, read_lines, read_text
 from mscl.ingest.annotations.split_names import split_of_name
+from mscl.ingest.annotations.trees import VIDEO_SUFFIXES
 
 _PATH_COLUMNS = frozenset((
     "video", "videos", "path", "file", "filename", "file_name", "filepath", "file_path", "name", "clip", "video_path",

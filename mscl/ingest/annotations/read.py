@@ -6,12 +6,17 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
+from mscl.addresses import is_url
 from mscl.errors import DataError
 from mscl.ingest.annotations.folders import read_folders, read_unlabelled
 from mscl.ingest.annotations.index import VideoIndex, as_text, folded, is_text, one_spelling
+from mscl.ingest.annotations.lists_at_hand import given_lists, lists_at_hand
 from mscl.ingest.annotations.recognise import FoundLists, expected_files, find_lists, given_paths, read_lists
 from mscl.ingest.annotations.samples import Annotations, ListedVideo, Listing, Sample
+from mscl.ingest.annotations.trees import tree_of
 from mscl.ingest.config import DataConfig
+from mscl.stage.config import RuntimeConfig
+from mscl.video.places import place_of
 from storage.user_paths import user_path
 
 
@@ -28,13 +33,26 @@ def read_annotations(config: DataConfig) -> Annotations:
     """
     if not config.root:
         raise DataError("data.root is not set; give the folder that holds the videos: data.root=DIR")
-    root = user_path(config.root)
-    index = VideoIndex(root)
-    for path in given_paths(config.annotations) if config.annotations else ():
+    # Nothing is fetched into the cache here, so it does not matter which one that is.
+    root = place_of(config.root, RuntimeConfig()) if is_url(config.root) else user_path(config.root)
+    index = VideoIndex(tree_of(root))
+    by_folders = config.format in ("folders", "unlabelled")
+    with lists_at_hand(config.annotations, root, in_root=not by_folders) as lists:
+        if any(map(is_url, given_lists(config.annotations))):
+            config = config.model_copy(update={"annotations": ",".join(map(str, lists.given))})
+        try:
+            annotations = _read(config, index, lists.root)
+        except DataError as error:
+            raise DataError(lists.shown(str(error))) from error
+    return replace(annotations, notes=tuple(map(lists.shown, annotations.notes)))
+
+
+def _read(config: DataConfig, index: VideoIndex, root: Path) -> Annotations:
+    for path in given_paths(config.annotations):
         if not _exists(path):
             raise DataError(f"data.annotations {path} does not exist, or cannot be looked at; check the path")
     if config.format in ("folders", "unlabelled"):
-        return _from_folders(config, index, config.format)
+        return _from_folders(config, index, config.format, root)
     found = find_lists(config, root)
     if found is None and config.format != "auto":
         where = config.annotations or f"{root}, the folders in it, or beside it"
@@ -48,13 +66,14 @@ def read_annotations(config: DataConfig) -> Annotations:
             "set data.format, or give the file itself"
         )
     if found is None:
-        return _from_folders(config, index, _folder_format(index))
+        folders = _from_folders(config, index, _folder_format(index), root)
+        return replace(folders, notes=(index.note, *folders.notes)) if index.note else folders
     listing = read_lists(found, config.split, index)
     annotations = _resolve(config, index, listing, found)
     there, listed = len(annotations.samples), len(annotations.samples) + len(annotations.missing)
     if not found.inside and config.format == "auto" and 2 * there < min(len(index.videos), listed):
         # Lists beside the root of which nearly nothing is in the root belong to another dataset.
-        folders = _from_folders(config, index, _folder_format(index))
+        folders = _from_folders(config, index, _folder_format(index), root)
         named = f"{there} of the {len(index.videos)}" if there else "none of the"
         note = f"{found.kind} lists in {found.where} name {named} videos in {root}: not used"
         return replace(folders, notes=(note, *folders.notes))
@@ -63,7 +82,7 @@ def read_annotations(config: DataConfig) -> Annotations:
     return annotations
 
 
-def _from_folders(config: DataConfig, index: VideoIndex, format: str) -> Annotations:
+def _from_folders(config: DataConfig, index: VideoIndex, format: str, root: Path) -> Annotations:
     if not index.videos:
         index.refuse_links_outside()
         raise DataError(f"data.root {index.root} holds no video files; give the folder that holds them")
@@ -71,7 +90,7 @@ def _from_folders(config: DataConfig, index: VideoIndex, format: str) -> Annotat
         listing = read_unlabelled(index)
     else:
         listing = read_folders(index, test_pattern=config.test_pattern, test_fraction=config.test_fraction)
-    annotations = _resolve(config, index, listing, FoundLists(format, index.root, True))
+    annotations = _resolve(config, index, listing, FoundLists(format, root, True))
     if not annotations.samples:
         raise DataError(
             f"data.root {index.root} holds {len(index.videos)} videos, none in a class folder; put them into "

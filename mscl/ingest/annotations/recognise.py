@@ -10,6 +10,7 @@ from mscl.ingest.annotations import official, tables
 from mscl.ingest.annotations.index import VideoIndex
 from mscl.ingest.annotations.list_files import files_in, first_file, folders_in
 from mscl.ingest.annotations.lists import read_list
+from mscl.ingest.annotations.lists_at_hand import given_lists
 from mscl.ingest.annotations.samples import Listing
 from mscl.ingest.annotations.split_names import number_of_split, split_of_name
 from mscl.ingest.config import DataConfig
@@ -80,11 +81,7 @@ def find_lists(config: DataConfig, root: Path) -> FoundLists | None:
 
 def given_paths(annotations: str) -> list[Path]:
     """The path that the user gives, or several with commas between."""
-    whole = user_path(annotations)
-    parts = [part.strip() for part in annotations.split(",") if part.strip()]
-    if len(parts) < 2 or whole.exists():
-        return [whole]
-    return [user_path(part) for part in parts]
+    return [user_path(part) for part in given_lists(annotations)]
 
 
 def read_lists(found: FoundLists, split: int, index: VideoIndex) -> Listing:

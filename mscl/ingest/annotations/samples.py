@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from mscl.errors import DataError
+from mscl.ingest.bucket import read_object
 
 Split = Literal["train", "val", "test", "unlabelled", "unused"]
 
@@ -65,14 +66,19 @@ class Listing:
     splits_given: bool = True
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path | str, *, setting: str = "") -> str:
     """The text of a list, without a byte order mark; line ends are as they are in the file.
+
+    Args:
+        path: text: an address in object storage.
+        setting: that names it, for messages.
 
     Raises:
         DataError: the file cannot be read or is not UTF-8 text.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        content = read_object(path, setting=setting) if isinstance(path, str) else path.read_bytes()
+        return content.decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -80,14 +86,14 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path}, line {line}: not UTF-8 text (byte {error.start}); save the file as UTF-8") from error
 
 
-def read_lines(path: Path) -> list[str]:
-    """Lines without their ends (LF, CRLF or CR) and outer blanks; empty ones are left out.
+def read_lines(path: Path | str, *, setting: str = "") -> list[str]:
+    """Lines of `read_text` without their ends (LF, CRLF or CR) and outer blanks; empty ones are left out.
 
     Raises:
         DataError: the file cannot be read or is not UTF-8 text.
     """
     # Not `splitlines`: it also cuts at characters that names may hold (U+2028, U+0085, form feed).
-    text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
+    text = read_text(path, setting=setting).replace("\r\n", "\n").replace("\r", "\n")
     return [line.strip() for line in text.split("\n") if line.strip()]
 
 

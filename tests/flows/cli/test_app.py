@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -49,9 +50,26 @@ def mscl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
         (["demo", "pretrain=3"], "'pretrain' is a section"),
         (["demo", "data.root=empty", "--force", "extrct"], "unknown stage 'extrct'; did you mean 'extract'?"),
         (["demo", "data.root=empty", "--workspace", "full"], "holds other files"),
+        (["demo", "data.root=s3://KEYID:SECRET@bucket/x"], "data.root must be like s3://bucket/folder, without user"),
+        (["demo", "data.root=s3://KEYID:SEC/RET@bucket/x"], "credentials belong into the environment"),
+        (["demo", "data.root=v", "data.annotations=a.csv,https://h/b.csv?sig=SECRET"], "data.annotations must be like"),
+        (["demo", "data.root=ftp://host/videos"], "data.root is ftp://...; give s3://, gs://, az://, https://, or"),
+        (["demo", "data.root=https://127.0.0.1/v"], "give its address, data.root=https://127.0.0.1/v/videos.txt"),
+        (
+            ["demo", "data.root=gs://bucket/v"],
+            "gs://bucket/v needs gcsfs, which is not installed: pip install 'mscl-pipel",
+        ),
+        (["demo", "data.root=s3://bucket/v"], "data.root s3://bucket/v does not answer: EndpointConnectionError"),
     ],
 )
-def test_a_mistake_is_one_line_and_code_2(mscl: Command, tmp_path: Path, arguments: list[str], expected: str) -> None:
+def test_a_mistake_is_one_line_and_code_2(
+    mscl: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # where nobody listens
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     (tmp_path / "empty").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("keep me")
@@ -60,7 +78,7 @@ def test_a_mistake_is_one_line_and_code_2(mscl: Command, tmp_path: Path, argumen
     assert err.startswith("mscl: ")
     assert expected in err
     assert err.count("\n") == 1
-    assert "Traceback" not in out + err
+    assert "Traceback" not in out + err and "SEC" not in out + err
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
 
 

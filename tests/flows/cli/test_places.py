@@ -120,7 +120,7 @@ def test_a_home_folder_is_found_wherever_a_path_is_given(
     (tmp_path / "base.yaml").write_text("clip: {length: 3}\n")
     (tmp_path / "mine.yaml").write_text("base: ~/base.yaml\ndata: {root: ~/videos, annotations: '~/a,~/b'}\n")
     config = load_config("~/mine.yaml")
-    assert config.clip.length == 3 and dataset_root(config.data) == tmp_path / "videos"
+    assert config.clip.length == 3 and dataset_root(config) == tmp_path / "videos"
     workspace.root.rename(tmp_path / "workspace")
     code, output = mscl("ls", "--workspace", "~/workspace")
     assert code == 0 and "embed" in output

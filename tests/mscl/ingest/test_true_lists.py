@@ -11,6 +11,7 @@ from mscl.errors import DataError
 from mscl.ingest.annotations import official, tables
 from mscl.ingest.annotations.index import VideoIndex
 from mscl.ingest.annotations.recognise import find_lists, read_lists
+from mscl.ingest.annotations.trees import tree_of
 from tests.mscl.listed_videos import read, touch
 
 TRUE_LISTS = {
@@ -30,7 +31,7 @@ def test_true_lists_of_ucf101_and_hmdb51(shared_dir: Path, name: str) -> None:
     assert found.samples and {s.class_name for s in found.samples} == set(found.classes)
     lists = find_lists(DataConfig(annotations=str(data / "annotations" / name)), root)
     assert lists is not None
-    listing = read_lists(lists, 1, VideoIndex(root))
+    listing = read_lists(lists, 1, VideoIndex(tree_of(root)))
     assert len(listing.classes) == true["classes"]
     for place in range(3):
         assert sum(row.splits[place] != "unused" for row in listing.rows) == true["each"]

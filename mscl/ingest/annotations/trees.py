@@ -1,0 +1,171 @@
+"""The files under a root, walked or listed once: of a folder, and in object storage."""
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from mscl.errors import DataError
+from mscl.ingest.bucket import is_plain, listing
+from mscl.video.places import BucketPath, Place
+
+VIDEO_SUFFIXES = frozenset((
+    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mkv",
+    ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv",
+    ".y4m",
+))  # fmt: skip
+"""File types that are videos without being listed; a list may name any file."""
+
+
+class Tree(Protocol):
+    """What a root holds."""
+
+    root: Place
+    roots: tuple[str, ...]
+    """Ways to write the root in front of an absolute path."""
+    videos: list[str]
+    """Relative paths with forward slashes, sorted."""
+    unreadable: list[str]
+    """Folders, or names, that cannot be used, with the reason."""
+    note: str
+    """What must be known of where lists are looked for; mostly empty."""
+
+    def has_file(self, path: str) -> bool:
+        """Whether there is a file, which is not among the videos: of any type.
+
+        Raises:
+            DataError: `path` leads out of the root through a link.
+        """
+
+    def refuse_outside(self, path: str) -> None:
+        """Raises DataError if `path` leads out of the root through a link."""
+
+    def refuse_links_outside(self) -> None:
+        """Raises DataError if any video or folder is a link that leads out of the root."""
+
+
+def tree_of(root: Place) -> Tree:
+    """What lies under a root.
+
+    Raises:
+        DataError: the root is no folder, cannot be read, or its storage does not answer.
+    """
+    return FolderTree(root) if isinstance(root, Path) else BucketTree(root)
+
+
+def _is_video(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+
+
+class BucketTree:
+    """Objects under a prefix; storage has no links, and what it calls folders are parts of names."""
+
+    note = (
+        "lists were looked for in data.root and in the folders in it; beside a folder of a bucket they are not: name "
+        "them as data.annotations if there are some"
+    )
+
+    def __init__(self, root: BucketPath) -> None:
+        self.root: Place = root
+        self.roots: tuple[str, ...] = (root.url,)
+        names = [name for name in listing(root) if is_plain(name)]
+        self._files = set(names)
+        self.videos = sorted(
+            name
+            for name in names
+            if _is_video(name.rpartition("/")[2]) and not any(part.startswith(".") for part in name.split("/"))
+        )
+        odd = [name for name in listing(root) if not is_plain(name) and not name.endswith("/")]
+        self.unreadable = [f"{name!r} (no path of a file)" for name in odd]
+
+    def has_file(self, path: str) -> bool:
+        return path in self._files
+
+    def refuse_outside(self, path: str) -> None: ...
+
+    def refuse_links_outside(self) -> None: ...
+
+
+class FolderTree:
+    """A folder of this machine, links in it followed as far as they stay inside."""
+
+    note = ""
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            what = "is a file" if root.exists() else "does not exist"
+            raise DataError(f"data.root {root} {what}; give the folder that holds the videos")
+        self.root: Place = root
+        self._folder, self._real_root = root, os.path.realpath(root)
+        self.roots: tuple[str, ...] = tuple(
+            dict.fromkeys(path.rstrip("/") for path in (str(root), os.path.abspath(root), self._real_root))
+        )
+        self._outside: dict[str, str] = {}
+        """Links that lead out of the root: relative path -> target."""
+        self.videos: list[str] = []
+        self.unreadable: list[str] = []
+        self._with_others: set[str] = set()
+        """Folders that hold files of other types, too, which a list may name."""
+        self._walk("", [self._real_root])
+        self.videos.sort()
+
+    def has_file(self, path: str) -> bool:
+        if path.rpartition("/")[0] not in self._with_others:
+            return False
+        try:
+            if not (self._folder / path).is_file():
+                return False
+        except OSError:  # a name too long, a folder that may not be read
+            return False
+        if not self._is_inside(os.path.realpath(self._folder / path)):
+            raise DataError(self._link_message(path, os.path.realpath(self._folder / path)))
+        return True
+
+    def refuse_links_outside(self) -> None:
+        for path in self._outside:
+            self.refuse_outside(path)
+
+    def refuse_outside(self, path: str) -> None:
+        if not self._outside:
+            return
+        for part in (path, *map(str, PurePosixPath(path).parents)):
+            if part in self._outside:
+                raise DataError(self._link_message(path, self._outside[part]))
+
+    def _link_message(self, path: str, target: str) -> str:
+        return (
+            f"{path} under data.root {self.root} is a link to {target}, outside the root; "
+            "copy or hard-link the files, or give the folder that holds them as data.root"
+        )
+
+    def _is_inside(self, real: str) -> bool:
+        return os.path.commonpath([real, self._real_root]) == self._real_root
+
+    def _walk(self, folder: str, above: list[str]) -> None:
+        try:
+            with os.scandir(self._folder / folder) as entries:
+                for entry in entries:
+                    self._look(entry, f"{folder}/{entry.name}" if folder else entry.name, above)
+        except OSError as error:
+            if not folder:
+                raise DataError(f"data.root {self.root} cannot be read: {error.strerror}") from error
+            self.unreadable.append(f"{folder} ({error.strerror})")
+
+    def _look(self, entry: "os.DirEntry[str]", path: str, above: list[str]) -> None:
+        try:
+            is_folder = entry.is_dir()
+        except OSError:  # a link to itself, or into a folder that may not be read
+            is_folder = False
+        if entry.name.startswith(".") or not (is_folder or _is_video(entry.name)):
+            self._with_others.add(path.rpartition("/")[0])
+            return
+        real = above[-1] + "/" + entry.name
+        if entry.is_symlink():
+            real = os.path.realpath(entry.path)
+            # A link to what is not there leads nowhere: it is a video that is missing.
+            if not self._is_inside(real) and os.path.exists(real):
+                self._outside[path] = real
+                return
+        if not is_folder:
+            self.videos.append(path)
+        elif real not in above:
+            self._walk(path, [*above, real])
