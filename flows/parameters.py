@@ -11,6 +11,7 @@ from pydantic import WithJsonSchema
 
 from flows.form import AS_PRESET, Schema, preset_schema, section_schemas
 from flows.runners import spread_for
+from mscl.addresses import check_addresses
 from mscl.config import ExperimentConfig, build_config, load_config, merge_section
 from mscl.errors import ConfigError
 from mscl.pipeline import stage_named
@@ -71,6 +72,8 @@ def resolve(
     for parameter, value in {"data_root": data_root, "annotations": annotations}.items():
         setting = _WHERE[parameter]
         other = tree["data"][setting]
+        check_addresses(value, setting=parameter)
+        check_addresses(other, setting=f"data.{setting}")
         if value and other != getattr(config.data, setting) and Path(other) != Path(value):
             raise ConfigError(f"{parameter} is {value!r} and data.{setting} is {other!r}; give one of them")
         tree["data"][setting] = value or other

@@ -20,6 +20,13 @@ def is_url(text: str) -> bool:
     return "://" in text
 
 
+def check_addresses(places: str, *, setting: str) -> None:
+    """`check_url` of each address among places with commas between."""
+    for place in map(str.strip, places.split(",")):
+        if is_url(place):
+            check_url(place, setting=setting)
+
+
 def check_url(url: str, *, setting: str) -> None:
     """Refuse an address that is none of object storage, or that holds credentials.
 

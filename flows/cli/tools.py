@@ -58,12 +58,14 @@ def demo_data(
 def doctor() -> None:
     """What this machine has: packages, TV-L1 backends, GPU, codecs, Prefect server."""
     from importlib.metadata import version
+    from importlib.util import find_spec
 
     import av
     import torch
 
     from flows.server.found import Kind, find
     from kernels.tvl1 import backends
+    from mscl.video.object_storage import MODULES
 
     rows = []
     for package in ("torch", "torchvision", "opencv-contrib-python", "av", "zarr", "prefect", "fastapi"):
@@ -77,6 +79,9 @@ def doctor() -> None:
         rows.append((f"TV-L1 {backend.name}", "yes" if backend.available else "no", backend.reason))
     h264 = "libx264" in av.codecs_available
     rows.append(("H.264 encoder", "yes" if h264 else "no", "" if h264 else "`mscl demo-data` needs it"))
+    there = [scheme for scheme, module in MODULES.items() if find_spec(module) is not None]
+    do = "each is an extra: pip install 'mscl-pipeline[s3]'"
+    rows.append(("videos in storage", ", ".join(there) or "none", "" if len(there) == len(MODULES) else do))
     try:
         found = find()
         is_usable = found.kind is Kind.OURS or (found.kind is Kind.OTHERS and bool(found.address.named_by))

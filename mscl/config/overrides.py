@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from mscl.addresses import check_addresses
 from mscl.config.experiment import ExperimentConfig, section_of, unknown_setting
 from mscl.config.yaml_files import parse_yaml, shortened
 from mscl.errors import ConfigError
@@ -33,6 +34,7 @@ def override_tree(overrides: Sequence[str]) -> dict[str, Any]:
 
 def _not_of_the_form(override: str) -> str:
     """What to say where a `=` is missing: most often the folder of the videos was meant."""
+    check_addresses(override, setting="data.root")  # what is shown below has no password then
     is_path = "/" in override or Path(override).is_dir()
     hint = f"; if it is the folder of the videos, write data.root={shortened(override)}" if is_path else ""
     return f"override {shortened(override)!r} is not of the form section.name=value{hint}"

@@ -66,7 +66,7 @@ class VideoPass:
         try:
             self._decoding = decode(file, limits=limits, short_side=short_side_px)
         except VideoError as error:
-            raise DataError(f"{segment.path} cannot be opened any more: {error}; run ingest again") from error
+            raise _cannot_open(segment, error) from error
         self._frames = iter(self._decoding)
         self._position = 0
 
@@ -105,10 +105,16 @@ def passes(
                 held.close()
                 try:
                     file = held.enter_context(at_hand(segment.path, limits=limits))
-                except (FileNotFoundError, PermissionError, VideoError):
+                except FileNotFoundError:
                     raise _changed(segment, 0) from None
+                except (PermissionError, VideoError) as error:
+                    raise _cannot_open(segment, error) from error
                 video = VideoPass(segment, file, limits=limits, short_side_px=short_side_px)
             yield segment, video.frames_of(segment)
+
+
+def _cannot_open(segment: Segment, error: Exception) -> DataError:
+    return DataError(f"{segment.path} cannot be opened any more: {error}; run ingest again")
 
 
 def _changed(segment: Segment, size_bytes: int) -> DataError:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mscl.addresses import check_url, is_url
+from mscl.addresses import check_addresses
 from mscl.config.base import Fraction, Section
 from mscl.video.config import DecodeLimits
 
@@ -58,9 +58,7 @@ class DataConfig(Section):
     def _addresses_without_credentials(self) -> "DataConfig":
         """Of the whole section: what a field refuses is shown, and this must not be."""
         for name in ("root", "annotations", "group_list"):
-            for part in str(getattr(self, name)).split(","):
-                if is_url(part):
-                    check_url(part.strip(), setting=f"data.{name}")
+            check_addresses(getattr(self, name), setting=f"data.{name}")
         return self
 
     @model_validator(mode="after")

@@ -19,7 +19,7 @@ from storage.file_cache import DISK_IS_FULL
 
 T = TypeVar("T")
 
-_MODULES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "https": "aiohttp", "http": "aiohttp"}
+MODULES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "https": "aiohttp"}
 """Scheme of an address -> what it is read with; an extra is called like the scheme."""
 _CREDENTIALS = {
     "s3": "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, with AWS_ENDPOINT_URL where the server is not "
@@ -44,12 +44,12 @@ class StorageAnswerError(DataError):
 
 def _filesystem(url: str, *, setting: str) -> Any:
     scheme = url.partition("://")[0]
+    extra = "https" if scheme == "http" else scheme
     try:
-        importlib.import_module(_MODULES[scheme])
+        importlib.import_module(MODULES[extra])
     except ImportError as error:
-        extra = "https" if scheme == "http" else scheme
         raise ConfigError(
-            f"{setting} {url} needs {_MODULES[scheme]}, which is not installed: pip install 'mscl-pipeline[{extra}]'"
+            f"{setting} {url} needs {MODULES[extra]}, which is not installed: pip install 'mscl-pipeline[{extra}]'"
         ) from error
     told = frozenset((name, value) for name, value in os.environ.items() if name.startswith(_VARIABLES))
     return _opened(scheme, os.getpid(), hash(told))

@@ -16,7 +16,6 @@ from mscl.errors import DataError
 from mscl.stage.config import RuntimeConfig
 from mscl.video.config import DecodeLimits
 from mscl.video.object_storage import asked
-from mscl.video.opening import check_bytes
 from storage.file_cache import FileCache
 from storage.user_paths import user_path
 
@@ -56,6 +55,10 @@ class BucketPath:
             DataError: storage does not answer, or the object does not fit into the cache.
             StorageError: the cache cannot be written.
         """
+        from mscl.video.opening import (
+            check_bytes,  # brings the decoder, which whoever only names places need not wait for
+        )
+
         info = asked(self.url, lambda files: files.info(self.url), setting=_SETTING)
         size_bytes = int(info["size"] or 0)
         check_bytes(size_bytes, limits)

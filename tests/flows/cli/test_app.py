@@ -52,6 +52,7 @@ def mscl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
         (["demo", "data.root=empty", "--workspace", "full"], "holds other files"),
         (["demo", "data.root=s3://KEYID:SECRET@bucket/x"], "data.root must be like s3://bucket/folder, without user"),
         (["demo", "data.root=s3://KEYID:SEC/RET@bucket/x"], "credentials belong into the environment"),
+        (["demo", "s3://KEYID:SECRET@bucket/x"], "data.root must be like s3://bucket/folder, without user"),
         (["demo", "data.root=v", "data.annotations=a.csv,https://h/b.csv?sig=SECRET"], "data.annotations must be like"),
         (["demo", "data.root=ftp://host/videos"], "data.root is ftp://...; give s3://, gs://, az://, https://, or"),
         (["demo", "data.root=https://127.0.0.1/v"], "give its address, data.root=https://127.0.0.1/v/videos.txt"),
