@@ -1,18 +1,27 @@
 """Paths as users write them, on a command line or in YAML, where no shell has made anything of `~`."""
 
+import re
 from os import PathLike
 from pathlib import Path
 
 from storage.errors import StorageError
+
+_SCHEME = re.compile(r"(s3a?|gc?s|az|abfss?|https?|ftp|file):")
+"""First part of a path that is an address: a path loses one of its two slashes."""
 
 
 def user_path(written: str | PathLike[str]) -> Path:
     """The path; `~` and `~name` at its beginning are home folders.
 
     Raises:
-        StorageError: nobody has that name here.
+        StorageError: nobody has that name here, or it is an address of object storage or of a server.
     """
     path = Path(written)
+    if path.parts and _SCHEME.fullmatch(path.parts[0]):
+        raise StorageError(
+            f"{path.parts[0]}//{'/'.join(path.parts[1:])} is no path of this machine, and one is needed here: only "
+            "data.root, data.annotations and data.group_list are read from elsewhere"
+        )
     try:
         return path.expanduser()
     except RuntimeError as error:

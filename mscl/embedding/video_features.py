@@ -16,6 +16,7 @@ from mscl.embedding.encoder_input import chosen_input
 from mscl.errors import DataError
 from mscl.video.config import ClipConfig, DecodeLimits
 from mscl.video.frame_recipe import EncoderInput, FrameRecipe
+from storage.user_paths import user_path
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,6 +70,7 @@ def embed(
     Raises:
         ConfigError: an unknown setting, or a value that does not fit.
         UserError: clips of a length or size that the encoder cannot take.
+        StorageError: an address in place of a file.
         DataError: features that are not finite: the encoder is damaged.
     """
     from mscl.models.outside_encoder import ClipSettings, check_clip
@@ -80,7 +82,7 @@ def embed(
         settings=ClipSettings("clip.length", "crop_px"),
     )  # fmt: skip
     return features_of_files(
-        [Path(video) for video in videos], encoder, encoder_input, precision=precision, limits=limits
+        [user_path(video) for video in videos], encoder, encoder_input, precision=precision, limits=limits
     )
 
 

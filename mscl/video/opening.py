@@ -1,7 +1,6 @@
 """Opening a video file: what is refused before a frame is decoded, and the stream that holds its pictures."""
 
 import os
-import re
 import stat
 from pathlib import Path
 from typing import Literal
@@ -44,9 +43,7 @@ def checked_size_bytes(path: Path, limits: DecodeLimits) -> int:
     try:
         status = os.stat(path)
     except FileNotFoundError as error:
-        in_bucket = re.match(r"(s3|gs|az|https?):/", str(path))
-        away = "in a bucket or on a server, and only data.root is read from there; copy the file to this machine"
-        raise VideoError("missing", away if in_bucket else "no such file") from error
+        raise VideoError("missing", "no such file") from error
     if not stat.S_ISREG(status.st_mode):
         raise VideoError("unreadable", "not a regular file")
     check_bytes(status.st_size, limits)

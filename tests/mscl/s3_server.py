@@ -1,13 +1,11 @@
 """A real S3 server on loopback, which remembers what was asked of it and can be busy for a while."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import boto3
-import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -32,7 +30,7 @@ class S3Server:
         """So many requests from now on are answered by 503."""
         self.videos_left = 1_000_000
         """So many videos are given whole; after them all is answered by 503."""
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         self.client = boto3.client(
             "s3", endpoint_url=self.url, aws_access_key_id=KEY_ID, aws_secret_access_key=SECRET, region_name="us-east-1"
         )
@@ -47,6 +45,19 @@ class S3Server:
         """Names of the videos that were read whole since this was asked last."""
         asked, self.asked = self.asked, []
         return sorted(path.rpartition("/")[2] for method, path in asked if method == "GET" and path.endswith(".mp4"))
+
+    def begin_again(self) -> None:
+        """As if it had just started: empty, and nothing was asked."""
+        for one in self.client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+            self.client.delete_object(Bucket=BUCKET, Key=one["Key"])
+        self.busy, self.videos_left, self.asked = 0, 1_000_000, []
+
+    def variables(self) -> dict[str, str]:
+        """What this process and its children find it by."""
+        return {
+            "AWS_ENDPOINT_URL": self.url, "AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1",
+        }  # fmt: skip
 
     def close(self) -> None:
         self._server.shutdown()
@@ -63,21 +74,3 @@ class S3Server:
             return [b"<Error><Code>ServiceUnavailable</Code><Message>Please try again</Message></Error>"]
         answer: Iterable[bytes] = self._moto(environ, start_response)
         return answer
-
-
-@contextmanager
-def s3_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    """A server that this process and its children find by the environment."""
-    from mscl.ingest.bucket import forget_listings
-
-    server = S3Server()
-    for name, value in {
-        "AWS_ENDPOINT_URL": server.url, "AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    forget_listings()
-    try:
-        yield server
-    finally:
-        server.close()

@@ -11,6 +11,7 @@ import pytest
 from mscl.config import ExperimentConfig, load_config
 from mscl.errors import DataError
 from mscl.extract.stage import EXTRACT
+from mscl.ingest import bucket
 from mscl.ingest.bucket import forget_listings
 from mscl.ingest.stage import INGEST
 from mscl.motion.motion_stage import MOTION
@@ -19,7 +20,7 @@ from mscl.progress import Progress, Silent
 from mscl.video import object_storage
 from storage.layout import Ingested
 from storage.workspace import Workspace
-from tests.mscl.s3_server import BUCKET, KEY_ID, SECRET, S3Server, s3_server
+from tests.mscl.s3_server import BUCKET, KEY_ID, SECRET, S3Server
 from tests.mscl.written_videos import gradient_frames, write_frames
 
 VIDEOS = ("a/1.mp4", "a/2 of two.mp4", "b/3.mp4", "b/4.mp4")
@@ -38,14 +39,24 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def one_server() -> Iterator[S3Server]:
+    found = S3Server()
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def server(videos: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+def server(one_server: S3Server, videos: Path, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     """A server with these videos at s3://dataset/set."""
     monkeypatch.setattr(object_storage, "_PAUSES_SECONDS", (0.01,) * 5)
-    with s3_server(monkeypatch) as found:
-        found.upload(videos, "set")
-        found.fetched()
-        yield found
+    monkeypatch.setattr(bucket, "_FRESH_SECONDS", 1e9)  # on a machine that is busy, too
+    for name, value in one_server.variables().items():
+        monkeypatch.setenv(name, value)
+    one_server.begin_again()
+    one_server.upload(videos, "set")
+    one_server.fetched()
+    return one_server
 
 
 ROOT, LISTS = f"s3://{BUCKET}/set/videos", f"s3://{BUCKET}/set/lists"
