@@ -55,6 +55,11 @@ def until_schema() -> Schema:
     return {"type": "string", "enum": ["", *(stage.name for stage in PIPELINE)]}
 
 
+def place_schema() -> Schema:
+    """A path or an address, without what would be a user, a password or a query: parameters of runs are kept."""
+    return {"type": "string", "pattern": r"^(?!.*://([^/,]*@|[^/,]*:[^/,0-9]|[^,]*[?]))"}
+
+
 def inputs_schema(stage: Stage) -> Schema:
     """A key for each stage that this one reads."""
     key = {"type": "string", "description": "Key of a result, or its beginning; empty: the latest that fits."}

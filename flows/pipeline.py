@@ -18,7 +18,7 @@ from prefect.states import Completed
 
 from flows.artifacts import publish_summary
 from flows.background import in_background, submit
-from flows.form import force_schema, inputs_schema, until_schema
+from flows.form import force_schema, inputs_schema, place_schema, until_schema
 from flows.left_task_runs import end_left_task_runs
 from flows.one_line_errors import shorten_user_errors
 from flows.outcome_labels import label_run
@@ -41,7 +41,7 @@ shorten_user_errors()
     persist_result=False,
     validate_parameters=False,  # `resolve` does it, with the preset's values in place
 )
-@with_sections(force=force_schema(), until=until_schema())
+@with_sections(force=force_schema(), until=until_schema(), data_root=place_schema(), annotations=place_schema())
 def full(
     *,
     preset: str = "demo",
@@ -55,7 +55,7 @@ def full(
     """From videos to a pre-trained encoder and its scores. In a section, names left out keep the preset's value.
 
     Args:
-        data_root: Folder that holds the videos, as the worker sees it.
+        data_root: Folder that holds the videos, as the worker sees it, or s3://bucket/folder and its like.
         annotations: File or folder with the dataset's lists; empty: looked for in and beside the videos' folder.
         workspace: Folder of all results; a relative path counts from where the deployment was made.
         force: Stages to compute again even where they are done.
@@ -89,7 +89,7 @@ def stage_flow(name: str) -> Flow[..., Outcome]:
     stage = stage_named(name)
 
     @flow(name=name, description=stage.summary, persist_result=False, validate_parameters=False)
-    @with_sections(inputs=inputs_schema(stage))
+    @with_sections(inputs=inputs_schema(stage), data_root=place_schema(), annotations=place_schema())
     def run(
         *,
         preset: str = "demo",
@@ -103,7 +103,7 @@ def stage_flow(name: str) -> Flow[..., Outcome]:
         """One stage on its inputs. In a section, names left out keep the preset's value.
 
         Args:
-            data_root: Folder that holds the videos, as the worker sees it.
+            data_root: Folder that holds the videos, as the worker sees it, or s3://bucket/folder and its like.
             annotations: File or folder with the dataset's lists; empty: looked for in and beside the videos' folder.
             workspace: Folder of all results; a relative path counts from where the deployment was made.
             force: Compute again even where a finished result is there.

@@ -72,7 +72,11 @@ def _listed_by_server(root: BucketPath) -> dict[str, Info]:
             info: Info = asked(url, lambda files: files.info(url), setting=_SETTING)
         except (FileNotFoundError, PermissionError):
             return {"size": -1}
-        return {**info, "size": info["size"] or 0}
+        if info["size"] is None:
+            raise DataError(
+                f"{_SETTING} {root}: its server does not say how many bytes {relative} has (Content-Length)"
+            )
+        return info
 
     lines = read_object(root.listed_in, setting=_SETTING, is_first=True).decode("utf-8-sig", "replace").splitlines()
     names = sorted({line.strip() for line in lines if line.strip()})
@@ -118,7 +122,11 @@ def object_marks(root: BucketPath, videos: Sequence[str]) -> list[str]:
         batch = todo[first : first + _BATCH]
         marks |= _read_marks(root, {video: infos[video]["size"] if video in infos else -1 for video in batch})
     if todo:
-        sure = {versions[video]: mark for video, mark in marks.items() if is_versioned(infos.get(video, {}))}
+        sure = {
+            versions[video]: mark
+            for video, mark in marks.items()
+            if is_versioned(infos.get(video, {})) and mark[0].isdigit()  # else why it could not be read
+        }
         with suppress(StorageError, OSError):  # they are read again then
             memory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomic(memory, json.dumps(sure).encode())

@@ -60,7 +60,9 @@ class BucketPath:
         )
 
         info = asked(self.url, lambda files: files.info(self.url), setting=_SETTING)
-        size_bytes = int(info["size"] or 0)
+        if info["size"] is None:
+            raise DataError(f"{self}: its server does not say how many bytes it has (Content-Length)")
+        size_bytes = int(info["size"])
         check_bytes(size_bytes, limits)
         if size_bytes > self.cache.max_bytes:
             raise DataError(

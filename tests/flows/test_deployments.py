@@ -62,6 +62,8 @@ def test_a_deployment_says_what_it_does_and_where_it_belongs(deployed: dict[str,
         ({"runtime": {"pools": {"extrct": "cpu"}}}, "extrct"),
         ({"data": {"rot": "x"}}, "rot"),
         ({"data": {"root": "/videos"}}, "root"),  # its name in a form is data_root
+        ({"data_root": "s3://KEYID:SECRET@bucket/videos"}, "data_root"),
+        ({"annotations": "/lists/a.csv,https://host/b.csv?sig=SECRET"}, "annotations"),
         ({"clip": "as is"}, "clip"),
         ({"pretrain": {"loss": {"temprature": 1}}}, "temprature"),
         ({"pretrain": {"epochs": 0}}, "pretrain.epochs"),
