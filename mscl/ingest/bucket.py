@@ -7,11 +7,11 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mscl.errors import DataError
 from mscl.ingest.content_mark import content_mark, marked_parts
@@ -20,6 +20,7 @@ from mscl.video.places import BucketPath, is_versioned, version_of
 from storage.atomic import write_atomic
 from storage.errors import StorageError
 
+T = TypeVar("T")
 Info = Mapping[str, Any]
 """What storage says of an object: `size`, and what its library adds."""
 
@@ -27,12 +28,20 @@ _SETTING = "data.root"
 _FRESH_SECONDS = 60.0
 """A run reads its dataset's names several times before it begins; so long one listing serves."""
 _BATCH = 256
-_listings: dict[str, tuple[float, dict[str, Info]]] = {}
+_remembered: dict[str, tuple[float, Any]] = {}
 
 
 def forget_listings() -> None:
     """List anew: something was changed, and is to be seen at once."""
-    _listings.clear()
+    _remembered.clear()
+
+
+def _fresh(name: str, ask: Callable[[], T]) -> T:
+    known = _remembered.get(name)
+    if known is None or time.monotonic() - known[0] > _FRESH_SECONDS:
+        known = _remembered[name] = (time.monotonic(), ask())
+    found: T = known[1]
+    return found
 
 
 def listing(root: BucketPath) -> dict[str, Info]:
@@ -41,11 +50,27 @@ def listing(root: BucketPath) -> dict[str, Info]:
     Raises:
         DataError: there is none, or storage does not answer.
     """
-    known = _listings.get(str(root))
-    if known is None or time.monotonic() - known[0] > _FRESH_SECONDS:
-        found = _listed_by_server(root) if root.listed_in else _listed(root)
-        known = _listings[str(root)] = (time.monotonic(), found)
-    return known[1]
+    return _fresh(str(root), lambda: _listed_by_server(root) if root.listed_in else _listed(root))
+
+
+def entries(folder: str) -> tuple[list[str], list[str]]:
+    """Names of the folders and of the objects directly in a folder; none where it may not be looked at.
+
+    Raises:
+        DataError: storage does not answer.
+    """
+
+    def ask() -> tuple[list[str], list[str]]:
+        try:
+            found = asked(folder, lambda files: files.ls(folder, detail=True), setting=_SETTING)
+        except (FileNotFoundError, PermissionError):
+            return [], []
+        names: tuple[list[str], list[str]] = [], []
+        for one in found:
+            names[one["type"] != "directory"].append(one["name"].rstrip("/").rpartition("/")[2])
+        return names
+
+    return _fresh(f"{folder}/", ask)
 
 
 def _listed(root: BucketPath) -> dict[str, Info]:
@@ -114,7 +139,7 @@ def object_marks(root: BucketPath, videos: Sequence[str]) -> list[str]:
     """
     infos = listing(root)
     memory = root.cache.folder / f".marks-{hashlib.sha256(str(root).encode()).hexdigest()[:20]}.json"
-    remembered = _remembered(memory)
+    remembered = _marks_in(memory)
     versions = {video: version_of((root / video).url, infos.get(video, {"size": -1})) for video in videos}
     marks = {video: remembered[version] for video, version in versions.items() if version in remembered}
     todo = [video for video in videos if video not in marks]
@@ -156,7 +181,7 @@ def _read_marks(root: BucketPath, sizes_bytes: Mapping[str, int]) -> dict[str, s
     return {v: errors.get(v) or content_mark(size, content.get(v, b"")) for v, size in sizes_bytes.items()}
 
 
-def _remembered(memory: Path) -> dict[str, str]:
+def _marks_in(memory: Path) -> dict[str, str]:
     try:
         found: dict[str, str] = json.loads(memory.read_bytes())
     except (OSError, ValueError):

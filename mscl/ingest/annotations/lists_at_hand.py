@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,15 +12,17 @@ from typing import Any
 
 from mscl.addresses import check_url, is_url
 from mscl.errors import DataError
-from mscl.ingest.bucket import is_plain, listing, read_object
+from mscl.ingest.bucket import entries, is_plain, listing, read_object
 from mscl.video.object_storage import AT_ONCE, asked, not_allowed
-from mscl.video.places import Place
+from mscl.video.places import BucketPath, Place
 from storage.user_paths import user_path
 
 _SUFFIXES = (".txt", ".csv", ".tsv", ".json")
 _SETTING = "data.annotations"
 _MOST = 1000
 """Of files that may be lists by their names; HMDB51 has 153."""
+_MOST_FOLDERS = 100
+"""Beside a root, in which lists are looked for."""
 
 
 @dataclass
@@ -30,6 +32,8 @@ class ListsAtHand:
     given: list[Path]
     """What `data.annotations` names; empty: lists are looked for in `root`."""
     root: Path
+    notes: list[str] = field(default_factory=list)
+    """Where lists were not looked for."""
     _addresses: dict[str, str] = field(default_factory=dict)
 
     def shown(self, text: str) -> str:
@@ -56,7 +60,7 @@ def lists_at_hand(annotations: str, root: Place, *, in_root: bool) -> Iterator[L
     """
     given = given_lists(annotations)
     with tempfile.TemporaryDirectory(prefix="mscl-lists-") as temporary:
-        lists = ListsAtHand([], root if isinstance(root, Path) else Path(temporary) / "root" / root.name)
+        lists = ListsAtHand([], root if isinstance(root, Path) else Path(temporary) / "beside" / root.name)
         for number, place in enumerate(given):
             if is_url(place):
                 lists.given.append(_copied(place.rstrip("/"), Path(temporary) / str(number), lists))
@@ -66,9 +70,31 @@ def lists_at_hand(annotations: str, root: Place, *, in_root: bool) -> Iterator[L
             lists._addresses[str(lists.root)] = str(root)
             lists.root.mkdir(parents=True)
             if in_root and not given:
-                near = {name: info for name, info in listing(root).items() if name.count("/") < 2}
+                near = [name for name in listing(root) if name.count("/") < 2]
                 _copy(root.url, near, lists.root, named=f"data.root {root}")
+                _copy_beside(root, lists)
         yield lists
+
+
+def _copy_beside(root: BucketPath, lists: ListsAtHand) -> None:
+    """What may be lists beside the root and in the folders beside it, as they are looked for beside a folder."""
+    above, _, own = root.url.rpartition("/")
+    if root.listed_in or above.endswith("/"):  # nothing is known to be beside these
+        return
+    folders, files = entries(above)
+    folders = [folder for folder in folders if folder != own and not folder.startswith(".")]
+    lists._addresses[str(lists.root.parent)] = above
+    if len(folders) > _MOST_FOLDERS:
+        lists.notes.append(
+            f"lists were not looked for in the {len(folders):,} folders beside data.root {root}; name them as "
+            f"{_SETTING} if there are some"
+        )
+        folders = []
+    for folder, names in [("", files), *((folder, entries(f"{above}/{folder}")[1]) for folder in folders)]:
+        if (number := len(_lists_among(names))) > _MOST:
+            lists.notes.append(f"lists were not looked for among {number:,} files in {above}/{folder}")
+        else:
+            _copy(f"{above}/{folder}".rstrip("/"), names, lists.root.parent / folder, named="")
 
 
 def _copied(url: str, folder: Path, lists: ListsAtHand) -> Path:
@@ -91,7 +117,7 @@ def _copied(url: str, folder: Path, lists: ListsAtHand) -> Path:
     copy = folder / base.rpartition("/")[2]
     copy.mkdir(parents=True)
     lists._addresses[str(copy)] = base
-    names = {name.removeprefix(prefix): info for name, info in found.items()}
+    names = [name.removeprefix(prefix) for name in found]
     _copy(base, names, copy, named=f"{_SETTING} {base}", also="" if is_folder else url.rpartition("/")[2])
     return copy if is_folder else copy / url.rpartition("/")[2]
 
@@ -104,9 +130,14 @@ def _copy_one(url: str, folder: Path, lists: ListsAtHand) -> Path:
     return copy
 
 
-def _copy(base: str, names: Mapping[str, Any], folder: Path, *, named: str, also: str = "") -> None:
+def _lists_among(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.lower().endswith(_SUFFIXES) and is_plain(name)]
+
+
+def _copy(base: str, names: Collection[str], folder: Path, *, named: str, also: str = "") -> None:
     """Copy what may be lists by their names, and `also`, which the user names."""
-    wanted = [name for name in names if (name.lower().endswith(_SUFFIXES) and is_plain(name)) or name == also]
+    wanted = _lists_among(names)
+    wanted += [also] if also in names and also not in wanted else []
     if len(wanted) > _MOST:
         raise DataError(
             f"{named} holds {len(wanted):,} files of the types {', '.join(_SUFFIXES)}, too many to be lists: give the "

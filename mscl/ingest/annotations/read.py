@@ -44,7 +44,7 @@ def read_annotations(config: DataConfig) -> Annotations:
             annotations = _read(config, index, lists.root)
         except DataError as error:
             raise DataError(lists.shown(str(error))) from error
-    return replace(annotations, notes=tuple(map(lists.shown, annotations.notes)))
+    return replace(annotations, notes=(*lists.notes, *map(lists.shown, annotations.notes)))
 
 
 def _read(config: DataConfig, index: VideoIndex, root: Path) -> Annotations:
@@ -66,8 +66,7 @@ def _read(config: DataConfig, index: VideoIndex, root: Path) -> Annotations:
             "set data.format, or give the file itself"
         )
     if found is None:
-        folders = _from_folders(config, index, _folder_format(index), root)
-        return replace(folders, notes=(index.note, *folders.notes)) if index.note else folders
+        return _from_folders(config, index, _folder_format(index), root)
     listing = read_lists(found, config.split, index)
     annotations = _resolve(config, index, listing, found)
     there, listed = len(annotations.samples), len(annotations.samples) + len(annotations.missing)

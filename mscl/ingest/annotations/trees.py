@@ -26,8 +26,6 @@ class Tree(Protocol):
     """Relative paths with forward slashes, sorted."""
     unreadable: list[str]
     """Folders, or names, that cannot be used, with the reason."""
-    note: str
-    """What must be known of where lists are looked for; mostly empty."""
 
     def has_file(self, path: str) -> bool:
         """Whether there is a file, which is not among the videos: of any type.
@@ -59,11 +57,6 @@ def _is_video(name: str) -> bool:
 class BucketTree:
     """Objects under a prefix; storage has no links, and what it calls folders are parts of names."""
 
-    note = (
-        "lists were looked for in data.root and in the folders in it; beside a folder of a bucket they are not: name "
-        "them as data.annotations if there are some"
-    )
-
     def __init__(self, root: BucketPath) -> None:
         self.root: Place = root
         self.roots: tuple[str, ...] = (root.url,)
@@ -87,8 +80,6 @@ class BucketTree:
 
 class FolderTree:
     """A folder of this machine, links in it followed as far as they stay inside."""
-
-    note = ""
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():

@@ -94,16 +94,17 @@ def test_a_dataset_in_a_bucket_is_the_dataset_that_was_copied_there(
 ) -> None:
     stages = (INGEST, EXTRACT, MOTION)
     here = run(config_of(tmp_path, videos / "videos", f"data.annotations={videos / 'lists'}"), tmp_path / "w", *stages)
-    config = config_of(tmp_path, ROOT, f"data.annotations={LISTS}")
+    config = config_of(tmp_path, ROOT)  # its lists are found beside it
     there = run(config, tmp_path / "w3", *stages)
     for name, outcome in here.items():
         assert there[name].result.key == outcome.result.key
         assert there[name].result.record.files == outcome.result.record.files, name
     record = there["ingest"].result.record
-    assert record.config["data"]["root"] == ROOT and record.config["data"]["annotations"] == LISTS
+    assert record.config["data"]["root"] == ROOT
+    assert record.metrics == here["ingest"].result.record.metrics
     assert record.metrics["verdicts"] == {"ok": 4, "unreadable": 1} and record.metrics["missing"] == 1
     asked = [path for _, path in server.asked]
-    assert sum("list-type=2" in path and "lists" not in path for path in asked) == 1
+    assert sum("prefix=set%2Fvideos%2F" in path for path in asked) == 1
     assert server.fetched() == sorted(["5.mp4", *(Path(name).name for name in VIDEOS)])
 
     forget_listings()  # as another process would
