@@ -9,13 +9,14 @@ quick or quicker, they run as they are.
 # torchvision ships no types, so its classes are Any to the checker.
 # mypy: warn-return-any=False
 
-from typing import Any
+import importlib.util
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 _FEW_CHANNELS = 3
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 
 def pictures(x_BCTHW: Tensor) -> Tensor:
@@ -25,6 +26,8 @@ def pictures(x_BCTHW: Tensor) -> Tensor:
 
 def clips(x_NCHW: Tensor, batch: int) -> Tensor:
     """(B*T, C, H, W) -> (B, C, T, H, W)."""
+    if x_NCHW.shape[0] == batch:  # strides as of clips; with others PyTorch's batch norm takes them for both formats
+        return x_NCHW.unsqueeze(2)
     return x_NCHW.unflatten(0, (batch, -1)).transpose(1, 2)
 
 
@@ -85,72 +88,30 @@ class UnfoldedConv(nn.Conv3d):
 
 
 class ClipBatchNorm(nn.BatchNorm3d):
-    """`nn.BatchNorm3d` over rows of channels: for every place of every frame one."""
+    """`nn.BatchNorm3d`, with what follows it in a residual network: on a GPU in training one pass does it all."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input) if input.device.type == "cpu" else self.as_pictures(input)
+    def forward(self, input: Tensor, added: Tensor | None = None, *, rectified: bool = False) -> Tensor:
+        """relu(norm(input) + added); both are optional."""
+        if input.is_cuda and self.training and _HAS_TRITON and input.numel() > input.shape[1]:
+            return self.in_one_pass(input, added, rectified=rectified)
+        return with_rest(super().forward(input), added, rectified=rectified)
 
-    def as_pictures(self, input: Tensor) -> Tensor:
+    def in_one_pass(self, input: Tensor, added: Tensor | None, *, rectified: bool) -> Tensor:
         """The same numbers, by a GPU's way."""
-        if not self.training:
-            return super().forward(input)
-        assert self.momentum is not None and self.num_batches_tracked is not None
-        self.num_batches_tracked.add_(1)
-        y_BCTHW: Tensor = _BatchNormOfRows.apply(
-            input, self.weight, self.bias, self.running_mean, self.running_var, self.momentum, self.eps
+        from mscl.models.batch_norm_cuda import TrainingNorm  # Triton, for which a CPU has no use
+
+        statistics = self.running_mean, self.running_var, self.num_batches_tracked
+        y_BCTHW: Tensor = TrainingNorm.apply(
+            input, added, self.weight, self.bias, *statistics, self.momentum, self.eps, rectified
         )
         return y_BCTHW
 
 
-class _BatchNormOfRows(torch.autograd.Function):
-    """Batch norm in training. What comes out is no view: torchvision's blocks write into it in place, and autograd
-    copies the gradients of views that are written into, twice, in another memory format."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x_BCTHW: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        mean: Tensor,
-        variance: Tensor,
-        momentum: float,
-        eps: float,
-    ) -> Tensor:
-        x_BCTHW = x_BCTHW.contiguous(memory_format=torch.channels_last_3d)
-        y_BCTHW = torch.empty_like(x_BCTHW)
-        of_batch = [torch.empty_like(mean) for _ in range(2)]
-        rows_NC111 = _rows(x_BCTHW)
-        torch.native_batch_norm(
-            rows_NC111, weight, bias, mean, variance, True, momentum, eps, out=(_rows(y_BCTHW), *of_batch)
-        )
-        ctx.save_for_backward(x_BCTHW, weight, *of_batch)
-        ctx.eps = eps
-        return y_BCTHW
-
-    @staticmethod
-    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
-        x_BCTHW, weight, mean, inverse_std = ctx.saved_tensors
-        incoming = incoming.contiguous(memory_format=torch.channels_last_3d)
-        dx_NC111, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
-            _rows(incoming),
-            _rows(x_BCTHW),
-            weight,
-            None,
-            None,
-            mean,
-            inverse_std,
-            True,
-            ctx.eps,
-            [*ctx.needs_input_grad[:3]],
-        )
-        dx = None if dx_NC111 is None else dx_NC111.view(x_BCTHW.permute(0, 2, 3, 4, 1).shape).permute(0, 4, 1, 2, 3)
-        return dx, dweight, dbias, None, None, None, None
-
-
-def _rows(x_BCTHW: Tensor) -> Tensor:
-    """(B, C, T, H, W) in channels last -> (B*T*H*W, C, 1, 1, 1), the same memory."""
-    return x_BCTHW.permute(0, 2, 3, 4, 1).view(-1, x_BCTHW.shape[1])[:, :, None, None, None]
+def with_rest(y_BCTHW: Tensor, added: Tensor | None, *, rectified: bool) -> Tensor:
+    """relu(y + added), in place; both are optional."""
+    if added is not None:
+        y_BCTHW += added
+    return F.relu_(y_BCTHW) if rectified else y_BCTHW
 
 
 class PicturePool(nn.MaxPool3d):

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from mscl.models.pictures import in_picture_form
+from mscl.models.pictures import ClipBatchNorm, in_picture_form, with_rest
 
 STAGE_WIDTHS = (1, 2, 4, 8)
 """Channels of the four stages, in widths of the first."""
@@ -38,12 +38,32 @@ class Kernels:
         return (stride if self.time > 1 else 1), stride, stride
 
 
+class NormedConv(nn.Sequential):
+    """A convolution, its batch norm and a rectifier; what is appended comes after them."""
+
+    def __init__(self, conv: nn.Conv3d, *, rectified: bool = True) -> None:
+        super().__init__(conv, nn.BatchNorm3d(conv.out_channels))
+        self.rectified = rectified
+
+    def forward(self, input: Tensor, added: Tensor | None = None) -> Tensor:
+        """relu(norm(conv(input)) + added), if anything is added."""
+        conv, norm, *after = self
+        y_BCTHW: Tensor = conv(input)
+        if isinstance(norm, ClipBatchNorm):
+            y_BCTHW = norm(y_BCTHW, added, rectified=self.rectified)
+        else:  # cards that train together may share their statistics by a layer of PyTorch's own
+            y_BCTHW = with_rest(norm(y_BCTHW), added, rectified=self.rectified)
+        for layer in after:
+            y_BCTHW = layer(y_BCTHW)
+        return y_BCTHW
+
+
 class Block(nn.Module):
     """A residual path beside a shortcut, which is projected where the shapes differ."""
 
     expansion: ClassVar[int]
     """Channels that come out for each channel inside."""
-    downsample: nn.Sequential | None
+    downsample: NormedConv | None
 
     def __init__(self, inputs: int, channels: int, kernels: Kernels, *, stride: int) -> None:
         super().__init__()
@@ -52,21 +72,19 @@ class Block(nn.Module):
         self.downsample = None
         if stride != 1 or inputs != outputs:
             projection = nn.Conv3d(inputs, outputs, 1, kernels.strides(stride), bias=False)
-            self.downsample = nn.Sequential(projection, nn.BatchNorm3d(outputs))
+            self.downsample = NormedConv(projection, rectified=False)
 
     def build_path(self, inputs: int, channels: int, kernels: Kernels, *, stride: int) -> None:
         """Make the layers of the residual path."""
         raise NotImplementedError
 
-    def path(self, x_BCTHW: Tensor) -> Tensor:
-        """The residual, not rectified."""
+    def path(self, x_BCTHW: Tensor, shortcut_BCTHW: Tensor) -> Tensor:
+        """Residual and shortcut, added up and rectified."""
         raise NotImplementedError
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        """Residual and shortcut, added up and rectified."""
-        y_BCTHW = self.path(x_BCTHW)
-        y_BCTHW += x_BCTHW if self.downsample is None else self.downsample(x_BCTHW)
-        return nn.functional.relu_(y_BCTHW)
+        """The block's output."""
+        return self.path(x_BCTHW, x_BCTHW if self.downsample is None else self.downsample(x_BCTHW))
 
 
 class BasicBlock(Block):
@@ -76,12 +94,12 @@ class BasicBlock(Block):
 
     def build_path(self, inputs: int, channels: int, kernels: Kernels, *, stride: int) -> None:
         """Make the layers of the residual path."""
-        self.conv1 = _rectified(kernels.conv(inputs, channels, stride=stride))
-        self.conv2 = _normed(kernels.conv(channels, channels))
+        self.conv1 = NormedConv(kernels.conv(inputs, channels, stride=stride))
+        self.conv2 = NormedConv(kernels.conv(channels, channels))
 
-    def path(self, x_BCTHW: Tensor) -> Tensor:
-        """The residual, not rectified."""
-        y_BCTHW: Tensor = self.conv2(self.conv1(x_BCTHW))
+    def path(self, x_BCTHW: Tensor, shortcut_BCTHW: Tensor) -> Tensor:
+        """Residual and shortcut, added up and rectified."""
+        y_BCTHW: Tensor = self.conv2(self.conv1(x_BCTHW), shortcut_BCTHW)
         return y_BCTHW
 
 
@@ -95,13 +113,13 @@ class Bottleneck(Block):
         first, k = nn.Conv3d(inputs, channels, 1, bias=False), kernels.first_time
         if k > 1:  # in place of the other, whose draws stay: a seed's weights are what they always were
             first = nn.Conv3d(inputs, channels, (k, 1, 1), padding=(k // 2, 0, 0), bias=False)
-        self.conv1 = _rectified(first)
-        self.conv2 = _rectified(kernels.conv(channels, channels, stride=stride))
-        self.conv3 = _normed(nn.Conv3d(channels, channels * self.expansion, 1, bias=False))
+        self.conv1 = NormedConv(first)
+        self.conv2 = NormedConv(kernels.conv(channels, channels, stride=stride))
+        self.conv3 = NormedConv(nn.Conv3d(channels, channels * self.expansion, 1, bias=False))
 
-    def path(self, x_BCTHW: Tensor) -> Tensor:
-        """The residual, not rectified."""
-        y_BCTHW: Tensor = self.conv3(self.conv2(self.conv1(x_BCTHW)))
+    def path(self, x_BCTHW: Tensor, shortcut_BCTHW: Tensor) -> Tensor:
+        """Residual and shortcut, added up and rectified."""
+        y_BCTHW: Tensor = self.conv3(self.conv2(self.conv1(x_BCTHW)), shortcut_BCTHW)
         return y_BCTHW
 
 
@@ -123,7 +141,7 @@ class Architecture:
     def stem(self, width: int) -> nn.Sequential:
         """What comes before the stages."""
         padding = (self.stem_kernel[0] // 2, self.stem_kernel[1] // 2, self.stem_kernel[2] // 2)
-        layers = _rectified(nn.Conv3d(3, width, self.stem_kernel, self.stem_stride, padding, bias=False))
+        layers = NormedConv(nn.Conv3d(3, width, self.stem_kernel, self.stem_stride, padding, bias=False))
         if self.pooled:
             layers.append(nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)))
         return layers
@@ -171,11 +189,3 @@ class VideoResNet(nn.Module):
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         nn.init.normal_(classifier.weight, 0, 0.01)
-
-
-def _normed(conv: nn.Conv3d) -> nn.Sequential:
-    return nn.Sequential(conv, nn.BatchNorm3d(conv.out_channels))
-
-
-def _rectified(conv: nn.Conv3d) -> nn.Sequential:
-    return nn.Sequential(conv, nn.BatchNorm3d(conv.out_channels), nn.ReLU(inplace=True))

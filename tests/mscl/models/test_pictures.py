@@ -1,18 +1,16 @@
 """A GPU's form of every layer and of upsampling gives the plain layer's numbers, in float64."""
 
 import copy
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import VideoEncoder, build_flow_encoder, build_rgb_encoder
 from mscl.models.neck import MotionNeck
-from mscl.models.pictures import ClipBatchNorm, PictureConv, PicturePool, TimeConv, UnfoldedConv, in_picture_form
+from mscl.models.pictures import PictureConv, PicturePool, TimeConv, UnfoldedConv, in_picture_form
 from mscl.models.upsampling import Mode, by_products
 
 LAYERS = [
@@ -23,10 +21,9 @@ LAYERS = [
     nn.Conv3d(3, 4, (3, 1, 1), padding=(1, 0, 0), bias=False),
     nn.Conv3d(3, 6, (3, 7, 7), stride=(1, 2, 2), padding=(1, 3, 3), bias=False),
     nn.Conv3d(3, 6, (5, 7, 7), stride=(2, 2, 2), padding=(2, 3, 3)),
-    nn.BatchNorm3d(3),
     nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)),
 ]
-FORMS = (PictureConv, TimeConv, UnfoldedConv, ClipBatchNorm, PicturePool)
+FORMS = (PictureConv, TimeConv, UnfoldedConv, PicturePool)
 
 
 def on_gpus_way(network: nn.Module) -> nn.Module:
@@ -127,33 +124,3 @@ def test_the_neck_on_a_gpus_way(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [level.detach() for level in neck(pyramid)]
     monkeypatch.setattr("mscl.models.neck.upsampled", by_products)
     check_equal([level.detach() for level in on_gpus_way(neck)(pyramid)], expected)
-
-
-def test_gradients_keep_channels_last_through_a_block() -> None:
-    """Batch norm, then ReLU and a sum in place, as torchvision's blocks: nothing is copied into another format."""
-    network = nn.Sequential(nn.BatchNorm3d(8))
-    in_picture_form(network)
-    on_gpus_way(network)
-    clip = torch.randn(2, 8, 4, 6, 5).contiguous(memory_format=torch.channels_last_3d).requires_grad_()
-    normed = network(clip)
-    normed += clip
-    seen: list[Tensor] = []
-    clip.register_hook(seen.append)
-    copied: list[str] = []
-    with _Copies(copied):
-        normed.relu_().backward(torch.ones_like(normed))
-    assert seen[0].is_contiguous(memory_format=torch.channels_last_3d)
-    assert copied == []
-
-
-class _Copies(TorchDispatchMode):
-    def __init__(self, names: list[str]) -> None:
-        super().__init__()
-        self._names = names
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        copies = func in (torch.ops.aten.clone.default, torch.ops.aten.copy_.default) and result.ndim == 5
-        if copies and not result.is_contiguous(memory_format=torch.channels_last_3d):
-            self._names.append(str(func))
-        return result
