@@ -7,8 +7,11 @@ the commit log, so a kill at any moment loses at most the shards in flight, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
+from mscl.devices import device_of
 from mscl.extract.config import FlowConfig
 from mscl.extract.shard import ShardTask, extract_shard, num_fields
 from mscl.extract.video_pass import Segment, segments_of
@@ -56,8 +59,10 @@ def extract(run: StageRun, flow: FlowConfig, *, gpus: Sequence[int]) -> dict[str
     ]
     to_do = sum(num_fields(segment.num_frames, flow) for task in tasks for segment in task.segments)
     run.progress.start(f"Optical flow ({flow.method})", to_do, "fields")
-    for shard in run.over_workers(extract_shard, tasks, gpus=gpus):
-        log.append(shard.shard, shard.files, **shard.info)
+    with _flow_processes(run, flow, gpus if tasks else ()) as addresses:
+        tasks = [replace(task, flow_processes=addresses) for task in tasks]
+        for shard in run.over_workers(extract_shard, tasks, gpus=gpus):
+            log.append(shard.shard, shard.files, **shard.info)
     run.progress.done()
     log.append(FINAL, finalise_flow_store(result.flow))
     log.compact()  # the same bytes, whatever the order in which workers were done
@@ -65,6 +70,15 @@ def extract(run: StageRun, flow: FlowConfig, *, gpus: Sequence[int]) -> dict[str
         run.digests.update(row.files)
     fields = sum(int(row.info["num_fields"]) for shard, row in log.rows().items() if shard != FINAL)
     return {"segments": len(segments), "fields": fields, "shards": len(shards), "method": flow.method}
+
+
+def _flow_processes(run: StageRun, flow: FlowConfig, gpus: Sequence[int]) -> AbstractContextManager[dict[str, str]]:
+    """One for each GPU of this machine; on a cluster each task computes its own flow."""
+    if not gpus or run.spread is not None:
+        return nullcontext({})
+    from mscl.extract.flow_process import flow_processes  # brings PyTorch
+
+    return flow_processes(flow, [device_of(0, (gpu,)) for gpu in gpus])
 
 
 def _sound_shards(run: StageRun, log: CommitLog, spec: FlowSpec, frame_spec: FrameSpec) -> set[int]:

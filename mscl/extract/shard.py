@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -15,6 +15,7 @@ from kernels.fields import num_fields as fields_of_frames
 from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
 from mscl.extract.denseflow import FlowPictures, find_flow_pictures
+from mscl.extract.pair_flow import OwnFlow, PairSize, flow_of_process
 from mscl.extract.video_pass import Frame, Segment, passes
 from mscl.stage.worker_pool import worker_device
 from mscl.video.config import DecodeLimits
@@ -22,8 +23,6 @@ from mscl.video.decoding import shrunk, stored_size
 from storage.flow_store import FlowShardWriter
 from storage.frame_store import FrameShardWriter, encode_jpeg
 from storage.layout import Extracted
-
-_PAIRS = 8  # per call of the flow kernel: enough to fill a GPU with larger frames, little memory
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,8 @@ class ShardTask:
     flow: FlowConfig
     limits: DecodeLimits
     folder: Path
+    flow_processes: Mapping[str, str] = field(default_factory=dict)
+    """Device -> address of the process that computes the flow of all workers there; without, each computes its own."""
 
     def __str__(self) -> str:
         return f"shard {self.shard}, {self.segments[0].path} to {self.segments[-1].path}"
@@ -62,7 +63,7 @@ def extract_shard(task: ShardTask, tick: Callable[[int], None]) -> ShardDone:
         DataError: a video is no longer what ingest saw.
         CardError, CardMemoryError: the GPU failed, or its memory does not suffice.
     """
-    if worker_device() == "cpu":
+    if worker_device() == "cpu" or worker_device() in task.flow_processes:
         return _extract_shard(task, tick)
     import torch
 
@@ -94,25 +95,20 @@ def _computed(
 
     Only the frames between the start and the end of a field are held.
     """
-    from kernels.flow import compute_flow, resize_flow
-
-    flow = task.flow
+    flow, device = task.flow, worker_device()
+    address = task.flow_processes.get(device)
+    source = flow_of_process(address, device, flow) if address else OwnFlow(flow, device)
     height, width = stored_size(segment.height, segment.width, flow.store_short_side)
     count = num_fields(segment.num_frames, flow)
     starts: dict[int, Frame] = {}
     firsts: list[Frame] = []
     seconds: list[Frame] = []
 
-    def flush() -> Iterator[NDArray[np.float32]]:
+    def flush(size: PairSize) -> Iterator[NDArray[np.float32]]:
         try:
-            flow_BHW2 = compute_flow(
-                np.stack(firsts), np.stack(seconds), method=flow.method, preset=flow.preset,
-                backend=flow.backend or "auto", raft_weights=flow.raft_weights or None, raft_updates=flow.raft_updates,
-                weights=flow.weights or None, device=worker_device(),
-            )  # fmt: skip
+            yield from source.fields(firsts, seconds, size)
         except KernelInputError as error:
             raise DataError(f"flow of {segment.path}: {error}") from error
-        yield from resize_flow(flow_BHW2, height, width)
         tick(len(firsts))
         firsts.clear()
         seconds.clear()
@@ -129,10 +125,10 @@ def _computed(
         if first in starts:
             firsts.append(starts.pop(first))
             seconds.append(seen)
-        if len(firsts) == _PAIRS:
-            yield from flush()
+        if firsts and len(firsts) == source.pairs(size := PairSize.of(firsts[0], height, width)):
+            yield from flush(size)
     if firsts:
-        yield from flush()
+        yield from flush(PairSize.of(firsts[0], height, width))
 
 
 def _imported(

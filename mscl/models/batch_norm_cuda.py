@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mscl.models import batch_norm_tiles as tiles
 
-ROWS, COLUMNS = tiles.ROWS.value, tiles.COLUMNS.value
+ROWS, COLUMNS = int(tiles.ROWS.value), int(tiles.COLUMNS.value)
 MOST_PARTS = 512
 """Programs that sum side by side, for each block of columns: four for every multiprocessor of a large card."""
 TOTALS = {"PARTS": 512, "CHANNELS": 8}

@@ -1,0 +1,294 @@
+"""The process of a GPU that computes the flow of all workers of extract: they decode, and hold nothing on the GPU.
+
+A worker's frames come through memory that both see, and the fields go back there. Requests of several workers make a
+batch. While the GPU computes one, the next is put together. TV-L1 is some hundred kernels, whose launches take as long
+as small batches themselves, so that it is recorded once per size as a CUDA graph.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import multiprocessing
+import os
+import secrets
+import selectors
+import socket
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels.errors import KernelInputError
+from mscl.errors import CardError
+from mscl.extract.config import FlowConfig
+from mscl.extract.pair_flow import PairSize, SharedPairs, stored_flow
+from mscl.orphans import die_with_parent
+from mscl.training.card_errors import CardMemoryError, card_errors
+
+_EAGER_BATCHES = 2
+"""Of a size, before it is recorded: they compile kernels, and a size that comes once is not worth it."""
+_SIZES = 8
+"""Sizes of frames whose memory and recordings are kept."""
+
+
+@contextmanager
+def flow_processes(flow: FlowConfig, devices: Sequence[str]) -> Iterator[dict[str, str]]:
+    """One process for each device; its address, by device. They end with the context, and with this process."""
+    context = multiprocessing.get_context("spawn")
+    addresses, processes = {}, []
+    try:
+        for device in devices:
+            address = f"\0mscl-flow-{os.getpid()}-{secrets.token_hex(8)}"
+            # Opened here: workers may ask before the process has imported what it needs.
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as opened:
+                opened.bind(address)
+                opened.listen(256)
+                process = context.Process(target=_serve, args=(opened, device, flow, os.getpid()), daemon=True)
+                process.start()
+            processes.append(process)
+            addresses[device] = address
+        yield addresses
+    finally:
+        for process in processes:
+            process.kill()  # it holds nothing that is not with a worker
+            process.join()
+
+
+def _serve(opened: socket.socket, device: str, flow: FlowConfig, parent: int) -> None:
+    die_with_parent(parent=parent)
+    torch.set_num_threads(1)
+    on_device = torch.device(device)
+    if on_device.type == "cuda":
+        torch.cuda.set_device(on_device)
+    _Server(opened, FlowComputer(on_device, flow)).run()
+
+
+@dataclass
+class _Client:
+    """A worker."""
+
+    socket: socket.socket
+    memory: mmap.mmap | None = None
+
+    def receive(self) -> _Request | None:
+        """What it asks for; None: it has gone."""
+        message, files, _, _ = socket.recv_fds(self.socket, 1 << 12, 1)
+        if files:
+            self.memory = mmap.mmap(files[0], 0)
+            os.close(files[0])
+        if not message:
+            return None
+        pairs, *size = json.loads(message)
+        assert self.memory is not None
+        return _Request(self, SharedPairs(self.memory, pairs, PairSize(*size)), pairs, PairSize(*size))
+
+    def answer(self, kind: str = "done", text: str = "") -> None:
+        """Say that the fields are there, or why not."""
+        with suppress(OSError):  # it has gone
+            self.socket.send(json.dumps([kind, text[:2000]]).encode())
+
+
+@dataclass
+class _Request:
+    """Pairs whose flow a worker waits for."""
+
+    client: _Client
+    shared: SharedPairs
+    pairs: int
+    size: PairSize
+
+
+class _Server:
+    """Gathers requests into batches and answers them."""
+
+    def __init__(self, opened: socket.socket, computer: FlowComputer) -> None:
+        self._opened = opened
+        self._computer = computer
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(opened, selectors.EVENT_READ)
+        self._waiting: list[_Request] = []
+
+    def run(self) -> None:
+        """Serve until killed, or until the device fails."""
+        running: tuple[_Batch, list[_Request]] | None = None
+        while True:
+            self._receive(wait=not self._waiting and running is None)
+            following = None
+            requests = self._next()
+            try:
+                if requests:
+                    following = self._computer.begin([request.shared.frames for request in requests], requests[0].size)
+                if running is not None:
+                    self._finish(*running)
+            except (CardError, CardMemoryError) as error:
+                kind, text = ("card", error.reason) if isinstance(error, CardError) else ("memory", str(error))
+                for request in [*(running[1] if running else []), *requests, *self._waiting]:
+                    request.client.answer(kind, text)
+                return
+            except KernelInputError as error:
+                self._blame(requests, error)
+                following = None
+            running = (following, requests) if following is not None else None
+
+    def _receive(self, *, wait: bool) -> None:
+        for key, _ in self._selector.select(None if wait else 0):
+            if key.fileobj is self._opened:
+                came, _ = self._opened.accept()
+                if _user_of(came) == os.getuid():
+                    self._selector.register(came, selectors.EVENT_READ, _Client(came))
+                else:
+                    came.close()
+            elif (request := key.data.receive()) is not None:
+                self._waiting.append(request)
+            else:
+                self._selector.unregister(key.fileobj)
+                key.data.socket.close()
+
+    def _next(self) -> list[_Request]:
+        """As many requests of one size, the first that came, as a batch holds."""
+        taken: list[_Request] = []
+        room = 0
+        for request in self._waiting:
+            if not taken:
+                room = self._computer.batch(request.size)
+            if request.pairs <= room and (not taken or request.size == taken[0].size):
+                taken.append(request)
+                room -= request.pairs
+        self._waiting = [request for request in self._waiting if request not in taken]
+        return taken
+
+    def _finish(self, batch: _Batch, requests: list[_Request]) -> None:
+        fields, start = self._computer.end(batch), 0
+        for request in requests:
+            request.shared.fields[:] = fields[start : start + request.pairs].numpy()
+            start += request.pairs
+            request.client.answer()
+
+    def _blame(self, requests: list[_Request], error: KernelInputError) -> None:
+        """Answer each on its own: what one cannot use is no fault of the others."""
+        if len(requests) == 1:
+            requests[0].client.answer("input", str(error))
+            return
+        for request in requests:
+            try:
+                batch = self._computer.begin([request.shared.frames], request.size)
+                self._finish(batch, [request])
+            except KernelInputError as own:
+                request.client.answer("input", str(own))
+
+
+def _user_of(peer: socket.socket) -> int:
+    _, user, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return int(user)
+
+
+@dataclass
+class _Batch:
+    """A batch on its way."""
+
+    fields: Tensor
+    done: torch.cuda.Event | None
+
+
+class FlowComputer:
+    """Flow of batches on one device, two at a time: one computed, one put together."""
+
+    def __init__(self, device: torch.device, flow: FlowConfig) -> None:
+        self._device = device
+        self._flow = flow
+        self._sizes: OrderedDict[PairSize, _Buffers] = OrderedDict()
+        self._pool: Any = None
+        self._turn = 0
+
+    def batch(self, size: PairSize) -> int:
+        """Pairs of a batch."""
+        return size.batch(self._flow)
+
+    def begin(self, frames: Sequence[Any], size: PairSize) -> _Batch:
+        """Start on frames, arrays (2, n, H, W) or (2, n, H, W, 3) of together at most a batch."""
+        with card_errors(self._device, advice="lower flow.compute_short_side"):
+            buffers = self._buffers(size)
+            self._turn = 1 - self._turn
+            start = 0
+            incoming = buffers.incoming[self._turn]
+            for some in frames:
+                incoming[:, start : start + some.shape[1]] = torch.from_numpy(some)
+                start += some.shape[1]
+            incoming[:, start:] = incoming[:, start - 1 : start]  # the rest of the batch is computed in vain
+            return self._launch(buffers, size)
+
+    def end(self, batch: _Batch) -> Tensor:
+        """Its fields (batch, stored_height, stored_width, 2)."""
+        with card_errors(self._device, advice="lower flow.compute_short_side"):
+            if batch.done is not None:
+                batch.done.synchronize()
+        return batch.fields
+
+    def _buffers(self, size: PairSize) -> _Buffers:
+        found = self._sizes.pop(size, None)
+        if found is None:
+            while len(self._sizes) >= _SIZES:
+                self._sizes.popitem(last=False)
+            found = _Buffers.of(self.batch(size), size, self._device)
+        self._sizes[size] = found
+        return found
+
+    def _launch(self, buffers: _Buffers, size: PairSize) -> _Batch:
+        if self._device.type != "cuda":
+            return _Batch(self._computed(buffers.incoming[self._turn], size), None)
+        buffers.frames.copy_(buffers.incoming[self._turn], non_blocking=True)
+        if buffers.graph is not None:
+            buffers.graph.replay()
+        elif self._flow.method == "tvl1" and buffers.batches == _EAGER_BATCHES:
+            buffers.graph = torch.cuda.CUDAGraph()
+            self._pool = self._pool or torch.cuda.graph_pool_handle()  # one for all: they never run side by side
+            with torch.cuda.graph(buffers.graph, pool=self._pool):
+                buffers.fields = self._computed(buffers.frames, size)
+            buffers.graph.replay()
+        else:
+            buffers.fields = self._computed(buffers.frames, size)
+        buffers.batches += 1
+        outgoing = buffers.outgoing[self._turn]
+        outgoing.copy_(buffers.fields, non_blocking=True)
+        done = torch.cuda.Event()
+        done.record()
+        return _Batch(outgoing, done)
+
+    def _computed(self, frames: Tensor, size: PairSize) -> Tensor:
+        first, second = frames
+        fields: Tensor = stored_flow(first, second, self._flow, size)
+        return fields
+
+
+@dataclass
+class _Buffers:
+    """Memory for batches of one size."""
+
+    incoming: list[Tensor]
+    """Two of (2, batch, H, W) or (2, batch, H, W, 3), on the host."""
+    outgoing: list[Tensor]
+    """Two of (batch, stored_height, stored_width, 2), on the host."""
+    frames: Tensor
+    """As incoming, on the device."""
+    fields: Tensor
+    """What the last batch gave, on the device."""
+    graph: torch.cuda.CUDAGraph | None = None
+    batches: int = 0
+
+    @classmethod
+    def of(cls, batch: int, size: PairSize, device: torch.device) -> _Buffers:
+        """Empty ones."""
+        on_gpu = device.type == "cuda"
+        frames, fields = (2, batch, *size.frame), (batch, *size.field)
+        return cls(
+            [torch.zeros(frames, dtype=torch.uint8, pin_memory=on_gpu) for _ in range(2)],
+            [torch.zeros(fields, pin_memory=on_gpu) for _ in range(2)],
+            torch.zeros(frames, dtype=torch.uint8, device=device),
+            torch.zeros(fields, device=device),
+        )
