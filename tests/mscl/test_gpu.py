@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from benchmarks.tvl1_scenes import smooth_motion
 from kernels.tvl1 import PRESETS, oracle, tvl1_flow
+from mscl.config import FlowConfig
+from mscl.extract.flow_process import flow_processes
+from mscl.extract.pair_flow import FlowOfProcess, OwnFlow, PairSize
+from mscl.models.pictures import ClipBatchNorm
 from mscl.pretrain import augment as plain_augment
 from mscl.pretrain.augment import Augment
 from mscl.pretrain.capture import WARM_UP_STEPS, CapturedStep
@@ -70,6 +75,44 @@ def test_tvl1_is_that_of_the_cpu() -> None:
     cpu = oracle.flow(first.float(), second.float(), PRESETS["balanced"])
     cuda = torch.as_tensor(tvl1_flow(first.cuda(), second.cuda(), params=PRESETS["balanced"])).cpu()
     assert float((cpu - cuda).norm(dim=-1).mean()) < 0.02
+
+
+def test_the_process_of_a_gpu_gives_a_pair_the_same_field_whoever_else_asks() -> None:
+    flow, size = FlowConfig(gap_frames=1, span_frames=1), PairSize(48, 64, 0, 32, 43)
+    first, second = (smooth_motion("smooth", height=48, width=64)[i].astype(np.uint8) for i in (0, 1))
+    rng = np.random.default_rng(0)
+    with flow_processes(flow, ["cuda:0"]) as addresses:
+        one, other = (FlowOfProcess(addresses["cuda:0"], "cuda:0", flow) for _ in range(2))
+        alone = one.fields([first], [second], size)
+        for _ in range(4):  # eager, recorded, replayed
+            noise = list(rng.integers(0, 256, (5, 48, 64), np.uint8))
+            among = other.fields([*noise, first], [*noise, second], size)
+            np.testing.assert_array_equal(among[-1], alone[0])
+    own = OwnFlow(flow, "cuda:0").fields([first], [second], size)
+    np.testing.assert_allclose(alone, own, atol=1e-3)
+    np.testing.assert_allclose(alone, OwnFlow(flow, "cpu").fields([first], [second], size), atol=0.1)
+
+
+@pytest.mark.parametrize(("dtype", "off"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize("channels", [8, 64, 256])
+def test_batch_norm_in_one_pass_is_that_of_pytorch(dtype: torch.dtype, off: float, channels: int) -> None:
+    torch.manual_seed(0)
+    x, added, incoming = (torch.randn(4, channels, 3, 9, 7, device=CUDA) for _ in range(3))
+    plain, ours = nn.BatchNorm3d(channels).to(CUDA), ClipBatchNorm(channels).to(CUDA)
+    leaves = [x.requires_grad_(), added.requires_grad_()]
+    expected = torch.relu(plain(leaves[0]) + leaves[1])
+    got = ours(leaves[0].to(dtype), leaves[1].to(dtype), rectified=True)
+    pairs = [(got, expected), (ours.running_var, plain.running_var), (ours.running_mean, plain.running_mean)]
+    pairs += zip(
+        torch.autograd.grad(got, [*leaves, *ours.parameters()], incoming.to(dtype)),
+        torch.autograd.grad(expected, [*leaves, *plain.parameters()], incoming),
+        strict=True,
+    )
+    for mine, theirs in pairs:
+        # A value near zero may fall on the other side of the rectifier in bfloat16.
+        apart = (mine.float() - theirs).abs() / theirs.abs().max()
+        assert float(apart.flatten().quantile(0.999)) < off
+    assert got.dtype == dtype and int(ours.num_batches_tracked) == 1
 
 
 # Convolutions in float32 use TF32, whose products have ten bits.
