@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,15 +116,15 @@ def resize_flow(flow_BHW2: ArrayT, height: int, width: int) -> ArrayT:
         return tensor
     if tensor.device.type == "cpu":
         return torch.from_numpy(_resize_on_cpu(tensor.numpy(), height, width))
-    scale = tensor.new_tensor((width / old_width, height / old_height))
     flow_B2HW = tensor.movedim(-1, 1)
     if height <= old_height and width <= old_width:
-        rows = _area_weights(old_height, height).to(tensor)
-        columns = _area_weights(old_width, width).to(tensor)
+        rows, columns = (
+            _area_weights(old, new, tensor.device) for old, new in ((old_height, height), (old_width, width))
+        )
         flow_B2HW = rows @ flow_B2HW @ columns.T
     else:
         flow_B2HW = F.interpolate(flow_B2HW, size=(height, width), mode="bilinear", align_corners=False)
-    return flow_B2HW.movedim(1, -1) * scale
+    return torch.stack([flow_B2HW[:, 0] * (width / old_width), flow_B2HW[:, 1] * (height / old_height)], dim=-1)
 
 
 def _resize_on_cpu(flow_BHW2: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
@@ -141,14 +142,15 @@ def _resize_on_cpu(flow_BHW2: NDArray[np.float32], height: int, width: int) -> N
     return resized_BHW2
 
 
-def _area_weights(old: int, new: int) -> Tensor:
-    """How much of each old pixel lies in each new one, rows sum to 1; (new, old) float64."""
+@functools.lru_cache(maxsize=64)
+def _area_weights(old: int, new: int, device: torch.device) -> Tensor:
+    """How much of each old pixel lies in each new one, rows sum to 1; (new, old) float32, kept on the device."""
     import torch
 
     edges = torch.arange(new + 1, dtype=torch.float64) * (old / new)
     pixel = torch.arange(old, dtype=torch.float64)
     overlap = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
-    return overlap.clamp_(min=0) * (new / old)
+    return (overlap.clamp_(min=0) * (new / old)).to(device, torch.float32)
 
 
 def _check_frames(first: NDArray[np.generic] | Tensor, second: NDArray[np.generic] | Tensor) -> None:

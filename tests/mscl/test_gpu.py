@@ -97,7 +97,8 @@ def test_the_process_of_a_gpu_gives_a_pair_the_same_field_whoever_else_asks() ->
 @pytest.mark.parametrize("channels", [8, 64, 256])
 def test_batch_norm_in_one_pass_is_that_of_pytorch(dtype: torch.dtype, off: float, channels: int) -> None:
     torch.manual_seed(0)
-    x, added, incoming = (torch.randn(4, channels, 3, 9, 7, device=CUDA) for _ in range(3))
+    # Numbers that either type holds, so that the rectifier cuts the same.
+    x, added, incoming = (torch.randn(4, channels, 3, 9, 7, device=CUDA).to(dtype).float() for _ in range(3))
     plain, ours = nn.BatchNorm3d(channels).to(CUDA), ClipBatchNorm(channels).to(CUDA)
     leaves = [x.requires_grad_(), added.requires_grad_()]
     expected = torch.relu(plain(leaves[0]) + leaves[1])
@@ -109,14 +110,12 @@ def test_batch_norm_in_one_pass_is_that_of_pytorch(dtype: torch.dtype, off: floa
         strict=True,
     )
     for mine, theirs in pairs:
-        # A value near zero may fall on the other side of the rectifier in bfloat16.
-        apart = (mine.float() - theirs).abs() / theirs.abs().max()
-        assert float(apart.flatten().quantile(0.999)) < off
+        assert float((mine.float() - theirs).detach().abs().max() / theirs.detach().abs().max()) < off
     assert got.dtype == dtype and int(ours.num_batches_tracked) == 1
 
 
 # Convolutions in float32 use TF32, whose products have ten bits.
-@pytest.mark.parametrize(("precision", "relative"), [("fp32", 1e-2), ("bf16", 3e-2)])
+@pytest.mark.parametrize(("precision", "relative"), [("fp32", 1e-2), ("bf16", 5e-2)])
 def test_a_step_of_r18_is_that_in_float64(precision: str, relative: float) -> None:
     config = tiny_config(model={"rgb_width": 0.25, "flow_width": 0.5}, precision="fp32")
     truth = step_values(
