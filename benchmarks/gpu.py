@@ -101,9 +101,17 @@ def _replayed(update: Any, timer: Timer) -> Callable[[Any], Any] | None:
     return lambda views: captured(views, momenta)
 
 
+def _choose_convolutions(timer: Timer) -> None:
+    """As a long training of this version does."""
+    from mscl.training import precision
+
+    timer.torch.backends.cudnn.benchmark = timer.cuda and hasattr(precision, "fastest_convolutions")
+
+
 def step(*, tiny: bool, **_: Any) -> None:
     """Steps as the product makes them (replayed, where this version can), eager ones, augmentation, peak memory."""
     timer = Timer()
+    _choose_convolutions(timer)
     times = {"times": 1, "warm": 1} if tiny else {}
     for backbone, crop_px, batch in TINY_JOBS if tiny else JOBS:
         name = f"{backbone} {crop_px} px, batch {batch}"
@@ -208,6 +216,7 @@ def profile(*, tiny: bool, out: Path, **_: Any) -> None:
     from torch.profiler import profile as profiled
 
     timer = Timer()
+    _choose_convolutions(timer)
     update, augment, raw = _made(*(TINY_JOBS if tiny else JOBS)[0], timer, tiny=tiny)
     views = augment(raw)
     works: dict[str, Callable[[], Any]] = {"step": lambda: update.update(views), "augmentation": lambda: augment(raw)}

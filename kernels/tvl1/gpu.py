@@ -10,8 +10,8 @@ from kernels.tvl1 import oracle
 from kernels.tvl1.params import TVL1Params, level_sizes
 from kernels.tvl1.tiles import iterate_tile, linearise_block, median3_block, median5_block
 
-ROWS, COLUMNS = 32, 32
-"""Sides of a tile in px; 64 x 64 spills registers."""
+TILE = 32
+"""Side of a tile in px; 64 spills registers."""
 STEPS = 4
 """Iterations that a tile stays on chip."""
 WARPS = 8
@@ -62,8 +62,8 @@ def _solve_level(first: Tensor, second: Tensor, u_2BHW: Tensor, params: TVL1Para
 def iterate(state_in: Tensor, state_out: Tensor, data: Tensor, edge: Tensor, params: TVL1Params, steps: int) -> None:
     """`steps` iterations from one state (6, B, H, W) into another."""
     _, batch, height, width = state_in.shape
-    across, down = triton.cdiv(width, COLUMNS - 2 * steps), triton.cdiv(height, ROWS - 2 * steps)
-    iterate_tile[(across, down, batch)](
+    inner = TILE - 2 * steps
+    iterate_tile[(triton.cdiv(width, inner), triton.cdiv(height, inner), batch)](
         state_in,
         state_out,
         data,
@@ -74,8 +74,7 @@ def iterate(state_in: Tensor, state_out: Tensor, data: Tensor, edge: Tensor, par
         params.data_weight * params.theta,
         params.theta,
         params.tau / params.theta,
-        ROWS=ROWS,
-        COLUMNS=COLUMNS,
+        TILE=TILE,
         STEPS=steps,
         EDGE_STEPS=oracle.EDGE_STEPS,
         FLAT=oracle.FLAT,

@@ -1,7 +1,7 @@
 # mypy: disable-error-code="untyped-decorator,no-untyped-def,no-untyped-call"
 """Device code of TV-L1 in Triton, which has no types; kernels/tvl1/gpu.py launches it.
 
-`iterate_tile` loads a ROWS x COLUMNS patch of everything, runs STEPS iterations in registers (neighbours through
+`iterate_tile` loads a TILE x TILE patch of everything, runs STEPS iterations in registers (neighbours through
 `tl.gather`) and stores the inner part that the patch's border cannot have reached: STEPS pixels off every side.
 Other tiles still read the old values there, so states alternate between two buffers.
 """
@@ -22,16 +22,16 @@ def iterate_tile(
     limit,  # lambda theta
     theta,
     t,  # tau / theta
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    TILE: tl.constexpr,
     STEPS: tl.constexpr,
     EDGE_STEPS: tl.constexpr,
     FLAT: tl.constexpr,
 ):
     """STEPS iterations of oracle.step on a tile."""
-    across, along = tl.arange(0, COLUMNS), tl.arange(0, ROWS)
-    x = (tl.program_id(0) * (COLUMNS - 2 * STEPS) - STEPS + across)[None, :] + tl.zeros((ROWS, COLUMNS), tl.int32)
-    y = (tl.program_id(1) * (ROWS - 2 * STEPS) - STEPS + along)[:, None] + tl.zeros((ROWS, COLUMNS), tl.int32)
+    inner: tl.constexpr = TILE - 2 * STEPS
+    i = tl.arange(0, TILE)
+    x = (tl.program_id(0) * inner - STEPS + i)[None, :] + tl.zeros((TILE, TILE), tl.int32)
+    y = (tl.program_id(1) * inner - STEPS + i)[:, None] + tl.zeros((TILE, TILE), tl.int32)
     there = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     at = tl.program_id(2).to(tl.int64) * height * width + y * width + x
     u = tl.load(state_in + at, there, 0.0)
@@ -47,10 +47,10 @@ def iterate_tile(
     norm = ix * ix + iy * iy
     inverse = tl.where(norm > FLAT, 1.0 / tl.maximum(norm, FLAT), 0.0)
 
-    left = tl.maximum(across - 1, 0)[None, :] + tl.zeros((ROWS, COLUMNS), tl.int32)
-    right = tl.minimum(across + 1, COLUMNS - 1)[None, :] + tl.zeros((ROWS, COLUMNS), tl.int32)
-    up = tl.maximum(along - 1, 0)[:, None] + tl.zeros((ROWS, COLUMNS), tl.int32)
-    down = tl.minimum(along + 1, ROWS - 1)[:, None] + tl.zeros((ROWS, COLUMNS), tl.int32)
+    left = tl.maximum(i - 1, 0)[None, :] + tl.zeros((TILE, TILE), tl.int32)
+    right = tl.minimum(i + 1, TILE - 1)[None, :] + tl.zeros((TILE, TILE), tl.int32)
+    up = tl.maximum(i - 1, 0)[:, None] + tl.zeros((TILE, TILE), tl.int32)
+    down = tl.minimum(i + 1, TILE - 1)[:, None] + tl.zeros((TILE, TILE), tl.int32)
     has_left, has_right, has_up, has_down = x > 0, x < width - 1, y > 0, y < height - 1
     for _ in tl.static_range(STEPS):
         shift = tl.minimum(tl.maximum(-(rc + ix * u + iy * v) * inverse, -limit), limit)
@@ -73,9 +73,8 @@ def iterate_tile(
         p21 = (p21 + t * u2x) * shrink2
         p22 = (p22 + t * u2y) * shrink2
 
-    kept_columns = (across >= STEPS) & (across < COLUMNS - STEPS)
-    kept_rows = (along >= STEPS) & (along < ROWS - STEPS)
-    mine = there & kept_columns[None, :] & kept_rows[:, None]
+    kept = (i >= STEPS) & (i < TILE - STEPS)
+    mine = there & kept[None, :] & kept[:, None]
     tl.store(state_out + at, u, mine)
     tl.store(state_out + plane + at, v, mine)
     tl.store(state_out + 2 * plane + at, p11, mine)

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mscl.training.checkpoint import Checkpoints
 from mscl.training.distributed import World, any_rank
 from mscl.training.metrics import Journal, StepMetrics
+from mscl.training.precision import fastest_convolutions
 from mscl.training.updater import Updater
 
 LOG_EVERY_STEPS = 10
@@ -86,7 +87,7 @@ def fit(
     if start == total_steps:
         return Finished(start, stopped=False)
     done, saved_at = start, time.monotonic()
-    with journal.begun_at(start), loader(start) as opened:
+    with journal.begun_at(start), loader(start) as opened, fastest_convolutions(world.device, total_steps - start):
         batches = iter(opened)
         checkpoints.restore_random_state()
         for done, batch in enumerate(batches, start + 1):

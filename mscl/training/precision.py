@@ -9,6 +9,7 @@ import torch.distributed as dist
 from mscl.training.config import Precision
 from mscl.training.distributed import World
 
+_STEPS_WORTH_TIMING = 1000
 _DTYPES: dict[Precision, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -83,6 +84,21 @@ def tf32(device: torch.device) -> Iterator[None]:
         yield
     finally:
         products.allow_tf32, convolutions.allow_tf32 = before
+
+
+@contextmanager
+def fastest_convolutions(device: torch.device, steps: int) -> Iterator[None]:
+    """On CUDA, cuDNN times its algorithms for every shape at its first step, where `steps` to come are worth it.
+
+    A step of R18 is a tenth faster then (docs/gpu.md), and the first takes seconds longer.
+    """
+    library = torch.backends.cudnn
+    before = library.benchmark
+    library.benchmark = before or (device.type == "cuda" and steps >= _STEPS_WORTH_TIMING)
+    try:
+        yield
+    finally:
+        library.benchmark = before
 
 
 def _native_bf16(device: torch.device) -> bool:

@@ -70,13 +70,7 @@ def test_compiles_without_stack(tmp_path: Path, name: str, arch: int) -> None:
     constants: dict[str, int | float] = {"BLOCK": gpu.BLOCK}
     options = {}
     if name == "iterate_tile":
-        constants = {
-            "ROWS": gpu.ROWS,
-            "COLUMNS": gpu.COLUMNS,
-            "STEPS": gpu.STEPS,
-            "EDGE_STEPS": oracle.EDGE_STEPS,
-            "FLAT": oracle.FLAT,
-        }
+        constants = {"TILE": gpu.TILE, "STEPS": gpu.STEPS, "EDGE_STEPS": oracle.EDGE_STEPS, "FLAT": oracle.FLAT}
         options = {"num_warps": gpu.WARPS}
     signature = KERNELS[name] | dict.fromkeys(constants, "constexpr")
     source = ASTSource(getattr(tiles, name), signature=signature, constexprs=constants)

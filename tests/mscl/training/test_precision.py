@@ -6,7 +6,15 @@ from torch import nn
 
 from mscl.training.config import OptimConfig, Precision
 from mscl.training.distributed import World
-from mscl.training.precision import agreed_precision, autocast_dtype, autocast_of, gradient_scaler, inference, tf32
+from mscl.training.precision import (
+    agreed_precision,
+    autocast_dtype,
+    autocast_of,
+    fastest_convolutions,
+    gradient_scaler,
+    inference,
+    tf32,
+)
 from mscl.training.updater import MOST_LEFT_OUT, Updater
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -105,3 +113,12 @@ def test_a_precision_of_others_is_taken_from_a_checkpoint_without_a_scaler() -> 
     _, plain = trained("bf16")
     updater.load_state_dict(plain.state_dict())
     assert stepped(module, updater, 1.0)[1] == {"left_out": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("device", "steps", "timed"), [("cuda", 1000, True), ("cuda", 999, False), ("cpu", 5000, False)]
+)
+def test_convolutions_are_timed_where_the_steps_to_come_are_worth_it(device: str, steps: int, timed: bool) -> None:
+    with fastest_convolutions(torch.device(device), steps):
+        assert torch.backends.cudnn.benchmark == timed
+    assert not torch.backends.cudnn.benchmark
