@@ -33,6 +33,8 @@ from mscl.training.card_errors import CardMemoryError, card_errors
 
 _EAGER_BATCHES = 2
 """Of a size, before it is recorded: they compile kernels, and a size that comes once is not worth it."""
+_POLL_SECONDS = 0.001
+"""Between two looks at whether the device has finished; a batch takes fifteen times as long."""
 _SIZES = 8
 """Sizes of frames whose memory and recordings are kept."""
 
@@ -69,7 +71,7 @@ def _serve(opened: socket.socket, device: str, flow: FlowConfig, parent: int) ->
     _Server(opened, FlowComputer(on_device, flow)).run()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Client:
     """A worker."""
 
@@ -84,9 +86,9 @@ class _Client:
             os.close(files[0])
         if not message:
             return None
-        pairs, *size = json.loads(message)
+        start, pairs, *size = json.loads(message)
         assert self.memory is not None
-        return _Request(self, SharedPairs(self.memory, pairs, PairSize(*size)), pairs, PairSize(*size))
+        return _Request(self, SharedPairs(self.memory, start, pairs, PairSize(*size)), pairs, PairSize(*size))
 
     def answer(self, kind: str = "done", text: str = "") -> None:
         """Say that the fields are there, or why not."""
@@ -94,7 +96,7 @@ class _Client:
             self.socket.send(json.dumps([kind, text[:2000]]).encode())
 
 
-@dataclass
+@dataclass(eq=False)
 class _Request:
     """Pairs whose flow a worker waits for."""
 
@@ -118,7 +120,7 @@ class _Server:
         """Serve until killed, or until the device fails."""
         running: tuple[_Batch, list[_Request]] | None = None
         while True:
-            self._receive(wait=not self._waiting and running is None)
+            self._gather(running[0] if running else None)
             following = None
             requests = self._next()
             try:
@@ -136,8 +138,22 @@ class _Server:
                 following = None
             running = (following, requests) if following is not None else None
 
-    def _receive(self, *, wait: bool) -> None:
-        for key, _ in self._selector.select(None if wait else 0):
+    def _gather(self, running: _Batch | None) -> None:
+        """Wait for a full batch; when the device has nothing more to do, what there is has to be enough."""
+        while True:
+            idle = running is None or running.is_done
+            self._receive(0 if idle and (self._waiting or running) else None if running is None else _POLL_SECONDS)
+            if idle or self._is_full():
+                return
+
+    def _is_full(self) -> bool:
+        if not self._waiting:
+            return False
+        size = self._waiting[0].size
+        return sum(r.pairs for r in self._waiting if r.size == size) >= self._computer.batch(size)
+
+    def _receive(self, timeout: float | None) -> None:
+        for key, _ in self._selector.select(timeout):
             if key.fileobj is self._opened:
                 came, _ = self._opened.accept()
                 if _user_of(came) == os.getuid():
@@ -151,15 +167,18 @@ class _Server:
                 key.data.socket.close()
 
     def _next(self) -> list[_Request]:
-        """As many requests of one size, the first that came, as a batch holds."""
+        """As many requests of one size, the first that came, as a batch holds; a worker's own stay in their order."""
         taken: list[_Request] = []
+        passed: list[_Client] = []
         room = 0
         for request in self._waiting:
             if not taken:
                 room = self._computer.batch(request.size)
-            if request.pairs <= room and (not taken or request.size == taken[0].size):
+            if request.pairs <= room and request.size == (taken or [request])[0].size and request.client not in passed:
                 taken.append(request)
                 room -= request.pairs
+            else:
+                passed.append(request.client)
         self._waiting = [request for request in self._waiting if request not in taken]
         return taken
 
@@ -194,6 +213,11 @@ class _Batch:
 
     fields: Tensor
     done: torch.cuda.Event | None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the device has finished it."""
+        return self.done is None or self.done.query()
 
 
 class FlowComputer:

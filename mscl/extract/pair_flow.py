@@ -6,6 +6,7 @@ import json
 import mmap
 import os
 import socket
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from functools import cache
@@ -25,6 +26,8 @@ _PAIRS = 8
 """Pairs at once on a CPU, and of networks of others, whose memory nobody knows."""
 _PIXELS = 64 * 256 * 340
 """Of all first frames in a GPU's batch: launches are most of the time of smaller ones (docs/gpu.md)."""
+_TURNS = 2
+"""Requests of a worker that may be under way: it decodes for one while the other is computed."""
 _MOST_PAIRS = 256
 """Of a batch, however small the frames."""
 _REQUESTS = 4
@@ -67,38 +70,47 @@ class PairSize:
 
 
 class PairFlow(Protocol):
-    """Where flow is computed."""
+    """Where flow is computed: a worker asks, goes on decoding, and takes the answer before it asks a third time."""
 
     def pairs(self, size: PairSize) -> int:
         """Pairs to ask for at once."""
 
-    def fields(self, firsts: Sequence[Frame], seconds: Sequence[Frame], size: PairSize) -> NDArray[np.float32]:
-        """Stored fields (n, stored_height, stored_width, 2) in px of their own grid, of n pairs.
+    def ask(self, firsts: Sequence[Frame], seconds: Sequence[Frame], size: PairSize) -> None:
+        """Ask for the fields of n pairs."""
+
+    def answer(self) -> NDArray[np.float32]:
+        """What was asked for first: fields (n, stored_height, stored_width, 2) in px of their own grid.
 
         Raises:
             KernelInputError: what the method cannot use.
         """
 
 
-@dataclass(frozen=True)
 class OwnFlow:
     """Flow computed in this process."""
 
-    flow: FlowConfig
-    device: str
+    def __init__(self, flow: FlowConfig, device: str) -> None:
+        self._flow = flow
+        self._device = device
+        self._asked: deque[tuple[NDArray[np.uint8], NDArray[np.uint8], PairSize]] = deque()
 
     def pairs(self, size: PairSize) -> int:
         """Few on a CPU, a batch on a GPU."""
-        return _PAIRS if self.device == "cpu" else size.batch(self.flow)
+        return _PAIRS if self._device == "cpu" else size.batch(self._flow)
 
-    def fields(self, firsts: Sequence[Frame], seconds: Sequence[Frame], size: PairSize) -> NDArray[np.float32]:
+    def ask(self, firsts: Sequence[Frame], seconds: Sequence[Frame], size: PairSize) -> None:
         """See PairFlow."""
-        if self.device == "cpu":
-            return stored_flow(np.stack(firsts), np.stack(seconds), self.flow, size)
+        self._asked.append((np.stack(firsts), np.stack(seconds), size))
+
+    def answer(self) -> NDArray[np.float32]:
+        """See PairFlow."""
+        first, second, size = self._asked.popleft()
+        if self._device == "cpu":
+            return stored_flow(first, second, self._flow, size)
         import torch
 
-        first, second = (torch.from_numpy(np.stack(frames)).to(self.device) for frames in (firsts, seconds))
-        return np.asarray(stored_flow(first, second, self.flow, size).cpu())
+        on_gpu = [torch.from_numpy(frames).to(self._device) for frames in (first, second)]
+        return np.asarray(stored_flow(on_gpu[0], on_gpu[1], self._flow, size).cpu())
 
 
 def stored_flow(first: ArrayT, second: ArrayT, flow: FlowConfig, size: PairSize) -> ArrayT:
@@ -119,6 +131,8 @@ class FlowOfProcess:
         self._flow = flow
         self._device = device
         self._memory = mmap.mmap(-1, 1)
+        self._asked: deque[SharedPairs] = deque()
+        self._turn = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             self._socket.connect(address)
@@ -130,32 +144,48 @@ class FlowOfProcess:
         batch = size.batch(self._flow)
         return batch if self._flow.is_plugin else batch // _REQUESTS
 
-    def fields(self, firsts: Sequence[Frame], seconds: Sequence[Frame], size: PairSize) -> NDArray[np.float32]:
+    def ask(self, firsts: Sequence[Frame], seconds: Sequence[Frame], size: PairSize) -> None:
+        """See PairFlow.
+
+        Raises:
+            CardError: the GPU's process has ended.
+        """
+        files = []
+        room = SharedPairs.bytes(self.pairs(size), size)
+        if _TURNS * room > len(self._memory):
+            files = [os.memfd_create("mscl pairs")]
+            os.truncate(files[0], _TURNS * room)
+            self._memory = mmap.mmap(files[0], _TURNS * room)
+        self._turn = (self._turn + 1) % _TURNS
+        shared = SharedPairs(self._memory, self._turn * room, len(firsts), size)
+        for number, pair in enumerate(zip(firsts, seconds, strict=True)):
+            shared.frames[0, number], shared.frames[1, number] = pair
+        request = json.dumps([self._turn * room, len(firsts), *astuple(size)]).encode()
+        try:
+            socket.send_fds(self._socket, [request], files)
+        except OSError as error:
+            raise self._gone() from error
+        finally:
+            for file in files:
+                os.close(file)
+        self._asked.append(shared)
+
+    def answer(self) -> NDArray[np.float32]:
         """See PairFlow.
 
         Raises:
             CardError: the GPU or its process failed.
+            CardMemoryError: its memory does not suffice.
         """
         from mscl.training.card_errors import CardMemoryError
 
-        request = json.dumps([len(firsts), *astuple(size)]).encode()
-        shared = SharedPairs.bytes(self.pairs(size), size)
         try:
-            if shared > len(self._memory):
-                file = os.memfd_create("mscl pairs")
-                os.truncate(file, shared)
-                self._memory = mmap.mmap(file, shared)
-                self._seen(firsts, seconds, size)
-                socket.send_fds(self._socket, [request], [file])
-                os.close(file)
-            else:
-                self._seen(firsts, seconds, size)
-                self._socket.send(request)
             reply = self._socket.recv(1 << 16)
         except OSError as error:
             raise self._gone() from error
         if not reply:
             raise self._gone()
+        shared = self._asked.popleft()
         kind, text = json.loads(reply)
         if kind == "input":
             raise KernelInputError(text)
@@ -163,12 +193,7 @@ class FlowOfProcess:
             raise CardMemoryError(text)
         if kind == "card":
             raise CardError(self._device, text)
-        return SharedPairs(self._memory, len(firsts), size).fields.copy()
-
-    def _seen(self, firsts: Sequence[Frame], seconds: Sequence[Frame], size: PairSize) -> None:
-        frames = SharedPairs(self._memory, len(firsts), size).frames
-        for number, pair in enumerate(zip(firsts, seconds, strict=True)):
-            frames[0, number], frames[1, number] = pair
+        return shared.fields.copy()
 
     def _gone(self) -> CardError:
         return CardError(self._device, "the process that computes its flow has ended")
@@ -177,19 +202,19 @@ class FlowOfProcess:
 class SharedPairs:
     """Frames that come in and fields that go back, in memory that a worker and a GPU's process share."""
 
-    def __init__(self, memory: mmap.mmap, pairs: int, size: PairSize) -> None:
+    def __init__(self, memory: mmap.mmap, start: int, pairs: int, size: PairSize) -> None:
         numbers = 2 * pairs * int(np.prod(size.frame))
-        self.frames = np.frombuffer(memory, np.uint8, numbers).reshape(2, pairs, *size.frame)
+        self.frames = np.frombuffer(memory, np.uint8, numbers, start).reshape(2, pairs, *size.frame)
         """(2, n, H, W) or (2, n, H, W, 3): firsts and seconds."""
         self.fields = np.frombuffer(
-            memory, np.float32, pairs * int(np.prod(size.field)), offset=_aligned(numbers)
+            memory, np.float32, pairs * int(np.prod(size.field)), start + _aligned(numbers)
         ).reshape(pairs, *size.field)
         """(n, stored_height, stored_width, 2)."""
 
     @staticmethod
     def bytes(pairs: int, size: PairSize) -> int:
         """What they need."""
-        return _aligned(2 * pairs * int(np.prod(size.frame))) + 4 * pairs * int(np.prod(size.field))
+        return _aligned(2 * pairs * int(np.prod(size.frame))) + _aligned(4 * pairs * int(np.prod(size.field)))
 
 
 def _aligned(count: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,15 +104,21 @@ def _computed(
     starts: dict[int, Frame] = {}
     firsts: list[Frame] = []
     seconds: list[Frame] = []
+    asked: deque[int] = deque()
 
-    def flush(size: PairSize) -> Iterator[NDArray[np.float32]]:
-        try:
-            yield from source.fields(firsts, seconds, size)
-        except KernelInputError as error:
-            raise DataError(f"flow of {segment.path}: {error}") from error
-        tick(len(firsts))
+    def ask() -> None:
+        source.ask(firsts, seconds, PairSize.of(firsts[0], height, width))
+        asked.append(len(firsts))
         firsts.clear()
         seconds.clear()
+
+    def answers(left: int) -> Iterator[NDArray[np.float32]]:
+        while len(asked) > left:
+            try:
+                yield from source.answer()
+            except KernelInputError as error:
+                raise DataError(f"flow of {segment.path}: {error}") from error
+            tick(asked.popleft())
 
     for number, frame in enumerate(frames):
         first = number - flow.span_frames
@@ -125,10 +132,12 @@ def _computed(
         if first in starts:
             firsts.append(starts.pop(first))
             seconds.append(seen)
-        if firsts and len(firsts) == source.pairs(size := PairSize.of(firsts[0], height, width)):
-            yield from flush(size)
+        if firsts and len(firsts) == source.pairs(PairSize.of(firsts[0], height, width)):
+            ask()
+            yield from answers(left=1)
     if firsts:
-        yield from flush(PairSize.of(firsts[0], height, width))
+        ask()
+    yield from answers(left=0)
 
 
 def _imported(

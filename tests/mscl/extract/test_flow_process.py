@@ -17,7 +17,7 @@ from kernels.errors import KernelInputError
 from mscl.config import DecodeLimits, FlowConfig
 from mscl.errors import CardError
 from mscl.extract.flow_process import FlowComputer, flow_processes
-from mscl.extract.pair_flow import FlowOfProcess, OwnFlow, PairSize
+from mscl.extract.pair_flow import FlowOfProcess, OwnFlow, PairFlow, PairSize
 from mscl.extract.shard import ShardTask, _computed
 from mscl.extract.video_pass import Segment
 
@@ -31,6 +31,11 @@ def no_black_frames(first_BHW3: Tensor, second_BHW3: Tensor) -> Tensor:
 
 
 PLUGIN = FlowConfig(method=f"{__name__}:no_black_frames")
+
+
+def fields_of(source: PairFlow, firsts: list[np.ndarray], seconds: list[np.ndarray], size: PairSize) -> np.ndarray:
+    source.ask(firsts, seconds, size)
+    return source.answer()
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +58,8 @@ def test_fields_of_workers_that_ask_side_by_side_are_their_own(addresses: dict[s
         for turn in range(4):
             size = (SMALL, LARGE)[(seed + turn) % 2]
             firsts, seconds = pairs(1 + (seed * 3 + turn) % 7, size, 10 * seed + turn)
-            got = source.fields(firsts, seconds, size)
-            if not np.array_equal(got, OwnFlow(TVL1, "cpu").fields(firsts, seconds, size)):
+            got = fields_of(source, firsts, seconds, size)
+            if not np.array_equal(got, fields_of(OwnFlow(TVL1, "cpu"), firsts, seconds, size)):
                 wrong.append(f"worker {seed}, turn {turn}")
 
     workers = [threading.Thread(target=work, args=(seed,)) for seed in range(5)]
@@ -97,7 +102,7 @@ def test_what_one_worker_cannot_use_is_not_told_to_another(addresses: dict[str, 
         source = FlowOfProcess(addresses["plugin"], "cpu", PLUGIN)
         for _ in range(6):
             try:
-                fields = source.fields([frame], [frame], size)
+                fields = fields_of(source, [frame], [frame], size)
                 said.setdefault(name, str(fields.dtype))
             except KernelInputError as error:
                 said.setdefault(name, str(error))
@@ -117,11 +122,11 @@ def test_its_end_is_the_failure_of_its_gpu() -> None:
         (process,) = set(multiprocessing.active_children()) - before
         source = FlowOfProcess(known["cpu"], "cuda:1", TVL1)
         firsts, seconds = pairs(2, SMALL, 0)
-        source.fields(firsts, seconds, SMALL)
+        fields_of(source, firsts, seconds, SMALL)
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(CardError, match="cuda:1 failed .*process that computes its flow has ended"):
-            source.fields(firsts, seconds, SMALL)
+            fields_of(source, firsts, seconds, SMALL)
         process.join()
         with pytest.raises(CardError, match="has ended"):
             FlowOfProcess(known["cpu"], "cuda:1", TVL1)
