@@ -29,8 +29,9 @@ def test_files_that_documents_name_are_there() -> None:
     root = DOCS.parent
     tops = "flows|mscl|kernels|storage|tests|benchmarks|deploy|docs"
     for path in [root / "README.md", root / "CONTRIBUTING.md", *DOCS.glob("*.md")]:
-        for name in re.findall(rf"`((?:{tops})/[\w./-]*)`", path.read_text()):
-            assert (root / name).exists(), f"{path.name} names {name}"
+        for name in re.findall(rf"`((?:{tops})/[\w./-]*)`|(?<![\w/])(?=((?:{tops})/[\w/-]+\.py))", path.read_text()):
+            there = root / "".join(name)
+            assert there.exists(), f"{path.name} names {there}"
     for name in re.findall(r"`(\w+/[\w./]*|\w+\.py)`", (DOCS / "architecture.md").read_text()):
         found = (root / name).exists() or any((root / "mscl").rglob(name.rstrip("/")))
         assert found, f"architecture.md names {name}"
