@@ -27,7 +27,8 @@ Info = Mapping[str, Any]
 _SETTING = "data.root"
 _FRESH_SECONDS = 60.0
 """A run reads its dataset's names several times before it begins; so long one listing serves."""
-_BATCH = 256
+_BATCH, _BATCHES_KEPT = 256, 32
+"""Objects whose parts are asked for together; and after how many of these what was read is written down."""
 _remembered: dict[str, tuple[float, Any]] = {}
 
 
@@ -146,15 +147,15 @@ def object_marks(root: BucketPath, videos: Sequence[str]) -> list[str]:
     for first in range(0, len(todo), _BATCH):
         batch = todo[first : first + _BATCH]
         marks |= _read_marks(root, {video: infos[video]["size"] if video in infos else -1 for video in batch})
-    if todo:
-        sure = {
-            versions[video]: mark
-            for video, mark in marks.items()
-            if is_versioned(infos.get(video, {})) and mark[0].isdigit()  # else why it could not be read
-        }
-        with suppress(StorageError, OSError):  # they are read again then
-            memory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_atomic(memory, json.dumps(sure).encode())
+        if first // _BATCH % _BATCHES_KEPT == _BATCHES_KEPT - 1 or first + _BATCH >= len(todo):
+            sure = {
+                versions[video]: mark
+                for video, mark in marks.items()
+                if is_versioned(infos.get(video, {})) and mark[0].isdigit()  # else why it could not be read
+            }
+            with suppress(StorageError, OSError):  # they are read again then
+                memory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                write_atomic(memory, json.dumps(sure).encode())
     return [marks[video] for video in videos]
 
 

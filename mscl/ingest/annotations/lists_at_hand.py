@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from mscl.addresses import check_url, is_url
 from mscl.errors import DataError
@@ -71,7 +70,7 @@ def lists_at_hand(annotations: str, root: Place, *, in_root: bool) -> Iterator[L
             lists.root.mkdir(parents=True)
             if in_root and not given:
                 near = [name for name in listing(root) if name.count("/") < 2]
-                _copy(root.url, near, lists.root, named=f"data.root {root}")
+                _copy(root.url, near, lists.root, setting="data.root")
                 _copy_beside(root, lists)
         yield lists
 
@@ -94,7 +93,7 @@ def _copy_beside(root: BucketPath, lists: ListsAtHand) -> None:
         if (number := len(_lists_among(names))) > _MOST:
             lists.notes.append(f"lists were not looked for among {number:,} files in {above}/{folder}")
         else:
-            _copy(f"{above}/{folder}".rstrip("/"), names, lists.root.parent / folder, named="")
+            _copy(f"{above}/{folder}".rstrip("/"), names, lists.root.parent / folder, setting="data.root")
 
 
 def _copied(url: str, folder: Path, lists: ListsAtHand) -> Path:
@@ -106,9 +105,8 @@ def _copied(url: str, folder: Path, lists: ListsAtHand) -> Path:
     try:
         is_folder = asked(url, lambda files: files.info(url), setting=_SETTING, is_first=True)["type"] == "directory"
         base = url if is_folder else above
-        found: Mapping[str, Any] = asked(
-            url, lambda files: files.find(base, maxdepth=2 if is_folder else 1, detail=True), setting=_SETTING
-        )
+        depth = 2 if is_folder else 1
+        found: list[str] = asked(url, lambda files: files.find(base, maxdepth=depth), setting=_SETTING)
     except FileNotFoundError:
         raise DataError(f"{_SETTING} {url} does not exist; check the names of bucket and object") from None
     except PermissionError as error:
@@ -118,7 +116,7 @@ def _copied(url: str, folder: Path, lists: ListsAtHand) -> Path:
     copy.mkdir(parents=True)
     lists._addresses[str(copy)] = base
     names = [name.removeprefix(prefix) for name in found]
-    _copy(base, names, copy, named=f"{_SETTING} {base}", also="" if is_folder else url.rpartition("/")[2])
+    _copy(base, names, copy, setting=_SETTING, also="" if is_folder else url.rpartition("/")[2])
     return copy if is_folder else copy / url.rpartition("/")[2]
 
 
@@ -134,20 +132,24 @@ def _lists_among(names: Iterable[str]) -> list[str]:
     return [name for name in names if name.lower().endswith(_SUFFIXES) and is_plain(name)]
 
 
-def _copy(base: str, names: Collection[str], folder: Path, *, named: str, also: str = "") -> None:
-    """Copy what may be lists by their names, and `also`, which the user names."""
+def _copy(base: str, names: Collection[str], folder: Path, *, setting: str, also: str = "") -> None:
+    """Copy what may be lists by their names, and `also`, which the user names.
+
+    Args:
+        setting: that names the base, for messages.
+    """
     wanted = _lists_among(names)
     wanted += [also] if also in names and also not in wanted else []
     if len(wanted) > _MOST:
         raise DataError(
-            f"{named} holds {len(wanted):,} files of the types {', '.join(_SUFFIXES)}, too many to be lists: give the "
-            f"list itself as {_SETTING}, or set data.format=folders or data.format=unlabelled"
+            f"{setting} {base} holds {len(wanted):,} files of the types {', '.join(_SUFFIXES)}, too many to be lists: "
+            f"give the list itself as {_SETTING}, or set data.format=folders or data.format=unlabelled"
         )
 
     def copy(name: str) -> None:
         to = folder / name
         to.parent.mkdir(parents=True, exist_ok=True)
-        to.write_bytes(read_object(f"{base}/{name}", setting=_SETTING))
+        to.write_bytes(read_object(f"{base}/{name}", setting=setting))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(copy, wanted))
