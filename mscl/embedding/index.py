@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from mscl.embedding.config import EmbedConfig
 from mscl.embedding.encoder_input import recorded_input
 from mscl.errors import CheckpointError, UserError
+from mscl.stage.config import RuntimeConfig
 from mscl.stage.latest import latest_of
 from mscl.video.frame_recipe import EncoderInput
+from mscl.video.places import place_of
 
 if TYPE_CHECKING:
     from mscl.embedding.neighbours import Neighbour
@@ -52,7 +54,7 @@ class Index:
 
     def path(self, row: int) -> str:
         """Video file of a row."""
-        return f"{self.root}/{self.manifest.row(row).video}"
+        return str(place_of(self.root, RuntimeConfig()) / str(self.manifest.row(row).video))
 
     @cached_property
     def encoder_input(self) -> EncoderInput:

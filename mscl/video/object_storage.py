@@ -37,6 +37,9 @@ AT_ONCE = 32
 _PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Between tries of what failed; the libraries have tried some times by themselves before each: a minute in all."""
 
+_FIRST_SECONDS = 20.0
+"""A library that got no answer for so long needs not try again where nothing has come yet."""
+
 
 class StorageAnswerError(DataError):
     """Object storage that does not answer, or refuses."""
@@ -66,8 +69,9 @@ def _opened(scheme: str, _process: int, _environment: int) -> Any:
     elif scheme.startswith("http"):
         import aiohttp
 
-        # Its own limit is five minutes for a whole file.
-        options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)}
+        # Its own limit is five minutes for a whole file, and it asks no proxy.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
+        options["client_kwargs"] = {"timeout": timeout, "trust_env": True}
     return fsspec.filesystem(scheme, **options)
 
 
@@ -84,6 +88,7 @@ def asked(url: str, call: Callable[[Any], T], *, setting: str, is_first: bool = 
         ConfigError: the library for it is not installed.
     """
     files = _filesystem(url, setting=setting)
+    began = time.monotonic()
     for number, pause_s in enumerate((*_PAUSES_SECONDS, None)):
         try:
             return call(files)
@@ -99,7 +104,8 @@ def asked(url: str, call: Callable[[Any], T], *, setting: str, is_first: bool = 
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
             without = any(word in type(error).__name__ for word in ("Credential", "Auth", "Profile", "Token"))
             is_busy = status in ("429", "503") or (isinstance(error, OSError) and error.errno == errno.EBUSY)
-            if pause_s is None or without or (is_first and number and not is_busy):
+            in_vain = number > 0 or time.monotonic() - began > _FIRST_SECONDS
+            if pause_s is None or without or (is_first and in_vain and not is_busy):
                 _opened.cache_clear()  # credentials may be given before the next call
                 raise StorageAnswerError(_said(url, error, setting=setting, without=without)) from error
             time.sleep(pause_s)
