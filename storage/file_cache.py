@@ -22,6 +22,7 @@ _COUNT = ".bytes"
 """File with how many bytes there are, never too few: after a kill too many, until files are counted again."""
 _LOW = 0.9
 """Part of the size down to which is cleared, so that not every new file has all others counted."""
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -125,6 +126,8 @@ class FileCache:
         except OSError as error:
             if error.errno in DISK_IS_FULL:
                 do = f"free space, lower {self.setting}_gb, or name another folder as {self.setting}"
+            elif error.errno in _NO_LOCKS:
+                do = f"its file system has no locks; name another folder as {self.setting}"
             elif error.filename is not None and str(error.filename).startswith(str(self.folder)):
                 do = f"name another folder as {self.setting}"
             else:
@@ -150,7 +153,7 @@ def _shared(path: Path, size_bytes: int) -> int | None:
 def _remove_unused(path: Path) -> bool:
     """Remove a file unless somebody holds it; whether it is gone."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # for writing: NFS gives no other an exclusive lock
     except FileNotFoundError:
         return True
     except OSError:

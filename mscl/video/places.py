@@ -74,6 +74,8 @@ class BucketPath:
 
         def fetch(to: Path) -> None:
             asked(self.url, lambda files: files.get_file(self.url, str(to)), setting=_SETTING)
+            if to.stat().st_size != size_bytes:
+                raise DataError(f"{self} was changed while it was read; run the same command again")
 
         with self.cache.hold(name, size_bytes, fetch) as path:
             yield path
