@@ -121,21 +121,24 @@ class _Server:
         running: tuple[_Batch, list[_Request]] | None = None
         while True:
             self._gather(running[0] if running else None)
-            following = None
             requests = self._next()
+            following: _Batch | None = None
+            wrong: KernelInputError | None = None
             try:
                 if requests:
-                    following = self._computer.begin([request.shared.frames for request in requests], requests[0].size)
+                    try:
+                        following = self._computer.begin([r.shared.frames for r in requests], requests[0].size)
+                    except KernelInputError as error:
+                        wrong = error
                 if running is not None:
                     self._finish(*running)
+                if wrong is not None:
+                    self._blame(requests, wrong)
             except (CardError, CardMemoryError) as error:
                 kind, text = ("card", error.reason) if isinstance(error, CardError) else ("memory", str(error))
                 for request in [*(running[1] if running else []), *requests, *self._waiting]:
                     request.client.answer(kind, text)
                 return
-            except KernelInputError as error:
-                self._blame(requests, error)
-                following = None
             running = (following, requests) if following is not None else None
 
     def _gather(self, running: _Batch | None) -> None:

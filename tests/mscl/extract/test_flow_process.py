@@ -5,8 +5,9 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,15 @@ def no_black_frames(first_BHW3: Tensor, second_BHW3: Tensor) -> Tensor:
 
 
 PLUGIN = FlowConfig(method=f"{__name__}:no_black_frames")
+
+
+def side_by_side(works: list[tuple[Callable[..., None], tuple[Any, ...]]]) -> None:
+    threads = [threading.Thread(target=work, args=args, daemon=True) for work, args in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+        assert not thread.is_alive(), "a worker was never answered"
 
 
 def fields_of(source: PairFlow, firsts: list[np.ndarray], seconds: list[np.ndarray], size: PairSize) -> np.ndarray:
@@ -62,11 +72,7 @@ def test_fields_of_workers_that_ask_side_by_side_are_their_own(addresses: dict[s
             if not np.array_equal(got, fields_of(OwnFlow(TVL1, "cpu"), firsts, seconds, size)):
                 wrong.append(f"worker {seed}, turn {turn}")
 
-    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(5)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    side_by_side([(work, (seed,)) for seed in range(5)])
     assert wrong == []
 
 
@@ -100,7 +106,7 @@ def test_what_one_worker_cannot_use_is_not_told_to_another(addresses: dict[str, 
 
     def work(name: str, frame: np.ndarray) -> None:
         source = FlowOfProcess(addresses["plugin"], "cpu", PLUGIN)
-        for _ in range(6):
+        for _ in range(15):
             try:
                 fields = fields_of(source, [frame], [frame], size)
                 said.setdefault(name, str(fields.dtype))
@@ -108,11 +114,7 @@ def test_what_one_worker_cannot_use_is_not_told_to_another(addresses: dict[str, 
                 said.setdefault(name, str(error))
 
     frames = {"black": np.zeros(size.frame, np.uint8), "grey": np.full(size.frame, 128, np.uint8)}
-    workers = [threading.Thread(target=work, args=item) for item in frames.items()]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    side_by_side([(work, item) for item in frames.items()])
     assert said["grey"] == "float32" and re.search("no_black_frames .*(NaN|finite)", said["black"])
 
 
