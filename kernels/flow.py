@@ -30,6 +30,7 @@ def compute_flow(
     backend: str = "auto",
     raft_weights: str | Path | None = None,
     raft_updates: int = 20,
+    raft_bf16: bool = False,
     weights: str | Path | None = None,
     device: str | torch.device = "cpu",
     threads: int = 1,
@@ -53,7 +54,7 @@ def compute_flow(
         moved = [to_tensor(frames, "frames").to(device) for frames in (first_BHW3, second_BHW3)]
         flow = compute_flow(
             moved[0], moved[1], method=method, preset=preset, backend=backend,
-            raft_weights=raft_weights, raft_updates=raft_updates, weights=weights,
+            raft_weights=raft_weights, raft_updates=raft_updates, raft_bf16=raft_bf16, weights=weights,
         )  # fmt: skip
         return like(flow.cpu(), first_BHW3)
     if is_plugin(method):
@@ -66,7 +67,7 @@ def compute_flow(
 
         return raft_flow(
             _channels_first(first_BHW3), _channels_first(second_BHW3),
-            variant=method.removeprefix("raft_"), weights=raft_weights, num_updates=raft_updates,
+            variant=method.removeprefix("raft_"), weights=raft_weights, num_updates=raft_updates, bf16=raft_bf16,
         )  # fmt: skip
     first_BHW, second_BHW = to_grey(first_BHW3), to_grey(second_BHW3)
     if method == "tvl1":

@@ -119,7 +119,8 @@ def stored_flow(first: ArrayT, second: ArrayT, flow: FlowConfig, size: PairSize)
 
     flow_BHW2 = compute_flow(
         first, second, method=flow.method, preset=flow.preset, backend=flow.backend or "auto",
-        raft_weights=flow.raft_weights or None, raft_updates=flow.raft_updates, weights=flow.weights or None,
+        raft_weights=flow.raft_weights or None, raft_updates=flow.raft_updates, raft_bf16=flow.raft_bf16,
+        weights=flow.weights or None,
     )  # fmt: skip
     return resize_flow(flow_BHW2, size.stored_height, size.stored_width)
 

@@ -37,6 +37,10 @@ def _resolved(config: ExperimentConfig) -> FlowConfig:
     flow = config.flow
     if flow.weights and not flow.is_plugin:
         raise DataError(f"flow.weights is {flow.weights}, which flow.method {flow.method} does not use; leave it out")
+    if flow.raft_bf16 and not flow.method.startswith("raft"):
+        raise DataError(f"flow.raft_bf16 is on, which flow.method {flow.method} does not use; leave it out")
+    if flow.raft_bf16 and not _gpus(config):
+        raise DataError("flow.raft_bf16 is on, and RAFT runs on the CPU here, where bfloat16 is slower; leave it out")
     backend = resolve_backend(flow.backend, device_of(0, _gpus(config))) if flow.method == "tvl1" else ""
     if flow.method != "denseflow" and flow.pictures:
         raise DataError(

@@ -52,6 +52,12 @@ def test_names_of_methods_and_what_is_refused_early(tmp_path: Path) -> None:
     check_weights(FlowConfig(method=f"{__name__}:ones"))
 
 
+def test_results_of_before_a_setting_keep_their_keys() -> None:
+    raft = FlowConfig(method="raft_small")
+    assert "raft_bf16" not in raft.noted()
+    assert raft.model_copy(update={"raft_bf16": True}).noted()["raft_bf16"] is True
+
+
 def test_the_key_knows_the_code_and_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "own_flow.py").write_text("find = 1\n")

@@ -71,6 +71,11 @@ def test_videos_shorter_than_a_clip_stop_extraction_and_no_repair(videos: Path, 
     [
         (["runtime.device=cuda", "flow.method=dis"], "runtime.device is cuda, and PyTorch sees no CUDA device here"),
         (["runtime.gpus=3", "flow.method=dis"], "runtime.gpus names 3, and PyTorch sees none here"),
+        (["flow.raft_bf16=true"], r"flow\.raft_bf16 is on, which flow\.method tvl1 does not use"),
+        (
+            ["flow.method=raft_small", "flow.raft_bf16=true", "runtime.device=cpu"],
+            r"raft_bf16 is on, and RAFT runs on the CPU",
+        ),
         (["flow.method=raft_small", "flow.raft_weights=raft.pth"], r"flow\.raft_weights raft\.pth does not exist"),
         (["pretrain.encoder=none.pth"], r"none\.pth"),
         (["data.test_fraction=0"], "nothing can be scored in the end: no labelled video is in the test split"),
