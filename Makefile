@@ -66,11 +66,16 @@ LISTS ?= ../shared/data/annotations/ucf101_3class_subset
 ABLATE := $(BIN)/mscl ablate mscl moco mscl-no-fra mscl-no-lmcl mscl-no-mds released-d5 released-d6 released-d7 supervised \
 	--base demo --sweep moco:pretrain.optim.lr=0.001,0.003,0.01 --equal-time moco pretrain.epochs=6 runtime.threads=1 \
 	--export docs/results --workspace $(DEMO)/ablation
-ablate: .venv/.installed  ## The method against its baselines on four sets: tables and pictures in docs/results (hours)
-	for seed in 31 32; do $(BIN)/mscl demo-data $(DEMO)/data-$$seed --seed $$seed || exit 1; done
-	$(BIN)/mscl ablate mscl moco mscl-rotation-negatives --base demo+kind --name direction --seeds 31,32 \
-		runtime.threads=1 runtime.loader_workers=1 --export docs/results --workspace $(DEMO)/ablation \
-		--fold data.root=$(DEMO)/data-31/videos --fold data.root=$(DEMO)/data-32/videos
+SEEDS := 101 102 103 104 105 106
+ON_SUITE := $(BIN)/mscl ablate mscl moco mscl-rotation-negatives mscl-no-fra --seeds 101,102,103,104,105,106 finetune.epochs=15 \
+	runtime.threads=1 --export docs/results --workspace $(DEMO)/ablation
+folds = $(foreach seed,$(SEEDS),--fold data.root=$(DEMO)/suite-$(seed)/$(1)/videos)
+ablate: .venv/.installed  ## The method against its baselines on eight sets: tables and pictures in docs/results (hours)
+	for seed in $(SEEDS); do $(BIN)/mscl demo-data --suite $(DEMO)/suite-$$seed --seed $$seed || exit 1; done
+	$(ON_SUITE) mscl-rotation-hard mscl-no-lmcl mscl-no-mds supervised --base demo+kind --name direction $(call folds,direction)
+	$(ON_SUITE) mscl-no-lmcl supervised --name order $(call folds,order)
+	$(ON_SUITE) supervised --name shortcut $(call folds,shortcut)
+	$(ON_SUITE) mscl-no-mds --name stills embed.clips=10 $(call folds,stills)
 	for seed in 21 22 23; do $(BIN)/mscl demo-data $(DEMO)/data-$$seed --seed $$seed || exit 1; done
 	$(ABLATE) --name motion-only --seeds 21,22,23 pretrain.min_steps=216 finetune.epochs=8 \
 		--fold data.root=$(DEMO)/data-21/videos --fold data.root=$(DEMO)/data-22/videos --fold data.root=$(DEMO)/data-23/videos

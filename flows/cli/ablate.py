@@ -54,9 +54,9 @@ def ablate(
 
     plan = make_plan(variants, base=base, name=name, seeds=seeds, folds=fold, sweeps=sweep, equal_time=equal_time)
     done = run_ablation(Workspace(workspace), plan, progress=ConsoleProgress(console))
-    print_blocks(console, [scores_table(done.rows, plan.name)])
+    print_blocks(console, [scores_table([r for r in done.rows if r.set == name], name) for name in done.settings])
     if export is not None:
-        merge_results(export, done.rows, {plan.name: done.settings})
+        merge_results(export, done.rows, done.settings)
         print_line(console, f"Exported     {export / PAGE}")
     print_line(console, f"Results      {done.result.folder / PAGE}")
 

@@ -8,6 +8,7 @@ from typing import Any
 from mscl.ablation.figure import dot_plot
 from mscl.ablation.plan import REFERENCE
 from mscl.ablation.rows import (
+    LEAST_PAIRS,
     METRIC_TITLES,
     SHUFFLED_SUFFIX,
     STILL_SUFFIXES,
@@ -71,8 +72,9 @@ Every preset of a dataset was trained with the same number of steps, batch size,
 test split with the same code. *random* is the encoder before training, *first, middle, last frame* a trained encoder on
 clips that repeat that one frame: what it scores there is not motion. *shuffled*: the frames of each clip in random
 order, which still show along which line something moves, and not which way. A difference is taken seed by seed,
-{REFERENCE} minus the preset, with the standard error of its mean. Numbers are % of the test videos; `{ROWS}` holds
-every one, `{SETTINGS}` all settings."""
+{REFERENCE} minus the preset, ± its 95 % interval (Student's t over the seeds; none below {LEAST_PAIRS}): one that is
+smaller than its interval is not settled. Numbers are % of the test videos; `{ROWS}` holds every one, `{SETTINGS}` all
+settings."""
 
 
 def _section(name: str, rows: Sequence[SeedScore], facts: Mapping[str, Any], *, picture: str) -> str:
@@ -131,8 +133,8 @@ def shown_score(rows: Sequence[SeedScore], preset: str, metric: str, *, spread: 
 
 
 def shown_difference(rows: Sequence[SeedScore], preset: str, metric: str) -> str:
-    """Mean and standard error of the difference to the reference in %, or nothing."""
+    """Mean and 95 % interval of the difference to the reference in %, or nothing."""
     found = difference(rows, REFERENCE, preset, metric)
     if found is None or preset == REFERENCE:
         return ""
-    return f"{100 * found.mean:+.1f}" + ("" if math.isnan(found.error) else f" ± {100 * found.error:.1f}")
+    return f"{100 * found.mean:+.1f}" + ("" if math.isnan(found.half_width) else f" ± {100 * found.half_width:.1f}")

@@ -15,6 +15,8 @@ STILL_SUFFIXES = ("_first", "_middle", "_last")
 """Ends the name of a metric taken on clips that repeat that one frame of the video."""
 SHUFFLED_SUFFIX = "_shuffled"
 """Ends the name of a metric taken on clips whose frames are in random order."""
+LEAST_PAIRS = 3
+"""Pairs of seeds from which an interval is given: of two it is 13 standard errors wide and says nothing."""
 _ORDER = (
     REFERENCE, "mscl-no-fra", "mscl-no-lmcl", "mscl-no-mds", "mscl-rotation-negatives", "mscl-rotation-both",
     "mscl-rotation-hard", "flow-rgb-only", "moco", "released-d5", "released-d6", "released-d7", "released-d25",
@@ -50,9 +52,14 @@ class Difference:
     """Reference minus preset, seed by seed."""
 
     mean: float
-    error: float
-    """Standard error of the mean; NaN for one seed."""
+    half_width: float
+    """Of the 95 % interval of the mean by Student's t over the seeds; NaN below `LEAST_PAIRS`."""
     by_seed: tuple[float, ...]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return abs(self.mean) > self.half_width
 
 
 def as_json(rows: Iterable[SeedScore]) -> list[dict[str, Any]]:
@@ -91,8 +98,12 @@ def difference(rows: Sequence[SeedScore], reference: str, preset: str, metric: s
     if not shared:
         return None
     values = np.array([first[seed] - second[seed] for seed in shared])
-    error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
-    return Difference(float(values.mean()), error, tuple(float(v) for v in values))
+    half_width = math.nan
+    if len(values) >= LEAST_PAIRS:
+        from scipy.stats import t  # comes with scikit-learn
+
+        half_width = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    return Difference(float(values.mean()), half_width, tuple(float(v) for v in values))
 
 
 def best_of(rows: Sequence[SeedScore], presets: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """Train and score every run of a plan, through the pipeline's own stages: what is done already is reused."""
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -8,18 +9,20 @@ from typing import Any
 
 from mscl.ablation.page import write_results
 from mscl.ablation.plan import EQUAL_TIME, RANDOM_WEIGHTS, REFERENCE, SUPERVISED, AblationPlan, PlannedRun, planned_runs
-from mscl.ablation.rows import LINEAR, RETRIEVAL, SHUFFLED_SUFFIX, STILL_SUFFIXES, SeedScore, best_of, renamed
+from mscl.ablation.rows import LINEAR, RETRIEVAL, SeedScore, best_of, renamed
+from mscl.ablation.run_scores import RunScores, scores_of
 from mscl.devices import device_of, gpus_to_use
 from mscl.errors import DataError
 from mscl.finetune.scores import FinetuneMetrics
 from mscl.pipeline import BY_NAME, Outcome, execute, run_pipeline, stages_for
 from mscl.progress import Progress
-from mscl.score.scores import ProbeMetrics, RetrievalMetrics, Score, percent
+from mscl.score.scores import percent
 from mscl.stage.skipped import Skipped
 from storage.record import result_key
 from storage.workspace import Result, Workspace
 
-STAGE, VERSION = "ablate", 1
+STAGE, VERSION = "ablate", 2
+"""2: scores by superclasses are rows, too."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Ablation:
     result: Result
     rows: list[SeedScore]
     settings: dict[str, Any]
+    """By set: the dataset, and the same by superclasses."""
 
 
 def run_ablation(workspace: Workspace, plan: AblationPlan, *, progress: Progress) -> Ablation:
@@ -44,23 +48,27 @@ def run_ablation(workspace: Workspace, plan: AblationPlan, *, progress: Progress
     runner.total = total
     for run in runs:
         runner.train(run)
-    winners = {sweep.variant: best_of(runner.rows, [sweep.label(v) for v in sweep.values]) for sweep in plan.sweeps}
+    by_class = runner.rows[plan.name]
+    winners = {sweep.variant: best_of(by_class, [sweep.label(v) for v in sweep.values]) for sweep in plan.sweeps}
     for variant, winner in winners.items():
         progress.say(f"{variant}: {winner} is best and stands for it")
-        runner.rows += renamed(runner.rows, winner, variant)
+        for rows in runner.rows.values():
+            rows += renamed(rows, winner, variant)
     steps = _equal_time(runner, winners)
     if SUPERVISED in plan.variants:
         for seed in plan.seeds:
             runner.supervise(seed)
-    settings = {
+    shared = {
         "plan": plan.model_dump(mode="json"),
         "config": runs[0].config.model_dump(mode="json", exclude={"runtime"}),
         "winners": winners,
         "equal_time_steps": steps,
         **runner.facts,
     }
+    settings = {name: shared | facts for name, facts in runner.scored.items()}
+    rows = [row for own in runner.rows.values() for row in own]
     keys = {f"{preset} {seed}": found for (preset, seed), found in runner.keys.items()}
-    return _commit(workspace, plan, runner.rows, settings, keys, seconds=time.monotonic() - began)
+    return _commit(workspace, plan, rows, settings, keys, seconds=time.monotonic() - began)
 
 
 class _Runner:
@@ -70,7 +78,10 @@ class _Runner:
         self.workspace = workspace
         self.plan = plan
         self.progress = progress
-        self.rows: list[SeedScore] = []
+        self.rows: defaultdict[str, list[SeedScore]] = defaultdict(list)
+        """By set: the dataset, and the same by superclasses."""
+        self.scored: dict[str, dict[str, Any]] = {}
+        """Set -> chance and numbers of videos."""
         self.runs: dict[tuple[str, int], PlannedRun] = {}
         self.done: dict[tuple[str, int], dict[str, Outcome]] = {}
         self.keys: dict[tuple[str, int], dict[str, str]] = {}
@@ -86,30 +97,19 @@ class _Runner:
         )  # fmt: skip
         self.runs[run.preset, run.seed], self.done[run.preset, run.seed] = run, outcomes
         self.keys[run.preset, run.seed] = {n: outcomes[n].result.key for n in ("pretrain", "embed", "retrieve")}
-        probe = ProbeMetrics.read(outcomes["probe"].result.record.metrics)
-        retrieve = RetrievalMetrics.read(outcomes["retrieve"].result.record.metrics)
-        for found in (probe, retrieve):
-            if isinstance(found, Skipped):
-                raise DataError(f"{self.plan.name}: nothing to score: {found.reason}")
-        assert isinstance(probe, ProbeMetrics) and isinstance(retrieve, RetrievalMetrics)
-        scores = {
-            name: (retrieve.variants[name].first, probe.variants[name].top1)
-            for name in probe.variants
-            if name in retrieve.variants
-        }
-        r1, top1 = scores["trained"]
-        self._add(run.preset, run.seed, r1, top1)
-        for control in (*STILL_SUFFIXES, SHUFFLED_SUFFIX):
-            if (name := f"trained{control}") in scores:
-                self._add(run.preset, run.seed, *scores[name], suffix=control)
-        if "untrained" in scores and not any(
-            row.preset == RANDOM_WEIGHTS and row.seed == run.seed for row in self.rows
-        ):
-            self._add(RANDOM_WEIGHTS, run.seed, *scores["untrained"])
-        self.facts.setdefault("chance", {RETRIEVAL: r1.chance, LINEAR: top1.chance})
-        self.facts.setdefault("test_videos", retrieve.num_query)
-        self.facts.setdefault("train_videos", retrieve.num_gallery)
-        self.progress.say(f"    R@1 {percent(r1.value)}, linear {percent(top1.value)}")
+        metrics = {name: outcomes[name].result.record.metrics for name in ("probe", "retrieve")}
+        for scores in scores_of(metrics, name=self.plan.name):
+            self._add(run, scores)
+
+    def _add(self, run: PlannedRun, scores: RunScores) -> None:
+        """Rows of a run by one set of labels; those of random weights once a seed, whatever was trained from them."""
+        rows = self.rows[scores.set]
+        rows += [SeedScore(scores.set, run.preset, run.seed, *score) for score in scores.of_run.items()]
+        if not any(row.preset == RANDOM_WEIGHTS and row.seed == run.seed for row in rows):
+            rows += [SeedScore(scores.set, RANDOM_WEIGHTS, run.seed, *score) for score in scores.of_random.items()]
+        self.scored.setdefault(scores.set, scores.facts)
+        r1, top1 = scores.of_run[RETRIEVAL], scores.of_run[LINEAR]
+        self.progress.say(f"    {scores.set}: R@1 {percent(r1)}, linear {percent(top1)}")
 
     def supervise(self, seed: int) -> None:
         """The ceiling: the same encoder and a classifier, trained on the labels from random weights."""
@@ -125,15 +125,11 @@ class _Runner:
         if isinstance(metrics, Skipped):
             raise DataError(f"{self.plan.name}: nothing to score: {metrics.reason}")
         top1 = metrics.scores.top1.value
-        self.rows.append(SeedScore(self.plan.name, SUPERVISED, seed, LINEAR, top1))
+        self.rows[self.plan.name].append(SeedScore(self.plan.name, SUPERVISED, seed, LINEAR, top1))
         self.progress.say(f"    top-1 {percent(top1)}")
 
     def _announce(self, preset: str, seed: int) -> None:
         self.progress.say(f"[{len(self.keys) + 1}/{self.total}] {self.plan.name}: {preset}, seed {seed}")
-
-    def _add(self, preset: str, seed: int, r1: Score, top1: Score, *, suffix: str = "") -> None:
-        self.rows.append(SeedScore(self.plan.name, preset, seed, RETRIEVAL + suffix, r1.value))
-        self.rows.append(SeedScore(self.plan.name, preset, seed, LINEAR + suffix, top1.value))
 
 
 def _equal_time(runner: _Runner, winners: Mapping[str, str]) -> dict[str, int]:
@@ -175,7 +171,7 @@ def _commit(
     inputs = {"retrieve": next(found["retrieve"] for found in keys.values() if "retrieve" in found)}
     key = result_key(STAGE, VERSION, {"plan": plan.model_dump(mode="json"), "results": keys}, inputs)
     with workspace.claim(STAGE, key) as folder:
-        write_results(folder, rows, {plan.name: settings})
+        write_results(folder, rows, settings)
         result = workspace.commit(
             STAGE, key, version=VERSION, config=config, inputs=inputs, metrics={"rows": len(rows)},
             timings={"seconds": round(seconds, 3)},

@@ -37,17 +37,17 @@ def test_mean_and_deviation_over_seeds() -> None:
 
 
 def test_differences_are_paired_by_seed() -> None:
-    # .3, .1, .5: mean .3, deviation .2, error .2 / sqrt(3). Unpaired it would be another number.
+    # .3, .1, .5: mean .3, deviation .2, error .2 / sqrt(3), t of 2 degrees of freedom 4.303. Unpaired it would differ.
     found = difference(ROWS_BY_HAND, "mscl", "moco", LINEAR)
     assert found is not None
     assert found.by_seed == pytest.approx((0.3, 0.1, 0.5))
-    assert found.mean == pytest.approx(0.3) and found.error == pytest.approx(0.2 / math.sqrt(3))
+    assert found.mean == pytest.approx(0.3) and found.half_width == pytest.approx(4.302653 * 0.2 / math.sqrt(3))
 
 
 def test_only_shared_seeds_count_and_one_seed_has_no_error() -> None:
     rows = rows_of({"mscl": {0: 0.8, 1: 0.6}, "moco": {1: 0.5, 2: 0.9}})
     found = difference(rows, "mscl", "moco", LINEAR)
-    assert found is not None and found.by_seed == pytest.approx((0.1,)) and math.isnan(found.error)
+    assert found is not None and found.by_seed == pytest.approx((0.1,)) and math.isnan(found.half_width)
     assert difference(rows, "mscl", "nobody", LINEAR) is None
 
 
@@ -89,7 +89,7 @@ def test_the_page_shows_means_differences_and_controls(tmp_path: Path) -> None:
         rows += rows_of({"mscl": {0: value, 1: value}}, metric=LINEAR + control)
     write_results(tmp_path, rows, {"set": facts_of("set")})
     text = (tmp_path / PAGE).read_text()
-    assert "70.0 ± 10.0" in text and "+30.0 ± 11.5" in text and "| 11.0, 12.0, 13.0 | 25.0 |" in text
+    assert "70.0 ± 10.0" in text and "+30.0 ± 49.7" in text and "| 11.0, 12.0, 13.0 | 25.0 |" in text
     assert "moco stands for moco lr=0.003" in text and "300 steps" in text and "12.5" in text
     picture = (tmp_path / "ablation-set.svg").read_text()
     assert picture.startswith("<svg") and "moco" in picture and "#ffffff" in picture

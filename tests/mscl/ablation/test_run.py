@@ -1,5 +1,6 @@
 """An ablation on real videos, through the stages: rows of every run, and nothing trained twice."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ from mscl.ablation.cost import step_costs
 from mscl.ablation.plan import AblationPlan, Sweep
 from mscl.ablation.rows import LINEAR, RETRIEVAL
 from mscl.ablation.run import run_ablation
+from mscl.ablation.run_scores import superclass_set
 from mscl.config import load_config
 from mscl.progress import Silent
 from storage.workspace import Workspace
@@ -28,14 +30,20 @@ def test_rows_of_every_run_and_a_second_call_trains_nothing(tiny: Path, tiny_wor
     plan = AblationPlan(
         name="tiny", base=str(tiny), variants=("mscl", "moco"), seeds=(3,),
         sweeps=(Sweep(variant="moco", setting="pretrain.optim.lr", values=("0.001",)),),
-        overrides=("probe.l2=[1.0]",),
+        overrides=(
+            "probe.l2=[1.0]", "probe.superclasses={r: [MoveRight], l: [MoveLeft]}",
+            "retrieve.superclasses={r: [MoveRight], l: [MoveLeft]}",
+        ),
     )  # fmt: skip
     first = run_ablation(workspace, plan, progress=Silent())
     found = {(row.preset, row.seed, row.metric) for row in first.rows}
     for preset in ("mscl", "moco", "moco lr=0.001", "random"):
         assert {(preset, 3, RETRIEVAL), (preset, 3, LINEAR)} <= found
     assert all(0 <= row.value <= 1 for row in first.rows)
-    assert (first.result.folder / "ablation.md").is_file()
+    by_class = {row for row in first.rows if row.set == "tiny" and row.metric.startswith(RETRIEVAL)}
+    coarse = {replace(row, set="tiny") for row in first.rows if row.set == superclass_set("tiny")}
+    assert by_class and by_class <= coarse  # here each superclass is a class
+    assert f"## {superclass_set('tiny')}" in (first.result.folder / "ablation.md").read_text()
     assert len(list((workspace.root / "pretrain").iterdir())) == 2
 
     again = run_ablation(workspace, plan, progress=Silent())
