@@ -36,6 +36,10 @@ def ablate(
     equal_time: Annotated[
         list[str] | None, typer.Option(help="Variant trained once more, for as long as mscl takes.")
     ] = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(help="Variant also scored on single frames and shuffled ones; default: mscl and moco."),
+    ] = None,
     export: Annotated[
         Path | None,
         typer.Option(help="Also write rows, page and pictures here, beside other datasets' results.", callback=at_home),
@@ -52,7 +56,9 @@ def ablate(
     from mscl.ablation.run import run_ablation
     from storage.workspace import Workspace
 
-    plan = make_plan(variants, base=base, name=name, seeds=seeds, folds=fold, sweeps=sweep, equal_time=equal_time)
+    plan = make_plan(
+        variants, base=base, name=name, seeds=seeds, folds=fold, sweeps=sweep, equal_time=equal_time, controls=control
+    )
     done = run_ablation(Workspace(workspace), plan, progress=ConsoleProgress(console))
     print_blocks(console, [scores_table([r for r in done.rows if r.set == name], name) for name in done.settings])
     if export is not None:
@@ -70,6 +76,7 @@ def make_plan(
     folds: list[str] | None,
     sweeps: list[str] | None,
     equal_time: list[str] | None,
+    controls: list[str] | None = None,
 ) -> AblationPlan:
     """The plan that the command's arguments describe.
 
@@ -78,9 +85,12 @@ def make_plan(
     """
     from pydantic import ValidationError
 
-    from mscl.ablation.plan import AblationPlan, Sweep
+    from mscl.ablation.plan import CONTROLS, AblationPlan, Sweep
     from mscl.errors import ConfigError
 
+    for control in controls or ():
+        if control not in variants:
+            raise ConfigError(f"--control {control!r} is not one of the variants ({', '.join(variants)})")
     try:
         numbers = tuple(int(seed) for seed in seeds.split(","))
     except ValueError:
@@ -95,6 +105,7 @@ def make_plan(
             folds=tuple(folds or ()),
             sweeps=tuple(Sweep.parse(text) for text in sweeps or ()),
             equal_time=tuple(equal_time or ()),
+            controls=tuple(controls or CONTROLS),
         )
     except ValidationError as error:
         raise ConfigError("; ".join(e["msg"].removeprefix("Value error, ") for e in error.errors())) from error

@@ -44,12 +44,12 @@ def write_results(folder: Path, rows: Sequence[SeedScore], settings: Settings) -
 
 
 def merge_results(folder: Path, rows: Sequence[SeedScore], settings: Settings) -> None:
-    """As `write_results`, beside the datasets that `folder` holds already; those of the same name are replaced."""
+    """As `write_results`, beside the datasets that `folder` holds already; those of the same name keep their place."""
     kept: list[SeedScore] = []
     known: dict[str, Any] = {}
     if (folder / ROWS).is_file():
         kept = [row for row in from_json(read_json(folder / ROWS)) if row.set not in settings]
-        known = {name: facts for name, facts in read_json(folder / SETTINGS).items() if name not in settings}
+        known = read_json(folder / SETTINGS)
     write_results(folder, [*kept, *rows], known | dict(settings))
 
 
@@ -73,8 +73,8 @@ test split with the same code. *random* is the encoder before training, *first, 
 clips that repeat that one frame: what it scores there is not motion. *shuffled*: the frames of each clip in random
 order, which still show along which line something moves, and not which way. A difference is taken seed by seed,
 {REFERENCE} minus the preset, ± its 95 % interval (Student's t over the seeds; none below {LEAST_PAIRS}): one that is
-smaller than its interval is not settled. Numbers are % of the test videos; `{ROWS}` holds every one, `{SETTINGS}` all
-settings."""
+smaller than its interval is not settled. Numbers are % of the test videos, scores with their deviation over the seeds;
+`{ROWS}` holds every one, `{SETTINGS}` all settings."""
 
 
 def _section(name: str, rows: Sequence[SeedScore], facts: Mapping[str, Any], *, picture: str) -> str:
@@ -90,6 +90,9 @@ def _section(name: str, rows: Sequence[SeedScore], facts: Mapping[str, Any], *, 
         lines.append(
             "Every seed has a test split of its own: " + "; ".join(f"`{fold}`" for fold in plan["folds"]) + "."
         )
+    seeds_of = {preset: {row.seed for row in rows if row.preset == preset} for preset in presets_of(rows)}
+    if few := [f"{preset} {sorted(seeds)}" for preset, seeds in seeds_of.items() if len(seeds) < len(plan["seeds"])]:
+        lines.append(f"Not of every seed: {', '.join(few)}.")
     for variant, winner in facts["winners"].items():
         lines.append(f"{variant} stands for {winner}, the best of its sweep by these very test scores: to its favour.")
     for label, steps in facts["equal_time_steps"].items():

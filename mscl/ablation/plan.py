@@ -14,6 +14,8 @@ REFERENCE = "mscl"
 """The variant that differences are taken from and that equal time is measured by."""
 SUPERVISED = "supervised"
 RANDOM_WEIGHTS = "random"
+CONTROLS = (REFERENCE, "moco")
+"""Variants that are scored with controls where nothing else is asked for."""
 EQUAL_TIME = "-equal-time"
 """Ends the name of a variant that was trained for as long as the reference."""
 
@@ -57,7 +59,7 @@ class AblationPlan(Section):
     folds: tuple[str, ...] = ()
     """One override per seed, e.g. another `data.test_pattern`; empty: the same data for every seed."""
     sweeps: tuple[Sweep, ...] = ()
-    controls: tuple[str, ...] = (REFERENCE, "moco")
+    controls: tuple[str, ...] = CONTROLS
     """Variants also scored on clips that stand still and on frames in random order; embedding them costs four times as
     much."""
     equal_time: tuple[str, ...] = ()

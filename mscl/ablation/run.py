@@ -10,7 +10,7 @@ from typing import Any
 from mscl.ablation.page import write_results
 from mscl.ablation.plan import EQUAL_TIME, RANDOM_WEIGHTS, REFERENCE, SUPERVISED, AblationPlan, PlannedRun, planned_runs
 from mscl.ablation.rows import LINEAR, RETRIEVAL, SeedScore, best_of, renamed
-from mscl.ablation.run_scores import RunScores, scores_of
+from mscl.ablation.run_scores import RunScores, scores_of, superclass_set, superclass_top1
 from mscl.devices import device_of, gpus_to_use
 from mscl.errors import DataError
 from mscl.finetune.scores import FinetuneMetrics
@@ -126,6 +126,9 @@ class _Runner:
             raise DataError(f"{self.plan.name}: nothing to score: {metrics.reason}")
         top1 = metrics.scores.top1.value
         self.rows[self.plan.name].append(SeedScore(self.plan.name, SUPERVISED, seed, LINEAR, top1))
+        if (coarse := superclass_set(self.plan.name)) in self.rows:
+            right = superclass_top1(outcome.result.folder, config.probe.superclasses)
+            self.rows[coarse].append(SeedScore(coarse, SUPERVISED, seed, LINEAR, right))
         self.progress.say(f"    top-1 {percent(top1)}")
 
     def _announce(self, preset: str, seed: int) -> None:

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mscl.ablation.rows import LINEAR, RETRIEVAL, SHUFFLED_SUFFIX, STILL_SUFFIXES
 from mscl.errors import DataError
 from mscl.score.scores import ProbeMetrics, RetrievalMetrics
-from mscl.score.superclasses import RECORDED
+from mscl.score.superclasses import RECORDED, Superclasses
 from mscl.stage.skipped import Skipped
+from storage.json_files import read_json
 
 TRAINED = "trained"
 _CONTROLS = {f"{TRAINED}{suffix}": suffix for suffix in ("", *STILL_SUFFIXES, SHUFFLED_SUFFIX)}
@@ -46,6 +48,19 @@ def scores_of(metrics: Mapping[str, Mapping[str, Any]], *, name: str) -> list[Ru
     if all(RECORDED in metrics[stage] for stage in ("probe", "retrieve")):
         found.append(_scores(metrics["probe"][RECORDED], metrics["retrieve"][RECORDED], superclass_set(name)))
     return found
+
+
+def superclass_top1(finetune_folder: Path, superclasses: Superclasses) -> float:
+    """Share of the test videos that a fine-tuned classifier of classes puts into the right superclass."""
+    found = read_json(finetune_folder / "metrics.json")
+    of_class = {one: name for name, classes in superclasses.items() for one in classes}
+    names = [of_class[one] for one in found["classes"]]
+    counts = [
+        (count, true == called)
+        for true, line in zip(names, found["confusion"], strict=True)
+        for called, count in zip(names, line, strict=True)
+    ]
+    return float(sum(count for count, right in counts if right) / sum(count for count, _ in counts))
 
 
 def _scores(probe_record: Mapping[str, Any], retrieve_record: Mapping[str, Any], name: str) -> RunScores:

@@ -25,7 +25,7 @@ class AugmentConfig(Section):
     """Probability that a view is mirrored left to right, RGB and flow together (D14)."""
     flip_draw: Literal["per_sample", "per_view"] = "per_sample"
     """D25: the flip is drawn once for both views of a video, or for each (as released): left and right then become the
-    same, which costs 40 points where direction is the label."""
+    same, which cost 40 points where direction is the label (one set)."""
     angles: Literal["uniform", "released"] = "uniform"
     """D11: beta ~ U(0.2 pi, 1.8 pi), or one of the eight released angles."""
     jitter: Fraction = 0.8

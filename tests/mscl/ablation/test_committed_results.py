@@ -1,19 +1,37 @@
-"""The committed results: whole, and their page says what their rows say."""
+"""The committed results: whole, their page says what their rows say, and `make ablate` runs their plans."""
 
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+import typer
 
+from flows.cli.ablate import make_plan, register
 from mscl.ablation.page import PAGE, ROWS, SETTINGS, write_results
-from mscl.ablation.rows import LINEAR, RETRIEVAL, SeedScore, from_json
+from mscl.ablation.plan import AblationPlan
+from mscl.ablation.rows import LINEAR, RETRIEVAL, SHUFFLED_SUFFIX, STILL_SUFFIXES, SeedScore, from_json
 from storage.json_files import read_json
 
-RESULTS = Path(__file__).resolve().parents[3] / "docs" / "results"
+ROOT = Path(__file__).resolve().parents[3]
+RESULTS = ROOT / "docs" / "results"
 SETS = ("motion-only", "weizmann64", "ucf101-3")
 PRESETS = (
     "random", "moco", "moco-equal-time", "mscl", "mscl-no-fra", "mscl-no-lmcl", "mscl-no-mds",
     "released-d5", "released-d6", "released-d7",
 )  # fmt: skip
+SIX = (101, 102, 103, 104, 105, 106)
+EVERY_PART = ("random", "moco", "mscl", "mscl-rotation-negatives")
+DIRECTION = (*EVERY_PART, "mscl-no-fra", "mscl-rotation-hard", "mscl-no-lmcl", "mscl-no-mds")
+PARTS = {
+    "direction": (DIRECTION, SIX),
+    "direction-superclasses": (DIRECTION, SIX),
+    "order": ((*EVERY_PART, "mscl-no-fra", "mscl-no-lmcl"), SIX),
+    "shortcut": (EVERY_PART, SIX[:3]),
+}
+NOT_MADE_AGAIN = "motion-only"
+"""Its videos were written by an earlier generator."""
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +50,71 @@ def test_every_preset_has_three_seeds_of_both_metrics(rows: list[SeedScore], nam
     assert sum((r.set, r.preset, r.metric) == (name, "supervised", LINEAR) for r in rows) >= 3
 
 
-def test_the_motion_suite_s_direction_has_every_control(rows: list[SeedScore]) -> None:
-    for metric in (RETRIEVAL, LINEAR):
-        found = {(row.preset, row.metric, row.seed) for row in rows if row.set == "direction"}
-        for seed in (31, 32):
-            assert {(name, metric, seed) for name in ("random", "moco", "mscl", "mscl-rotation-negatives")} <= found
-            controls = ("_first", "_middle", "_last", "_shuffled")
-            assert {(name, metric + end, seed) for name in ("moco", "mscl") for end in controls} <= found
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_of_the_motion_suite_have_every_pair_and_control(rows: list[SeedScore], name: str) -> None:
+    presets, seeds = PARTS[name]
+    expected = {(preset, metric, seed) for preset in presets for metric in (RETRIEVAL, LINEAR) for seed in seeds}
+    for preset in ("moco", "mscl", "mscl-rotation-negatives"):
+        for metric in (RETRIEVAL, LINEAR):
+            controls = (*STILL_SUFFIXES, SHUFFLED_SUFFIX)
+            expected |= {(preset, metric + control, seed) for control in controls for seed in seeds}
+    found = [(row.preset, row.metric, row.seed) for row in rows if row.set == name and row.preset != "supervised"]
+    assert len(found) == len(expected) and set(found) == expected
+    ceiling = {row.seed for row in rows if (row.set, row.preset) == (name, "supervised")}
+    assert ceiling == set(seeds if name != "shortcut" else seeds[:2])  # the page says so
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+def test_make_ablate_runs_the_plans_of_the_page() -> None:
+    """A dry run: same sets, variants, seeds, folds and settings, but for the machine."""
+    told = subprocess.run(["make", "-n", "ablate"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    made = {
+        plan.name: plan
+        for line in told.replace("\\\n", " ").splitlines()
+        if (words := shlex.split(line))[1:2] == ["ablate"]
+        for plan in (_plan_of(words[2:]),)
+    }
+    settings = read_json(RESULTS / SETTINGS)
+    for name, facts in settings.items():
+        if name == NOT_MADE_AGAIN or name.endswith("-superclasses"):
+            continue
+        committed, again = (_comparable(plan) for plan in (AblationPlan(**facts["plan"]), made.pop(name)))
+        assert again == committed
+    assert not made
+
+
+def _plan_of(arguments: list[str]) -> AblationPlan:
+    """The plan that `mscl ablate ARGUMENTS` would train."""
+    app = typer.Typer()
+    register(app)
+    given = typer.main.get_command(app).make_context("ablate", arguments).params
+    return make_plan(
+        given["variants"], base=given["base"], name=given["name"], seeds=given["seeds"], folds=given["fold"],
+        sweeps=given["sweep"], equal_time=given["equal_time"], controls=given["control"],
+    )  # fmt: skip
+
+
+def _comparable(plan: AblationPlan) -> dict[str, object]:
+    machine = ("runtime.device=", "flow.backend=")
+    own = {item for item in plan.overrides if not item.startswith(machine)}
+    return plan.model_dump() | {
+        "overrides": own, "variants": set(plan.variants), "controls": set(plan.controls) & set(plan.variants),
+    }  # fmt: skip
 
 
 def test_the_page_is_that_of_the_rows(rows: list[SeedScore], tmp_path: Path) -> None:
     write_results(tmp_path, rows, read_json(RESULTS / SETTINGS))
     assert (tmp_path / PAGE).read_text() == (RESULTS / PAGE).read_text()
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in RESULTS.iterdir()} - {"reading.md"}
+
+
+def test_the_settings_of_a_part_are_those_of_the_reference() -> None:
+    settings = read_json(RESULTS / SETTINGS)
+    for name in PARTS:
+        config = settings[name]["config"]
+        loss = config["pretrain"]["loss"]
+        assert config["screen"]["select"] == "mds" and loss["flow"] and loss["rotation"] and loss["local_motion"]
+        assert loss["rotation_role"] == "both"
 
 
 def test_no_path_of_the_machine_is_in_the_settings() -> None:

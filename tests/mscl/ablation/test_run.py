@@ -9,9 +9,10 @@ from mscl.ablation.cost import step_costs
 from mscl.ablation.plan import AblationPlan, Sweep
 from mscl.ablation.rows import LINEAR, RETRIEVAL
 from mscl.ablation.run import run_ablation
-from mscl.ablation.run_scores import superclass_set
+from mscl.ablation.run_scores import superclass_set, superclass_top1
 from mscl.config import load_config
 from mscl.progress import Silent
+from storage.json_files import write_json
 from storage.workspace import Workspace
 from tests.tiny import copy_stages
 
@@ -49,3 +50,11 @@ def test_rows_of_every_run_and_a_second_call_trains_nothing(tiny: Path, tiny_wor
     again = run_ablation(workspace, plan, progress=Silent())
     assert again.rows == first.rows and again.result.key == first.result.key
     assert len(list((workspace.root / "pretrain").iterdir())) == 2
+
+
+def test_a_classifier_of_classes_is_scored_by_superclasses_too(tmp_path: Path) -> None:
+    # 10 videos: right by class 2 + 1 + 3, by superclass also the one of a called b.
+    confusion = [[2, 1, 1], [0, 1, 1], [1, 0, 3]]
+    write_json(tmp_path / "metrics.json", {"classes": ["a", "b", "c"], "confusion": confusion})
+    assert superclass_top1(tmp_path, {"ab": ["a", "b"], "only c": ["c"]}) == 0.7
+    assert superclass_top1(tmp_path, {"a": ["a"], "b": ["b"], "c": ["c"]}) == 0.6
