@@ -12,7 +12,9 @@ from mscl.config import ExperimentConfig, load_config
 from mscl.errors import DataError
 from mscl.extract.stage import EXTRACT
 from mscl.ingest import bucket
+from mscl.ingest.annotations import lists_at_hand, read_annotations
 from mscl.ingest.bucket import forget_listings
+from mscl.ingest.config import DataConfig
 from mscl.ingest.stage import INGEST
 from mscl.motion.motion_stage import MOTION
 from mscl.pipeline import Outcome, execute
@@ -54,6 +56,7 @@ def server(one_server: S3Server, videos: Path, monkeypatch: pytest.MonkeyPatch) 
     for name, value in one_server.variables().items():
         monkeypatch.setenv(name, value)
     one_server.begin_again()
+    forget_listings()
     one_server.upload(videos, "set")
     one_server.fetched()
     return one_server
@@ -203,6 +206,18 @@ def test_lists_in_the_bucket_are_called_by_their_addresses(server: S3Server, vid
     ):
         with pytest.raises(DataError, match=f"data.root {root} {said}"):
             run(config_of(tmp_path, root), tmp_path / "w", INGEST)
+
+
+def test_more_than_can_be_looked_at_is_said_or_refused(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lists_at_hand, "_MOST_FOLDERS", 0)
+    found = read_annotations(DataConfig(root=ROOT))
+    assert found.format == "folders" and len(found.samples) == 5
+    assert found.notes[0].startswith(f"lists were not looked for in the 1 folders beside data.root {ROOT}; name them")
+    monkeypatch.setattr(lists_at_hand, "_MOST", 1)
+    with pytest.raises(
+        DataError, match=f"data.annotations {LISTS} holds 2 files of the types .txt, .csv, .tsv, .json, "
+    ):
+        read_annotations(DataConfig(root=ROOT, annotations=LISTS))
 
 
 def test_a_web_server_says_what_it_has_in_a_file(server: S3Server, videos: Path, tmp_path: Path) -> None:
