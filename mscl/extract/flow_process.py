@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import secrets
 import selectors
+import signal
 import socket
 import struct
 from collections import OrderedDict
@@ -64,6 +65,7 @@ def flow_processes(flow: FlowConfig, devices: Sequence[str]) -> Iterator[dict[st
 
 def _serve(opened: socket.socket, device: str, flow: FlowConfig, parent: int) -> None:
     die_with_parent(parent=parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the one that asked for this ends it
     torch.set_num_threads(1)
     on_device = torch.device(device)
     if on_device.type == "cuda":
