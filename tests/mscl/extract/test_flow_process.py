@@ -18,7 +18,8 @@ from torch import Tensor
 from kernels.errors import KernelInputError
 from mscl.config import DecodeLimits, FlowConfig
 from mscl.errors import CardError
-from mscl.extract.flow_process import FlowComputer, flow_processes
+from mscl.extract.flow_batches import FlowComputer
+from mscl.extract.flow_process import flow_processes
 from mscl.extract.pair_flow import FlowOfProcess, OwnFlow, PairFlow, PairSize
 from mscl.extract.shard import ShardTask, _computed
 from mscl.extract.video_pass import Segment
