@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mscl.errors import DataError
+from mscl.ingest.annotations.class_names import read_class_names
 from mscl.ingest.annotations.index import VideoIndex, one_spelling
-from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path, read_lines, read_text
+from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path, read_text
 from mscl.ingest.annotations.split_names import split_of_name
 from mscl.ingest.annotations.trees import VIDEO_SUFFIXES
 
@@ -60,13 +61,13 @@ class _Entry:
 
 
 def read_list(files: list[Path], names: Path | None, index: VideoIndex) -> Listing:
-    """Lists of one dataset; a label is a name, or a 0-based number into `names` where that is there.
+    """Lists of one dataset; a label is a name, or a number of a class in `names` where that is there.
 
     Every line of the dataset has a label, or none has: then the videos are unlabelled.
 
     Raises:
-        DataError: a line that can be read in several ways, that has no label while others have one, or a label beyond
-            `names`; with the line.
+        DataError: a line that can be read in several ways, that has no label while others have one, or a label that
+            `names` does not have; with the line.
     """
     notes: list[str] = []
     entries = [entry for file in files for entry in _entries(file, index, notes)]
@@ -78,7 +79,7 @@ def read_list(files: list[Path], names: Path | None, index: VideoIndex) -> Listi
     unlabelled = next((entry for entry in entries if not entry.label), None)
     if unlabelled is not None and any(entry.label for entry in entries):
         raise unlabelled.line.refused("has no label and other lines have one; write 'path label' in each line")
-    shown, order = ({}, []) if unlabelled is not None else _classes(entries, names)
+    shown, order = ({}, []) if unlabelled is not None else _classes(entries, names, notes)
     for entry in entries:
         split: Split = entry.split or split_of_name(entry.line.file.name) or "train"
         source = f"{entry.line.place}: {entry.line.typed[:200]!r}"
@@ -89,7 +90,7 @@ def read_list(files: list[Path], names: Path | None, index: VideoIndex) -> Listi
     return Listing(rows, order, notes)
 
 
-def _classes(entries: list[_Entry], names: Path | None) -> tuple[dict[str, str], list[str]]:
+def _classes(entries: list[_Entry], names: Path | None, notes: list[str]) -> tuple[dict[str, str], list[str]]:
     """What each label is called, and the names in label order."""
     labels = {entry.label for entry in entries}
     whole = {label: label.removesuffix(".0") for label in labels}  # a column of numbers as pandas writes it
@@ -107,15 +108,22 @@ def _classes(entries: list[_Entry], names: Path | None) -> tuple[dict[str, str],
                     "write them in one way, or give one list as data.annotations"
                 )
         return {label: label for label in labels}, sorted(labels)
-    known = [re.sub(r"^[0-9]+ ", "", line) for line in read_lines(names)] if names else []
-    known = [one_spelling(name) for name in known]
-    highest = max(entries, key=lambda entry: int(whole[entry.label]))
-    if known and int(whole[highest.label]) >= len(known):
-        raise highest.line.refused(
-            f"has label {highest.label}, beyond the {len(known)} names of {names}; labels start at 0"
+    if names is None:
+        shown = {label: str(int(number)) for label, number in whole.items()}
+        return shown, sorted(set(shown.values()), key=int)
+    known = read_class_names(names, notes)
+    unknown = next((entry for entry in entries if int(whole[entry.label]) not in known), None)
+    if unknown is not None:
+        raise unknown.line.refused(
+            f"has label {unknown.label}, which is none of the {len(known)} numbers, {min(known)} to {max(known)}, that "
+            f"{names} gives its classes"
         )
-    shown = {label: known[int(number)] if known else str(int(number)) for label, number in whole.items()}
-    return shown, known or sorted(set(shown.values()), key=int)
+    if list(known) != list(range(len(known))):
+        notes.append(
+            f"labels are the numbers that {names.name} gives its classes, {min(known)} to {max(known)}: "
+            f"{min(known)} is {known[min(known)]!r}"
+        )
+    return {label: known[int(number)] for label, number in whole.items()}, list(known.values())
 
 
 def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[_Entry]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mscl.errors import DataError
+from mscl.ingest.annotations.class_names import read_class_names
 from mscl.ingest.annotations.list_files import files_in, first_file
 from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path, read_lines
 
@@ -18,19 +19,15 @@ def is_ucf101(folder: Path) -> bool:
 
 def read_ucf101(folder: Path, split: int) -> Listing:
     """`classInd.txt` (1-based labels), `trainlist0N.txt` (`path label`), `testlist0N.txt` (paths only)."""
-    classes: dict[int, str] = {}
-    for line in read_lines(first_file(folder, r"classInd\.txt") or folder / "classInd.txt"):
-        number, _, name = line.partition(" ")
-        if not is_number(number) or not name.strip():
-            raise DataError(f"{folder / 'classInd.txt'}: {line!r} is not of the form 'number name'")
-        classes[int(number)] = name.strip()
+    notes: list[str] = []
+    classes = read_class_names(first_file(folder, r"classInd\.txt") or folder / "classInd.txt", notes, first=None)
     rows: list[ListedVideo] = []
     parts: tuple[Split, Split] = ("train", "test")
     for part in parts:
         name = f"{part}list0{split}.txt"
         file = first_file(folder, re.escape(name)) or folder / name
         rows += _ucf101_rows(file, classes, part)
-    return Listing(rows, [classes[number] for number in sorted(classes)])
+    return Listing(rows, list(classes.values()), notes)
 
 
 def _ucf101_rows(file: Path, classes: dict[int, str], split: Split) -> list[ListedVideo]:

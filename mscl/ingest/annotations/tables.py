@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mscl.errors import DataError
+from mscl.ingest.annotations.class_names import class_spelling, read_class_names, refuse_equal_names
 from mscl.ingest.annotations.index import one_spelling
 from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path, read_lines
 from mscl.ingest.annotations.split_names import split_of_name
@@ -95,6 +96,8 @@ def _by_id(video: Any, name: str, split: Split, numbers: dict[str, int], file: P
 def read_diving48(lists: list[Path], vocabulary: Path | None) -> Listing:
     """Records with `vid_name` and `label`; names of the labels from the vocabulary, else the numbers."""
     names = [_dive(entry) for entry in _json(vocabulary, list)] if vocabulary else []
+    if vocabulary:
+        refuse_equal_names(names, vocabulary)
     rows: list[ListedVideo] = []
     numbers: set[int] = set()
     for file in lists:
@@ -116,25 +119,25 @@ def _dive(entry: Any) -> str:
 
 def read_jester(lists: list[Path], categories: Path) -> Listing:
     """`id;name` csv with a file of names, or `id number` lists with `number name` categories."""
-    classes: list[str] = []
-    for line in read_lines(categories):
-        number, _, name = line.partition(" ")
-        classes.append(name.strip() if is_number(number) and name else line)
+    notes: list[str] = []
+    numbers = read_class_names(categories, notes, first=1)
+    classes = list(numbers.values())
     rows: list[ListedVideo] = []
     unlabelled = 0
     for file in lists:
         for line in read_lines(file):
             video, _, label = line.partition(";") if ";" in line else line.partition(" ")
-            name = label.strip()
+            name = class_spelling(label)
             if not name:
                 unlabelled += 1
                 continue
             if is_number(name) and name not in classes:
-                name = classes[int(name) - 1] if 1 <= int(name) <= len(classes) else name
+                name = numbers.get(int(name), name)
             if name not in classes:
                 raise DataError(f"{file}: {line!r} has a class that {categories.name} does not know")
             rows.append(ListedVideo((listed_path(video.strip(), file),), name, split_of_name(file.name) or "train"))
-    notes = [f"{unlabelled} videos have no label and are left out"] if unlabelled else []
+    if unlabelled:
+        notes.append(f"{unlabelled} videos have no label and are left out")
     return Listing(rows, classes, notes)
 
 

@@ -1,0 +1,92 @@
+"""Files of class names beside lists: which number is which name."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mscl.errors import DataError
+from mscl.ingest.annotations import Annotations
+from tests.mscl.listed_videos import read, touch
+
+
+def classes_of(tmp_path: Path, content: str, labels: str, *, name: str = "classes.txt") -> dict[str, str | None]:
+    """Label -> class, of a video each."""
+    found = with_names(tmp_path, content, labels, name=name)
+    return {sample.video.removesuffix(".mp4"): sample.class_name for sample in found.samples}
+
+
+def with_names(tmp_path: Path, content: str, labels: str, *, name: str = "classes.txt") -> Annotations:
+    root = touch(tmp_path / "v", *(f"{label}.mp4" for label in labels.split()))
+    (tmp_path / "train.txt").write_text("".join(f"{label}.mp4 {label}\n" for label in labels.split()))
+    (tmp_path / name).write_text(content)
+    return read(root, annotations=tmp_path / "train.txt")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("run\nwalk\njump\n", {"0": "run", "1": "walk", "2": "jump"}),
+        ("1 Run\n2 Walk\n3 Jump\n", {"1": "Run", "2": "Walk"}),
+        ("2 jump\n0 run\n1 walk\n", {"0": "run", "1": "walk", "2": "jump"}),
+        ("0 run\n2 walk\n5 jump\n", {"0": "run", "2": "walk", "5": "jump"}),
+        ("0,run\n1,walk\n", {"0": "run", "1": "walk"}), ("0\trun\n1\twalk\n", {"0": "run", "1": "walk"}),
+        ('0,"run, fast"\n1,walk\n', {"0": "run, fast", "1": "walk"}),
+        ("run,1\nwalk,0\n", {"0": "walk", "1": "run"}),
+        ("id name\n1 run\n0 walk\n", {"0": "walk", "1": "run"}), ("class\nrun\nwalk\n", {"0": "run", "1": "walk"}),
+        ("# mine\nrun\nwalk\n", {"0": "run", "1": "walk"}),
+        ("1 finger\n2 fingers\n3 fingers\nfist\n", {"0": "1 finger", "1": "2 fingers", "2": "3 fingers", "3": "fist"}),
+        ("level 0\nlevel 1\n", {"0": "level 0", "1": "level 1"}),
+        ("shaking  hands\nclap\u00a0hands\n", {"0": "shaking hands", "1": "clap hands"}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["classes.txt", "classInd.txt"])
+def test_a_number_is_the_class_that_has_it(tmp_path: Path, content: str, expected: dict[str, str], name: str) -> None:
+    assert classes_of(tmp_path, content, " ".join(expected), name=name) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("1 Run\n2 Walk\n", "labels are the numbers that classes.txt gives its classes, 1 to 2: 1 is 'Run'"),
+        ("id name\n0 run\n1 walk\n", "the first line of classes.txt is taken as a header: 'id name'"),
+        ("# mine\nrun\nwalk\n", "1 lines of classes.txt that begin with # are taken as comments"),
+        ("1 finger\nfist\n", "1 of the 2 names in classes.txt begin with a number and the others do not"),
+    ],
+)
+def test_what_was_guessed_of_the_names_is_said(tmp_path: Path, content: str, says: str) -> None:
+    assert any(says in note for note in with_names(tmp_path, content, "1").notes)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("run\nwalk\nrun\n", "classes.txt: classes 1 and 3 in it have the same name, 'run'"),
+        ("0 run\n0 walk\n", "classes.txt: classes 1 and 2 in it have the same number, 0"),
+        ("1 finger\n2 fingers\n3 fingers\n", "have the same name, 'fingers'"),
+        (
+            "1 run\n2 walk\n",
+            r"line 1: '0.mp4 0' has label 0, which is none of the 2 numbers, 1 to 2, that .*classes.txt",
+        ),
+        ("Klasse\n0 run\n1 walk\n", "'Klasse' has no number and all other names have one"),
+        ("run 1\nwalk 0\n", "the numbers behind the names are not in order"),
+        ("\n", "classes.txt holds no names of classes"),
+    ],
+)
+def test_names_that_cannot_be_told_are_refused(tmp_path: Path, content: str, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        with_names(tmp_path, content, "0")
+
+
+def test_two_dives_or_gestures_of_one_name_are_refused(tmp_path: Path) -> None:
+    root = touch(tmp_path / "v", "1.mp4")
+    (tmp_path / "Diving48_V2_train.json").write_text(json.dumps([{"vid_name": "1", "label": 0}]))
+    (tmp_path / "Diving48_vocab.json").write_text(json.dumps([["Back", "PIKE"], ["Back", "PIKE"]]))
+    with pytest.raises(DataError, match=r"vocab.json: classes 1 and 2 in it have the same name, 'Back\+PIKE'"):
+        read(root, annotations=tmp_path, format="diving48")
+    (tmp_path / "categories.txt").write_text("1 Swiping\n2 Swiping\n")
+    (tmp_path / "trainlist.txt").write_text("1 1\n")
+    with pytest.raises(DataError, match=r"categories.txt: classes 1 and 2 in it have the same name, 'Swiping'"):
+        read(root, annotations=tmp_path, format="jester")
+    (tmp_path / "categories.txt").write_text("2 Swiping\n1 Waving\n")
+    assert read(root, annotations=tmp_path, format="jester").classes == ("Waving",)
