@@ -9,10 +9,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from mscl.errors import DataError
 from mscl.ingest.annotations.class_names import read_class_names
+from mscl.ingest.annotations.columns import cell, disagreement, likest_to_videos
 from mscl.ingest.annotations.index import VideoIndex, one_spelling
 from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path, read_text
 from mscl.ingest.annotations.split_names import split_of_name
@@ -249,7 +250,9 @@ def _cut(line: _Line, index: VideoIndex, *, strict: bool) -> tuple[str, ...]:
     paths = [end for end in ends if index.exact(_inside(typed[:end], index)) is not None]
     typed_ends = [end for end in ends if typed[:end].lower().endswith(_SUFFIXES)]
     # `a b.mp4 run` is not video `a` of class `b.mp4 run`, though `a.mp4` is there and `a b.mp4` is not.
-    paths = paths or [end for end in typed_ends or ends if _names(typed[:end], index)] or typed_ends[:1]
+    # Nor is `run b.mp4` video `run` of class `b.mp4`, though `run.mp4` is there.
+    others = [] if typed.lower().endswith(_SUFFIXES) else ends
+    paths = paths or [end for end in typed_ends or others if _names(typed[:end], index)] or typed_ends[:1]
     if len(paths) > 1 and strict:
         raise line.refused(
             f"can be cut in {len(paths)} places, after {typed[: paths[0]]!r} and after {typed[: paths[1]]!r}, and both "
@@ -289,8 +292,8 @@ def _found(lines: list[_Line], index: VideoIndex) -> dict[int, int]:
     """Column -> how many of its cells name videos, in a sample of the lines."""
     counts: dict[int, int] = {}
     for line in _sample(lines):
-        for place, cell in enumerate(line.cells[:8]):
-            counts[place] = counts.get(place, 0) + _names(cell.strip(), index)
+        for place in range(min(len(line.cells), 8)):
+            counts[place] = counts.get(place, 0) + _names(cell(line.cells, place), index)
     return counts
 
 
@@ -313,28 +316,84 @@ def _is_header(lines: list[_Line], index: VideoIndex) -> bool:
 def _columns(header: list[str], lines: list[_Line], index: VideoIndex) -> tuple[int, int, int]:
     """Places of the path, the label and the split; -1 for what there is not."""
     width = max((len(line.cells) for line in lines), default=0)
-    named = [
-        next((place for place, word in enumerate(header) if word in words), -1)
+    paths, labels, splits = (
+        [place for place, word in enumerate(header) if word in words]
         for words in (_PATH_COLUMNS, _LABEL_COLUMNS, _SPLIT_COLUMNS)
-    ]
-    if header and named[0] >= 0:
-        path_at, label_at, split_at = named
+    )
+    if paths:
+        path_at, label_at = _path_column(paths, header, lines, index), _label_column(labels, header, lines)
         if label_at < 0 and width == 2:
             label_at = 1 - path_at
-        return path_at, label_at, split_at
+        return path_at, label_at, splits[0] if splits else -1
     counted = [place for place in range(width) if width > 2 and _counts_lines(lines, place)]  # as pandas writes them
     places = [place for place in range(width) if place not in counted]
+    others = places
+    places = likest_to_videos(_cells(_sample(lines)), places, lambda path: _names(path, index))
     found = _found(lines, index)
     path_at = max(places, key=lambda place: found.get(place, 0), default=0)
     if places and 2 * found.get(places[0], 0) >= found.get(path_at, 0):
         path_at = places[0]
-    others = [place for place in places if place != path_at]
+    others = [place for place in others if place != path_at]
     if len(others) > 1:
         raise lines[0].refused(
             f"has {width} columns, and there is no header that says which is the label; write 'path,label' lines, or a "
             "header with path and label"
         )
     return path_at, others[0] if others else -1, -1
+
+
+def _path_column(places: list[int], header: list[str], lines: list[_Line], index: VideoIndex) -> int:
+    """Of the columns that are called as videos are, the one that holds them; `id` only if no other does.
+
+    Raises:
+        DataError: two of them name different videos.
+    """
+    rows = _cells(_sample(lines))
+    fitting = likest_to_videos(rows, places, lambda path: _names(path, index))
+    fitting = [place for place in fitting if header[place] != "id"] or fitting
+    found = {
+        place: (
+            sum(_names(cell(row, place), index) for row in rows),
+            sum(index.exact(_inside(cell(row, place), index)) is not None for row in rows),
+        )
+        for place in fitting
+    }
+    chosen = max(fitting, key=lambda place: found[place])
+    for other in fitting:
+        if found[other] != found[chosen] or not any(found[chosen]):
+            continue
+        for line in lines:
+            one, two = (cell(line.cells, place) for place in (chosen, other))
+            if PurePath(one).stem.lower() != PurePath(two).stem.lower():
+                raise line.refused(
+                    f"names two videos, {one!r} as {header[chosen]!r} and {two!r} as {header[other]!r}; take one of "
+                    "these columns out"
+                )
+    return chosen
+
+
+def _label_column(places: list[int], header: list[str], lines: list[_Line]) -> int:
+    """Of the columns that are called as classes are, the first with names, else the first; -1 where there is none.
+
+    Raises:
+        DataError: another of them says other classes.
+    """
+    rows = _cells(lines)
+    places = [place for place in places if any(cell(row, place) for row in rows)] or places
+    names = [place for place in places if any(not _NUMBER_OR_NOTHING.fullmatch(cell(row, place)) for row in rows)]
+    chosen = next(iter(names or places), -1)
+    for other in places:
+        odd = disagreement(rows, chosen, other)
+        if odd is not None:
+            raise lines[odd].refused(
+                f"has {cell(rows[odd], chosen)!r} as {header[chosen]!r} and {cell(rows[odd], other)!r} as "
+                f"{header[other]!r}, and other lines put these together in another way; take one of these columns out"
+            )
+    return chosen
+
+
+def _cells(lines: list[_Line]) -> list[tuple[str, ...]]:
+    return [line.cells for line in lines]
 
 
 def _counts_lines(lines: list[_Line], place: int) -> bool:
