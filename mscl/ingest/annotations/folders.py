@@ -40,6 +40,11 @@ def read_folders(index: VideoIndex, *, test_pattern: str, test_fraction: float) 
     notes = [f"{loose} videos that are in no class folder are left out"] if loose else []
     splits = _split_folders(by_top, index, notes)
     if splits:
+        if test_pattern:
+            raise DataError(
+                f"data.test_pattern {test_pattern!r} is for class folders alone, and {', '.join(sorted(splits))} in "
+                f"data.root {index.root} say what is tested: leave it out, or give one of these as data.root"
+            )
         rows, loose = [], 0
         for top, split in splits.items():
             for video in by_top[top]:

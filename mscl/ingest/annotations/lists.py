@@ -16,7 +16,7 @@ from mscl.ingest.annotations.class_names import read_class_names
 from mscl.ingest.annotations.columns import cell, disagreement, likest_to_videos
 from mscl.ingest.annotations.index import VideoIndex, one_spelling
 from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path, read_text
-from mscl.ingest.annotations.split_names import split_of_name
+from mscl.ingest.annotations.split_names import is_split_cell, is_split_column, split_of_list, split_of_name
 from mscl.ingest.annotations.trees import VIDEO_SUFFIXES
 
 _PATH_COLUMNS = frozenset((
@@ -71,7 +71,8 @@ def read_list(files: list[Path], names: Path | None, index: VideoIndex) -> Listi
             `names` does not have; with the line.
     """
     notes: list[str] = []
-    entries = [entry for file in files for entry in _entries(file, index, notes)]
+    of_file = {file: list(_entries(file, index, notes)) for file in files}
+    entries = [entry for each in of_file.values() for entry in each]
     if not entries:
         raise DataError(
             f"{', '.join(map(str, files))}: there is no line that names a video; write 'path label' in each"
@@ -81,14 +82,41 @@ def read_list(files: list[Path], names: Path | None, index: VideoIndex) -> Listi
     if unlabelled is not None and any(entry.label for entry in entries):
         raise unlabelled.line.refused("has no label and other lines have one; write 'path label' in each line")
     shown, order = ({}, []) if unlabelled is not None else _classes(entries, names, notes)
-    for entry in entries:
-        split: Split = entry.split or split_of_name(entry.line.file.name) or "train"
+    splits: list[Split] = _splits(of_file) if unlabelled is None else ["unlabelled"] * len(entries)
+    for entry, split in zip(entries, splits, strict=True):
         source = f"{entry.line.place}: {entry.line.typed[:200]!r}"
-        if unlabelled is None:
-            rows.append(ListedVideo((entry.path,), shown[entry.label], split, source=source))
-        else:
-            rows.append(ListedVideo((entry.path,), None, "unlabelled", source=source))
-    return Listing(rows, order, notes)
+        name = shown[entry.label] if unlabelled is None else None
+        rows.append(ListedVideo((entry.path,), name, split, source=source))
+    read = {file: Counter[str]() for file in files}
+    for entry, row in zip(entries, rows, strict=True):
+        read[entry.line.file][row.split] += 1
+    return Listing(rows, order, notes, read={file: _parts(counts) for file, counts in read.items()})
+
+
+def _splits(of_file: dict[Path, list[_Entry]]) -> list[Split]:
+    """The split of each line: by its column, else by its list's name; train where nothing says any.
+
+    Raises:
+        DataError: a line of which nothing says the split, while others have one; a name that speaks of several.
+    """
+    splits: list[Split | None] = []
+    untold: _Line | None = None
+    for file, entries in of_file.items():
+        in_cells = all(entry.split for entry in entries)
+        of_list = None if in_cells else split_of_list(file, of_file)
+        splits += [entry.split or of_list for entry in entries]
+        if untold is None and of_list is None:
+            untold = next((entry.line for entry in entries if entry.split is None), None)
+    if untold is not None and any(splits):
+        raise untold.refused(
+            "is of no split: neither a column 'split' nor the list's name says train, val or test, and others have "
+            "one; name the list after its split, as in test.csv, or fill in a column 'split'"
+        )
+    return [split or "train" for split in splits]
+
+
+def _parts(counts: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {split}" for split, count in counts.items()) or "no video"
 
 
 def _classes(entries: list[_Entry], names: Path | None, notes: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -128,7 +156,8 @@ def _classes(entries: list[_Entry], names: Path | None, notes: list[str]) -> tup
 
 
 def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[_Entry]:
-    lines = _table(file, index) or _blank_separated(file, index)
+    table = _table(file, index)
+    lines = table or _blank_separated(file, index)
     comments = [line for line in lines if _is_comment(line, index)]
     if comments:
         notes.append(f"{len(comments)} lines of {file.name} that begin with # are taken as comments")
@@ -138,6 +167,13 @@ def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[_Entry
         notes.append(f"the first line of {file.name} is taken as a header: {lines[0].typed!r}")
         header, lines = [cell.strip().lower() for cell in lines[0].cells], lines[1:]
     path_at, label_at, split_at = _columns(header, lines, index)
+    if not table:
+        _refuse_splits_in_labels(lines)
+    spare = [place for place, word in enumerate(header) if word and place not in (path_at, label_at, split_at)]
+    if split_at < 0:
+        _refuse_unknown_splits(header, spare, lines)
+    if spare:
+        notes.append(f"columns of {file.name} that are not used: {', '.join(header[place] for place in spare)}")
     for line in lines:
         path = line.cells[path_at].strip() if path_at < len(line.cells) else ""
         label = one_spelling(line.cells[label_at].strip()) if 0 <= label_at < len(line.cells) else ""
@@ -151,6 +187,27 @@ def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[_Entry
             if split is None:
                 raise line.refused(f"has the split {word!r}, which is none of train, val, test")
         yield _Entry(line, listed_path(path, line.place, roots=index.roots), label, split)
+
+
+def _refuse_splits_in_labels(lines: list[_Line]) -> None:
+    """Refuse `path label split` lines: with blanks between, a label is all that follows the path."""
+    labels = [line.cells[1].split() for line in lines if len(line.cells) > 1]
+    if labels and any(all(len(words) > 1 and is_split_cell(words[end]) for words in labels) for end in (0, -1)):
+        raise lines[0].refused(
+            "has a label and a split after the path, and a list with blanks has a label alone; write a CSV with the "
+            "header path,label,split"
+        )
+
+
+def _refuse_unknown_splits(header: list[str], spare: list[int], lines: list[_Line]) -> None:
+    """Refuse a column that seems to say the split, in a list where none is called so."""
+    for place in spare:
+        cells = [line.cells[place] for line in lines if place < len(line.cells) and line.cells[place].strip()]
+        if is_split_column(header[place]) or (cells and all(map(is_split_cell, cells))):
+            raise lines[0].refused(
+                f"has a column {header[place]!r}, which seems to say the split: if it does, call it 'split' and write "
+                "train, val or test into it, else take it out"
+            )
 
 
 def _is_comment(line: _Line, index: VideoIndex) -> bool:
@@ -301,12 +358,12 @@ def _is_header(lines: list[_Line], index: VideoIndex) -> bool:
     """Whether the first line names columns: in known words, or no video where each other line names one."""
     first, rest = lines[0], lines[1:]
     words = [cell.strip().lower() for cell in first.cells]
-    if not rest or any(_names(cell.strip(), index) for cell in first.cells):
+    if any(_names(cell.strip(), index) for cell in first.cells):
         return False
     known = _PATH_COLUMNS | _LABEL_COLUMNS | _SPLIT_COLUMNS
     if sum(word in known for word in words) >= min(2, len(words)) and any(word in _PATH_COLUMNS for word in words):
         return True
-    if len(first.cells) < 2 or any(word.endswith(_SUFFIXES) for word in words):
+    if not rest or len(first.cells) < 2 or any(word.endswith(_SUFFIXES) for word in words):
         return False
     if all(any(cell.strip().lower().endswith(_SUFFIXES) for cell in line.cells) for line in rest):
         return True
@@ -326,7 +383,8 @@ def _columns(header: list[str], lines: list[_Line], index: VideoIndex) -> tuple[
             label_at = 1 - path_at
         return path_at, label_at, splits[0] if splits else -1
     counted = [place for place in range(width) if width > 2 and _counts_lines(lines, place)]  # as pandas writes them
-    places = [place for place in range(width) if place not in counted]
+    empty = [place for place in range(2, width) if not any(line.cells[place].strip() for line in lines)]
+    places = [place for place in range(width) if place not in (*counted, *empty)]
     others = places
     places = likest_to_videos(_cells(_sample(lines)), places, lambda path: _names(path, index))
     found = _found(lines, index)

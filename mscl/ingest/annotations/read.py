@@ -13,6 +13,7 @@ from mscl.ingest.annotations.index import VideoIndex, as_text, folded, is_text, 
 from mscl.ingest.annotations.lists_at_hand import given_lists, lists_at_hand
 from mscl.ingest.annotations.recognise import FoundLists, expected_files, find_lists, given_paths, read_lists
 from mscl.ingest.annotations.samples import Annotations, ListedVideo, Listing, Sample
+from mscl.ingest.annotations.split_names import number_of_split
 from mscl.ingest.annotations.trees import tree_of
 from mscl.ingest.config import DataConfig
 from mscl.stage.config import RuntimeConfig
@@ -67,18 +68,54 @@ def _read(config: DataConfig, index: VideoIndex, root: Path) -> Annotations:
         )
     if found is None:
         return _from_folders(config, index, _folder_format(index), root)
-    listing = read_lists(found, config.split, index)
-    annotations = _resolve(config, index, listing, found)
-    there, listed = len(annotations.samples), len(annotations.samples) + len(annotations.missing)
-    if not found.inside and config.format == "auto" and 2 * there < min(len(index.videos), listed):
-        # Lists beside the root of which nearly nothing is in the root belong to another dataset.
+    try:
+        listing = read_lists(found, config.split, index)
+    except DataError as error:
+        if found.inside:
+            raise
+        raise DataError(
+            f"{error} (this list was found beside data.root: if it is another dataset's, set data.annotations or "
+            "data.format=folders)"
+        ) from error
+    if not found.inside and config.format == "auto" and (why := _not_of(root, config, index, listing, found)):
         folders = _from_folders(config, index, _folder_format(index), root)
-        named = f"{there} of the {len(index.videos)}" if there else "none of the"
-        note = f"{found.kind} lists in {found.where} name {named} videos in {root}: not used"
-        return replace(folders, notes=(note, *folders.notes))
+        return replace(folders, notes=(why, *folders.notes))
+    if config.test_pattern:
+        raise DataError(
+            f"data.test_pattern {config.test_pattern!r} is for class folders, and the {found.kind} lists of "
+            f"{found.where} say what is tested: leave it out, or set data.format=folders"
+        )
+    annotations = _resolve(config, index, listing, found)
     if not annotations.samples:
         raise DataError(_all_missing(root, found, annotations))
     return annotations
+
+
+def _not_of(root: Path, config: DataConfig, index: VideoIndex, listing: Listing, found: FoundLists) -> str:
+    """Why lists beside the root, which nobody named, are not those of its videos, for a note; empty: they are.
+
+    Raises:
+        DataError: they may be, and they say other classes than the folders of the videos.
+    """
+    whole = _resolve(config.model_copy(update={"classes": ()}), index, listing, found)
+    there, videos = len(whole.samples), len(index.videos)
+    if 2 * there < min(videos, there + len(whole.missing)):
+        named = f"{there} of the {videos}" if there else "none of the"
+        return f"{found.kind} lists in {found.where} name {named} videos in {root}: not used"
+    if found.format == "list" and len({_folder_of(video) for video in index.videos}) > 1:
+        pairs = {(sample.class_name, _folder_of(sample.video)) for sample in whole.samples}
+        if not len(pairs) == len({name for name, _ in pairs}) == len({folder for _, folder in pairs}):
+            first = whole.samples[0]
+            raise DataError(
+                f"{found.files[0]}, found beside data.root {root}, names {there} of its {videos} videos and gives them "
+                f"other classes than their folders ({first.video}: {first.class_name!r}), and which are meant cannot "
+                f"be told: set data.annotations={found.where}, or data.format=folders"
+            )
+    return ""
+
+
+def _folder_of(video: str) -> str:
+    return video.rpartition("/")[0].rpartition("/")[2]
 
 
 def _from_folders(config: DataConfig, index: VideoIndex, format: str, root: Path) -> Annotations:
@@ -144,7 +181,7 @@ def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Fou
     rows = [row for row in listing.rows if row.class_name is None or row.class_name in kept]
     matched = _match(rows, _find_videos(rows, index, listing), found)
     samples, missing = matched.samples, matched.missing
-    notes = list(listing.notes)
+    notes = [*listing.notes, *_without_effect(config, listing, found)]
     classes = tuple(name for name in listing.classes if name in kept)
     present = {sample.class_name for sample in samples.values()}
     absent = [name for name in classes if name not in present]
@@ -170,6 +207,19 @@ def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Fou
         listing.split_numbers,
         listing.splits_given,
     )
+
+
+def _without_effect(config: DataConfig, listing: Listing, found: FoundLists) -> Iterator[str]:
+    """Settings that are not at their defaults and decide nothing here, a line each."""
+    defaults = DataConfig()
+    if found.format == "unlabelled":
+        if config.test_pattern:
+            yield f"data.test_pattern {config.test_pattern!r} is not used: videos without classes are not tested"
+    elif listing.splits_given and config.test_fraction != defaults.test_fraction:
+        yield f"data.test_fraction {config.test_fraction} is not used: the {found.kind} splits are given"
+    has_numbers = listing.split_numbers or any(number_of_split(file.name) for file in found.files)
+    if config.split != defaults.split and not (has_numbers or found.format in ("ucf101", "hmdb51")):
+        yield f"data.split {config.split} is not used: there are no official splits here"
 
 
 def _match(rows: Sequence[ListedVideo], videos: Sequence[str | None], found: FoundLists) -> _Matched:
@@ -208,6 +258,7 @@ def _match(rows: Sequence[ListedVideo], videos: Sequence[str | None], found: Fou
 
 def _find_videos(rows: list[ListedVideo], index: VideoIndex, listing: Listing) -> list[str | None]:
     """The video of every row; one that is listed under its own path is never taken for another that is missing."""
+    index.ambiguous.clear()
     exact = [next((path for path in row.paths if index.exact(path) is not None), None) for row in rows]
     taken = {path for path in exact if path is not None}
     folders = {_as_folder(name) for name in listing.classes}
@@ -259,7 +310,8 @@ def _kept_classes(config: DataConfig, listing: Listing, found: FoundLists) -> se
 
 def _all_missing(root: Path, found: FoundLists, annotations: Annotations) -> str:
     if not annotations.missing:
-        return f"the {found.kind} lists in {found.where} name no video to use; check data.split and data.classes"
+        said = "; ".join(annotations.notes)
+        return f"the lists name no video to use ({said}); check data.split and data.classes, or set data.format"
     several = next((note for note in annotations.notes if "several files" in note), "")
     return (
         f"none of the {len(annotations.missing)} videos that the {found.kind} lists in {found.where} name is in "

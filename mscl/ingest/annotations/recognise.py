@@ -1,8 +1,8 @@
 """Finding a dataset's lists: which format, and which files, by their names."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mscl.errors import DataError
@@ -12,7 +12,7 @@ from mscl.ingest.annotations.list_files import files_in, first_file, folders_in
 from mscl.ingest.annotations.lists import read_list
 from mscl.ingest.annotations.lists_at_hand import given_lists
 from mscl.ingest.annotations.samples import Listing
-from mscl.ingest.annotations.split_names import number_of_split, split_of_name
+from mscl.ingest.annotations.split_names import number_of_split, splits_of_name
 from mscl.ingest.config import DataConfig
 from storage.user_paths import user_path
 
@@ -35,6 +35,13 @@ _PLAIN_LIST = re.compile(
 """Names of plain lists in many repositories (SlowFast, VideoMAE, TSN), and in MMAction's."""
 
 
+_NO_LIST = re.compile(
+    r"(classInd|classes|label_?map.*|labels?|categories|read_?me.*|licen[cs]e.*)\.(txt|csv|tsv)", re.IGNORECASE
+)
+"""Names of text files that lie beside lists and are none."""
+_MOST_NAMES = 6
+
+
 @dataclass(frozen=True)
 class FoundLists:
     """Lists of one dataset on disk."""
@@ -44,6 +51,8 @@ class FoundLists:
     inside: bool
     """In the root, or in the place that the user named; else beside the root, which may be another dataset's."""
     files: tuple[Path, ...] = ()
+    unread: tuple[Path, ...] = ()
+    """What may be lists, too, and lies beside these under a name that says no split."""
 
     @property
     def kind(self) -> str:
@@ -62,20 +71,39 @@ def find_lists(config: DataConfig, root: Path) -> FoundLists | None:
     if config.annotations:
         given = given_paths(config.annotations)
         if len(given) > 1:
-            return FoundLists(wanted or "list", given[0].parent, True, tuple(given))
+            told = "kinetics" if all(map(tables.is_kinetics, given)) else "list"
+            return FoundLists(wanted or told, given[0].parent, True, tuple(given))
         place = given[0]
         if place.is_file():
             return _of_file(place, wanted)
-        places = [(folder, True) for folder in (place, *folders_in(place))]
-    else:
-        places = [(folder, True) for folder in (root, *folders_in(root))]
-        places += [(folder, False) for folder in (root.parent, *folders_in(root.parent)) if folder != root]
+        here = _first_in([(place, True)], config.split, wanted, any_name=True)
+        below = [_first_in([(folder, True)], config.split, wanted, any_name=True) for folder in folders_in(place)]
+        several = [found.where.name for found in below if found]
+        if here is None and len(several) > 1:
+            raise DataError(
+                f"data.annotations {place} has lists in {len(several)} folders, {', '.join(several[:5])}: give the one "
+                "that is meant, or the lists themselves with commas between"
+            )
+        return here or next(filter(None, below), None)
+    places = [(folder, True) for folder in (root, *folders_in(root))]
+    places += [(folder, False) for folder in (root.parent, *folders_in(root.parent)) if folder != root]
+    return _first_in(places, config.split, wanted, any_name=wanted == "list")
+
+
+def _first_in(
+    places: Sequence[tuple[Path, bool]], split: int, wanted: str | None, *, any_name: bool
+) -> FoundLists | None:
+    """The first lists of the format that is wanted, or of any.
+
+    Args:
+        places: folders, and whether each is in the root or named by the user.
+        any_name: a folder that the user names holds lists under any name; elsewhere a text file may be anything.
+    """
     for folder, inside in places:
-        # A folder that the user names holds lists under any name; elsewhere a text file may be anything.
-        any_name = bool(config.annotations) or wanted == "list"
-        for name, files in _formats_in(folder, config.split, any_name=any_name):
+        for name, files in _formats_in(folder, split, any_name=any_name):
             if wanted in (None, name):
-                return FoundLists(name, folder, inside, tuple(files))
+                unread = _unread(folder, files) if name == "list" else []
+                return FoundLists(name, folder, inside, tuple(files), tuple(unread))
     return None
 
 
@@ -85,6 +113,34 @@ def given_paths(annotations: str) -> list[Path]:
 
 
 def read_lists(found: FoundLists, split: int, index: VideoIndex) -> Listing:
+    """What the lists say, and first of its notes which lists these are."""
+    listing = _read(found, split, index)
+    return replace(listing, notes=[*_said(found, listing), *listing.notes])
+
+
+def _said(found: FoundLists, listing: Listing) -> Iterator[str]:
+    """Which lists were read, in a line, and in another what may be lists and was not read."""
+    where = f"{found.where}" + ("" if found.inside else ", beside data.root")
+    if found.format in ("ucf101", "hmdb51"):
+        yield f"{found.format} lists of {where}"
+    else:
+        apart = len({file.parent for file in found.files}) > 1
+        names = [
+            (str(file) if apart else file.name) + (f" ({listing.read[file]})" if file in listing.read else "")
+            for file in found.files
+        ]
+        yield f"{found.kind} lists{'' if apart else f' of {where}'}: {_shortened(names)}"
+    if found.unread:
+        names = [file.name for file in found.unread]
+        yield f"not read in {found.where}, for their names say none of train, val, test: {_shortened(names)}"
+
+
+def _shortened(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _read(found: FoundLists, split: int, index: VideoIndex) -> Listing:
     """What the lists say; all official splits where there are several, `split` alone where only its lists are there."""
     folder, files = found.where, list(found.files)
     if found.format in ("ucf101", "hmdb51"):
@@ -108,14 +164,15 @@ def _formats_in(folder: Path, split: int, *, any_name: bool = False) -> Iterator
     """Formats whose lists lie directly in `folder`, the most telling names first."""
     if official.is_ucf101(folder):
         yield "ucf101", []
-    if official.is_hmdb51(folder):
+    # A train list beside what HMDB51 calls `<class>_test_split1.txt` is somebody's own, as are both.
+    if official.is_hmdb51(folder) and not files_in(folder, r".+_train_split[0-9]+\.txt"):
         yield "hmdb51", []
     json_files, csv_files, txt_files = (files_in(folder, rf".*\.{suffix}") for suffix in ("json", "csv", "txt"))
     dives = [file for file in json_files if re.fullmatch(r"(?i)diving48.*(train|test).*", file.name)]
     if dives:
         yield "diving48", dives
     labels = [file for file in json_files if "label" in file.name.lower()]
-    records = [file for file in json_files if file not in [*labels, *dives] and split_of_name(file.name)]
+    records = [file for file in json_files if file not in [*labels, *dives] and splits_of_name(file.name)]
     if labels and records:
         # The shortest name is the dataset's own; others are variants of it.
         yield "ssv2", [min(labels, key=lambda file: len(file.name)), *records]
@@ -125,13 +182,18 @@ def _formats_in(folder: Path, split: int, *, any_name: bool = False) -> Iterator
     names = [file for file in csv_files if re.fullmatch(r"(?i)jester.*labels\.csv", file.name)]
     names += [file for file in txt_files if file.name.lower() == "categories.txt"]
     if names:
-        lists = [f for f in [*csv_files, *txt_files] if f not in names and split_of_name(f.name)]
-        if lists:
+        lists = [f for f in [*csv_files, *txt_files] if f not in names and splits_of_name(f.name)]
+        if lists and all(map(tables.is_jester, lists)):
             yield "jester", [names[0], *lists]
-    lists = [file for file in files_in(folder, r".*\.(txt|csv|tsv)") if split_of_name(file.name)]
+    lists = [file for file in files_in(folder, r".*\.(txt|csv|tsv)") if splits_of_name(file.name)]
     lists = [file for file in lists if any_name or _PLAIN_LIST.fullmatch(file.name)]
     if lists := _of_split(lists, split):
         yield "list", lists
+
+
+def _unread(folder: Path, lists: list[Path]) -> list[Path]:
+    others = [file for file in files_in(folder, r".*\.(txt|csv|tsv)") if file not in lists]
+    return [file for file in others if not splits_of_name(file.name) and not _NO_LIST.fullmatch(file.name)]
 
 
 def _of_split(lists: list[Path], split: int) -> list[Path]:

@@ -64,6 +64,8 @@ class Listing:
     notes: list[str] = field(default_factory=list)
     split_numbers: tuple[int, ...] = ()
     splits_given: bool = True
+    read: dict[Path, str] = field(default_factory=dict)
+    """The lists that were read -> how many videos of which split each names, in words."""
 
 
 def read_text(path: Path | str, *, setting: str = "") -> str:

@@ -11,7 +11,7 @@ from mscl.errors import DataError
 from mscl.ingest.annotations.class_names import class_spelling, read_class_names, refuse_equal_names
 from mscl.ingest.annotations.index import one_spelling
 from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path, read_lines
-from mscl.ingest.annotations.split_names import split_of_name
+from mscl.ingest.annotations.split_names import split_of_name, split_or_train
 
 
 def read_kinetics(files: list[Path]) -> Listing:
@@ -25,7 +25,7 @@ def read_kinetics(files: list[Path]) -> Listing:
             if not label:
                 unlabelled += 1
                 continue
-            split = split_of_name(record.get("split") or "") or split_of_name(file.name) or "train"
+            split = split_of_name(record.get("split") or "") or split_or_train(file, files)
             paths, names = _kinetics_paths(record, label, file)
             rows.append(ListedVideo(paths, one_spelling(label), split, also=names))
         if unlabelled:
@@ -72,7 +72,7 @@ def read_ssv2(labels: Path, lists: list[Path], answers: Path | None) -> Listing:
     notes: list[str] = []
     rows: list[ListedVideo] = []
     for file in lists:
-        split = split_of_name(file.name)
+        split = split_or_train(file, lists)
         records = _records(file)
         if split == "test" and not any("template" in record for record in records):
             if answers is None:
@@ -80,7 +80,7 @@ def read_ssv2(labels: Path, lists: list[Path], answers: Path | None) -> Listing:
             continue
         for record in records:
             name = re.sub(r"[\[\]]", "", str(record.get("template", "")))
-            rows.append(_by_id(record.get("id"), name, split or "train", numbers, file))
+            rows.append(_by_id(record.get("id"), name, split, numbers, file))
     for line in read_lines(answers) if answers else ():
         video, _, name = line.partition(";")
         rows.append(_by_id(video.strip('" '), name.strip('" '), "test", numbers, answers or labels))
@@ -101,20 +101,29 @@ def read_diving48(lists: list[Path], vocabulary: Path | None) -> Listing:
     rows: list[ListedVideo] = []
     numbers: set[int] = set()
     for file in lists:
+        split = split_or_train(file, lists)
         for record in _records(file):
             number = _number(record.get("label"), file)
             if names and not 0 <= number < len(names):
                 raise DataError(f"{file}: label {number} of {record.get('vid_name')!r}, {len(names)} names are known")
             numbers.add(number)
             path = listed_path(str(record.get("vid_name")), file)
-            rows.append(
-                ListedVideo((path,), names[number] if names else str(number), split_of_name(file.name) or "train")
-            )
+            rows.append(ListedVideo((path,), names[number] if names else str(number), split))
     return Listing(rows, names or [str(number) for number in sorted(numbers)])
 
 
 def _dive(entry: Any) -> str:
     return "+".join(map(str, entry)) if isinstance(entry, list) else str(entry)
+
+
+def is_jester(file: Path) -> bool:
+    """Whether a list's first line is one of Jester's, `id;name`, `id number` or an `id`: ids are numbers."""
+    try:
+        with file.open(encoding="utf-8-sig", errors="replace") as lines:
+            first = lines.readline(1000).strip()
+    except OSError:
+        return False
+    return re.fullmatch(r"[0-9]+([ ;].*)?", first) is not None
 
 
 def read_jester(lists: list[Path], categories: Path) -> Listing:
@@ -125,6 +134,7 @@ def read_jester(lists: list[Path], categories: Path) -> Listing:
     rows: list[ListedVideo] = []
     unlabelled = 0
     for file in lists:
+        split = split_or_train(file, lists)
         for line in read_lines(file):
             video, _, label = line.partition(";") if ";" in line else line.partition(" ")
             name = class_spelling(label)
@@ -135,7 +145,7 @@ def read_jester(lists: list[Path], categories: Path) -> Listing:
                 name = numbers.get(int(name), name)
             if name not in classes:
                 raise DataError(f"{file}: {line!r} has a class that {categories.name} does not know")
-            rows.append(ListedVideo((listed_path(video.strip(), file),), name, split_of_name(file.name) or "train"))
+            rows.append(ListedVideo((listed_path(video.strip(), file),), name, split))
     if unlabelled:
         notes.append(f"{unlabelled} videos have no label and are left out")
     return Listing(rows, classes, notes)

@@ -113,7 +113,8 @@ def test_segments_end_at_cuts_unless_they_are_ignored(tmp_path: Path) -> None:
     found, metrics = rows()
     assert found == [(0, 30, "ok", ()), (30, 8, "too_short", (0,)), (38, 40, "ok", (0,)), held]
     assert metrics["verdicts"] == {"ok": 2} and metrics["segments"] == 3
-    assert metrics["notes"] == ["2 cuts in 1 videos; segments end there"]
+    lists, *notes = metrics["notes"]
+    assert lists.endswith("list.txt (2 train)") and notes == ["2 cuts in 1 videos; segments end there"]
     assert rows("data.cuts=ignore")[0] == [(0, 78, "ok", (30, 38)), held]
 
 
