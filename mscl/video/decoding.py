@@ -18,6 +18,7 @@ import av
 import cv2
 import numpy as np
 from av.packet import Packet
+from av.sidedata.sidedata import SideData
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -38,6 +39,7 @@ from mscl.video.opening import (
     plain_message,
 )
 from mscl.video.packet_count import PacketCount
+from mscl.video.time_holes import TimeHoles, in_words
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class VideoInfo:
     digest: str = ""
     """sha256 of the file; empty where it was not read."""
     cuts: list[int] = field(default_factory=list)
-    """Frames with which another shot begins (`mscl.video.cuts`)."""
+    """Frames with which another shot begins (`mscl.video.cuts`), or which follow a stretch without frames."""
 
 
 class Decoding:
@@ -87,6 +89,7 @@ class Decoding:
         """Why the rest of the file cannot be read."""
         self._num_damaged = 0
         self._is_interlaced = False
+        self._is_mirrored = False
         # One for all frames: a converter is made anew for every frame otherwise, and with threads of its own, which
         # takes longer than converting a small picture.
         self._reformatter = VideoReformatter()
@@ -95,12 +98,13 @@ class Decoding:
             self._stream = picture_stream(self._container)
             self.fps = frame_rate(self._stream)
             self._pixel_aspect = pixel_aspect(self._stream)
-            self._begin_s, self._promised_s = self._times()
+            self._begin_s, self._promised_s = self._begin_and_duration()
             context: VideoCodecContext | None = self._stream.codec_context
             if context is None:
                 raise VideoError("unreadable", "no decoder is known for its codec")
             check_pixels(context.width, context.height, limits)
             self._packets = PacketCount(context.name)
+            self._times = TimeHoles(self._container.format.name)
             # One thread: the frames that come before an error do not depend on the machine, and workers are many.
             context.thread_count = 1
             # FFmpeg refuses pictures that grow beyond the limit in mid-stream before it allocates them.
@@ -110,7 +114,7 @@ class Decoding:
             self._container.close()
             raise
 
-    def _times(self) -> tuple[float, float]:
+    def _begin_and_duration(self) -> tuple[float, float]:
         """Where the video begins and how long the container says it is, in seconds: of the stream, else of all."""
         stream = self._stream
         if stream.frames and stream.duration and stream.time_base:
@@ -145,6 +149,7 @@ class Decoding:
                     if watch is not None:
                         watch(frame)
                     self.num_frames += 1
+                    self._times.add(frame.time)
                     self._num_damaged += frame.is_corrupt
                     self._is_interlaced |= frame.interlaced_frame
                     self._left_s -= time.monotonic() - self._resumed_s
@@ -162,11 +167,17 @@ class Decoding:
             self._stop("unreadable", self._cut_short)
         else:
             lost = self._packets.lost(self.num_frames, interlaced=self._is_interlaced)
-            if losses := [loss for loss in (lost, self._shortfall()) if loss]:
+            missing = in_words(self.holes, self.num_frames)
+            if losses := [loss for loss in (lost, missing, self._shortfall()) if loss]:
                 self._stop("truncated", "; ".join(losses))
             elif self._num_damaged:
                 self.reason = f"{self._num_damaged} of {self.num_frames} frames decode with errors"
         return None
+
+    @property
+    def holes(self) -> list[tuple[int, float]]:
+        """(number of the first frame after it, seconds) of every stretch of time without frames, so far."""
+        return self._times.found()
 
     def _shortfall(self) -> str:
         """What the container promises and does not hold; "" for a little, which is the habit of many muxers.
@@ -226,6 +237,7 @@ class Decoding:
         picture = np.asarray(as_rgb.to_ndarray(), dtype=np.uint8)
         if self.num_frames == 0:
             self.rotation = _quarter_turns(frame.rotation) * 90
+            self._is_mirrored = _is_mirrored(frame)
             height, width = picture.shape[0], max(1, round(picture.shape[1] * self._pixel_aspect))
             check_pixels(width, height, self.limits)
             self.source_height, self.source_width = (width, height) if self.rotation in (90, 270) else (height, width)
@@ -238,6 +250,8 @@ class Decoding:
             shrinks = picture.shape[0] >= coded[0] and picture.shape[1] >= coded[1]
             how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             picture = np.asarray(cv2.resize(picture, (coded[1], coded[0]), interpolation=how), dtype=np.uint8)
+        if self._is_mirrored:  # the matrix of any mirroring is that of its turn after an upside-down one
+            picture = picture[::-1]
         return np.ascontiguousarray(np.rot90(picture, self.rotation // 90))
 
 
@@ -281,7 +295,7 @@ def inspect_video(
         verdict, reason = "too_small", f"{width}x{height} px, the shorter side must be at least {min_side_px}"
     return VideoInfo(
         verdict, reason, decoding.num_frames, decoding.fps, height, width, decoding.rotation, size_bytes, digest,
-        cuts.cuts(),
+        sorted({*cuts.cuts(), *(first for first, _ in decoding.holes)}),
     )  # fmt: skip
 
 
@@ -289,6 +303,15 @@ def _quarter_turns(rotation_deg: float) -> int:
     """Counter-clockwise quarter turns; a matrix that is not a number or no quarter turn counts as none."""
     turns = rotation_deg / 90
     return round(turns) % 4 if abs(rotation_deg) <= 360 and abs(turns - round(turns)) < 0.02 else 0
+
+
+def _is_mirrored(frame: VideoFrame) -> bool:
+    """Whether the display matrix shows the picture as in a mirror, as selfie cameras write it."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if not isinstance(matrix, SideData):
+        return False
+    across_x, across_y, _, down_x, down_y = np.frombuffer(memoryview(matrix), np.int32)[:5].astype(float)
+    return bool(across_x * down_y < across_y * down_x)
 
 
 def stored_size(height: int, width: int, short_side: int) -> tuple[int, int]:

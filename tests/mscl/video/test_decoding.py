@@ -4,6 +4,7 @@ import hashlib
 import struct
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -59,6 +60,70 @@ def test_shrinking_averages_areas_and_never_enlarges(write_video: WriteVideo) ->
     assert read_frames(path, limits=LIMITS, short_side=100).frames_NHW3.shape == whole.shape
 
 
+MIRRORS = {
+    "left and right": ((-1, 0, 0, 1), lambda frames: frames[:, :, ::-1]),
+    "upside down": ((1, 0, 0, -1), lambda frames: frames[:, ::-1]),
+    "transposed": ((0, 1, 1, 0), lambda frames: frames.transpose(0, 2, 1, 3)),
+    "transposed the other way": ((0, -1, -1, 0), lambda frames: frames[:, ::-1, ::-1].transpose(0, 2, 1, 3)),
+}
+
+
+def with_matrix(path: Path, matrix: tuple[int, int, int, int]) -> Path:
+    data = bytearray(path.read_bytes())
+    a, b, c, d = (value << 16 for value in matrix)
+    # tkhd, version 0: 4 bytes of size, 4 of name, 40 of other fields, then the matrix row by row.
+    start = data.index(b"tkhd") + 4 + 40
+    data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    turned = path.with_name("turned.mp4")
+    turned.write_bytes(data)
+    return turned
+
+
+@pytest.mark.parametrize("name", list(MIRRORS))
+def test_the_display_matrix_mirrors_the_picture(write_video: WriteVideo, name: str) -> None:
+    path = write_video("a.mp4", 3, options={"crf": "10"})
+    matrix, mirrored = MIRRORS[name]
+    plain = read_frames(path, limits=LIMITS).frames_NHW3
+    np.testing.assert_array_equal(read_frames(with_matrix(path, matrix), limits=LIMITS).frames_NHW3, mirrored(plain))
+
+
+def write_with_times(path: Path, ticks: list[int], codec: str = "mpeg4") -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for tick in ticks:
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 4 * len(ticks) % 256, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = tick, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+STEADY = list(range(20))
+
+
+def test_a_stretch_without_frames_is_told_and_ends_a_shot(tmp_path: Path) -> None:
+    path = write_with_times(tmp_path / "hole.mkv", STEADY + [tick + 15 for tick in range(20, 40)])
+    info = inspect_video(path, limits=LIMITS)
+    assert (info.verdict, info.num_frames, info.cuts) == ("truncated", 40, [20])
+    assert "0.64 s are missing between frames 19 and 20 of 40" in info.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "ticks"),
+    [
+        ("steady.mkv", STEADY),
+        ("one_frame_less.mkv", STEADY[:10] + STEADY[12:]),
+        ("any_pace.mkv", [0, 1, 3, 4, 9, 10, 12, 30, 31, 33, 36, 37, 40]),
+        ("long_frame.mp4", STEADY[:10] + [tick + 40 for tick in STEADY]),
+        ("skipped_by_a_recorder.avi", STEADY[:10] + [tick + 40 for tick in STEADY]),
+    ],
+)
+def test_times_that_are_no_damage(tmp_path: Path, name: str, ticks: list[int]) -> None:
+    info = inspect_video(write_with_times(tmp_path / name, ticks), limits=LIMITS)
+    assert (info.verdict, info.reason, info.cuts) == ("ok", "", []) and info.num_frames >= len(ticks)
+
+
 MATRICES = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
 
 
@@ -66,14 +131,7 @@ MATRICES = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
 def test_the_display_matrix_turns_the_picture(write_video: WriteVideo, clockwise_deg: int) -> None:
     path = write_video("a.mp4", 3, options={"crf": "10"})
     plain = read_frames(path, limits=LIMITS)
-    data = bytearray(path.read_bytes())
-    a, b, c, d = (value << 16 for value in MATRICES[clockwise_deg])
-    # tkhd, version 0: 4 bytes of size, 4 of name, 40 of other fields, then the matrix row by row.
-    start = data.index(b"tkhd") + 4 + 40
-    data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    turned_path = path.with_name("turned.mp4")
-    turned_path.write_bytes(data)
-
+    turned_path = with_matrix(path, MATRICES[clockwise_deg])
     turned = read_frames(turned_path, limits=LIMITS)
     assert turned.rotation == 360 - clockwise_deg
     np.testing.assert_array_equal(turned.frames_NHW3, np.rot90(plain.frames_NHW3, -clockwise_deg // 90, axes=(1, 2)))
