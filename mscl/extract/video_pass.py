@@ -61,7 +61,7 @@ class VideoPass:
         if segment.digest and digest_file(file) != segment.digest:
             raise DataError(
                 f"{segment.path} is not the file that was ingested, though it has the same size; run ingest again "
-                "(`mscl stage ingest`), or bring the old file back"
+                "(--force ingest), or bring the old file back"
             )
         try:
             self._decoding = decode(file, limits=limits, short_side=short_side_px)
@@ -83,7 +83,7 @@ class VideoPass:
                 why = f" ({self._decoding.reason})" if self._decoding.reason else ""
                 raise DataError(
                     f"{self._path} gives {self._position} frames{why}, and gave {end} when it was ingested; "
-                    "run ingest again"
+                    "run ingest again (--force ingest)"
                 )
             self._position += 1
             if self._position > segment.first_frame:
@@ -114,13 +114,18 @@ def passes(
 
 
 def _cannot_open(segment: Segment, error: Exception) -> DataError:
-    return DataError(f"{segment.path} cannot be opened any more: {error}; run ingest again")
+    return DataError(f"{segment.path} cannot be opened any more: {error}; run ingest again (--force ingest)")
 
 
 def _changed(segment: Segment, size_bytes: int) -> DataError:
+    if not size_bytes:
+        return DataError(
+            f"{segment.path} is gone or empty, and had {segment.size_bytes} bytes when it was ingested; bring it back, "
+            "or run ingest again (--force ingest)"
+        )
     return DataError(
         f"{segment.path} has {size_bytes} bytes, and had {segment.size_bytes} when it was ingested; "
-        "run ingest again (`mscl stage ingest`), or bring the old file back"
+        "run ingest again (--force ingest), or bring the old file back"
     )
 
 

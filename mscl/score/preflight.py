@@ -15,24 +15,32 @@ def check_test_videos(config: ExperimentConfig, results: Mapping[str, Result]) -
     Asks the manifest where it is there, else the annotations.
 
     Raises:
-        DataError: with the reason, and what would help.
+        DataError: with the reason, and what would help; groups that the settings name and no test video has.
     """
+    from mscl.score.groups import Grouping
     from mscl.score.labels import evaluable_splits, manifests_of_splits, unfit
 
     if "ingest" in results:
         manifests = manifests_of_splits(results["ingest"].folder, (), chosen=config.data.split)
         has_labels = any((manifest.column("label") >= 0).any() for manifest in manifests.values())
         reason = evaluable_splits(manifests)
+        format = str(results["ingest"].record.metrics.get("format", ""))
+        tested = [row.video for manifest in manifests.values() for row in manifest.ok().rows() if row.split == "test"]
     else:
         from mscl.ingest.annotations import read_annotations
+        from mscl.ingest.annotations.index import as_text
 
         annotations = read_annotations(config.data)
         label = {name: number for number, name in enumerate(annotations.classes)}
         labels = [label.get(sample.class_name or "", -1) for sample in annotations.samples]
         has_labels = any(number >= 0 for number in labels)
         reason = unfit([sample.split for sample in annotations.samples], labels)
+        format = annotations.format
+        tested = [as_text(sample.video) for sample in annotations.samples if sample.split == "test"]
     if has_labels and reason:
         raise DataError(
             f"nothing can be scored in the end: {reason}; give lists, data.test_pattern or data.test_fraction with "
             "test videos, keep more of data.classes, or end before the scores with --until embed"
         )
+    if has_labels:
+        Grouping.of(config.data, format=format).names(tested)  # refuses what gives none of them a group
