@@ -68,6 +68,9 @@ class FileCache:
             take_lock(descriptor, wait=True)
             if not _is_at(descriptor, coming):  # the other has brought it, or given up
                 return
+            if path.exists():  # the other had brought it before there was anything to lock
+                coming.unlink(missing_ok=True)
+                return
             try:
                 self._make_room(size_bytes)
                 fetch(coming)

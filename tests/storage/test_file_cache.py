@@ -11,6 +11,7 @@ import pytest
 
 from storage.errors import StorageError
 from storage.file_cache import FileCache
+from storage.locks import open_lock
 
 SIZE = 1000
 
@@ -94,10 +95,30 @@ def test_of_several_who_want_a_file_one_fetches_it(tmp_path: Path) -> None:
     assert began.is_set() and len(fetched) == 1
 
 
+def test_what_another_has_brought_meanwhile_is_not_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = cache_of(tmp_path / "c", files=3)
+
+    def too_late(path: Path) -> int:
+        path.with_name("aa").write_bytes(content("aa"))
+        return open_lock(path)
+
+    monkeypatch.setattr("storage.file_cache.open_lock", too_late)
+
+    def fetch(to: Path) -> None:
+        raise AssertionError("fetched again")
+
+    with cache.hold("aa", SIZE, fetch) as path:
+        assert path.read_bytes() == content("aa")
+    assert not list((tmp_path / "c").glob(".coming*"))
+
+
 SHARER = """
 import sys
 from pathlib import Path
 from storage.file_cache import FileCache
+from storage.locks import open_lock
 folder, first, hangs = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 cache = FileCache(folder, 4500, setting="x")
 def fetch(name):
