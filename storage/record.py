@@ -54,6 +54,8 @@ class Record(BaseModel):
     config: dict[str, Any]
     inputs: dict[str, str]
     """Stage name -> key of the result that was read."""
+    contents: dict[str, str] = {}
+    """Stage name -> `content_of` the result that was read. Empty in old records."""
     files: tuple[OutputFile, ...]
     metrics: dict[str, Any]
     timings: dict[str, float]
@@ -73,7 +75,18 @@ class Record(BaseModel):
 def sealed(record: Record) -> Record:
     """The record with its checksum."""
     plain = record.model_copy(update={"checksum": ""})
-    return plain.model_copy(update={"checksum": f"{crc32c(plain.model_dump_json().encode()):08x}"})
+    later = None if record.contents else {"contents"}  # old records were sealed without it
+    return plain.model_copy(update={"checksum": f"{crc32c(plain.model_dump_json(exclude=later).encode()):08x}"})
+
+
+def content_of(record: Record) -> str:
+    """16 hexadecimal digits of all files' digests. A result that is computed again under its key may differ."""
+    return sha256(canonical_json([[file.path, file.digest] for file in record.files]).encode()).hexdigest()[:16]
+
+
+def changed_since(record: Record, inputs: Mapping[str, Record]) -> list[str]:
+    """Inputs whose files are others now than when the result was made from them."""
+    return [name for name, read in inputs.items() if record.contents.get(name) not in (None, content_of(read))]
 
 
 def result_key(stage: str, stage_version: int, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:

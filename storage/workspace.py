@@ -207,6 +207,7 @@ class Workspace:
         inputs: Mapping[str, str],
         metrics: Mapping[str, Any],
         timings: Mapping[str, float],
+        contents: Mapping[str, str] | None = None,
         digests: Mapping[str, str] | None = None,
     ) -> Result:
         """Write the record, last: the result is done. `digests` of files already known are not computed again."""
@@ -219,8 +220,8 @@ class Workspace:
             and name != RECORD_NAME
         )  # fmt: skip
         record = Record(
-            stage=stage, key=key, version=version, config=dict(config), inputs=dict(inputs), files=files,
-            metrics=dict(metrics), timings=dict(timings), **provenance(),
+            stage=stage, key=key, version=version, config=dict(config), inputs=dict(inputs),
+            contents=dict(contents or {}), files=files, metrics=dict(metrics), timings=dict(timings), **provenance(),
         )  # fmt: skip
         record = sealed(record)
         write_atomic(folder / RECORD_NAME, record.model_dump_json(indent=1).encode())

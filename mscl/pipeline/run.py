@@ -10,6 +10,7 @@ from mscl.config import ExperimentConfig
 from mscl.pipeline.stages import PIPELINE
 from mscl.stage.contract import Outcome, Stage
 from mscl.stage.execute import execute
+from storage.record import changed_since
 from storage.workspace import Result, Workspace
 
 
@@ -162,7 +163,10 @@ def _adopt(chosen: dict[str, Result], workspace: Workspace, result: Result) -> N
 
 
 def _agrees(workspace: Workspace, result: Result, chosen: Mapping[str, Result]) -> bool:
+    lineage = workspace.lineage(result)
+    records = {ancestor.record.stage: ancestor.record for ancestor in lineage}
     return all(
-        ancestor.record.stage not in chosen or chosen[ancestor.record.stage].key == ancestor.key
-        for ancestor in workspace.lineage(result)
+        (name not in chosen or chosen[name].key == record.key)
+        and not changed_since(record, {read: records[read] for read in record.inputs if read in records})
+        for name, record in records.items()
     )

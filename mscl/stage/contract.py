@@ -16,7 +16,7 @@ from mscl.progress import Progress
 from mscl.stage.skipped import Skipped
 from mscl.stage.view import Stages, plain_metrics
 from mscl.stage.worker_pool import Spread, Tick, run_in_processes
-from storage.record import result_key
+from storage.record import changed_since, result_key
 from storage.workspace import Result, Workspace
 
 Item = TypeVar("Item")
@@ -129,8 +129,16 @@ class Stage:
         return noted
 
     def find(self, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result]) -> Result | None:
-        """The finished result of these settings and inputs, if the workspace has it whole."""
-        return workspace.find(self.name, self.key(config, inputs))
+        """The finished result of these settings and inputs, if the workspace has it whole.
+
+        One that was made from an input whose files are others by now is none: `--force` keeps keys.
+        """
+        found = workspace.find(self.name, self.key(config, inputs))
+        return None if found is None or self.changed_inputs(found, inputs) else found
+
+    def changed_inputs(self, result: Result, inputs: Mapping[str, Result]) -> list[str]:
+        """Inputs that were computed again since the result was made from them, and differ."""
+        return changed_since(result.record, {name: read.record for name, read in self.inputs(inputs).items()})
 
 
 @dataclass(frozen=True)

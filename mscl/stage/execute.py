@@ -11,6 +11,7 @@ from mscl.progress import Progress, Silent
 from mscl.stage.contract import Outcome, Stage, StageRun
 from mscl.stage.worker_pool import Spread
 from storage.atomic import disk_errors
+from storage.record import content_of
 from storage.verify import refuse_changed
 from storage.workspace import Result, Workspace, clear, remove_changed
 
@@ -57,8 +58,13 @@ def execute(
     with workspace.claim(stage.name, key, on_wait=progress.say) as folder:
         done = workspace.find(stage.name, key)
         if done is not None and not force:
-            workspace.touch(done)
-            return Outcome(done, reused=True, seconds=time.monotonic() - started)
+            changed = stage.changed_inputs(done, used)
+            if not changed:
+                workspace.touch(done)
+                return Outcome(done, reused=True, seconds=time.monotonic() - started)
+            progress.say(
+                f"{stage.name} {key} is made again: {', '.join(changed)} was computed again since, and differs"
+            )
         for result in used.values():
             refuse_changed(result.folder, result.record)
         if done is not None:
@@ -80,5 +86,6 @@ def execute(
             result = workspace.commit(
                 stage.name, key, version=stage.version, config=noted, inputs=keys, metrics=metrics,
                 timings={"seconds": round(seconds, 3)}, digests=run.digests,
+                contents={name: content_of(read.record) for name, read in used.items()},
             )  # fmt: skip
     return Outcome(result, reused=False, seconds=seconds)

@@ -9,9 +9,11 @@ import pytest
 
 from mscl.config import ExperimentConfig, load_config
 from mscl.errors import UserError
-from mscl.stage.contract import Stage, StageRun
+from mscl.pipeline import run_pipeline
+from mscl.stage.contract import Outcome, Stage, StageRun
 from mscl.stage.execute import execute
 from storage.errors import StorageError
+from storage.record import sealed
 from storage.workspace import Workspace
 
 
@@ -81,6 +83,41 @@ def test_force_computes_again_under_the_same_key(tmp_path: Path, config: Experim
     first = execute(stage, workspace, config, {})
     forced = execute(stage, workspace, config, {}, force=True)
     assert len(calls) == 6 and forced.result.key == first.result.key
+
+
+def test_what_was_made_of_a_forced_result_is_made_again_where_that_differs(
+    tmp_path: Path, config: ExperimentConfig
+) -> None:
+    seen = tmp_path / "seen.txt"
+
+    def look(run: StageRun) -> dict[str, Any]:
+        (run.folder / "copy.txt").write_text(seen.read_text())
+        return {}
+
+    looks = Stage("look", 1, (), lambda _: {}, look, "Copies what it sees.")
+    reads = Stage(
+        "read", 1, ("look",), lambda _: {}, lambda run: {"read": (run.input("look") / "copy.txt").read_text()}, ""
+    )
+    workspace = Workspace(tmp_path / "w")
+
+    def read(**forced: bool) -> Outcome:
+        outcomes = run_pipeline(
+            workspace, config, stages=(looks, reads), force=[name for name in forced if forced[name]]
+        )
+        return outcomes["read"]
+
+    seen.write_text("old")
+    old = read()
+    assert read(look=True).reused, "the same files as before"
+    seen.write_text("new")
+    assert read().result.record.metrics == {"read": "old"}, "its key says nothing of what it sees"
+    new = read(look=True)
+    assert (new.reused, new.result.key, new.result.record.metrics) == (False, old.result.key, {"read": "new"})
+    assert read().reused
+    before = new.result.record.model_copy(update={"contents": {}})
+    (new.result.folder / "record.json").write_text(sealed(before).model_dump_json(exclude={"contents"}))
+    seen.write_text("newer")
+    assert read(look=True).reused, "a record of before says nothing of contents, and opens"
 
 
 def test_force_goes_on_with_nothing_that_was_begun(tmp_path: Path, config: ExperimentConfig) -> None:
