@@ -2,17 +2,25 @@
 
 import hashlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 
 from mscl.errors import DataError
+from mscl.ingest.annotations.class_names import class_spelling
 from mscl.ingest.annotations.index import VideoIndex, as_text, one_spelling
 from mscl.ingest.annotations.samples import ListedVideo, Listing, Split
+from mscl.ingest.annotations.split_names import split_of_name
 
 _SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train", "training": "train",
     "val": "val", "valid": "val", "validation": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
+_DOCUMENTS = frozenset((
+    "", ".csv", ".doc", ".docx", ".htm", ".html", ".ini", ".json", ".jsonl", ".log", ".md", ".pdf", ".py", ".rst",
+    ".sh", ".toml", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml",
+))  # fmt: skip
+"""Types of what lies beside classes and is none."""
 _UCF_GROUP = re.compile(r"v_\w+_g\d+_c\d+\.")
 
 
@@ -39,28 +47,86 @@ def read_folders(index: VideoIndex, *, test_pattern: str, test_fraction: float) 
             loose += 1
     notes = [f"{loose} videos that are in no class folder are left out"] if loose else []
     splits = _split_folders(by_top, index, notes)
+    by_class: dict[str, list[str]] = defaultdict(list)
     if splits:
         if test_pattern:
             raise DataError(
                 f"data.test_pattern {test_pattern!r} is for class folders alone, and {', '.join(sorted(splits))} in "
                 f"data.root {index.root} say what is tested: leave it out, or give one of these as data.root"
             )
-        rows, loose = [], 0
-        for top, split in splits.items():
+        loose = 0
+        for top in splits:
             for video in by_top[top]:
                 parts = video.split("/")
                 loose += len(parts) < 3
                 if len(parts) >= 3:
-                    rows.append(ListedVideo((video,), one_spelling(as_text(parts[1])), split))
+                    by_class[f"{top}/{parts[1]}"].append(video)
         if loose:
             notes.append(f"{loose} videos directly in {', '.join(sorted(splits))} are in no class folder and left out")
+    else:
+        by_class = by_top
+    notes += _doubts(by_class, index, splits)
+    if splits:
+        rows = [
+            ListedVideo((video,), _class_of(folder), splits[folder.partition("/")[0]])
+            for folder, videos in by_class.items() for video in videos
+        ]  # fmt: skip
         return Listing(rows, sorted({row.class_name or "" for row in rows}), notes)
-    by_class: dict[str, list[str]] = defaultdict(list)
-    for top, videos in by_top.items():
-        by_class[one_spelling(as_text(top))] += videos
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for folder, videos in by_class.items():
+        by_name[_class_of(folder)] += videos
     if test_pattern:
-        return Listing(_by_pattern(by_class, test_pattern), sorted(by_class), notes)
-    return _by_fraction(by_class, test_fraction, notes)
+        return Listing(_by_pattern(by_name, test_pattern), sorted(by_name), notes)
+    return _by_fraction(by_name, test_fraction, notes)
+
+
+def _class_of(folder: str) -> str:
+    name = as_text(folder.rpartition("/")[2])
+    return class_spelling(name) or name
+
+
+def _doubts(by_class: Mapping[str, list[str]], index: VideoIndex, splits: Mapping[str, Split]) -> Iterator[str]:
+    """What a user must know of which folders are taken as classes.
+
+    Args:
+        by_class: folder of the class, with that of its split -> its videos.
+    """
+    deep = {
+        folder: sorted({video[len(folder) + 1 :].partition("/")[0] for video in videos})
+        for folder, videos in by_class.items() if all("/" in video[len(folder) + 1 :] for video in videos)
+    }  # fmt: skip
+    if deep:
+        first = min(deep)
+        yield (
+            f"{len(deep)} of the {len(by_class)} class folders hold videos in further folders alone, {first} in "
+            f"{', '.join(deep[first][:3])}: their own names are the classes, and not those below; if those are, give a "
+            "folder that holds them as data.root, or lists"
+        )
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for folder in by_class:
+        spellings[_class_of(folder)].add(one_spelling(as_text(folder.rpartition("/")[2])))
+    for names in spellings.values():
+        if len(names) > 1:
+            yield f"folders that differ in blanks alone are one class: {', '.join(map(repr, sorted(names)))}"
+    level = 2 if splits else 1
+    without: dict[str, Counter[str]] = defaultdict(Counter)
+    for folder, types in index.others.items():
+        parts = folder.split("/")[:level]
+        if folder and len(parts) == level and (not splits or parts[0] in splits):
+            without["/".join(parts)] += types
+    without = {
+        folder: types for folder, types in without.items() if folder not in by_class and not types.keys() <= _DOCUMENTS
+    }
+    if without:
+        shown = ", ".join(f"{folder} ({_types(types)})" for folder, types in sorted(without.items())[:5])
+        yield (
+            f"{len(without)} folders hold no file of a known video type and are no classes: {shown}; a list, "
+            "data.annotations, may name files of any type"
+        )
+
+
+def _types(types: Counter[str]) -> str:
+    return ", ".join(f"{count} {suffix or 'without type'}" for suffix, count in types.most_common(3))
 
 
 def _split_folders(by_top: dict[str, list[str]], index: VideoIndex, notes: list[str]) -> dict[str, Split]:
@@ -72,6 +138,13 @@ def _split_folders(by_top: dict[str, list[str]], index: VideoIndex, notes: list[
     named = {top: _SPLIT_FOLDERS[top.lower()] for top in by_top if top.lower() in _SPLIT_FOLDERS}
     splits = {top: split for top, split in named.items() if any(video.count("/") >= 2 for video in by_top[top])}
     others = sorted(by_top.keys() - splits.keys())
+    spoken = {split_of_name(top) for top in by_top}
+    if None not in spoken and "train" in spoken and len(spoken) > 1 and not splits:
+        raise DataError(
+            f"data.root {index.root} holds {', '.join(sorted(by_top)[:5])}: whether these are splits or classes cannot "
+            "be told; give splits as folders train, val and test with class folders in them, or lists as "
+            "data.annotations"
+        )
     if not splits or not others:
         return splits
     if "train" in splits.values() and len(set(splits.values())) > 1:

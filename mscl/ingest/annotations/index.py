@@ -33,7 +33,7 @@ class VideoIndex:
 
     def __init__(self, tree: Tree) -> None:
         self.root, self.roots, self.videos = tree.root, tree.roots, tree.videos
-        self.unreadable = tree.unreadable
+        self.unreadable, self.others = tree.unreadable, tree.others
         self.refuse_links_outside = tree.refuse_links_outside
         self.ambiguous: list[str] = []
         """Paths asked for that are not there, while several other files could be meant."""

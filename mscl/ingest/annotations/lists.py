@@ -8,11 +8,11 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from mscl.errors import DataError
-from mscl.ingest.annotations.class_names import read_class_names
+from mscl.ingest.annotations.class_names import class_spelling, read_class_names
 from mscl.ingest.annotations.columns import cell, disagreement, likest_to_videos
 from mscl.ingest.annotations.index import VideoIndex, one_spelling
 from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path, read_text
@@ -77,6 +77,10 @@ def read_list(files: list[Path], names: Path | None, index: VideoIndex) -> Listi
         raise DataError(
             f"{', '.join(map(str, files))}: there is no line that names a video; write 'path label' in each"
         )
+    typed = {entry.label for entry in entries}
+    if merged := len(typed) - len(set(map(class_spelling, typed))):
+        notes.append(f"{merged} labels differ from others in blanks alone: they are the same classes")
+    entries = [replace(entry, label=class_spelling(entry.label)) for entry in entries]
     rows: list[ListedVideo] = []
     unlabelled = next((entry for entry in entries if not entry.label), None)
     if unlabelled is not None and any(entry.label for entry in entries):

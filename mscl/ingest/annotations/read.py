@@ -8,8 +8,9 @@ from pathlib import Path
 
 from mscl.addresses import is_url
 from mscl.errors import DataError
+from mscl.ingest.annotations.class_names import class_spelling
 from mscl.ingest.annotations.folders import read_folders, read_unlabelled
-from mscl.ingest.annotations.index import VideoIndex, as_text, folded, is_text, one_spelling
+from mscl.ingest.annotations.index import VideoIndex, as_text, folded, is_text
 from mscl.ingest.annotations.lists_at_hand import given_lists, lists_at_hand
 from mscl.ingest.annotations.recognise import FoundLists, expected_files, find_lists, given_paths, read_lists
 from mscl.ingest.annotations.samples import Annotations, ListedVideo, Listing, Sample
@@ -121,7 +122,9 @@ def _folder_of(video: str) -> str:
 def _from_folders(config: DataConfig, index: VideoIndex, format: str, root: Path) -> Annotations:
     if not index.videos:
         index.refuse_links_outside()
-        raise DataError(f"data.root {index.root} holds no video files; give the folder that holds them")
+        types = sorted({suffix for found in index.others.values() for suffix in found if suffix})
+        also = f" (there are files of the types {', '.join(types[:8])}, which a list may name)" if types else ""
+        raise DataError(f"data.root {index.root} holds no video files{also}; give the folder that holds them")
     if format == "unlabelled":
         listing = read_unlabelled(index)
     else:
@@ -295,7 +298,7 @@ def _where(sample: Sample) -> str:
 
 
 def _kept_classes(config: DataConfig, listing: Listing, found: FoundLists) -> set[str]:
-    wanted = [one_spelling(name) for name in config.classes]
+    wanted = [class_spelling(name) for name in config.classes]
     unknown = [name for name in wanted if name not in listing.classes]
     if unknown:
         near = get_close_matches(unknown[0], listing.classes, n=1)

@@ -9,7 +9,6 @@ from typing import Any
 
 from mscl.errors import DataError
 from mscl.ingest.annotations.class_names import class_spelling, read_class_names, refuse_equal_names
-from mscl.ingest.annotations.index import one_spelling
 from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path, read_lines
 from mscl.ingest.annotations.split_names import split_of_name, split_or_train
 
@@ -27,7 +26,7 @@ def read_kinetics(files: list[Path]) -> Listing:
                 continue
             split = split_of_name(record.get("split") or "") or split_or_train(file, files)
             paths, names = _kinetics_paths(record, label, file)
-            rows.append(ListedVideo(paths, one_spelling(label), split, also=names))
+            rows.append(ListedVideo(paths, class_spelling(label), split, also=names))
         if unlabelled:
             notes.append(f"{unlabelled} lines of {file.name} have no label and are left out")
     return Listing(rows, sorted({row.class_name or "" for row in rows}), notes)

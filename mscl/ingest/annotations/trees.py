@@ -1,6 +1,7 @@
 """The files under a root, walked or listed once: of a folder, and in object storage."""
 
 import os
+from collections import Counter, defaultdict
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -26,6 +27,8 @@ class Tree(Protocol):
     """Relative paths with forward slashes, sorted."""
     unreadable: list[str]
     """Folders, or names, that cannot be used, with the reason."""
+    others: dict[str, Counter[str]]
+    """Files that are no videos by their type: folder, down to the second level -> type -> how many; no hidden ones."""
 
     def has_file(self, path: str) -> bool:
         """Whether there is a file, which is not among the videos: of any type.
@@ -50,6 +53,11 @@ def tree_of(root: Place) -> Tree:
     return FolderTree(root) if isinstance(root, Path) else BucketTree(root)
 
 
+def _count_other(others: dict[str, Counter[str]], path: str) -> None:
+    *folders, name = path.split("/")
+    others["/".join(folders[:2])][os.path.splitext(name)[1].lower()] += 1
+
+
 def _is_video(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
 
@@ -62,11 +70,11 @@ class BucketTree:
         self.roots: tuple[str, ...] = (root.url,)
         names = [name for name in listing(root) if is_plain(name)]
         self._files = set(names)
-        self.videos = sorted(
-            name
-            for name in names
-            if _is_video(name.rpartition("/")[2]) and not any(part.startswith(".") for part in name.split("/"))
-        )
+        seen = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
+        self.videos = sorted(name for name in seen if _is_video(name.rpartition("/")[2]))
+        self.others: dict[str, Counter[str]] = defaultdict(Counter)
+        for name in set(seen).difference(self.videos):
+            _count_other(self.others, name)
         odd = [name for name in listing(root) if not is_plain(name) and not name.endswith("/")]
         self.unreadable = [f"{name!r} (no path of a file)" for name in odd]
 
@@ -94,6 +102,7 @@ class FolderTree:
         """Links that lead out of the root: relative path -> target."""
         self.videos: list[str] = []
         self.unreadable: list[str] = []
+        self.others: dict[str, Counter[str]] = defaultdict(Counter)
         self._with_others: set[str] = set()
         """Folders that hold files of other types, too, which a list may name."""
         self._walk("", [self._real_root])
@@ -148,6 +157,8 @@ class FolderTree:
             is_folder = False
         if entry.name.startswith(".") or not (is_folder or _is_video(entry.name)):
             self._with_others.add(path.rpartition("/")[0])
+            if not entry.name.startswith("."):
+                _count_other(self.others, path)
             return
         real = above[-1] + "/" + entry.name
         if entry.is_symlink():
