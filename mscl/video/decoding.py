@@ -289,7 +289,8 @@ def inspect_video(
     verdict, reason = decoding.verdict, decoding.reason
     height, width = decoding.source_height, decoding.source_width
     if verdict in ("ok", "truncated") and decoding.num_frames < min_frames:
-        reason = f"{decoding.num_frames} frames, {min_frames} are needed" + (f"; {reason}" if reason else "")
+        few = f"{decoding.num_frames} frame{'s' * (decoding.num_frames != 1)}"
+        reason = f"{few}, {min_frames} are needed" + (f"; {reason}" if reason else "")
         verdict = "too_short"
     elif verdict in ("ok", "truncated") and min(height, width) < min_side_px:
         verdict, reason = "too_small", f"{width}x{height} px, the shorter side must be at least {min_side_px}"

@@ -25,6 +25,7 @@ from storage.frame_store import encode_jpeg
 Clips = npt.NDArray[np.uint8]
 T = TypeVar("T")
 
+_LEAST_FRAMES = 2
 _KEPT_FRAMES = 2000
 """A video with more frames at every `gap_frames` is decoded once more, segment by segment as they are asked for."""
 
@@ -49,7 +50,8 @@ def file_clips(
         limits: of the decoder.
 
     Raises:
-        VideoError: not one frame of the file decodes; with its verdict. At once, not when the first clip is asked for.
+        VideoError: not one frame of the file decodes, or a single one; with the verdict. At once, not when the first
+            clip is asked for.
     """
     limits, gap_frames = limits or DecodeLimits(), encoder_input.recipe.gap_frames
     kept: dict[int, Clips] = {}
@@ -59,6 +61,8 @@ def file_clips(
             kept[number] = _as_stored(frame, decoding, encoder_input.recipe)
     if decoding.num_frames == 0:
         raise VideoError(decoding.verdict, decoding.reason)
+    if decoding.num_frames < _LEAST_FRAMES:
+        raise VideoError("too_short", f"{decoding.num_frames} frame, in which nothing moves")
     segments = _frame_numbers(decoding, encoder_input, later=later, shown=shown, name=Path(path).name)
     if kept.keys() >= {number for numbers_KT in segments for number in numbers_KT.ravel().tolist()}:
         return iter([_cut(numbers_KT, kept, encoder_input) for numbers_KT in segments])
@@ -122,12 +126,12 @@ def _stored(frame_HW3: Clips, quality: int) -> Clips:
 
 
 def readable(paths: Sequence[Path], *, limits: DecodeLimits | None = None) -> tuple[list[Path], dict[Path, str]]:
-    """Files that decode, and why the others do not: each is decoded once in a child process that may die of it."""
+    """Files with clips, and why the others have none: each is decoded once in a child process that may die of it."""
     from mscl.video.decode_pool import inspect_many
 
     limits = limits or DecodeLimits()
-    found = inspect_many(paths, limits=limits, workers=min(cores(), len(paths)), min_frames=1)
-    failed = {path: info.reason for path, info in zip(paths, found, strict=True) if info.num_frames == 0}
+    found = inspect_many(paths, limits=limits, workers=min(cores(), len(paths)), min_frames=_LEAST_FRAMES)
+    failed = {path: info.reason for path, info in zip(paths, found, strict=True) if info.num_frames < _LEAST_FRAMES}
     return [path for path in paths if path not in failed], failed
 
 

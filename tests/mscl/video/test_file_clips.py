@@ -106,6 +106,14 @@ def test_a_bad_file_comes_as_its_error_and_the_others_go_on(brightening: Path, t
     assert [isinstance(value, VideoError) for _, value in found] == [False, True, False]
 
 
+def test_a_single_frame_is_no_clip(tmp_path: Path) -> None:
+    path = tmp_path / "one.mp4"
+    encode_h264(path, [np.full((32, 48, 3), 90, np.uint8)], fps=25, height=32, width=48)
+    with pytest.raises(VideoError, match="1 frame, in which nothing moves"):
+        file_clips(path, encoder_input())
+    assert video_files.readable([path]) == ([], {path: "1 frame, 2 are needed"})
+
+
 def test_a_video_that_is_cut_while_it_is_read_is_an_error_of_that_video(
     brightening: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
