@@ -1,10 +1,8 @@
 """Plain lists, a line a video: `path label` with blanks between, or CSV with commas, tabs or semicolons.
 
-How a list is separated is told by which reading names videos that are there. What can be read in two ways is refused
-with the line as it was typed; what was guessed is noted.
+What can be read in two ways is refused with the line as it was typed; what was guessed is noted.
 """
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +13,18 @@ from mscl.errors import DataError
 from mscl.ingest.annotations.class_names import class_spelling, read_class_names
 from mscl.ingest.annotations.columns import cell, disagreement, likest_to_videos
 from mscl.ingest.annotations.index import VideoIndex, one_spelling
-from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path, read_text
+from mscl.ingest.annotations.list_lines import (
+    Line,
+    cells_of,
+    cut_at_blanks,
+    found_by_column,
+    inside,
+    is_comment,
+    is_there,
+    read_table,
+    sampled,
+)
+from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path
 from mscl.ingest.annotations.split_names import is_split_cell, is_split_column, split_of_list, split_of_name
 from mscl.ingest.annotations.trees import VIDEO_SUFFIXES
 
@@ -28,34 +37,15 @@ _LABEL_COLUMNS = frozenset((
     "label_id", "label_name", "class_label", "label_idx", "class_idx", "class_index", "y", "tag",
 ))  # fmt: skip
 _SPLIT_COLUMNS = frozenset(("split", "subset", "set", "partition", "usage", "fold"))
-_SAMPLED_LINES = 200
 _NUMBER_OR_NOTHING = re.compile(
     r"[+-]?[0-9]{1,9}(\.[0-9]*)?(e[+-]?[0-9]+)?|nan|none|null|n/a|na|unknown|\?", re.IGNORECASE
 )
 _SUFFIXES = tuple(VIDEO_SUFFIXES)
-csv.field_size_limit(1 << 24)  # a quote that is missing gives one field that is a whole file: said below, not here
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A line of a list, and the columns that it has in some reading."""
-
-    file: Path
-    number: int
-    typed: str
-    cells: tuple[str, ...]
-
-    @property
-    def place(self) -> str:
-        return f"{self.file}, line {self.number}"
-
-    def refused(self, why: str) -> DataError:
-        return DataError(f"{self.place}: {self.typed[:200]!r} {why}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    line: _Line
+    line: Line
     path: str
     label: str
     split: Split | None = None
@@ -104,7 +94,7 @@ def _splits(of_file: dict[Path, list[_Entry]]) -> list[Split]:
         DataError: a line of which nothing says the split, while others have one; a name that speaks of several.
     """
     splits: list[Split | None] = []
-    untold: _Line | None = None
+    untold: Line | None = None
     for file, entries in of_file.items():
         in_cells = all(entry.split for entry in entries)
         of_list = None if in_cells else split_of_list(file, of_file)
@@ -160,9 +150,9 @@ def _classes(entries: list[_Entry], names: Path | None, notes: list[str]) -> tup
 
 
 def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[_Entry]:
-    table = _table(file, index)
-    lines = table or _blank_separated(file, index)
-    comments = [line for line in lines if _is_comment(line, index)]
+    table = read_table(file, index)
+    lines = table or cut_at_blanks(file, index)
+    comments = [line for line in lines if is_comment(line, index)]
     if comments:
         notes.append(f"{len(comments)} lines of {file.name} that begin with # are taken as comments")
         lines = [line for line in lines if line not in comments]
@@ -193,7 +183,7 @@ def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[_Entry
         yield _Entry(line, listed_path(path, line.place, roots=index.roots), label, split)
 
 
-def _refuse_splits_in_labels(lines: list[_Line]) -> None:
+def _refuse_splits_in_labels(lines: list[Line]) -> None:
     """Refuse `path label split` lines: with blanks between, a label is all that follows the path."""
     labels = [line.cells[1].split() for line in lines if len(line.cells) > 1]
     if labels and any(all(len(words) > 1 and is_split_cell(words[end]) for words in labels) for end in (0, -1)):
@@ -203,7 +193,7 @@ def _refuse_splits_in_labels(lines: list[_Line]) -> None:
         )
 
 
-def _refuse_unknown_splits(header: list[str], spare: list[int], lines: list[_Line]) -> None:
+def _refuse_unknown_splits(header: list[str], spare: list[int], lines: list[Line]) -> None:
     """Refuse a column that seems to say the split, in a list where none is called so."""
     for place in spare:
         cells = [line.cells[place] for line in lines if place < len(line.cells) and line.cells[place].strip()]
@@ -214,155 +204,11 @@ def _refuse_unknown_splits(header: list[str], spare: list[int], lines: list[_Lin
             )
 
 
-def _is_comment(line: _Line, index: VideoIndex) -> bool:
-    """A line that begins with # is a video only if that is there, or looks like one that is missing."""
-    if not line.typed.startswith("#") or any(_names(cell.strip(), index) for cell in line.cells):
-        return False
-    path = line.cells[0].strip()
-    looks = not path.startswith("# ") and path.lower().endswith(_SUFFIXES)
-    return not looks or _names(path.removeprefix("#"), index)
-
-
-def _table(file: Path, index: VideoIndex) -> list[_Line]:
-    """The list read as CSV with the separator that names most videos; empty where blanks separate it better."""
-    text = read_text(file)
-    best: list[_Line] = []
-    best_found, ragged, ragged_found = -1, None, 0
-    for separator in "\t,;":
-        lines = _csv_lines(file, text, separator) if separator in text else []
-        data = _sample([line for line in lines if not line.typed.startswith("#")])
-        widths = Counter(len(line.cells) for line in lines if not line.typed.startswith("#"))
-        if max(widths, default=0) < 2:
-            continue
-        found = max(_found(data, index).values(), default=0)
-        if len(widths) > 1:
-            usual = widths.most_common(1)[0][0]
-            odd = next(line for line in lines if len(line.cells) != usual and not line.typed.startswith("#"))
-            if found > ragged_found:
-                ragged_found = found
-                ragged = odd.refused(
-                    f"has {len(odd.cells)} columns between {separator!r}, and other lines have {usual}; "
-                    "put a name that holds the separator into quotes"
-                )
-        elif found > best_found:
-            best, best_found = lines, found
-    if not best and ragged is None:
-        return []
-    numbers = {line.number for line in _sample(best)} if best else None
-    blanks = _blank_separated(file, index, strict=False, numbers=numbers)
-    by_blanks = max(_found(_sample(blanks), index).values(), default=0)
-    if best and best_found >= by_blanks and (by_blanks or best_found or _looks_like_csv(best)):
-        return best
-    if ragged is not None and ragged_found > by_blanks:
-        raise ragged
-    return []
-
-
-def _looks_like_csv(lines: list[_Line]) -> bool:
-    """Whether a list of which nothing is there is CSV: its first column looks like videos, or it has no blanks."""
-    return lines[-1].cells[0].strip().lower().endswith(_SUFFIXES) or " " not in lines[-1].typed
-
-
-def _sample(lines: list[_Line]) -> list[_Line]:
-    return lines[:: max(1, len(lines) // _SAMPLED_LINES)]
-
-
-def _csv_lines(file: Path, text: str, separator: str) -> list[_Line]:
-    typed = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    reader = csv.reader((line + "\n" for line in typed), delimiter=separator, skipinitialspace=True)
-    lines: list[_Line] = []
-    before = 0
-    try:
-        for cells in reader:
-            first, before = before, reader.line_num
-            if any(cell.strip() for cell in cells):
-                lines.append(_Line(file, first + 1, typed[first].strip(), tuple(cells)))
-    except csv.Error as error:
-        raise DataError(f"{file}, line {before + 1}: {typed[before][:200]!r} is not CSV: {error}") from error
-    return lines
-
-
-def _blank_separated(
-    file: Path, index: VideoIndex, *, strict: bool = True, numbers: set[int] | None = None
-) -> list[_Line]:
-    """Lines cut between the path and the label.
-
-    Args:
-        strict: refuse a line that can be cut in two ways; else take the first.
-        numbers: of the lines that are wanted; None: all.
-    """
-    lines = []
-    typed = read_text(file).replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    for number, each in enumerate(typed, start=1):
-        if each.strip() and (numbers is None or number in numbers):
-            line = _Line(file, number, each.strip(), ())
-            lines.append(_Line(file, number, line.typed, _cut(line, index, strict=strict)))
-    return lines
-
-
-def _cut(line: _Line, index: VideoIndex, *, strict: bool) -> tuple[str, ...]:
-    """(path, label), or (path,): cut after what names a video, else after a file type, else at a number or a blank."""
-    typed = line.typed
-    if typed.startswith('"') and (quoted := re.match(r'"((?:[^"]|"")+)"(?:\s+(.+))?$', typed)):
-        return quoted[1].replace('""', '"'), *([quoted[2].strip().strip('"')] if quoted[2] else [])
-    if index.exact(typed) is not None:
-        return (typed,)
-    ends = [match.start() for match in re.finditer(r"\s+", typed)]
-    paths = [end for end in ends if index.exact(_inside(typed[:end], index)) is not None]
-    typed_ends = [end for end in ends if typed[:end].lower().endswith(_SUFFIXES)]
-    # `a b.mp4 run` is not video `a` of class `b.mp4 run`, though `a.mp4` is there and `a b.mp4` is not.
-    # Nor is `run b.mp4` video `run` of class `b.mp4`, though `run.mp4` is there.
-    others = [] if typed.lower().endswith(_SUFFIXES) else ends
-    paths = paths or [end for end in typed_ends or others if _names(typed[:end], index)] or typed_ends[:1]
-    if len(paths) > 1 and strict:
-        raise line.refused(
-            f"can be cut in {len(paths)} places, after {typed[: paths[0]]!r} and after {typed[: paths[1]]!r}, and both "
-            "are videos; write a CSV with the path in quotes"
-        )
-    if paths:
-        path, label = typed[: paths[0]], typed[paths[0] :].strip()
-        if strict and re.fullmatch(r"[0-9]+(\s+[0-9]+)+", label):
-            raise line.refused(
-                "has several numbers after the path; a list of raw frames or of several labels a video cannot be used: "
-                "write 'path label'"
-            )
-        return path, label.strip('"')
-    if not ends or typed.lower().endswith(_SUFFIXES):
-        return (typed,)
-    at = ends[-1] if is_number(typed[ends[-1] :].strip()) else ends[0]
-    return typed[:at], typed[at:].strip()
-
-
-def _inside(path: str, index: VideoIndex) -> str:
-    """The path as the index has it, where it is an absolute one in the root."""
-    try:
-        return listed_path(path, "", roots=index.roots)
-    except DataError:
-        return path
-
-
-def _names(path: str, index: VideoIndex) -> bool:
-    """Whether a listed path names a video that is there."""
-    try:
-        return bool(path) and index.names(listed_path(path, "", roots=index.roots))
-    except DataError:
-        return False
-
-
-def _found(lines: list[_Line], index: VideoIndex) -> dict[int, int]:
-    """Column -> how many of its cells name videos, in a sample of the lines."""
-    counts: dict[int, int] = {}
-    for line in _sample(lines):
-        for place in range(min(len(line.cells), 8)):
-            counts[place] = counts.get(place, 0) + _names(cell(line.cells, place), index)
-    return counts
-
-
-def _is_header(lines: list[_Line], index: VideoIndex) -> bool:
+def _is_header(lines: list[Line], index: VideoIndex) -> bool:
     """Whether the first line names columns: in known words, or no video where each other line names one."""
     first, rest = lines[0], lines[1:]
     words = [cell.strip().lower() for cell in first.cells]
-    if any(_names(cell.strip(), index) for cell in first.cells):
+    if any(is_there(cell.strip(), index) for cell in first.cells):
         return False
     known = _PATH_COLUMNS | _LABEL_COLUMNS | _SPLIT_COLUMNS
     if sum(word in known for word in words) >= min(2, len(words)) and any(word in _PATH_COLUMNS for word in words):
@@ -374,7 +220,7 @@ def _is_header(lines: list[_Line], index: VideoIndex) -> bool:
     return all(is_number(line.cells[-1].strip()) for line in rest) and not is_number(words[-1])
 
 
-def _columns(header: list[str], lines: list[_Line], index: VideoIndex) -> tuple[int, int, int]:
+def _columns(header: list[str], lines: list[Line], index: VideoIndex) -> tuple[int, int, int]:
     """Places of the path, the label and the split; -1 for what there is not."""
     width = max((len(line.cells) for line in lines), default=0)
     paths, labels, splits = (
@@ -385,13 +231,13 @@ def _columns(header: list[str], lines: list[_Line], index: VideoIndex) -> tuple[
         path_at, label_at = _path_column(paths, header, lines, index), _label_column(labels, header, lines)
         if label_at < 0 and width == 2:
             label_at = 1 - path_at
-        return path_at, label_at, splits[0] if splits else -1
+        return path_at, label_at, _split_column(splits, header, lines)
     counted = [place for place in range(width) if width > 2 and _counts_lines(lines, place)]  # as pandas writes them
     empty = [place for place in range(2, width) if not any(line.cells[place].strip() for line in lines)]
     places = [place for place in range(width) if place not in (*counted, *empty)]
     others = places
-    places = likest_to_videos(_cells(_sample(lines)), places, lambda path: _names(path, index))
-    found = _found(lines, index)
+    places = likest_to_videos(cells_of(sampled(lines)), places, lambda path: is_there(path, index))
+    found = found_by_column(lines, index)
     path_at = max(places, key=lambda place: found.get(place, 0), default=0)
     if places and 2 * found.get(places[0], 0) >= found.get(path_at, 0):
         path_at = places[0]
@@ -404,19 +250,19 @@ def _columns(header: list[str], lines: list[_Line], index: VideoIndex) -> tuple[
     return path_at, others[0] if others else -1, -1
 
 
-def _path_column(places: list[int], header: list[str], lines: list[_Line], index: VideoIndex) -> int:
+def _path_column(places: list[int], header: list[str], lines: list[Line], index: VideoIndex) -> int:
     """Of the columns that are called as videos are, the one that holds them; `id` only if no other does.
 
     Raises:
         DataError: two of them name different videos.
     """
-    rows = _cells(_sample(lines))
-    fitting = likest_to_videos(rows, places, lambda path: _names(path, index))
+    rows = cells_of(sampled(lines))
+    fitting = likest_to_videos(rows, places, lambda path: is_there(path, index))
     fitting = [place for place in fitting if header[place] != "id"] or fitting
     found = {
         place: (
-            sum(_names(cell(row, place), index) for row in rows),
-            sum(index.exact(_inside(cell(row, place), index)) is not None for row in rows),
+            sum(is_there(cell(row, place), index) for row in rows),
+            sum(index.exact(inside(cell(row, place), index)) is not None for row in rows),
         )
         for place in fitting
     }
@@ -434,13 +280,13 @@ def _path_column(places: list[int], header: list[str], lines: list[_Line], index
     return chosen
 
 
-def _label_column(places: list[int], header: list[str], lines: list[_Line]) -> int:
+def _label_column(places: list[int], header: list[str], lines: list[Line]) -> int:
     """Of the columns that are called as classes are, the first with names, else the first; -1 where there is none.
 
     Raises:
         DataError: another of them says other classes.
     """
-    rows = _cells(lines)
+    rows = cells_of(lines)
     places = [place for place in places if any(cell(row, place) for row in rows)] or places
     names = [place for place in places if any(not _NUMBER_OR_NOTHING.fullmatch(cell(row, place)) for row in rows)]
     chosen = next(iter(names or places), -1)
@@ -454,9 +300,23 @@ def _label_column(places: list[int], header: list[str], lines: list[_Line]) -> i
     return chosen
 
 
-def _cells(lines: list[_Line]) -> list[tuple[str, ...]]:
-    return [line.cells for line in lines]
+def _split_column(places: list[int], header: list[str], lines: list[Line]) -> int:
+    """Of the columns that are called as splits are, the one that says them; -1 where there is none.
+
+    Raises:
+        DataError: another of them says other splits.
+    """
+    telling = [place for place in places if any(is_split_cell(cell(line.cells, place)) for line in lines)]
+    for other in telling[1:]:
+        for line in lines:
+            one, two = (cell(line.cells, place) for place in (telling[0], other))
+            if split_of_name(one) != split_of_name(two):
+                raise line.refused(
+                    f"has the split {one!r} as {header[telling[0]]!r} and {two!r} as {header[other]!r}; take one of "
+                    "these columns out"
+                )
+    return next(iter(telling or places), -1)
 
 
-def _counts_lines(lines: list[_Line], place: int) -> bool:
+def _counts_lines(lines: list[Line], place: int) -> bool:
     return all(line.cells[place].strip() == str(number) for number, line in enumerate(lines[:20]))

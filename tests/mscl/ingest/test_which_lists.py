@@ -20,7 +20,7 @@ def labels(found: Annotations) -> dict[str, str | None]:
 
 
 def write(folder: Path, **lists: str) -> Path:
-    """Lists `name` as `name.csv`; `train/list` is not a keyword, so folders are written by `**{...}`."""
+    """Each list as the file of its name, `.csv` where the name has no file type."""
     for name, text in lists.items():
         path = folder / (name if "." in name else f"{name}.csv")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,6 +153,14 @@ def test_kinetics_lists_of_no_split_are_refused_and_may_be_given_one_by_one(tmp_
 def test_a_split_column_under_another_name_is_refused(tmp_path: Path, name: str, text: str) -> None:
     with pytest.raises(DataError, match=r"line 2: 'a.mp4,run,.*' has a column '.*', which seems to say the split"):
         read_given(tmp_path, **{name: text})
+
+
+def test_of_two_split_columns_the_one_with_splits_is_taken(tmp_path: Path) -> None:
+    found = read_given(tmp_path, x="path,label,fold,split\na.mp4,run,1,train\nb.mp4,walk,2,test\n")
+    assert splits(found) == {"a.mp4": "train", "b.mp4": "test"}
+    assert "columns of x.csv that are not used: fold" in found.notes
+    with pytest.raises(DataError, match="line 3: .* has the split 'test' as 'set' and 'train' as 'split'"):
+        read_given(tmp_path, x="path,label,set,split\na.mp4,run,train,train\nb.mp4,walk,test,train\n")
 
 
 @pytest.mark.parametrize("header", ["", "video label split\n"])
