@@ -288,7 +288,8 @@ def _label_column(places: list[int], header: list[str], lines: list[Line]) -> in
     """
     rows = cells_of(lines)
     places = [place for place in places if any(cell(row, place) for row in rows)] or places
-    names = [place for place in places if any(not _NUMBER_OR_NOTHING.fullmatch(cell(row, place)) for row in rows)]
+    filled = {place: [each for row in rows if (each := cell(row, place))] for place in places}
+    names = [place for place in places if not all(map(_NUMBER_OR_NOTHING.fullmatch, filled[place]))]
     chosen = next(iter(names or places), -1)
     for other in places:
         odd = disagreement(rows, chosen, other)

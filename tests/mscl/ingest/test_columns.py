@@ -29,6 +29,7 @@ def read_text(tmp_path: Path, text: str) -> Annotations:
         "video_id,path,label\n3,/x/3.mp4,run\n1,/x/1.mp4,walk\n2,/x/2.mp4,jump\n",
         "path,label,class\n3.mp4,7,run\n1.mp4,0,walk\n2.mp4,3,jump\n",
         "path,class_name,class_idx\n3.mp4,run,2.0\n1.mp4,walk,0.0\n2.mp4,jump,1.0\n",
+        "path,label,class\n3.mp4,7,run\n1.mp4,,walk\n2.mp4,3,jump\n",
         "path,label,class\n3.mp4,,run\n1.mp4,,walk\n2.mp4,,jump\n",
         "path,label,label_name\n3.mp4,run,run\n1.mp4,walk,walk\n2.mp4,jump,jump\n",
     ],
