@@ -12,7 +12,7 @@ from mscl.ingest.annotations.list_files import files_in, first_file, folders_in
 from mscl.ingest.annotations.lists import read_list
 from mscl.ingest.annotations.lists_at_hand import given_lists
 from mscl.ingest.annotations.samples import Listing
-from mscl.ingest.annotations.split_names import number_of_split, splits_of_name
+from mscl.ingest.annotations.split_names import number_of_split, split_of_name, splits_of_name
 from mscl.ingest.config import DataConfig
 from storage.user_paths import user_path
 
@@ -52,7 +52,7 @@ class FoundLists:
     """In the root, or in the place that the user named; else beside the root, which may be another dataset's."""
     files: tuple[Path, ...] = ()
     unread: tuple[Path, ...] = ()
-    """What may be lists, too, and lies beside these under a name that says no split."""
+    """What may be lists, too, and lies beside these under another kind of name."""
 
     @property
     def kind(self) -> str:
@@ -102,7 +102,7 @@ def _first_in(
     for folder, inside in places:
         for name, files in _formats_in(folder, split, any_name=any_name):
             if wanted in (None, name):
-                unread = _unread(folder, files) if name == "list" else []
+                unread = _unread(folder, files, any_name=any_name) if name == "list" else []
                 return FoundLists(name, folder, inside, tuple(files), tuple(unread))
     return None
 
@@ -126,13 +126,14 @@ def _said(found: FoundLists, listing: Listing) -> Iterator[str]:
     else:
         apart = len({file.parent for file in found.files}) > 1
         names = [
-            (str(file) if apart else file.name) + (f" ({listing.read[file]})" if file in listing.read else "")
+            (str(file) if apart else file.name) + (f" ({told})" if told else "")
             for file in found.files
+            for told in [listing.read.get(file) or split_of_name(file.name)]
         ]
         yield f"{found.kind} lists{'' if apart else f' of {where}'}: {_shortened(names)}"
     if found.unread:
         names = [file.name for file in found.unread]
-        yield f"not read in {found.where}, for their names say none of train, val, test: {_shortened(names)}"
+        yield f"also in {found.where} and not read: {_shortened(names)}; lists are known by names such as train.csv"
 
 
 def _shortened(names: list[str]) -> str:
@@ -191,9 +192,11 @@ def _formats_in(folder: Path, split: int, *, any_name: bool = False) -> Iterator
         yield "list", lists
 
 
-def _unread(folder: Path, lists: list[Path]) -> list[Path]:
-    others = [file for file in files_in(folder, r".*\.(txt|csv|tsv)") if file not in lists]
-    return [file for file in others if not splits_of_name(file.name) and not _NO_LIST.fullmatch(file.name)]
+def _unread(folder: Path, lists: list[Path], *, any_name: bool) -> list[Path]:
+    """Files that may be lists, too; those of another official split, or of raw frames, are left out on purpose."""
+    others = files_in(folder, r".*\.(txt|csv|tsv)" if any_name else r".*\.(csv|tsv)")
+    known = splits_of_name if any_name else _PLAIN_LIST.fullmatch
+    return [file for file in others if not (file in lists or known(file.name) or _NO_LIST.fullmatch(file.name))]
 
 
 def _of_split(lists: list[Path], split: int) -> list[Path]:

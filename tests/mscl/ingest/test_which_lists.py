@@ -123,8 +123,10 @@ def test_what_is_read_of_a_folder_and_what_is_not(tmp_path: Path) -> None:
     found = read(touch(tmp_path / "v", *V4), annotations=folder)
     assert found.notes[:2] == (
         f"plain lists of {folder}: train.csv (1 train), train_old.csv (1 train), val.csv (1 val)",
-        f"not read in {folder}, for their names say none of train, val, test: eval.csv",
+        f"also in {folder} and not read: eval.csv; lists are known by names such as train.csv",
     )
+    write(tmp_path / "v", train=lists["train"], my_test=lists["eval"], **{"notes.txt": "mine"})
+    assert f"also in {tmp_path / 'v'} and not read: my_test.csv; lists" in read(tmp_path / "v").notes[1]
 
 
 def test_lists_in_several_folders_of_the_one_that_is_named_are_refused(tmp_path: Path) -> None:
@@ -140,6 +142,7 @@ def test_kinetics_lists_of_no_split_are_refused_and_may_be_given_one_by_one(tmp_
         read_given(tmp_path, **lists)
     found = read_given(tmp_path, k_train=lists["k_train"], k_test=lists["k_eval"])
     assert found.format == "kinetics" and splits(found) == {"a.mp4": "train", "c.mp4": "test"}
+    assert found.notes[0] == f"kinetics lists of {tmp_path / 'l'}: k_train.csv (train), k_test.csv (test)"
 
 
 @pytest.mark.parametrize(
