@@ -141,7 +141,7 @@ def _classes(entries: list[_Entry], names: Path | None, notes: list[str]) -> tup
             f"has label {unknown.label}, which is none of the {len(known)} numbers, {min(known)} to {max(known)}, that "
             f"{names} gives its classes"
         )
-    if list(known) != list(range(len(known))):
+    if list(known) != list(range(len(known))) or "0" not in whole.values():
         notes.append(
             f"labels are the numbers that {names.name} gives its classes, {min(known)} to {max(known)}: "
             f"{min(known)} is {known[min(known)]!r}"

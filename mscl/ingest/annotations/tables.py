@@ -131,7 +131,7 @@ def read_jester(lists: list[Path], categories: Path) -> Listing:
     numbers = read_class_names(categories, notes, first=1)
     classes = list(numbers.values())
     rows: list[ListedVideo] = []
-    unlabelled = 0
+    unlabelled, by_number = 0, False
     for file in lists:
         split = split_or_train(file, lists)
         for line in read_lines(file):
@@ -141,10 +141,13 @@ def read_jester(lists: list[Path], categories: Path) -> Listing:
                 unlabelled += 1
                 continue
             if is_number(name) and name not in classes:
-                name = numbers.get(int(name), name)
+                name, by_number = numbers.get(int(name), name), True
             if name not in classes:
                 raise DataError(f"{file}: {line!r} has a class that {categories.name} does not know")
             rows.append(ListedVideo((listed_path(video.strip(), file),), name, split))
+    if by_number:
+        first = min(numbers)
+        notes.append(f"labels are numbers of the names in {categories.name}: {first} is {numbers[first]!r}")
     if unlabelled:
         notes.append(f"{unlabelled} videos have no label and are left out")
     return Listing(rows, classes, notes)

@@ -49,6 +49,7 @@ def test_a_number_is_the_class_that_has_it(tmp_path: Path, content: str, expecte
     ("content", "says"),
     [
         ("1 Run\n2 Walk\n", "labels are the numbers that classes.txt gives its classes, 1 to 2: 1 is 'Run'"),
+        ("run\nwalk\njump\n", "labels are the numbers that classes.txt gives its classes, 0 to 2: 0 is 'run'"),
         ("id name\n0 run\n1 walk\n", "the first line of classes.txt is taken as a header: 'id name'"),
         ("# mine\nrun\nwalk\n", "1 lines of classes.txt that begin with # are taken as comments"),
         ("1 finger\nfist\n", "1 of the 2 names in classes.txt begin with a number and the others do not"),
@@ -89,4 +90,6 @@ def test_two_dives_or_gestures_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"categories.txt: classes 1 and 2 in it have the same name, 'Swiping'"):
         read(root, annotations=tmp_path, format="jester")
     (tmp_path / "categories.txt").write_text("2 Swiping\n1 Waving\n")
-    assert read(root, annotations=tmp_path, format="jester").classes == ("Waving",)
+    found = read(root, annotations=tmp_path, format="jester")
+    assert found.classes == ("Waving",)
+    assert any("labels are numbers of the names in categories.txt: 1 is 'Waving'" in note for note in found.notes)

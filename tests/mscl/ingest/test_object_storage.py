@@ -212,9 +212,11 @@ def test_lists_in_the_bucket_are_called_by_their_addresses(server: S3Server, vid
 
 def test_more_than_can_be_looked_at_is_said_or_refused(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lists_at_hand, "_MOST_FOLDERS", 0)
+    server.client.put_object(Bucket=BUCKET, Key="set/videos/jump/x.h264", Body=b"x")
     found = read_annotations(DataConfig(root=ROOT))
     assert found.format == "folders" and len(found.samples) == 5
     assert found.notes[0].startswith(f"lists were not looked for in the 1 folders beside data.root {ROOT}; name them")
+    assert any("are no classes: jump (1 .h264)" in note for note in found.notes)
     monkeypatch.setattr(lists_at_hand, "_MOST", 1)
     with pytest.raises(
         DataError, match=f"data.annotations {LISTS} holds 2 files of the types .txt, .csv, .tsv, .json, "
