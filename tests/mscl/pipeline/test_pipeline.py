@@ -259,5 +259,5 @@ def test_the_examples_of_the_documentation_run(
     assert names["embedded"].features_ND.shape[0] == 2 and list(names["embedded"].failed) == [Path("videos/broken.mp4")]
     # The video itself is in the set, so it is its own nearest neighbour.
     nearest = names["neighbours"].found[0][0]
-    assert names["index"].path(nearest.row).name == first.name and nearest.similarity > 0.9999
+    assert Path(names["index"].path(nearest.row)).name == first.name and nearest.similarity > 0.9999
     assert names["differences"].shape == (4,) and names["differences"][-1] == 0
