@@ -296,7 +296,7 @@ def test_the_notification_that_the_docs_show_can_be_made(api: str) -> None:
     from prefect.client.orchestration import get_client
 
     page = (Path(__file__).resolve().parents[2] / "docs" / "prefect.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "Automation(" in block]
     exec(code)
     with get_client(sync_client=True) as client:
         (made,) = client.read_automations_by_name("mscl: tell of runs that failed")
