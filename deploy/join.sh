@@ -13,7 +13,7 @@ nodes=${2:?number of nodes}
 rendezvous=${3:?host:port of the leader}
 processes=${4:-gpu}
 
-declare -A module=([pretrain]=mscl.pretrain.process [embed]=mscl.embed.process [finetune]=mscl.finetune.process)
+declare -A module=([pretrain]=mscl.pretrain.process [embed]=mscl.embedding.process [finetune]=mscl.finetune.process)
 begun=$(mktemp)
 trap 'rm -f "$begun"' EXIT
 

@@ -18,15 +18,16 @@ from mscl.training.messages import Message, tell
 def main() -> None:
     """Run the module's `main` and leave with the code it returns."""
     # Before PyTorch is imported, which may take long.
-    if agent := os.environ.get(AGENT_VARIABLE):
+    agent, command = os.environ.get(AGENT_VARIABLE), os.environ.get(COMMAND_VARIABLE)
+    if agent or command is None:  # torchrun's: our agent's, or, on a further node, that of deploy/join.sh
         # SIGKILL, not SIGTERM: without the agent nobody would end a rank that waits for a dead peer.
-        die_with_parent(parent=int(agent))
+        die_with_parent(parent=int(agent or os.getppid()))
         from torch.distributed.elastic.multiprocessing.errors import record
 
         record(_run)()
     else:
         # SIGTERM: there is no peer to wait for, and a checkpoint to write.
-        die_with_parent(signal.SIGTERM, parent=int(os.environ[COMMAND_VARIABLE]))
+        die_with_parent(signal.SIGTERM, parent=int(command))
         try:
             _run()
         except Exception:
