@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import pytest
 import yaml
 
 from flows.server.background_processes import family
+from mscl.training.launch import AGENT_VARIABLE, COMMAND_VARIABLE
 from tests.flows.running import finished, no_survivors, only
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
@@ -98,6 +100,23 @@ def _rendered_job(pool: str) -> dict[str, Any]:
     values |= {"command": ["python", "-m", "prefect.engine"], "env": [{"name": "A", "value": "b"}]}
     job = apply_values(template["job_configuration"]["job_manifest"], values)
     return dict(job)
+
+
+def test_a_further_node_starts_modules_that_are_there() -> None:
+    modules = re.findall(r"\[(\w+)\]=([\w.]+)", (DEPLOY / "join.sh").read_text())
+    assert [stage for stage, _ in modules] == ["pretrain", "embed", "finetune"]
+    assert [module for _, module in modules if importlib.util.find_spec(module) is None] == []
+
+
+def test_a_rank_of_a_further_node_has_neither_our_agent_nor_our_command(tmp_path: Path) -> None:
+    (tmp_path / "own_job.py").write_text("def main(arguments):\n    print(arguments)\n    return 7\n")
+    unset = {AGENT_VARIABLE, COMMAND_VARIABLE}
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    done = subprocess.run(
+        [sys.executable, "-m", "mscl.training.rank", "own_job", "job.json"], capture_output=True, text=True,
+        env=environment | {"PYTHONPATH": f"{DEPLOY.parent}{os.pathsep}{tmp_path}"},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (7, "['job.json']\n"), done.stderr
 
 
 @pytest.mark.storm
