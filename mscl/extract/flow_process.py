@@ -81,9 +81,10 @@ class _Client:
             os.close(files[0])
         if not message:
             return None
-        start, pairs, *size = json.loads(message)
+        start, pairs, *sides = json.loads(message)
         assert self.memory is not None
-        return _Request(self, SharedPairs(self.memory, start, pairs, PairSize(*size)), pairs, PairSize(*size))
+        size = PairSize(*sides)
+        return _Request(self, SharedPairs(self.memory, start, pairs, size), size)
 
     def answer(self, kind: str = "done", text: str = "") -> None:
         """Say that the fields are there, or why not."""
@@ -97,8 +98,12 @@ class _Request:
 
     client: _Client
     shared: SharedPairs
-    pairs: int
     size: PairSize
+
+    @property
+    def pairs(self) -> int:
+        """Their number."""
+        return len(self.shared.fields)
 
 
 class _Server:
