@@ -10,11 +10,15 @@ quick or quicker, they run as they are.
 # mypy: warn-return-any=False
 
 import importlib.util
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Added = Callable[[], Tensor]
+"""Makes what is added, when that is wanted: the order in which a CPU does things decides how it adds up gradients, and
+the same seed is to give the same weights."""
 _FEW_CHANNELS = 3
 _HAS_TRITON = importlib.util.find_spec("triton") is not None
 
@@ -90,10 +94,10 @@ class UnfoldedConv(nn.Conv3d):
 class ClipBatchNorm(nn.BatchNorm3d):
     """`nn.BatchNorm3d`, with what follows it in a residual network: on a GPU in training one pass does it all."""
 
-    def forward(self, input: Tensor, added: Tensor | None = None, *, rectified: bool = False) -> Tensor:
+    def forward(self, input: Tensor, added: Added | None = None, *, rectified: bool = False) -> Tensor:
         """relu(norm(input) + added); both are optional."""
         if input.is_cuda and self.training and _HAS_TRITON and input.numel() > input.shape[1]:
-            return self.in_one_pass(input, added, rectified=rectified)
+            return self.in_one_pass(input, None if added is None else added(), rectified=rectified)
         return with_rest(super().forward(input), added, rectified=rectified)
 
     def in_one_pass(self, input: Tensor, added: Tensor | None, *, rectified: bool) -> Tensor:
@@ -107,10 +111,10 @@ class ClipBatchNorm(nn.BatchNorm3d):
         return y_BCTHW
 
 
-def with_rest(y_BCTHW: Tensor, added: Tensor | None, *, rectified: bool) -> Tensor:
+def with_rest(y_BCTHW: Tensor, added: Added | None, *, rectified: bool) -> Tensor:
     """relu(y + added), in place; both are optional."""
     if added is not None:
-        y_BCTHW += added
+        y_BCTHW += added()
     return F.relu_(y_BCTHW) if rectified else y_BCTHW
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from mscl.models.pictures import ClipBatchNorm, in_picture_form, with_rest
+from mscl.models.pictures import Added, ClipBatchNorm, in_picture_form, with_rest
 
 STAGE_WIDTHS = (1, 2, 4, 8)
 """Channels of the four stages, in widths of the first."""
@@ -45,7 +45,7 @@ class NormedConv(nn.Sequential):
         super().__init__(conv, nn.BatchNorm3d(conv.out_channels))
         self.rectified = rectified
 
-    def forward(self, input: Tensor, added: Tensor | None = None) -> Tensor:
+    def forward(self, input: Tensor, added: Added | None = None) -> Tensor:
         """relu(norm(conv(input)) + added), if anything is added."""
         conv, norm, *after = self
         y_BCTHW: Tensor = conv(input)
@@ -78,13 +78,13 @@ class Block(nn.Module):
         """Make the layers of the residual path."""
         raise NotImplementedError
 
-    def path(self, x_BCTHW: Tensor, shortcut_BCTHW: Tensor) -> Tensor:
+    def path(self, x_BCTHW: Tensor, shortcut: Added) -> Tensor:
         """Residual and shortcut, added up and rectified."""
         raise NotImplementedError
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         """The block's output."""
-        return self.path(x_BCTHW, x_BCTHW if self.downsample is None else self.downsample(x_BCTHW))
+        return self.path(x_BCTHW, lambda: x_BCTHW if self.downsample is None else self.downsample(x_BCTHW))
 
 
 class BasicBlock(Block):
@@ -97,9 +97,9 @@ class BasicBlock(Block):
         self.conv1 = NormedConv(kernels.conv(inputs, channels, stride=stride))
         self.conv2 = NormedConv(kernels.conv(channels, channels))
 
-    def path(self, x_BCTHW: Tensor, shortcut_BCTHW: Tensor) -> Tensor:
+    def path(self, x_BCTHW: Tensor, shortcut: Added) -> Tensor:
         """Residual and shortcut, added up and rectified."""
-        y_BCTHW: Tensor = self.conv2(self.conv1(x_BCTHW), shortcut_BCTHW)
+        y_BCTHW: Tensor = self.conv2(self.conv1(x_BCTHW), shortcut)
         return y_BCTHW
 
 
@@ -117,9 +117,9 @@ class Bottleneck(Block):
         self.conv2 = NormedConv(kernels.conv(channels, channels, stride=stride))
         self.conv3 = NormedConv(nn.Conv3d(channels, channels * self.expansion, 1, bias=False))
 
-    def path(self, x_BCTHW: Tensor, shortcut_BCTHW: Tensor) -> Tensor:
+    def path(self, x_BCTHW: Tensor, shortcut: Added) -> Tensor:
         """Residual and shortcut, added up and rectified."""
-        y_BCTHW: Tensor = self.conv3(self.conv2(self.conv1(x_BCTHW)), shortcut_BCTHW)
+        y_BCTHW: Tensor = self.conv3(self.conv2(self.conv1(x_BCTHW)), shortcut)
         return y_BCTHW
 
 

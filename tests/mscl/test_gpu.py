@@ -107,7 +107,7 @@ def test_batch_norm_in_one_pass_is_that_of_pytorch(dtype: torch.dtype, off: floa
     plain, ours = nn.BatchNorm3d(channels).to(CUDA), ClipBatchNorm(channels).to(CUDA)
     leaves = [x.requires_grad_(), added.requires_grad_()]
     expected = torch.relu(plain(leaves[0]) + leaves[1])
-    got = ours(leaves[0].to(dtype), leaves[1].to(dtype), rectified=True)
+    got = ours(leaves[0].to(dtype), lambda: leaves[1].to(dtype), rectified=True)
     pairs = [(got, expected), (ours.running_var, plain.running_var), (ours.running_mean, plain.running_mean)]
     pairs += zip(
         torch.autograd.grad(got, [*leaves, *ours.parameters()], incoming.to(dtype)),

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import build_flow_encoder, build_rgb_encoder, untrained_encoder
 from mscl.models.heads import ClipHead
 from mscl.models.neck import MotionNeck
+from mscl.models.video_resnet import Block
 from mscl.views import FIELD_STEP
 
 NARROW = ModelConfig(rgb_width=0.125, flow_width=0.5)
@@ -131,3 +133,28 @@ def test_reading_an_encoder_does_not_load_the_compiler() -> None:
     code = "import sys, mscl.embedding.process; print({'torch', 'torchvision', 'torch._dynamo'} & {*sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "{'torch'}"
+
+
+def test_gradients_are_added_up_in_the_order_of_torchvisions_blocks() -> None:
+    """To the last bit: a training multiplies what rounding changes, and a seed's scores are to stay what they are."""
+    config = ModelConfig.model_validate({"backbone": "r18", "rgb_width": 0.125})
+    clip = torch.rand(2, 3, 8, 24, 24, generator=torch.Generator().manual_seed(0))
+
+    def in_torchvisions_order(block: Block, x_BCTHW: Tensor) -> Tensor:
+        conv, norm = block.conv2  # type: ignore[misc]
+        y_BCTHW: Tensor = norm(conv(block.conv1(x_BCTHW)))  # type: ignore[operator]
+        y_BCTHW += x_BCTHW if block.downsample is None else block.downsample(x_BCTHW)
+        return F.relu_(y_BCTHW)
+
+    def gradients(*, theirs: bool) -> tuple[Tensor, ...]:
+        torch.manual_seed(0)
+        network = build_rgb_encoder(config)
+        for module in network.modules():
+            if theirs and isinstance(module, Block):
+                module.forward = partial(in_torchvisions_order, module)  # type: ignore[method-assign]
+        # Every level is read, as the neck does: what reaches a block comes from three places.
+        loss = torch.stack([level.square().mean(dim=(0, 2, 3, 4)).std() for level in network.pyramid(clip)]).sum()
+        return torch.autograd.grad(loss, list(network.parameters()))
+
+    for mine, expected in zip(gradients(theirs=False), gradients(theirs=True), strict=True):
+        assert torch.equal(mine, expected)
