@@ -7,7 +7,8 @@ from typing import Any
 
 from mscl.ablation.rows import LINEAR, RETRIEVAL, SHUFFLED_SUFFIX, STILL_SUFFIXES
 from mscl.errors import DataError
-from mscl.score.scores import ProbeMetrics, RetrievalMetrics
+from mscl.score.classifier_scores import ProbeMetrics
+from mscl.score.retrieval_scores import RetrievalMetrics
 from mscl.score.superclasses import RECORDED, Superclasses
 from mscl.stage.skipped import Skipped
 from storage.json_files import read_json

@@ -10,8 +10,8 @@ from mscl.extract.segment_pictures import SegmentPictures
 from mscl.finetune.figures import finetune_curve
 from mscl.finetune.scores import FinetuneMetrics
 from mscl.score.blocks import confusion_block, run_blocks, score_tables
+from mscl.score.classifier_scores import ClassifierScores
 from mscl.score.protocol import protocol_blocks
-from mscl.score.scores import ClassifierScores
 from mscl.stage.skipped import Skipped
 from mscl.stage.view import Stages
 from storage.json_lines import read_json_lines

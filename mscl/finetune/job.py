@@ -17,10 +17,10 @@ from mscl.finetune.scores import FinetuneMetrics
 from mscl.models.config import ModelConfig
 from mscl.progress import Progress
 from mscl.score.classification import classification
+from mscl.score.classifier_scores import Details
 from mscl.score.groups import INDEPENDENT, Grouping
 from mscl.score.predictions import PREDICTIONS, join_predictions, predicted_videos, read_predictions
 from mscl.score.repeated_runs import Trial, confusion_over_runs, mean_over_runs
-from mscl.score.scores import Details
 from mscl.trackers.tracker import TENSORBOARD_FOLDER
 from mscl.trackers.tracking import Tracking
 from mscl.training.job import Job

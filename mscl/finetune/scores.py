@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from mscl.score.scores import ClassifierScores
+from mscl.score.classifier_scores import ClassifierScores
 from mscl.stage.skipped import Skipped
 
 NOT_ASKED = Skipped("finetune.enabled is false")

@@ -8,15 +8,9 @@ from mscl.embedding.variants import CONTROLS_NOTE, has_controls, in_order, varia
 from mscl.finetune.blocks import finetune_tables
 from mscl.finetune.scores import NOT_ASKED, FinetuneMetrics
 from mscl.score.blocks import score_table
-from mscl.score.scores import (
-    HEADS,
-    ProbeMetrics,
-    RetrievalMetrics,
-    Score,
-    VariantScores,
-    percent,
-    percents,
-)
+from mscl.score.classifier_scores import HEADS, ProbeMetrics
+from mscl.score.retrieval_scores import RetrievalMetrics
+from mscl.score.scores import Score, VariantScores, percent, percents
 from mscl.score.superclasses import RECORDED
 from mscl.stage.skipped import Skipped
 from mscl.stage.view import Stages

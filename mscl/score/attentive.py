@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from mscl.array_types import Ints
 from mscl.score.classification import classification
+from mscl.score.classifier_scores import Details
 from mscl.score.config import ProbeConfig
 from mscl.score.probe import Probe, check_split
-from mscl.score.scores import Details
 from mscl.score.videos import Videos
 
 _HEADS = 8

@@ -8,20 +8,12 @@ import numpy as np
 from mscl.display.blocks import Block, Chart, ContactSheet, Note, Number, SheetPicture, Table, attempt
 from mscl.embedding.variants import in_order, variant_names
 from mscl.extract.segment_pictures import SegmentPictures
+from mscl.score.classifier_scores import HEADS, TITLES, ClassifierScores, ProbeMetrics
 from mscl.score.figures import confusion_matrix, recall_curve, score_bars
 from mscl.score.intervals import FEW_GROUPS, FEW_VIDEOS
 from mscl.score.protocol import protocol_blocks
-from mscl.score.scores import (
-    HEADS,
-    TITLES,
-    ClassifierScores,
-    ProbeMetrics,
-    RetrievalMetrics,
-    RetrievalScores,
-    Score,
-    VariantScores,
-    percent,
-)
+from mscl.score.retrieval_scores import RetrievalMetrics, RetrievalScores
+from mscl.score.scores import Score, VariantScores, percent
 from mscl.stage.skipped import Skipped
 from mscl.stage.view import Stages
 from storage.json_files import read_json

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from mscl.display.style import BLUE, GREEN, GREY, INK, ORANGE, TEAL, canvas, to_svg
 from mscl.embedding.variants import VARIANT_NAMES, in_order
-from mscl.score.scores import RetrievalScores, Score
+from mscl.score.retrieval_scores import RetrievalScores
+from mscl.score.scores import Score
 
 VARIANT_COLOURS = {"trained": BLUE, "untrained": ORANGE, "trained_shuffled": TEAL}
 """Clips that stand still are grey."""

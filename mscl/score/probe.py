@@ -9,8 +9,8 @@ import numpy.typing as npt
 from mscl.embedding.search import nearest
 from mscl.errors import DataError
 from mscl.score.classification import Classification, classification
+from mscl.score.classifier_scores import Details
 from mscl.score.config import ProbeConfig
-from mscl.score.scores import Details
 
 _MAX_ITERATIONS = 2000
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mscl.array_types import Floats, Ints
 from mscl.embedding.dataset_features import read_variants, tokens_name
 from mscl.errors import DataError
+from mscl.score.classifier_scores import ClassifierScores, ProbeMetrics
 from mscl.score.config import ProbeConfig, RetrieveConfig
 from mscl.score.groups import INDEPENDENT, Grouping
 from mscl.score.intervals import mean_of_means_interval, num_groups
@@ -21,14 +22,8 @@ from mscl.score.labels import evaluable_splits, train_and_test
 from mscl.score.probe_heads import Classify, classifier_of
 from mscl.score.repeated_runs import Trial, confusion_over_runs, mean_over_runs
 from mscl.score.retrieval import Retrieval, retrieve
-from mscl.score.scores import (
-    ClassifierScores,
-    ProbeMetrics,
-    RetrievalMetrics,
-    RetrievalRun,
-    RetrievalScores,
-    Score,
-)
+from mscl.score.retrieval_scores import RetrievalMetrics, RetrievalRun, RetrievalScores
+from mscl.score.scores import Score
 from mscl.score.videos import Videos
 from storage.json_files import write_json
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from mscl.score.classification import Classification
+from mscl.score.classifier_scores import ClassifierRun, ClassifierScores, Details
 from mscl.score.intervals import class_mean_interval, mean_of_means_interval
-from mscl.score.scores import ClassifierRun, ClassifierScores, Details, Score
+from mscl.score.scores import Score
 
 
 @dataclass(frozen=True)

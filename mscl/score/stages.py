@@ -19,7 +19,8 @@ from mscl.stage.skipped import Skipped
 from mscl.stage.view import Stages
 
 if TYPE_CHECKING:
-    from mscl.score.scores import ProbeMetrics, RetrievalMetrics
+    from mscl.score.classifier_scores import ProbeMetrics
+    from mscl.score.retrieval_scores import RetrievalMetrics
     from storage.manifest import Manifest
     from storage.workspace import Result
 
@@ -93,13 +94,13 @@ def _retrieve_blocks(stages: Stages) -> list[Block]:
 
 
 def _probe_headline(metrics: Mapping[str, Any]) -> str:
-    from mscl.score.scores import ProbeMetrics
+    from mscl.score.classifier_scores import ProbeMetrics
 
     return _trained_beside_untrained(ProbeMetrics.read(metrics), "top-1")
 
 
 def _retrieve_headline(metrics: Mapping[str, Any]) -> str:
-    from mscl.score.scores import RetrievalMetrics
+    from mscl.score.retrieval_scores import RetrievalMetrics
 
     return _trained_beside_untrained(RetrievalMetrics.read(metrics), "R@1")
 

@@ -23,7 +23,8 @@ from mscl.report.lineage import lineage_graph, time_and_disk
 from mscl.report.markdown import stage_markdown
 from mscl.report.page import build_report
 from mscl.score.figures import confusion_matrix, recall_curve, score_bars
-from mscl.score.scores import RetrievalScores, Score
+from mscl.score.retrieval_scores import RetrievalScores
+from mscl.score.scores import Score
 from mscl.stage.view import StageView, by_stage
 
 SCORES = {

@@ -5,8 +5,8 @@ from pathlib import Path
 from mscl.config import load_config
 from mscl.display.blocks import Table
 from mscl.score.blocks import run_blocks
+from mscl.score.classifier_scores import ClassifierScores
 from mscl.score.protocol import protocol_blocks
-from mscl.score.scores import ClassifierScores
 from mscl.stage.view import StageView
 
 

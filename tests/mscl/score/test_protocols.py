@@ -8,10 +8,11 @@ import pytest
 
 from mscl.config import ProbeConfig, RetrieveConfig
 from mscl.errors import DataError
+from mscl.score.classifier_scores import Details
 from mscl.score.labels import manifests_of_splits, notes_on, unfit
 from mscl.score.probe import knn_probe
 from mscl.score.probe_and_retrieve import probe_variants, retrieve_variants
-from mscl.score.scores import Details, RetrievalMetrics
+from mscl.score.retrieval_scores import RetrievalMetrics
 from mscl.score.videos import Videos
 from storage.errors import StorageError
 from storage.features import write_features

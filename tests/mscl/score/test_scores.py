@@ -9,7 +9,9 @@ import pytest
 from mscl.display.blocks import Note, Number, Table
 from mscl.finetune.scores import FinetuneMetrics
 from mscl.score.blocks import few_videos, score_tables
-from mscl.score.scores import ClassifierScores, Details, ProbeMetrics, RetrievalMetrics, Score
+from mscl.score.classifier_scores import ClassifierScores, Details, ProbeMetrics
+from mscl.score.retrieval_scores import RetrievalMetrics
+from mscl.score.scores import Score
 from mscl.stage.skipped import Skipped
 
 RECORDS: dict[str, Any] = json.loads((Path(__file__).parent / "earlier_records.json").read_text())

@@ -10,7 +10,7 @@ from mscl.config import ProbeConfig, load_config
 from mscl.demo.parts import DIRECTION, PARTS
 from mscl.errors import ConfigError
 from mscl.report.results import Results
-from mscl.score.scores import ProbeMetrics
+from mscl.score.classifier_scores import ProbeMetrics
 from mscl.score.superclasses import by_superclass, with_superclasses
 from mscl.stage.view import StageView
 from storage.manifest import Manifest, SegmentRow, read_manifest, write_manifest
