@@ -47,13 +47,13 @@ def motion_suite(
 
     from flows.progress import ConsoleProgress
     from mscl.devices import resolve_device
-    from mscl.motion_suite.named_encoders import named_encoder
+    from mscl.motion_suite.named_encoders import named_encoders
     from mscl.motion_suite.page import scores_table, write_page
     from mscl.motion_suite.run_suite import score_encoders
     from mscl.motion_suite.suite_scores import verdict
     from storage.workspace import Workspace
 
-    named = [named_encoder(name, workspace=Workspace(workspace)) for name in dict.fromkeys(encoders)]
+    named = named_encoders(encoders, workspace=Workspace(workspace))
     for one in named:
         if one.assumed:
             print_line(console, f"{one.name} does not say all that its videos go through; assumed: {one.input}")

@@ -1,7 +1,8 @@
 """Encoders by what a user calls them: the key of a result, a file, a network of torchvision, or one's own."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -29,6 +30,19 @@ class NamedEncoder:
     input: EncoderInput
     assumed: bool = False
     """Whether the file does not say all of it, and the paper's settings were taken for the rest."""
+
+
+def named_encoders(names: Sequence[str], *, workspace: Workspace) -> list[NamedEncoder]:
+    """`named_encoder` of each; those that are called alike in short by all that was given.
+
+    Raises:
+        UserError: as there.
+        CheckpointError: as there.
+    """
+    given = list(dict.fromkeys(names))
+    found = [named_encoder(name, workspace=workspace) for name in given]
+    count = Counter(one.name for one in found)
+    return [one if count[one.name] == 1 else replace(one, name=name) for name, one in zip(given, found, strict=True)]
 
 
 def named_encoder(name: str, *, workspace: Workspace) -> NamedEncoder:

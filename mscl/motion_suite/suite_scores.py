@@ -72,6 +72,11 @@ class PartScores:
         """Moving clips score more than the same frames in random order, too."""
         return self.sees_motion and self._is_above("shuffled")
 
+    @property
+    def decides_something(self) -> bool:
+        """Whether there are enough test videos to say that an encoder sees motion, or that it does not."""
+        return all(self.above[name] is not None for name in STILL)
+
     def _is_above(self, control: str) -> bool:
         interval = self.above[control]
         return interval is not None and interval[0] > 0
@@ -124,6 +129,10 @@ def _difference(first_N: npt.NDArray[np.bool_], second_N: npt.NDArray[np.bool_])
 
 def verdict(name: str, scores: Sequence[PartScores]) -> str:
     """One sentence: whether the encoder sees motion, and on what that stands."""
+    if not any(found.decides_something for found in scores):
+        few = max(scores, key=lambda found: found.moving.num_videos).moving.num_videos
+        return f"{name}: {few} test videos decide nothing; give more, with --test-per-class."
+    scores = [found for found in scores if found.decides_something]
     seen = [found for found in scores if found.sees_motion]
     if not seen:
         best = max(scores, key=lambda found: found.moving.value - max(found.controls[c].value for c in STILL))

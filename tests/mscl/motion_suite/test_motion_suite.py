@@ -17,7 +17,7 @@ from mscl.errors import CheckpointError, UserError
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import untrained_encoder
 from mscl.models.files import write_encoder
-from mscl.motion_suite.named_encoders import NamedEncoder, named_encoder
+from mscl.motion_suite.named_encoders import NamedEncoder, named_encoder, named_encoders
 from mscl.motion_suite.page import FIGURE, PAGE, SCORES, scores_table, write_page
 from mscl.motion_suite.part_features import SHOWN, UNTRAINED, fitted_input
 from mscl.motion_suite.run_suite import score_encoders
@@ -89,6 +89,26 @@ def test_the_sentence_says_what_the_controls_leave(shown: dict[str, float], said
     import re
 
     assert re.search(said, verdict("E", [scored(shown)]))  # type: ignore[list-item]
+
+
+def test_too_few_videos_say_neither_that_motion_is_seen_nor_that_it_is_not() -> None:
+    labels = np.tile([0, 1], 6)
+    features = {what: np.zeros((12, 1), np.float32) for what in (*SHOWN, UNTRAINED)}
+    part = LabelledPart("direction", PARTS["order"], ("a", "b"), (0, 1), 0.9, 0.5)
+    scores = part_scores(part, features, labels, np.arange(12) >= 4)
+    assert verdict("E", [scores]) == "E: 8 test videos decide nothing; give more, with --test-per-class."
+
+
+def test_encoders_whose_files_are_called_alike_keep_apart(tmp_path: Path) -> None:
+    encoder = untrained_encoder(ModelConfig(rgb_width=0.0625), seed=3)
+    encoder.input = DEMO
+    files = [
+        str(write_encoder(encoder, ModelConfig(rgb_width=0.0625), tmp_path / folder / "e.safetensors", card={}))
+        for folder in "ab"
+    ]
+    found = named_encoders([*files, files[0]], workspace=Workspace(tmp_path / "workspace"))
+    assert [one.name for one in found] == files
+    assert [one.name for one in named_encoders(files[:1], workspace=Workspace(tmp_path / "w"))] == ["e.safetensors"]
 
 
 def test_kind_is_a_labelling_of_direction() -> None:
