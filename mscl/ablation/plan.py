@@ -38,7 +38,7 @@ class Sweep(Section):
         setting, equals, values = rest.partition("=")
         if not (variant and colon and setting and equals and values):
             raise ConfigError(f"sweep {text!r} is not of the form VARIANT:SECTION.NAME=VALUE,VALUE")
-        return cls(variant=variant, setting=setting, values=tuple(v for v in values.split(",") if v))
+        return cls(variant=variant, setting=setting, values=tuple(dict.fromkeys(v for v in values.split(",") if v)))
 
     def label(self, value: str) -> str:
         """Name of the rows of one value: `moco lr=0.003`."""
@@ -71,6 +71,10 @@ class AblationPlan(Section):
             raise ValueError(f"{len(self.folds)} folds for {len(self.seeds)} seeds; give one fold per seed")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds {self.seeds} repeat; each is one paired run")
+        if len(set(self.variants)) != len(self.variants):
+            raise ValueError(f"variants {self.variants} repeat; their runs would count twice")
+        if len({sweep.variant for sweep in self.sweeps}) != len(self.sweeps):
+            raise ValueError("two sweeps are of one variant; give one, over one setting")
         for name in (*self.equal_time, *(sweep.variant for sweep in self.sweeps)):
             if name not in self.variants:
                 raise ValueError(f"{name!r} is swept or trained for equal time, but is not one of {self.variants}")
@@ -125,8 +129,25 @@ def _config(plan: AblationPlan, variant: str, seed: int, more: Sequence[str]) ->
     config = load_config(plan.base if variant == REFERENCE else f"{plan.base}+{variant}", overrides)
     if variant != REFERENCE:
         _check_variant_stays(variant, overrides)
+    _check_scores(config)
     embed = config.embed.model_copy(update={"controls": variant in plan.controls})
     return config.model_copy(update={"embed": embed})
+
+
+def _check_scores(config: ExperimentConfig) -> None:
+    """An ablation trains, and its tables are of the linear probe and of R@1: nothing else may stand under their names.
+
+    Raises:
+        ConfigError: settings that ask for something else.
+    """
+    if config.pretrain.encoder:
+        raise ConfigError(
+            f"pretrain.encoder={config.pretrain.encoder}: no variant is trained where an encoder is given; leave it out"
+        )
+    if config.probe.head != "linear":
+        raise ConfigError(f"probe.head={config.probe.head}: an ablation compares linear probes; leave it out")
+    if 1 not in config.retrieve.ks:
+        raise ConfigError(f"retrieve.ks={','.join(map(str, config.retrieve.ks))}: an ablation compares R@1; add 1")
 
 
 def _check_variant_stays(variant: str, overrides: Sequence[str]) -> None:

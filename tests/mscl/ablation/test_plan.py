@@ -58,12 +58,20 @@ def test_cells_go_seed_by_seed_with_folds_and_sweeps() -> None:
         ({"equal_time": ("moco",), "variants": ("moco",)}, "'mscl', which is not one of"),
         ({"sweeps": (Sweep.parse("moco:pretrain.optim.lr=1"),)}, "'moco' is swept"),
         ({"variants": ("supervised",)}, "nothing to be compared"),
+        ({"variants": ("mscl", "mscl")}, "would count twice"),
+        ({"sweeps": (Sweep.parse("mscl:clip.stride=1"), Sweep.parse("mscl:clip.length=4"))}, "two sweeps are of one"),
     ],
 )
 def test_plans_that_do_not_fit_are_refused(changes: dict[str, object], message: str) -> None:
     settings = {"name": "set", "base": "demo", "variants": ("mscl",), "seeds": (0, 1)} | changes
     with pytest.raises(ValueError, match=message):
         AblationPlan.model_validate(settings)
+
+
+@pytest.mark.parametrize("setting", ["pretrain.encoder=random", "probe.head=knn", "retrieve.ks=5,10"])
+def test_what_would_stand_under_another_name_in_the_tables_is_refused(setting: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{setting}: "):
+        planned_runs(AblationPlan(name="set", base="demo", variants=("mscl",), overrides=(setting,)))
 
 
 def test_an_unknown_variant_and_a_sweep_of_another_form_are_refused() -> None:
