@@ -67,7 +67,8 @@ class Results:
         """Title -> scores by variant, of what is measured on features."""
         found: dict[str, Mapping[str, VariantScores]] = {}
         if self.retrieve is not None:
-            found["retrieval R@1"] = self.retrieve.variants
+            variants = self.retrieve.variants
+            found[f"retrieval {next(iter(variants.values())).first_title}"] = variants
         if self.probe is not None:
             head = HEADS.get(self.probe.head, self.probe.head)
             found[f"{head[0].lower()}{head[1:]} top-1"] = self.probe.variants

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from mscl.score.scores import Frozen, Score, VariantScores, flat, groups_record, read_scores, variants_of, with_chance
 from mscl.stage.skipped import Skipped
@@ -88,8 +88,12 @@ class ClassifierRun(_Classifier):
 class ClassifierScores(_Classifier, VariantScores):
     """Scores of a classifier, and every run behind them."""
 
-    main: ClassVar[str] = "top1"
     runs: tuple[ClassifierRun, ...] = ()
+
+    @property
+    def first_title(self) -> str:
+        """What tables call the first score."""
+        return TITLES[self.first_name]
 
     def chance_record(self) -> dict[str, float]:
         """Chance by the largest class, which top-1 is compared with, and by guessing one at random."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from mscl.score.scores import Frozen, Score, VariantScores, flat, groups_record, read_scores, variants_of, with_chance
 from mscl.stage.skipped import Skipped
@@ -51,13 +51,7 @@ class RetrievalRun(_Retrieval):
 class RetrievalScores(_Retrieval, VariantScores):
     """Scores of retrieval, and those of every split behind them."""
 
-    main: ClassVar[str] = "R@1"
     runs: tuple[RetrievalRun, ...] = ()
-
-    @property
-    def first(self) -> Score:
-        """R@1, or that of the smallest k which was asked for."""
-        return next(iter(self.named().values()))
 
     def as_record(self) -> dict[str, Any]:
         """Plain values for a record, without chance, which all variants share."""

@@ -7,7 +7,7 @@ variants. Records of earlier versions lack some of it: what is missing has a def
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -79,13 +79,11 @@ def percents(interval: Interval) -> str:
 class VariantScores(Frozen):
     """Scores of one encoder on one kind of clips, means over `splits` and `seeds`."""
 
-    main: ClassVar[str]
-    """The score to see first."""
     splits: tuple[int, ...] = ()
     seeds: tuple[int, ...] = ()
 
     def named(self) -> dict[str, Score]:
-        """Every score by its name, in the order of a table."""
+        """Every score by its name, in the order of a table: top-1 first, or R@k of the smallest k."""
         raise NotImplementedError
 
     def as_record(self) -> dict[str, Any]:
@@ -97,9 +95,19 @@ class VariantScores(Frozen):
         return {name: score.chance for name, score in self.named().items() if score.chance is not None}
 
     @property
+    def first_name(self) -> str:
+        """Name of the score to see first."""
+        return next(iter(self.named()))
+
+    @property
+    def first_title(self) -> str:
+        """What tables call it."""
+        return self.first_name
+
+    @property
     def first(self) -> Score:
-        """The main score."""
-        return self.named()[self.main]
+        """The score to see first."""
+        return self.named()[self.first_name]
 
     def spread(self) -> str:
         """What the scores are a mean of, and how far its parts lie apart, as a phrase; empty where they are none."""

@@ -96,22 +96,22 @@ def _retrieve_blocks(stages: Stages) -> list[Block]:
 def _probe_headline(metrics: Mapping[str, Any]) -> str:
     from mscl.score.classifier_scores import ProbeMetrics
 
-    return _trained_beside_untrained(ProbeMetrics.read(metrics), "top-1")
+    return _trained_beside_untrained(ProbeMetrics.read(metrics))
 
 
 def _retrieve_headline(metrics: Mapping[str, Any]) -> str:
     from mscl.score.retrieval_scores import RetrievalMetrics
 
-    return _trained_beside_untrained(RetrievalMetrics.read(metrics), "R@1")
+    return _trained_beside_untrained(RetrievalMetrics.read(metrics))
 
 
-def _trained_beside_untrained(found: ProbeMetrics | RetrievalMetrics | Skipped, name: str) -> str:
+def _trained_beside_untrained(found: ProbeMetrics | RetrievalMetrics | Skipped) -> str:
     from mscl.score.scores import percent
 
     variants = {} if isinstance(found, Skipped) else found.variants
     shown = {variant: percent(scores.first.value) for variant, scores in variants.items()}
     beside = f", untrained {shown['untrained']}" if "untrained" in shown else ""
-    return f"{name} {shown['trained']}{beside}" if "trained" in shown else "nothing scored"
+    return f"{variants['trained'].first_title} {shown['trained']}{beside}" if "trained" in shown else "nothing scored"
 
 
 PROBE = Stage(

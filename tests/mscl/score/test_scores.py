@@ -8,11 +8,14 @@ import pytest
 
 from mscl.display.blocks import Note, Number, Table
 from mscl.finetune.scores import FinetuneMetrics
+from mscl.report.results import Results
 from mscl.score.blocks import few_videos, score_tables
 from mscl.score.classifier_scores import ClassifierScores, Details, ProbeMetrics
 from mscl.score.retrieval_scores import RetrievalMetrics
 from mscl.score.scores import Score
+from mscl.score.stages import PROBE, RETRIEVE
 from mscl.stage.skipped import Skipped
+from mscl.stage.view import StageView
 
 RECORDS: dict[str, Any] = json.loads((Path(__file__).parent / "earlier_records.json").read_text())
 """Metrics as the stages wrote them before scores were types: UCF101, 39 test videos, the frozen variants left out."""
@@ -33,6 +36,15 @@ def test_numbers_of_an_earlier_record_are_where_they_belong() -> None:
     assert top1.interval == (pytest.approx(14 / 39), pytest.approx(26 / 39)) and top1.cell == Number("51.3", "36–67")
     assert list(retrieve.variants) == ["trained", "untrained"] and retrieve.num_gallery == 91
     assert retrieve.variants["trained"].recall[5].value == pytest.approx(34 / 39)
+
+
+def test_a_recall_is_called_by_its_own_k() -> None:
+    flat = {"R@5": 0.75, "R@10": 0.9, "mAP": 0.5, "runs": []}
+    metrics = {"protocol": "", "trained": flat, "untrained": flat}
+    assert RETRIEVE.came_out(metrics) == "R@5 75.0, untrained 75.0"
+    view = StageView("retrieve", "aaaa", Path(), metrics=metrics)
+    assert list(Results.of({"retrieve": view}).columns) == ["retrieval R@5"]
+    assert PROBE.came_out({"trained": {"top1": 0.5}}) == "top-1 50.0"
 
 
 def test_details_have_names_of_their_own() -> None:
