@@ -3,11 +3,24 @@
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+
+def _least_first(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] > limits[1]:
+        raise ValueError(f"{limits[0]:g} is above {limits[1]:g}; give the least value first")
+    return limits
+
 
 PositiveInt = Annotated[int, Field(ge=1)]
 NaturalInt = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+_Share = Annotated[float, Field(gt=0.0, le=1.0)]
+_Ratio = Annotated[float, Field(gt=0.0)]
+Shares = Annotated[tuple[_Share, _Share], AfterValidator(_least_first)]
+"""Least and largest share of a whole."""
+Ratios = Annotated[tuple[_Ratio, _Ratio], AfterValidator(_least_first)]
+"""Least and largest ratio."""
 
 
 def _leave_empty(schema: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from mscl.config.base import Fraction, PositiveInt, Section
+from mscl.config.base import Fraction, PositiveInt, Ratios, Section, Shares
 from mscl.score.config import Seeds, Splits
 from mscl.training.config import OptimConfig, Precision
 from mscl.video.config import ClipConfig
@@ -39,9 +39,9 @@ class FinetuneConfig(Section):
     """`video` only: short side of the decoded frames."""
     crop_px: PositiveInt = 112
     """Side of the training crop."""
-    area: tuple[float, float] = (0.2, 1.0)
+    area: Shares = (0.2, 1.0)
     """Least and largest share of the picture that a training crop takes."""
-    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    aspect: Ratios = (3 / 4, 4 / 3)
     """Least and largest ratio of width to height of a training crop."""
     flip: Fraction = 0.0
     """No flip by default: in SSv2 direction carries the label."""

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mscl.config.base import Section
 
@@ -53,3 +53,13 @@ class ScreenConfig(Section):
     """A segment that scores less is screened out, with the reason."""
     max: ScoreLimits = ScoreLimits()
     """A segment that scores more is screened out, with the reason."""
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> "ScreenConfig":
+        for name in ScoreLimits.model_fields:
+            least, most = getattr(self.min, name), getattr(self.max, name)
+            if least is not None and most is not None and least > most:
+                raise ValueError(
+                    f"min.{name} {least:g} is above max.{name} {most:g}, which leaves no segment; swap them"
+                )
+        return self

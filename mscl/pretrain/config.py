@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from mscl.config.base import Fraction, PositiveInt, Section
+from mscl.config.base import Fraction, PositiveInt, Ratios, Section, Shares
 from mscl.models.config import LossConfig, ModelConfig
 from mscl.training.config import OptimConfig, Precision
 
@@ -17,9 +17,9 @@ class AugmentConfig(Section):
 
     crop_px: PositiveInt = 112
     """Side of the crop that networks see; clips are resized to it."""
-    area: tuple[float, float] = (0.2, 1.0)
+    area: Shares = (0.2, 1.0)
     """Least and largest share of the picture that a random crop takes."""
-    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    aspect: Ratios = (3 / 4, 4 / 3)
     """Least and largest ratio of width to height of a random crop."""
     flip: Fraction = 0.5
     """Probability that a view is mirrored left to right, RGB and flow together (D14)."""

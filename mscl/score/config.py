@@ -34,7 +34,7 @@ class ProbeConfig(Section):
     """`linear`: logistic regression. `knn`: vote of the nearest train videos. `attentive`: a learnt question attends to
     the tokens of all clips of a video, then a linear layer (V-JEPA, Bardes et al. 2024); it reads what
     `embed.tokens=true` keeps."""
-    l2: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0)
+    l2: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(0.1, 1.0, 10.0, 100.0), min_length=1)
     """Candidates of the regularisation strength 1/C, chosen by cross-validation on the train split."""
     folds: int = Field(default=3, ge=2)
     """`linear`: parts of the cross-validation that chooses `l2`; fewer where a class has fewer train videos."""
@@ -73,7 +73,7 @@ class RetrieveConfig(Section):
 
     protocol: str = ""
     """Name of the protocol whose settings these are; the report says where they depart from it."""
-    ks: tuple[PositiveInt, ...] = (1, 5, 10, 20, 50)
+    ks: tuple[PositiveInt, ...] = Field(default=(1, 5, 10, 20, 50), min_length=1)
     """R@k is reported for each of these k: the share of queries with a video of their class among the k nearest."""
     neighbours: PositiveInt = 10
     """Neighbours kept per query, for the pictures."""

@@ -14,6 +14,7 @@ import mscl
 from mscl.config import ExperimentConfig, PretrainConfig, load_config, merge_section
 from mscl.config.describe import json_schema, sections_of, settings_of
 from mscl.config.settings_page import settings_page
+from mscl.errors import ConfigError
 
 
 def test_a_section_given_in_part_keeps_the_presets_other_values() -> None:
@@ -31,6 +32,23 @@ def test_epochs_of_a_form_count_and_the_presets_least_number_of_steps_does_not()
 def test_configuration_is_frozen() -> None:
     with pytest.raises(ValidationError):
         load_config("demo").pretrain.epochs = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["finetune.area=0.2,20"], "finetune.area.1: Input should be less than or equal to 1"),
+        (["pretrain.augment.area=0.9,0.1"], "pretrain.augment.area: 0.9 is above 0.1; give the least value first"),
+        (["pretrain.augment.aspect=0,1"], "pretrain.augment.aspect.0: Input should be greater than 0"),
+        (["probe.l2=0"], "probe.l2.0: Input should be greater than 0"),
+        (["probe.l2="], "probe.l2: .* at least 1 item"),
+        (["retrieve.ks="], "retrieve.ks: .* at least 1 item"),
+        (["screen.min.mean_px=5", "screen.max.mean_px=1"], "screen: min.mean_px 5 is above max.mean_px 1"),
+    ],
+)
+def test_ranges_that_hold_nothing_are_refused(overrides: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_config("demo", overrides)
 
 
 def test_a_setting_that_came_later_is_in_the_key_only_where_it_says_something_new() -> None:
@@ -68,7 +86,7 @@ def test_what_a_setting_may_be_is_said_in_words() -> None:
     said = {f"{path}.{s.name}": s.values for path, section in SECTIONS.items() for s in settings_of(section)}
     assert said["data.split"] == "whole number from 1 to 3"
     assert said["pretrain.optim.lr"] == "number above 0"
-    assert said["pretrain.augment.area"] == "list of 2 numbers"
+    assert said["pretrain.augment.area"] == "list of 2 numbers above 0 to 1"
     assert said["finetune.seeds"] == "list of whole numbers from 0"
     assert said["motion.window_px"] == "whole number from 1 | null"
     assert said["pretrain.loss.queue_decay"] == "number above 0 to 1 | null"
