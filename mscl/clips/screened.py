@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mscl.array_types import Ints
 from mscl.errors import DataError, UserError
 from mscl.extract.config import FlowConfig
-from mscl.stage.latest import latest_of
+from mscl.stage.latest import latest_of, refuse_outdated
 from mscl.video.config import ClipConfig
 from storage.layout import Extracted, Measured, Screened
 
@@ -145,12 +145,13 @@ def screened_clips(workspace: Workspace, key: str = "") -> ScreenedClips:
     """The latest screen and what it was made of, or the one behind the result of a key.
 
     Raises:
-        UserError: there is none, or what it was made of is gone.
+        UserError: there is none, or what it was made of is gone or another by now.
         StorageError: no result with that key, or files that are not as they were written.
     """
     from storage.verify import refuse_changed
 
     screen = latest_of(workspace, "screen", key)
+    refuse_outdated(workspace, screen)
     found = {result.record.stage: result for result in workspace.lineage(screen)}
     needed = ("ingest", "extract", "motion", "screen")
     if gone := [name for name in needed if name not in found]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mscl.embedding.export import export_encoder
+from mscl.embedding.export_formats import ENDINGS
 from mscl.errors import CheckpointError, UserError, one_line
 from mscl.models.files import EXPORT_NAME
 from mscl.models.hub import hub_folder, hub_library, is_hub_name, repository
@@ -27,11 +28,14 @@ def push_encoder(source: str, place: str, *, workspace: Workspace, public: bool 
         public: whether a repository that is new is for everybody.
 
     Raises:
-        UserError: the folder has an encoder already; no name of the hub; `huggingface_hub` is not installed.
+        UserError: the folder has an encoder or a page already; no name of the hub; `huggingface_hub` is not installed.
         CheckpointError: the encoder cannot be read, or the hub does not take it.
     """
     if not is_hub_name(place):
         folder = user_path(place)
+        for name in (EXPORT_NAME, PAGE_NAME):
+            if (folder / name).exists():
+                raise UserError(f"{folder / name} is there already; give another folder, or remove it")
         _write(source, folder, workspace)
         return f"wrote {folder / EXPORT_NAME} and {PAGE_NAME}; read it with pretrain.encoder={place}"
     repo, revision = repository(place)
@@ -54,11 +58,13 @@ def pull_encoder(place: str, out: Path) -> Path:
     """Copy the encoder of a folder or of the hub to `out`, checked against its digest; returns `out`.
 
     Raises:
-        UserError: `out` is there already.
+        UserError: `out` is there already, or has another ending.
         CheckpointError: no encoder of `mscl push` there, a hub that does not answer, or a file that is damaged.
     """
     if out.exists():
         raise UserError(f"{out} is there already; give another name, or remove it")
+    if out.suffix != ENDINGS["safetensors"]:
+        raise UserError(f"{out} is to be a file that ends in {ENDINGS['safetensors']}; give a name that ends so")
     path = (hub_folder(place) if is_hub_name(place) else user_path(place)) / EXPORT_NAME
     if not path.is_file():
         raise CheckpointError(f"{place} has no {EXPORT_NAME}; give a place that `mscl push` wrote")

@@ -12,6 +12,7 @@ from mscl.errors import AssumptionWarning, UserError
 from mscl.extract.recorded import recorded_frames
 from mscl.models.external_encoder import kind_of, named_file
 from mscl.models.files import encoder_card, read_encoder, write_encoder
+from mscl.stage.latest import outdated, refuse_outdated
 from mscl.video.config import ClipConfig
 from mscl.video.frame_recipe import EncoderInput
 from storage.user_paths import user_path
@@ -85,7 +86,8 @@ def _scores(pretrained: str, workspace: Workspace) -> dict[str, dict[str, Any]]:
 
     found = {}
     for result in workspace.results():
-        if result.record.stage in _SCORED_BY and result.record.inputs.get("pretrain") == pretrained:
+        of_it = result.record.inputs.get("pretrain") == pretrained
+        if of_it and result.record.stage in _SCORED_BY and not outdated(workspace.lineage(result)):
             metrics = result.record.metrics
             variants = {name: numbers(value) for name, value in metrics.items() if isinstance(value, Mapping)}
             if scores := numbers(metrics) | {name: said for name, said in variants.items() if said}:
@@ -115,6 +117,7 @@ def _checkpoint(source: str, workspace: Workspace) -> tuple[Path, dict[str, Resu
     if checkpoint.is_file() or checkpoint.suffix or len(checkpoint.parts) != 1:
         return checkpoint, {}
     named = workspace.by_key(source)
+    refuse_outdated(workspace, named)
     results = {result.record.stage: result for result in workspace.lineage(named)}
     if "pretrain" not in results:
         raise UserError(

@@ -10,7 +10,7 @@ from mscl.embedding.config import EmbedConfig
 from mscl.embedding.encoder_input import recorded_input
 from mscl.errors import CheckpointError, UserError
 from mscl.stage.config import RuntimeConfig
-from mscl.stage.latest import latest_of
+from mscl.stage.latest import latest_of, refuse_outdated
 from mscl.video.frame_recipe import EncoderInput
 from mscl.video.places import place_of
 
@@ -109,7 +109,7 @@ def open_index(workspace: "Workspace", key: str = "") -> Index:
     """The set that the embed stage indexed last, or the one of a key: of its own result, or of one made from it.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or its encoder or dataset are others by now.
         StorageError: no result with that key, or features that cannot be read.
     """
     from storage.features import read_features
@@ -117,6 +117,7 @@ def open_index(workspace: "Workspace", key: str = "") -> Index:
     from storage.verify import refuse_changed
 
     embed = latest_of(workspace, "embed", key)
+    refuse_outdated(workspace, embed)
     stages = {result.record.stage: result for result in workspace.lineage(embed)}
     if missing := [name for name in ("ingest", "extract", "pretrain") if name not in stages]:
         raise UserError(

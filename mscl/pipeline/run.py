@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from mscl.config import ExperimentConfig
+from mscl.errors import UserError
 from mscl.pipeline.stages import PIPELINE
 from mscl.stage.contract import Outcome, Stage
 from mscl.stage.execute import execute
-from storage.record import changed_since
+from mscl.stage.latest import outdated
 from storage.workspace import Result, Workspace
 
 
@@ -143,10 +144,11 @@ def latest_inputs(workspace: Workspace, stage: Stage, *, given: Mapping[str, str
 
     Raises:
         StorageError: no finished result with a given key.
+        UserError: given results that do not belong together.
     """
     chosen: dict[str, Result] = {}
     for key in given.values():
-        _adopt(chosen, workspace, workspace.by_key(key))
+        _adopt_given(chosen, workspace, workspace.by_key(key))
     order = [earlier.name for earlier in reversed(PIPELINE) if earlier.name in stage.needs]
     for name in order:
         if name in chosen:
@@ -162,11 +164,20 @@ def _adopt(chosen: dict[str, Result], workspace: Workspace, result: Result) -> N
         chosen.setdefault(ancestor.record.stage, ancestor)
 
 
+def _adopt_given(chosen: dict[str, Result], workspace: Workspace, result: Result) -> None:
+    lineage = workspace.lineage(result)
+    if said := outdated(lineage):
+        raise UserError(said)
+    for own in lineage:
+        other = chosen.get(own.record.stage, own)
+        if other.key != own.key:
+            raise UserError(
+                f"the given results are of two lineages: {own.record.stage} {other.key} of the first, {own.key} of "
+                f"{result.record.stage} {result.key}; give results of one (`mscl lineage KEY`)"
+            )
+    _adopt(chosen, workspace, result)
+
+
 def _agrees(workspace: Workspace, result: Result, chosen: Mapping[str, Result]) -> bool:
     lineage = workspace.lineage(result)
-    records = {ancestor.record.stage: ancestor.record for ancestor in lineage}
-    return all(
-        (name not in chosen or chosen[name].key == record.key)
-        and not changed_since(record, {read: records[read] for read in record.inputs if read in records})
-        for name, record in records.items()
-    )
+    return not outdated(lineage) and all(chosen.get(own.record.stage, own).key == own.key for own in lineage)

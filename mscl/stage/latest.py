@@ -1,7 +1,10 @@
 """Which result of a stage is meant: the latest that was not skipped, or the one that a key stands for."""
 
+from collections.abc import Sequence
+
 from mscl.errors import UserError
 from mscl.stage.skipped import Skipped
+from storage.record import changed_since
 from storage.workspace import Result, Workspace
 
 
@@ -33,6 +36,29 @@ def latest_of(workspace: Workspace, stage: str, key: str = "") -> Result:
         f"there is no finished result of {stage} in {workspace.root}{there}; run that first (`mscl run`, or "
         f"`mscl stage {stage}`), or name another workspace with --workspace"
     )
+
+
+def outdated(lineage: Sequence[Result]) -> str:
+    """Which result of a lineage was made from one that was computed again since and differs; empty where none was."""
+    of = {(one.record.stage, one.key): one.record for one in lineage}
+    for result in lineage:
+        read = {name: of[name, key] for name, key in result.record.inputs.items() if (name, key) in of}
+        if changed := changed_since(result.record, read):
+            return (
+                f"{result.record.stage} {result.key} was made from another {changed[0]} {read[changed[0]].key} than is "
+                f"there now, which was computed again; run {result.record.stage} again"
+            )
+    return ""
+
+
+def refuse_outdated(workspace: Workspace, result: Result) -> None:
+    """Refuse what does not belong together any more.
+
+    Raises:
+        UserError: the result, or one that it was made of, was made from one whose files are others by now.
+    """
+    if said := outdated(workspace.lineage(result)):
+        raise UserError(said)
 
 
 def _listed(workspace: Workspace, stage: str) -> str:

@@ -18,6 +18,7 @@ from mscl.models.config import ModelConfig
 from mscl.models.encoders import untrained_encoder
 from mscl.models.files import EXPORT_NAME, write_encoder
 from mscl.models.hub import hub_folder
+from mscl.models.weight_files import read_safetensors
 from mscl.video.config import ClipConfig
 from mscl.video.frame_recipe import EncoderInput
 from storage.workspace import Workspace
@@ -74,6 +75,20 @@ def test_a_program_of_torch_export_and_onnx_give_the_encoder_s_features(
     assert not (tmp_path / "other.pt2").exists()
 
 
+def test_results_of_an_encoder_that_is_another_by_now_say_nothing_of_this_one(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    with workspace.claim("probe", "cccc"):
+        workspace.commit(
+            "probe", "cccc", version=1, config={}, inputs={"pretrain": "aaaa"}, metrics={"trained": {"top1": 1.0}},
+            timings={}, contents={"pretrain": "of the encoder before"},
+        )  # fmt: skip
+    done = export_encoder("aaaa", tmp_path / "e.safetensors", workspace=workspace)
+    assert list(read_safetensors(done.path)[1]["scores"]) == ["bbbb"]
+    with pytest.raises(UserError, match="probe cccc was made from another pretrain aaaa than is there now"):
+        export_encoder("cccc", tmp_path / "other.safetensors", workspace=workspace)
+
+
 def test_an_ending_and_a_format_that_differ_are_refused(workspace: Workspace, tmp_path: Path) -> None:
     for name, to, says in (("e.onnx", "torch-export", "ends in .pt2"), ("e.bin", "", "safetensors, .pt2, .onnx")):
         with pytest.raises(UserError, match=says):
@@ -101,6 +116,14 @@ def test_a_folder_is_pushed_to_and_pulled_from(workspace: Workspace, tmp_path: P
         push_encoder("aaaa", str(place), workspace=workspace)
     with pytest.raises(CheckpointError, match="has no encoder.safetensors"):
         pull_encoder(str(tmp_path), tmp_path / "none.safetensors")
+    with pytest.raises(UserError, match=r"ends in \.safetensors"):
+        pull_encoder(str(place), tmp_path / "got.onnx")
+    own = tmp_path / "project"
+    own.mkdir()
+    (own / "README.md").write_text("mine")
+    with pytest.raises(UserError, match=r"README\.md is there already"):
+        push_encoder("aaaa", str(own), workspace=workspace)
+    assert [path.read_text() for path in own.iterdir()] == ["mine"]
     content = bytearray((place / EXPORT_NAME).read_bytes())
     content[-1] ^= 1
     (place / EXPORT_NAME).write_bytes(content)
