@@ -1,8 +1,9 @@
 """An indexed set: the features that the embed stage wrote, with what another video must go through to be compared."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,18 +90,20 @@ class Index:
 
         return middle_clip(video, self.encoder_input.model_copy(update={"clips": 1}))
 
-    def search(self, videos: Sequence[Path], *, k: int, device: str = "cpu") -> Neighbours:
+    def search(
+        self, videos: str | PathLike[str] | Iterable[str | PathLike[str]], *, k: int, device: str = "cpu"
+    ) -> Neighbours:
         """The k nearest segments of each video file, embedded as this set was.
 
         Raises:
             CheckpointError: the encoder gives features of another size than the set holds.
         """
         from mscl.embedding.neighbours import search
-        from mscl.embedding.video_features import features_of_files
+        from mscl.embedding.video_features import features_of_files, video_paths
 
         precision = EmbedConfig.model_validate(self.embed.record.config["embed"]).precision
         encoder = self.load_encoder().to(device)
-        queries = features_of_files(videos, encoder, self.encoder_input, precision=precision)
+        queries = features_of_files(video_paths(videos), encoder, self.encoder_input, precision=precision)
         found = search(queries.features_ND, self.features, k=k) if queries.videos else []
         return Neighbours(queries, found)
 

@@ -37,7 +37,7 @@ class Embedded:
 
 
 def embed(
-    videos: Iterable[str | PathLike[str]],
+    videos: str | PathLike[str] | Iterable[str | PathLike[str]],
     encoder: "Encoder",
     *,
     recipe: FrameRecipe | None = None,
@@ -56,7 +56,7 @@ def embed(
     mean of their features. What is given all the same is taken, with a warning where the encoder says otherwise.
 
     Args:
-        videos: files.
+        videos: files, or one.
         encoder: from `load_encoder`; comes back as it was.
         recipe: how frames come out of a video.
         clip: length and stride of a clip in index units.

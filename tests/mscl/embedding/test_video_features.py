@@ -58,6 +58,8 @@ def test_nothing_but_videos_and_encoder_is_needed(encoder: VideoEncoder, videos:
         result = mscl.embed(videos, encoder)
     assert result.videos == [videos[0], videos[2]]
     assert list(result.failed) == [videos[1]]
+    one = mscl.embed(str(videos[0]), encoder)  # a name is no list of its letters
+    assert one.videos == videos[:1] and not one.failed
     for row, video in enumerate(result.videos):
         expected = mean_over_clips(encoder, video, INPUT)
         np.testing.assert_allclose(result.features_ND[row], expected, rtol=1e-4, atol=1e-5)
