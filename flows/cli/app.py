@@ -94,6 +94,7 @@ def run(
     progress.start("Reading the settings", None, "")
     from flows.cli.results import print_beginning, print_outcome, print_results
     from mscl.config import load_config
+    from mscl.errors import UserError
     from mscl.pipeline import (
         PIPELINE,
         done_so_far,
@@ -104,14 +105,18 @@ def run(
         stage_named,
         stages_for,
     )  # fmt: skip
+    from mscl.pipeline.without_effect import idle_settings
     from storage.workspace import Workspace
 
     config = load_config(preset, overrides or [])
     stages = stages_for(stage_named(until).name) if until else PIPELINE
     for name in force or []:
-        stage_named(name)
+        if stage_named(name) not in stages:
+            raise UserError(f"--force {name}: that stage is no part of a run until {until}; leave one of the two out")
     place = Workspace(workspace)
     print_beginning(console, preset, config, place)
+    for line in idle_settings(config, overrides or []):
+        print_line(console, line, style="yellow")
     progress.start("Looking at the dataset", None, "")
     done = done_so_far(place, config, stages=stages, force=force or [])
     if not force and len(done) == len(stages):
@@ -184,6 +189,7 @@ def stage(
     from flows.cli.results import print_left_out, print_outcome, print_scores
     from mscl.config import load_config
     from mscl.pipeline import execute, latest_inputs, run_stage, stage_named
+    from mscl.pipeline.without_effect import idle_settings, unread_settings
     from mscl.stage.view import stage_view
     from storage.workspace import Workspace
 
@@ -192,6 +198,10 @@ def stage(
     place = Workspace(workspace)
     given = {key: key for key in input_keys or []}
     inputs = latest_inputs(place, chosen, given=given)
+    for line in idle_settings(config, overrides or []):
+        print_line(console, line, style="yellow")
+    for name in unread_settings(chosen, preset, overrides or []):
+        print_line(console, f"{name} has no effect on {chosen.name}, which is run alone", style="yellow")
     _say_what_needs_prefect(config.runtime)
     run_here = partial(execute, progress=progress, preset=preset)
     outcome = run_stage(place, config, chosen, inputs, force=force, run_one=run_here)
