@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mscl.embedding.index import Index
     from mscl.finetune.predict import Prediction
     from mscl.report.video_pages import Look
+    from storage.workspace import Result
 
 console = Console()
 _SOME_FAILED = 1
@@ -163,10 +164,18 @@ def predict(
         for look in looks:
             if not look.prediction.failed:
                 _print_prediction(look.prediction, pictures)
-        print_line(console, f"Classifier   {result.folder}")
+        print_line(console, f"Classifier   {result.folder}{_which_run(result)}")
         if page is not None:
             print_line(console, f"Page         {page}")
     _finish(failed, page if show else None)
+
+
+def _which_run(result: Result) -> str:
+    """Which of several trainings the classifier comes from."""
+    runs = result.record.metrics.get("runs", [])
+    if len(runs) < 2:
+        return ""
+    return f", split {runs[0]['split']}, seed {runs[0]['seed']}, the first of {len(runs)} trainings"
 
 
 def _search_page(out: Path, index: Index, pairs: Sequence[tuple[Path, Any]], failed: dict[Path, str]) -> Path:

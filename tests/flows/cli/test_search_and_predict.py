@@ -85,7 +85,8 @@ def _classifier(place: Workspace, config: ExperimentConfig, inputs: dict[str, Re
             model=config.pretrain.model, finetune=config.finetune,
             encoder_input=config.finetune.test_input(config.flow.recipe, max_segment_seconds=10),
         )  # fmt: skip
-        return place.commit("finetune", "f" * 16, version=1, config={}, inputs=keys, timings={}, metrics={})
+        runs = {"runs": [{"split": 1, "seed": 0}, {"split": 1, "seed": 1}]}
+        return place.commit("finetune", "f" * 16, version=1, config={}, inputs=keys, timings={}, metrics=runs)
 
 
 @pytest.fixture
@@ -140,7 +141,7 @@ def test_predict_says_classes_and_shows_where_it_looked(mscl: Command, workspace
     twin = Path(copy(videos[0], "other"))
     code, out, err = mscl("predict", *videos, twin, "-w", workspace, "--grad-cam", "--flow")
     assert code == SOME_FAILED
-    assert "MoveLeft" in out and "MoveRight" in out
+    assert "MoveLeft" in out and "MoveRight" in out and "split 1, seed 0, the first of 2 trainings" in out
     assert err.count("\n") == 2
     pictures = sorted(path.name for path in Path("predictions").glob("*.png"))
     assert pictures == ["mine-2.png", "mine.png"]
