@@ -81,9 +81,13 @@ def embed(
         encoder, frames=encoder_input.clip.length, crop_px=encoder_input.crop_px,
         settings=ClipSettings("clip.length", "crop_px"),
     )  # fmt: skip
-    return features_of_files(
-        [user_path(video) for video in videos], encoder, encoder_input, precision=precision, limits=limits
-    )
+    return features_of_files(video_paths(videos), encoder, encoder_input, precision=precision, limits=limits)
+
+
+def video_paths(videos: str | PathLike[str] | Iterable[str | PathLike[str]]) -> list[Path]:
+    """The files that a caller names; a single name is one file, not one of each of its letters."""
+    several = [videos] if isinstance(videos, str | PathLike) else videos
+    return [user_path(video) for video in several]
 
 
 def features_of_files(
