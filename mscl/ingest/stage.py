@@ -178,7 +178,7 @@ def _headline(metrics: Mapping[str, Any]) -> str:
 
 INGEST = Stage(
     name="ingest",
-    version=4,
+    version=5,
     needs=(),
     settings=_settings,
     places=places,

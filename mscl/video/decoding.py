@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ from numpy.typing import NDArray
 from mscl.video.config import DecodeLimits
 from mscl.video.cuts import CutFinder
 from mscl.video.opening import (
-    DEFAULT_FPS,
     Verdict,
     VideoError,
+    can_be_rate,
     check_pixels,
     checked_size_bytes,
     frame_rate,
@@ -40,6 +41,11 @@ from mscl.video.opening import (
 )
 from mscl.video.packet_count import PacketCount
 from mscl.video.time_holes import TimeHoles, in_words
+
+_SAME_RATE = 0.1
+"""Frame rates that differ by less are one: of few frames the first or last is late."""
+_FROM_ZERO = {"matroska", "nut", "asf"}
+"""Containers whose durations count from 0, however late the first frame comes."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,6 @@ class Decoding:
     def __init__(self, path: Path, *, limits: DecodeLimits, short_side: int | None) -> None:
         self.limits = limits
         self.short_side = short_side
-        self.fps = DEFAULT_FPS
         self.rotation = 0
         self.height = self.width = 0
         self.source_height = self.source_width = 0
@@ -96,8 +101,9 @@ class Decoding:
         self._container = open_video(path, limits)
         try:
             self._stream = picture_stream(self._container)
-            self.fps = frame_rate(self._stream)
+            self._container_fps = frame_rate(self._stream)
             self._pixel_aspect = pixel_aspect(self._stream)
+            self._tick = self._stream.time_base or Fraction(1)
             self._begin_s, self._promised_s = self._begin_and_duration()
             context: VideoCodecContext | None = self._stream.codec_context
             if context is None:
@@ -119,7 +125,8 @@ class Decoding:
         stream = self._stream
         if stream.frames and stream.duration and stream.time_base:
             return float((stream.start_time or 0) * stream.time_base), float(stream.duration * stream.time_base)
-        return (self._container.start_time or 0) / av.time_base, (self._container.duration or 0) / av.time_base
+        begin = 0 if _FROM_ZERO & set(self._container.format.name.split(",")) else self._container.start_time or 0
+        return begin / av.time_base, (self._container.duration or 0) / av.time_base
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         for picture in self._run(every_picture=True):
@@ -149,7 +156,8 @@ class Decoding:
                     if watch is not None:
                         watch(frame)
                     self.num_frames += 1
-                    self._times.add(frame.time)
+                    # Not `frame.time`: frames that a decoder holds to the end have none.
+                    self._times.add(None if frame.pts is None else float(frame.pts * self._tick))
                     self._num_damaged += frame.is_corrupt
                     self._is_interlaced |= frame.interlaced_frame
                     self._left_s -= time.monotonic() - self._resumed_s
@@ -175,6 +183,17 @@ class Decoding:
         return None
 
     @property
+    def fps(self) -> float:
+        """Frames per second as the container says, or as the times of the frames so far say where these differ much.
+
+        A container may count frames that a recorder skipped, or say twice as many as there are.
+        """
+        measured = self._times.mean_rate()
+        if measured is None or not can_be_rate(measured) or abs(measured / self._container_fps - 1) < _SAME_RATE:
+            return self._container_fps
+        return measured
+
+    @property
     def holes(self) -> list[tuple[int, float]]:
         """(number of the first frame after it, seconds) of every stretch of time without frames, so far."""
         return self._times.found()
@@ -184,7 +203,7 @@ class Decoding:
 
         A count alone says nothing: an AVI counts the frames that a screen recorder skipped, too.
         """
-        if self._end_s >= 0.9 * self._promised_s - 3 / self.fps:
+        if self._end_s >= 0.9 * self._promised_s - 3 / self._container_fps:
             return ""
         if promised := self._stream.frames:
             few = self._packets.seen < 0.9 * promised - 3

@@ -22,6 +22,9 @@ Verdict = Literal[
 DEFAULT_FPS = 25.0
 """Where the container gives no frame rate, or an absurd one."""
 
+_WITHOUT_TIMES = ("h264", "hevc", "vvc", "m4v", "mpegvideo")
+"""Streams without a container: FFmpeg calls them 25 frames per second, and only the codec knows."""
+
 _NO_DISPLAY = 5.0
 """No display's pixels are so many times as wide as high, or as high as wide."""
 
@@ -111,9 +114,15 @@ def pixel_aspect(stream: VideoStream) -> float:
 
 def frame_rate(stream: VideoStream) -> float:
     """Frames per second as the container has it, DEFAULT_FPS where that cannot be."""
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-    fps = float(rate) if rate else 0.0
-    return fps if 0.1 <= fps <= 1000 else DEFAULT_FPS
+    rates = [stream.average_rate, stream.guessed_rate, stream.base_rate]
+    if stream.container.format.name in _WITHOUT_TIMES:
+        rates = rates[1:2]
+    return next((float(rate) for rate in rates if rate and can_be_rate(float(rate))), DEFAULT_FPS)
+
+
+def can_be_rate(fps: float) -> bool:
+    """Whether videos have so many frames per second."""
+    return 0.1 <= fps <= 1000
 
 
 def check_pixels(width: int, height: int, limits: DecodeLimits) -> None:

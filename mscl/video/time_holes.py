@@ -1,8 +1,9 @@
-"""Stretches of time of which a file holds no frames, though it has a frame at every tick before and after."""
+"""Times of frames: stretches of which a file holds none, though it has one at every tick around, and the mean rate."""
 
 import math
 from array import array
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 _ANY_PACE = {"mov", "avi", "gif", "apng", "webp_pipe", "webp"}
 """Containers in which a frame may last as long as it likes, or which count frames that a recorder skipped."""
@@ -25,6 +26,19 @@ class TimeHoles:
         """A frame's time; None: it has none."""
         self._times_s.append(math.nan if time_s is None else time_s)
 
+    def mean_rate(self) -> float | None:
+        """Frames per second from the first to the last, without the holes; None where two have one time.
+
+        In order of their times: those of an AVI with B frames come in another.
+        """
+        steps_s = [after - before for before, after in pairwise(sorted(self._times_s))]
+        holes = {number for number, _ in self.found()}
+        kept_s = [step for number, step in enumerate(steps_s, 1) if number not in holes]
+        return len(kept_s) / sum(kept_s) if kept_s and all(step > 0 for step in kept_s) else None
+
+    def _steps_s(self) -> list[float]:
+        return [after - before for before, after in pairwise(self._times_s)]
+
     def found(self) -> list[tuple[int, float]]:
         """(number of the first frame after it, seconds) of every hole."""
         if (
@@ -33,7 +47,7 @@ class TimeHoles:
             or any(map(math.isnan, self._times_s))
         ):
             return []
-        steps_s = [after - before for before, after in zip(self._times_s, self._times_s[1:], strict=False)]
+        steps_s = self._steps_s()
         tick_s = sorted(steps_s)[len(steps_s) // 2]
         steady = sum(abs(step - tick_s) < 0.2 * tick_s for step in steps_s)
         if not steady >= _STEADY * len(steps_s):

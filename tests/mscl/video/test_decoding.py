@@ -87,9 +87,9 @@ def test_the_display_matrix_mirrors_the_picture(write_video: WriteVideo, name: s
     np.testing.assert_array_equal(read_frames(with_matrix(path, matrix), limits=LIMITS).frames_NHW3, mirrored(plain))
 
 
-def write_with_times(path: Path, ticks: list[int], codec: str = "mpeg4") -> Path:
+def write_with_times(path: Path, ticks: list[int], codec: str = "mpeg4", *, b_frames: int = 0) -> Path:
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
+        stream = container.add_stream(codec, rate=25, options={"bf": str(b_frames)})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for tick in ticks:
             frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 4 * len(ticks) % 256, np.uint8), format="rgb24")
@@ -102,8 +102,10 @@ def write_with_times(path: Path, ticks: list[int], codec: str = "mpeg4") -> Path
 STEADY = list(range(20))
 
 
-def test_a_stretch_without_frames_is_told_and_ends_a_shot(tmp_path: Path) -> None:
-    path = write_with_times(tmp_path / "hole.mkv", STEADY + [tick + 15 for tick in range(20, 40)])
+@pytest.mark.parametrize("b_frames", [0, 2])  # a decoder holds frames back for these, and gives the last without time
+def test_a_stretch_without_frames_is_told_and_ends_a_shot(tmp_path: Path, b_frames: int) -> None:
+    ticks = STEADY + [tick + 15 for tick in range(20, 40)]
+    path = write_with_times(tmp_path / "hole.mkv", ticks, "libx264", b_frames=b_frames)
     info = inspect_video(path, limits=LIMITS)
     assert (info.verdict, info.num_frames, info.cuts) == ("truncated", 40, [20])
     assert "0.64 s are missing between frames 19 and 20 of 40" in info.reason
@@ -122,6 +124,27 @@ def test_a_stretch_without_frames_is_told_and_ends_a_shot(tmp_path: Path) -> Non
 def test_times_that_are_no_damage(tmp_path: Path, name: str, ticks: list[int]) -> None:
     info = inspect_video(write_with_times(tmp_path / name, ticks), limits=LIMITS)
     assert (info.verdict, info.reason, info.cuts) == ("ok", "", []) and info.num_frames >= len(ticks)
+
+
+@pytest.mark.parametrize("name", ["late.mkv", "late.nut", "late.wmv", "late.mp4"])
+def test_a_video_that_begins_late_is_whole(tmp_path: Path, name: str) -> None:
+    path = write_with_times(tmp_path / name, [tick + 75 for tick in STEADY])
+    info = inspect_video(path, limits=LIMITS)
+    assert (info.verdict, info.reason, info.fps) == ("ok", "", 25)
+
+
+def test_the_frame_rate_is_that_of_the_frames(tmp_path: Path, write_video: WriteVideo) -> None:
+    skipped = inspect_video(write_with_times(tmp_path / "skipped.avi", list(range(0, 60, 3))), limits=LIMITS)
+    assert skipped.num_frames == 20 and skipped.fps == pytest.approx(25 / 3)
+    one_late = inspect_video(write_with_times(tmp_path / "late.mkv", [*STEADY, 21]), limits=LIMITS)
+    assert one_late.fps == 25
+    raw = tmp_path / "raw.h264"
+    with av.open(str(raw), "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=30, width=64, height=48, pix_fmt="yuv420p")
+        for picture in np.zeros((10, 48, 64, 3), np.uint8):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    assert inspect_video(raw, limits=LIMITS).fps == 30
 
 
 MATRICES = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
