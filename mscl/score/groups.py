@@ -19,6 +19,7 @@ import numpy as np
 from mscl.addresses import is_url
 from mscl.array_types import Ints
 from mscl.errors import DataError
+from mscl.ingest.annotations.index import one_spelling
 from storage.user_paths import user_path
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ KNOWN = {
 }
 """Format of the annotations -> pattern of its file names, and what that is called."""
 _VIDEO_COLUMNS = ("video", "path", "file", "filename", "name")
+_NO_GROUP = ("nan", "none", "null", "na", "n/a")
+"""What other programs write where there is none."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,17 @@ class Grouping:
         without = f"; {alone} videos have none and count one by one" if alone else ""
         return f"videos of one group count together: {len(set(names))} groups, by {self.source}{without}"
 
+    def shared(self, train: Sequence[str], test: Sequence[str]) -> str:
+        """What to say where groups of test videos are trained on; empty where none is."""
+        tested = set(self.names(test))
+        both = len(tested & set(self.names(train)))
+        if not both:
+            return ""
+        return (
+            f"{both} of the {len(tested)} groups of the test split are in the train split, too, which flatters the "
+            "scores; data.test_pattern or lists keep them apart"
+        )
+
     def numbers(self, videos: Sequence[str]) -> Ints | None:
         """Group of each video as a number; None where every video is its own."""
         names = self.names(videos)
@@ -101,7 +115,7 @@ class Grouping:
 
     def _name(self, video: str) -> str:
         if self.listed:
-            return self._group_of.get(video, "")
+            return self._group_of.get(one_spelling(video), "")
         if not self.pattern or not (match := re.search(self.pattern, video)):
             return ""
         return " ".join(part or "" for part in match.groups()) if match.groups() else match[0]
@@ -119,6 +133,12 @@ def group_settings(config: Any) -> dict[str, Any]:
     return {"groups": data.group_pattern} if data.group_pattern else {}
 
 
+def _as_path(video: str) -> str:
+    """A listed path as those of videos are written."""
+    parts = one_spelling(video.strip()).replace("\\", "/").split("/")
+    return "/".join(part for part in parts if part not in ("", "."))
+
+
 def _read(path: str, column: str) -> dict[str, str]:
     """Video -> group of a CSV file."""
     from mscl.ingest.annotations.samples import read_lines
@@ -126,10 +146,13 @@ def _read(path: str, column: str) -> dict[str, str]:
     lines = read_lines(path if is_url(path) else user_path(path), setting="data.group_list")
     header = lines[0] if lines else ""
     delimiter = next((mark for mark in ("\t", ";", ",") if mark in header), ",")
-    records = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
+    try:
+        records = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
+    except csv.Error as error:
+        raise DataError(f"data.group_list {path} is not CSV: {error}") from error
     columns = [name.strip() for name in records[0]] if records else []
     videos = [name for name in columns if name.lower() in _VIDEO_COLUMNS]
-    if column not in columns or len(videos) != 1:
+    if columns.count(column) != 1 or len(videos) != 1:
         raise DataError(
             f"data.group_list {path} has the columns {', '.join(columns) or 'none'}; it needs {column!r} "
             f"(data.group_column) and one of {', '.join(_VIDEO_COLUMNS)}"
@@ -137,11 +160,13 @@ def _read(path: str, column: str) -> dict[str, str]:
     video_at, group_at = columns.index(videos[0]), columns.index(column)
     found: dict[str, str] = {}
     for number, cells in enumerate(records[1:], 2):
-        if len(cells) <= max(video_at, group_at):
+        if len(cells) != len(columns):
             raise DataError(
-                f"data.group_list {path}, line {number}: {len(cells)} columns, the header has {len(columns)}"
+                f"data.group_list {path}, line {number}: {len(cells)} columns, the header has {len(columns)}; put what "
+                f"holds a {delimiter!r} into quotes"
             )
-        video, group = cells[video_at].strip(), cells[group_at].strip()
+        video, group = _as_path(cells[video_at]), cells[group_at].strip()
+        group = "" if group.lower() in _NO_GROUP else group
         if found.setdefault(video, group) != group:
             raise DataError(
                 f"data.group_list {path}, line {number}: {video!r} is in group {found[video]!r} and {group!r}"

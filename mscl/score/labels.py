@@ -46,10 +46,11 @@ def train_and_test(split: Sequence[str] | npt.NDArray[np.str_], labels_N: Ints) 
     return train, test
 
 
-def test_videos(manifest: "Manifest") -> list[str]:
-    """Videos that an encoder is scored on."""
+def scored_videos(manifest: "Manifest") -> tuple[list[str], list[str]]:
+    """Videos that a score learns from, and those that an encoder is scored on."""
     videos = Videos.of(manifest)
-    return [videos.names[row] for row in train_and_test(videos.split_V, videos.labels_V)[1].tolist()]
+    train, test = train_and_test(videos.split_V, videos.labels_V)
+    return [videos.names[row] for row in train.tolist()], [videos.names[row] for row in test.tolist()]
 
 
 def unfit(split: Sequence[str] | npt.NDArray[np.str_], labels_N: Ints | Sequence[int]) -> str:

@@ -50,7 +50,7 @@ class ScoredSplits:
 
         `pretrained`: whether the encoder comes from the pretrain stage.
         """
-        from mscl.score.labels import notes_on, test_videos
+        from mscl.score.labels import notes_on, scored_videos
         from storage.splits import read_split
 
         learnt_from = None
@@ -59,8 +59,9 @@ class ScoredSplits:
         if pretrained and same_videos and "given" not in record.metrics:
             learnt_from = read_split(run.input("ingest"), int(record.config.get("split", 1))).ok()
         notes = notes_on(self.manifests, pretrained=learnt_from)
-        tested = [test_videos(manifest) for manifest in self.manifests.values()]
-        notes += dict.fromkeys(self.grouping.note(videos) for videos in tested)
+        of_splits = [scored_videos(manifest) for manifest in self.manifests.values()]
+        notes += dict.fromkeys(self.grouping.note(tested) for _, tested in of_splits)
+        notes += dict.fromkeys(filter(None, (self.grouping.shared(train, tested) for train, tested in of_splits)))
         for note in notes:
             run.progress.say(note)
         return notes

@@ -76,6 +76,8 @@ def test_a_column_of_a_list_names_groups(tmp_path: Path, mark: str) -> None:
         ("", "has the columns none"),
         ("video,group\n1.mp4,a\n1.mp4,b\n", "line 3: '1.mp4' is in group 'a' and 'b'"),
         ("video,group\n1.mp4\n", "line 2: 1 columns, the header has 2"),
+        ("video,group\n1.mp4,p, 1\n2.mp4,p, 2\n", "line 2: 3 columns, the header has 2; put what holds a ','"),
+        ("video,group,group\n1.mp4,a,b\n", "has the columns video, group, group; it needs 'group'"),
     ],
 )
 def test_a_list_that_does_not_fit_is_named(tmp_path: Path, text: str, says: str) -> None:
@@ -83,6 +85,22 @@ def test_a_list_that_does_not_fit_is_named(tmp_path: Path, text: str, says: str)
     path.write_text(text)
     with pytest.raises(DataError, match=says):
         Grouping.of(DataConfig(group_list=str(path)), format="folders")
+
+
+def test_a_list_may_spell_paths_otherwise_and_what_stands_for_nothing_is_no_group(tmp_path: Path) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text("video,group\n./cafe\u0301/1.mp4,a\ncafe\u0301\\2.mp4,a\n3.mp4,nan\n4.mp4,nan\n")
+    grouping = Grouping.of(DataConfig(group_list=str(path)), format="folders")
+    names = grouping.names(["caf\u00e9/1.mp4", "caf\u00e9/2.mp4", "3.mp4", "4.mp4"])
+    assert names[:2] == ["a", "a"] and names[2] != names[3]
+
+
+def test_groups_of_both_splits_are_said() -> None:
+    grouping = Grouping.of(DataConfig(group_pattern=r"p(\d)"), format="folders")
+    says = grouping.shared(["a/p1_1.mp4", "a/p2_1.mp4"], ["a/p2_2.mp4", "b/p3_1.mp4"])
+    assert says.startswith("1 of the 2 groups of the test split are in the train split, too")
+    assert not grouping.shared(["a/p1_1.mp4"], ["a/p2_2.mp4", "b/p3_1.mp4"])
+    assert not Grouping().shared(["a/p1_1.mp4"], ["a/p1_2.mp4"])
 
 
 def test_groups_change_scores_and_nothing_before_them(tmp_path: Path) -> None:
