@@ -6,9 +6,9 @@ from pathlib import Path
 
 from mscl.errors import DataError
 from mscl.ingest.annotations.index import one_spelling
-from mscl.ingest.annotations.samples import read_lines
+from mscl.ingest.annotations.samples import is_number, read_lines
 
-_NUMBER_FIRST = re.compile(r"(?P<number>[0-9]{1,9})(?:\s*[,;:]\s*|\s+)(?P<name>\S.*)", re.ASCII)
+_NUMBER_FIRST = re.compile(r'"?(?P<number>[0-9]{1,9})"?(?:\s*[,;:]\s*|[.)]?\s+)(?P<name>\S.*)', re.ASCII)
 _NUMBER_LAST = re.compile(r"(?P<name>.*\S)\s*[,;\t]\s*(?P<number>[0-9]{1,9})", re.ASCII)
 _NUMBER_LAST_AFTER_BLANK = re.compile(r".*\s(?P<number>[0-9]{1,9})", re.ASCII)
 _NAME_WORDS = frozenset((
@@ -22,6 +22,12 @@ _NUMBER_WORDS = frozenset((
 def class_spelling(name: str) -> str:
     """The name of a class: blanks at its ends, and several or other ones in it, make no other class."""
     return " ".join(one_spelling(name).split())
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of classes in the order of their labels: numbers as numbers, else by the alphabet."""
+    found = list(names)
+    return sorted(found, key=lambda name: (int(name), name)) if all(map(is_number, found)) else sorted(found)
 
 
 def read_class_names(file: Path, notes: list[str], *, first: int | None = 0) -> dict[int, str]:

@@ -1,12 +1,13 @@
 """Class folders, with or without train and test folders above them; and videos without labels."""
 
 import hashlib
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 from mscl.errors import DataError
-from mscl.ingest.annotations.class_names import class_spelling
+from mscl.ingest.annotations.class_names import class_spelling, in_order
 from mscl.ingest.annotations.index import VideoIndex, as_text, one_spelling
 from mscl.ingest.annotations.samples import ListedVideo, Listing, Split
 from mscl.ingest.annotations.split_names import split_of_name
@@ -21,6 +22,11 @@ _DOCUMENTS = frozenset((
     ".sh", ".toml", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml",
 ))  # fmt: skip
 """Types of what lies beside classes and is none."""
+_RARE_VIDEOS = frozenset((
+    ".264", ".265", ".amv", ".av1", ".crdownload", ".dv", ".h264", ".h265", ".hevc", ".ivf", ".m1v", ".m2p", ".m2t",
+    ".m4s", ".mjpg", ".mod", ".mpe", ".mpv", ".nut", ".obu", ".part", ".qt", ".tod", ".webp",
+))  # fmt: skip
+"""Types of videos, and of unfinished downloads, that are in no class folder for being there."""
 _UCF_GROUP = re.compile(r"v_\w+_g\d+_c\d+\.")
 
 
@@ -65,19 +71,34 @@ def read_folders(index: VideoIndex, *, test_pattern: str, test_fraction: float) 
             notes.append(f"{loose} videos directly in {', '.join(sorted(splits))} are in no class folder and left out")
     else:
         by_class = by_top
+        if not test_pattern:
+            _refuse_splits_below(by_class, index)
     notes += _doubts(by_class, index, splits)
     if splits:
         rows = [
             ListedVideo((video,), _class_of(folder), splits[folder.partition("/")[0]])
             for folder, videos in by_class.items() for video in videos
         ]  # fmt: skip
-        return Listing(rows, sorted({row.class_name or "" for row in rows}), notes)
+        return Listing(rows, in_order({row.class_name or "" for row in rows}), notes)
     by_name: dict[str, list[str]] = defaultdict(list)
     for folder, videos in by_class.items():
         by_name[_class_of(folder)] += videos
     if test_pattern:
-        return Listing(_by_pattern(by_name, test_pattern), sorted(by_name), notes)
+        return Listing(_by_pattern(by_name, test_pattern), in_order(by_name), notes)
     return _by_fraction(by_name, test_fraction, notes)
+
+
+def _refuse_splits_below(by_class: Mapping[str, list[str]], index: VideoIndex) -> None:
+    """Refuse `class/train/video` and `class/test/video`, which our own split would mix."""
+    for folder, videos in sorted(by_class.items()):
+        below = {video[len(folder) + 1 :].partition("/")[0] for video in videos if video.count("/") > 1}
+        found = {name: _SPLIT_FOLDERS[name.lower()] for name in below if name.lower() in _SPLIT_FOLDERS}
+        if len(set(found.values())) > 1:
+            tested = next((name for name in sorted(found) if found[name] == "test"), max(found))
+            raise DataError(
+                f"data.root {index.root} holds {' and '.join(f'{folder}/{name}' for name in sorted(found))}: if "
+                f"{folder} is a class, set data.test_pattern=/{tested}/; if it holds the dataset, give it as data.root"
+            )
 
 
 def _class_of(folder: str) -> str:
@@ -108,6 +129,8 @@ def _doubts(by_class: Mapping[str, list[str]], index: VideoIndex, splits: Mappin
     for names in spellings.values():
         if len(names) > 1:
             yield f"folders that differ in blanks alone are one class: {', '.join(map(repr, sorted(names)))}"
+    yield from _left_out_files(by_class, index)
+    yield from _same_names(by_class)
     level = 2 if splits else 1
     without: dict[str, Counter[str]] = defaultdict(Counter)
     for folder, types in index.others.items():
@@ -125,8 +148,36 @@ def _doubts(by_class: Mapping[str, list[str]], index: VideoIndex, splits: Mappin
         )
 
 
+def _left_out_files(by_class: Mapping[str, list[str]], index: VideoIndex) -> Iterator[str]:
+    """Files in class folders that are videos by their types, which do not count without being listed."""
+    types: Counter[str] = Counter()
+    for folder, others in index.others.items():
+        if any(folder == name or folder.startswith(f"{name}/") for name in by_class):
+            types += Counter({suffix: count for suffix, count in others.items() if suffix in _RARE_VIDEOS})
+    if types:
+        yield (
+            f"{types.total()} files in class folders are left out for their types: {_types(types)}; a list, "
+            "data.annotations, may name files of any type"
+        )
+
+
+def _same_names(by_class: Mapping[str, list[str]]) -> Iterator[str]:
+    """Files of one name and several types, which may be one film: then it is trained on and tested, too."""
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for videos in by_class.values():
+        for video in videos:
+            by_name[os.path.splitext(video)[0]].append(video)
+    twins = [videos for videos in by_name.values() if len(videos) > 1]
+    if twins:
+        yield (
+            f"{len(twins)} names stand for files of several types, {' and '.join(twins[0])}: if they show the same, "
+            "take one of them out, for each may be in another split"
+        )
+
+
 def _types(types: Counter[str]) -> str:
-    return ", ".join(f"{count} {suffix or 'without type'}" for suffix, count in types.most_common(3))
+    most = sorted(types.items(), key=lambda item: (-item[1], item[0]))[:3]
+    return ", ".join(f"{count} {suffix or 'without type'}" for suffix, count in most)
 
 
 def _split_folders(by_top: dict[str, list[str]], index: VideoIndex, notes: list[str]) -> dict[str, Split]:
@@ -139,11 +190,11 @@ def _split_folders(by_top: dict[str, list[str]], index: VideoIndex, notes: list[
     splits = {top: split for top, split in named.items() if any(video.count("/") >= 2 for video in by_top[top])}
     others = sorted(by_top.keys() - splits.keys())
     spoken = {split_of_name(top) for top in by_top}
-    if None not in spoken and "train" in spoken and len(spoken) > 1 and not splits:
+    if by_top and not splits and (named.keys() == by_top.keys() or (None not in spoken and len(spoken) > 1)):
         raise DataError(
             f"data.root {index.root} holds {', '.join(sorted(by_top)[:5])}: whether these are splits or classes cannot "
             "be told; give splits as folders train, val and test with class folders in them, or lists as "
-            "data.annotations"
+            "data.annotations; or set data.format=unlabelled"
         )
     if not splits or not others:
         return splits
@@ -195,7 +246,7 @@ def _by_fraction(by_class: dict[str, list[str]], fraction: float, notes: list[st
             "the names are UCF101's: clips of one group (gNN) show the same scene and may be in both splits here; "
             "data.annotations with the official lists, or a data.test_pattern on the group, keeps them apart"
         )
-    return Listing(rows, sorted(by_class), notes, splits_given=False)
+    return Listing(rows, in_order(by_class), notes, splits_given=False)
 
 
 def _digest(video: str) -> bytes:

@@ -11,7 +11,7 @@ from mscl.ingest.annotations.index import VideoIndex
 from mscl.ingest.annotations.list_files import files_in, first_file, folders_in
 from mscl.ingest.annotations.lists import read_list
 from mscl.ingest.annotations.lists_at_hand import given_lists
-from mscl.ingest.annotations.samples import Listing
+from mscl.ingest.annotations.samples import Listing, is_number
 from mscl.ingest.annotations.split_names import number_of_split, split_of_name, splits_of_name
 from mscl.ingest.config import DataConfig
 from storage.user_paths import user_path
@@ -103,6 +103,9 @@ def _first_in(
         for name, files in _formats_in(folder, split, any_name=any_name):
             if wanted in (None, name):
                 unread = _unread(folder, files, any_name=any_name) if name == "list" else []
+                if name == "kinetics":
+                    others = [file for file in files_in(folder, r".*\.csv") if file not in files]
+                    unread = [file for file in others if splits_of_name(file.name)]
                 return FoundLists(name, folder, inside, tuple(files), tuple(unread))
     return None
 
@@ -133,7 +136,8 @@ def _said(found: FoundLists, listing: Listing) -> Iterator[str]:
         yield f"{found.kind} lists{'' if apart else f' of {where}'}: {_shortened(names)}"
     if found.unread:
         names = [file.name for file in found.unread]
-        yield f"also in {found.where} and not read: {_shortened(names)}; lists are known by names such as train.csv"
+        why = "lists are known by names such as train.csv" if found.format == "list" else "they have other columns"
+        yield f"also in {found.where} and not read: {_shortened(names)}; {why}"
 
 
 def _shortened(names: list[str]) -> str:
@@ -158,7 +162,11 @@ def _read(found: FoundLists, split: int, index: VideoIndex) -> Listing:
         return tables.read_diving48(files, first_file(folder, r".*vocab.*\.json"))
     if found.format == "jester":
         return tables.read_jester(files[1:], files[0])
-    return read_list(files, _names_of_classes(folder), index)
+    names = _names_of_classes(folder)
+    listing = read_list(files, names, index)
+    if names is None and listing.classes and all(map(is_number, listing.classes)):
+        listing.notes += _other_names(folder)
+    return listing
 
 
 def _formats_in(folder: Path, split: int, *, any_name: bool = False) -> Iterator[tuple[str, list[Path]]]:
@@ -232,6 +240,14 @@ def _of_file(file: Path, wanted: str | None) -> FoundLists:
         expected = "; ".join(f"{name} has {_EXPECTED[name]}" for name in fitting)
         raise DataError(f"{file} is not known by its name: {expected}. Rename it, or write lines 'path label' instead")
     return FoundLists("list", file.parent, True, (file,))
+
+
+def _other_names(folder: Path) -> list[str]:
+    """A note where files beside a list with numbers may say what these are called."""
+    files = files_in(folder, r"((class|label|action|category)[_-]?)?(names?|labels?|list|map.*|index)\.(txt|csv)")
+    files += files_in(folder, r"(classes|categories|class[_-]?ind)\.csv")
+    names = _shortened([file.name for file in files])
+    return [f"classes are called by their numbers; if {names} names them, call it classes.txt"] if files else []
 
 
 def _names_of_classes(folder: Path) -> Path | None:

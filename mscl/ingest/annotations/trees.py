@@ -15,6 +15,8 @@ VIDEO_SUFFIXES = frozenset((
     ".y4m",
 ))  # fmt: skip
 """File types that are videos without being listed; a list may name any file."""
+_NOT_THE_USERS = frozenset(("#recycle", "$RECYCLE.BIN", "@eaDir", "System Volume Information", "__MACOSX"))
+"""Folders of systems: what was deleted, thumbnails, forks of files."""
 
 
 class Tree(Protocol):
@@ -58,6 +60,10 @@ def _count_other(others: dict[str, Counter[str]], path: str) -> None:
     others["/".join(folders[:2])][os.path.splitext(name)[1].lower()] += 1
 
 
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in _NOT_THE_USERS
+
+
 def _is_video(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
 
@@ -70,7 +76,7 @@ class BucketTree:
         self.roots: tuple[str, ...] = (root.url,)
         names = [name for name in listing(root) if is_plain(name)]
         self._files = set(names)
-        seen = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
+        seen = [name for name in names if not any(map(_is_hidden, name.split("/")))]
         self.videos = sorted(name for name in seen if _is_video(name.rpartition("/")[2]))
         self.others: dict[str, Counter[str]] = defaultdict(Counter)
         for name in set(seen).difference(self.videos):
@@ -155,9 +161,9 @@ class FolderTree:
             is_folder = entry.is_dir()
         except OSError:  # a link to itself, or into a folder that may not be read
             is_folder = False
-        if entry.name.startswith(".") or not (is_folder or _is_video(entry.name)):
+        if _is_hidden(entry.name) or not (is_folder or _is_video(entry.name)):
             self._with_others.add(path.rpartition("/")[0])
-            if not entry.name.startswith("."):
+            if not _is_hidden(entry.name):
                 _count_other(self.others, path)
             return
         real = above[-1] + "/" + entry.name

@@ -42,11 +42,43 @@ def test_class_folders_that_hold_folders_alone_are_said(tmp_path: Path, videos: 
 
 @pytest.mark.parametrize(
     "videos",
-    ["training_set/run/1 test_set/run/2 test_set/walk/3", "training_set/1 test_set/2", "train/1 test/2 val/3"],
+    [
+        "training_set/run/1 test_set/run/2 test_set/walk/3",
+        "training_set/1 test_set/2",
+        "train/1 test/2 val/3",
+        "test/1 test/2",
+        "val/1 test/2",
+    ],
 )
 def test_folders_that_speak_of_splits_and_are_none_are_refused(tmp_path: Path, videos: str) -> None:
     with pytest.raises(DataError, match="whether these are splits or classes cannot be told; give splits as folders"):
         read(touch(tmp_path, *(f"{video}.mp4" for video in videos.split())))
+
+
+def test_splits_below_classes_are_refused_unless_a_pattern_says_them(tmp_path: Path) -> None:
+    videos = ("run/train/1.mp4", "run/test/2.mp4", "walk/train/3.mp4", "walk/test/4.mp4")
+    root = touch(tmp_path / "v", *videos)
+    with pytest.raises(DataError, match=r"run/test and run/train: if run is a class, set data.test_pattern=/test/"):
+        read(root)
+    found = read(root, test_pattern="/test/")
+    assert {sample.video: sample.split for sample in found.samples} == {
+        video: video.split("/")[1] for video in videos
+    }  # fmt: skip
+    with pytest.raises(DataError, match=r"data/test and data/train: .* if it holds the dataset, give it as data.root"):
+        read(touch(tmp_path / "deep", "data/train/run/1.mp4", "data/test/run/2.mp4"))
+
+
+def test_what_lies_in_class_folders_and_may_be_missed_is_said(tmp_path: Path) -> None:
+    root = touch(tmp_path / "v", "run/1.mp4", "run/1.avi", "run/2.h264", "run/part/3.mp4.part", "walk/thumb.jpg")
+    touch(root, "walk/4.mp4", "$RECYCLE.BIN/5.mp4", "#recycle/6.mp4", "@eaDir/4.mp4/x.jpg")
+    found = read(root)
+    assert found.classes == ("run", "walk") and len(found.samples) == 3
+    assert any("2 files in class folders are left out for their types: 1 .h264, 1 .part" in n for n in found.notes)
+    assert any("1 names stand for files of several types, run/1.avi and run/1.mp4" in n for n in found.notes)
+
+
+def test_classes_that_are_numbers_have_their_order(tmp_path: Path) -> None:
+    assert read(touch(tmp_path / "v", *(f"{n}/{n}.mp4" for n in (0, 2, 10)))).classes == ("0", "2", "10")
 
 
 def test_blanks_make_no_other_class(tmp_path: Path) -> None:

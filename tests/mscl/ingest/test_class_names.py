@@ -32,6 +32,8 @@ def with_names(tmp_path: Path, content: str, labels: str, *, name: str = "classe
         ("0 run\n2 walk\n5 jump\n", {"0": "run", "2": "walk", "5": "jump"}),
         ("0,run\n1,walk\n", {"0": "run", "1": "walk"}), ("0\trun\n1\twalk\n", {"0": "run", "1": "walk"}),
         ('0,"run, fast"\n1,walk\n', {"0": "run, fast", "1": "walk"}),
+        ("1. run\n2. walk\n", {"1": "run", "2": "walk"}), ("0) run\n1) walk\n", {"0": "run", "1": "walk"}),
+        ('"0","run"\n"1","walk"\n', {"0": "run", "1": "walk"}),
         ("run,1\nwalk,0\n", {"0": "walk", "1": "run"}),
         ("id name\n1 run\n0 walk\n", {"0": "walk", "1": "run"}), ("class\nrun\nwalk\n", {"0": "run", "1": "walk"}),
         ("# mine\nrun\nwalk\n", {"0": "run", "1": "walk"}),
@@ -77,6 +79,12 @@ def test_what_was_guessed_of_the_names_is_said(tmp_path: Path, content: str, say
 def test_names_that_cannot_be_told_are_refused(tmp_path: Path, content: str, says: str) -> None:
     with pytest.raises(DataError, match=says):
         with_names(tmp_path, content, "0")
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "class_names.txt", "classes.csv", "label_map.csv"])
+def test_names_that_are_not_read_are_said(tmp_path: Path, name: str) -> None:
+    notes = with_names(tmp_path, "run\nwalk\n", "0 1", name=name).notes
+    assert f"classes are called by their numbers; if {name} names them, call it classes.txt" in notes
 
 
 def test_two_dives_or_gestures_of_one_name_are_refused(tmp_path: Path) -> None:
