@@ -126,7 +126,7 @@ def _cut(line: Line, index: VideoIndex, *, strict: bool) -> tuple[str, ...]:
     """(path, label), or (path,): cut after what names a video, else after a file type, else at a number or a blank."""
     typed = line.typed
     if typed.startswith('"') and (quoted := re.match(r'"((?:[^"]|"")+)"(?:\s+(.+))?$', typed)):
-        return quoted[1].replace('""', '"'), *([quoted[2].strip().strip('"')] if quoted[2] else [])
+        return quoted[1].replace('""', '"'), *([_unquoted(quoted[2].strip())] if quoted[2] else [])
     if index.exact(typed) is not None:
         return (typed,)
     ends = [match.start() for match in re.finditer(r"\s+", typed)]
@@ -148,11 +148,15 @@ def _cut(line: Line, index: VideoIndex, *, strict: bool) -> tuple[str, ...]:
                 "has several numbers after the path; a list of raw frames or of several labels a video cannot be used: "
                 "write 'path label'"
             )
-        return path, label.strip('"')
+        return path, _unquoted(label)
     if not ends or typed.lower().endswith(_SUFFIXES):
         return (typed,)
     at = ends[-1] if is_number(typed[ends[-1] :].strip()) else ends[0]
     return typed[:at], typed[at:].strip()
+
+
+def _unquoted(label: str) -> str:
+    return label[1:-1] if len(label) > 1 and label[0] == label[-1] == '"' else label
 
 
 def inside(path: str, index: VideoIndex) -> str:

@@ -7,40 +7,20 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from mscl.errors import DataError
-from mscl.ingest.annotations.class_names import class_spelling, read_class_names
-from mscl.ingest.annotations.columns import cell, disagreement, likest_to_videos
+from mscl.ingest.annotations.class_names import class_spelling, in_order, read_class_names
+from mscl.ingest.annotations.columns import cell
 from mscl.ingest.annotations.index import VideoIndex, one_spelling
-from mscl.ingest.annotations.list_lines import (
-    Line,
-    cells_of,
-    cut_at_blanks,
-    found_by_column,
-    inside,
-    is_comment,
-    is_there,
-    read_table,
-    sampled,
-)
+from mscl.ingest.annotations.list_columns import LABEL_COLUMNS, NUMBER_OR_NOTHING, column_word, columns_of, is_header
+from mscl.ingest.annotations.list_lines import Line, cut_at_blanks, is_comment, read_table
 from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path
-from mscl.ingest.annotations.split_names import is_split_cell, is_split_column, split_of_list, split_of_name
-from mscl.ingest.annotations.trees import VIDEO_SUFFIXES
+from mscl.ingest.annotations.split_names import is_split_cell, is_split_column, split_of_cell, split_of_list
 
-_PATH_COLUMNS = frozenset((
-    "video", "videos", "path", "file", "filename", "file_name", "filepath", "file_path", "name", "clip", "video_path",
-    "video_name", "video_file", "video_id", "videoname", "videopath", "vid", "vid_name", "clip_path", "clip_name", "id",
-))  # fmt: skip
-_LABEL_COLUMNS = frozenset((
-    "label", "labels", "class", "class_name", "classname", "category", "action", "activity", "target", "class_id",
-    "label_id", "label_name", "class_label", "label_idx", "class_idx", "class_index", "y", "tag",
-))  # fmt: skip
-_SPLIT_COLUMNS = frozenset(("split", "subset", "set", "partition", "usage", "fold"))
-_NUMBER_OR_NOTHING = re.compile(
-    r"[+-]?[0-9]{1,9}(\.[0-9]*)?(e[+-]?[0-9]+)?|nan|none|null|n/a|na|unknown|\?", re.IGNORECASE
-)
-_SUFFIXES = tuple(VIDEO_SUFFIXES)
+_NOTHING = re.compile(r"nan|none|null|n/a|na", re.IGNORECASE)
+_NO_SPLIT = ("unlabelled", "unused")
+"""What our own lists say of videos in no split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +54,13 @@ def read_list(files: list[Path], names: Path | None, index: VideoIndex) -> Listi
     rows: list[ListedVideo] = []
     unlabelled = next((entry for entry in entries if not entry.label), None)
     if unlabelled is not None and any(entry.label for entry in entries):
-        raise unlabelled.line.refused("has no label and other lines have one; write 'path label' in each line")
+        none = not any(entry.label for entry in of_file[unlabelled.line.file])
+        raise unlabelled.line.refused(
+            "has no label, as all lines of this list, and those of other lists have one; leave it out: give the others "
+            "as data.annotations, with commas between"
+            if none
+            else "has no label and other lines have one; write 'path label' in each line"
+        )
     shown, order = ({}, []) if unlabelled is not None else _classes(entries, names, notes)
     splits: list[Split] = _splits(of_file) if unlabelled is None else ["unlabelled"] * len(entries)
     for entry, split in zip(entries, splits, strict=True):
@@ -118,7 +104,7 @@ def _classes(entries: list[_Entry], names: Path | None, notes: list[str]) -> tup
     labels = {entry.label for entry in entries}
     whole = {label: label.removesuffix(".0") for label in labels}  # a column of numbers as pandas writes it
     odd = next((entry for entry in entries if not is_number(whole[entry.label])), None)
-    if odd is not None and all(_NUMBER_OR_NOTHING.fullmatch(label) for label in labels):
+    if odd is not None and all(NUMBER_OR_NOTHING.fullmatch(label) for label in labels):
         raise odd.line.refused(
             f"has label {odd.label}, and labels here are numbers, which count classes from 0 up; take the line out if "
             "nobody knows its class (what -1 and nan mostly mean), or write names in place of numbers"
@@ -130,10 +116,16 @@ def _classes(entries: list[_Entry], names: Path | None, notes: list[str]) -> tup
                     f"the labels of {file} are numbers, and those of other lists beside it are names; "
                     "write them in one way, or give one list as data.annotations"
                 )
+        if nothing := sorted(filter(_NOTHING.fullmatch, labels)):
+            notes.append(f"{nothing[0]!r} is taken as the name of a class; where it means none, take these lines out")
         return {label: label for label in labels}, sorted(labels)
     if names is None:
-        shown = {label: str(int(number)) for label, number in whole.items()}
-        return shown, sorted(set(shown.values()), key=int)
+        # Codes of one width (001, 002) are names as well.
+        codes = len(set(map(len, labels))) == 1
+        shown = {label: number if codes else str(int(number)) for label, number in whole.items()}
+        if merged := sorted(label for label, number in shown.items() if number in labels and number != label):
+            notes.append(f"labels are numbers: {merged[0]} and {shown[merged[0]]} are the same class")
+        return shown, in_order(set(shown.values()))
     known = read_class_names(names, notes)
     unknown = next((entry for entry in entries if int(whole[entry.label]) not in known), None)
     if unknown is not None:
@@ -157,17 +149,27 @@ def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[_Entry
         notes.append(f"{len(comments)} lines of {file.name} that begin with # are taken as comments")
         lines = [line for line in lines if line not in comments]
     header: list[str] = []
-    if lines and _is_header(lines, index):
+    if lines and is_header(lines, index):
         notes.append(f"the first line of {file.name} is taken as a header: {lines[0].typed!r}")
-        header, lines = [cell.strip().lower() for cell in lines[0].cells], lines[1:]
-    path_at, label_at, split_at = _columns(header, lines, index)
+        header = list(map(column_word, lines[0].cells))
+        repeated = [line for line in lines if list(map(column_word, line.cells)) == header]
+        if len(repeated) > 1:
+            notes.append(f"{len(repeated) - 1} lines of {file.name} that repeat its header are left out")
+        lines = [line for line in lines if line not in repeated]
+    path_at, label_at, split_at = columns_of(header, lines, index)
     if not table:
         _refuse_splits_in_labels(lines)
+        _refuse_numbers_before_labels(lines)
+    if not header:
+        _refuse_splits_as_labels(lines, label_at)
+    elif label_at >= 0 and header[label_at] not in LABEL_COLUMNS:
+        notes.append(f"the column {header[label_at] or label_at + 1!r} of {file.name} is taken as the class")
     spare = [place for place, word in enumerate(header) if word and place not in (path_at, label_at, split_at)]
     if split_at < 0:
         _refuse_unknown_splits(header, spare, lines)
     if spare:
         notes.append(f"columns of {file.name} that are not used: {', '.join(header[place] for place in spare)}")
+    unused = 0
     for line in lines:
         path = line.cells[path_at].strip() if path_at < len(line.cells) else ""
         label = one_spelling(line.cells[label_at].strip()) if 0 <= label_at < len(line.cells) else ""
@@ -176,11 +178,17 @@ def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[_Entry
         if "\n" in path or "\n" in label:
             raise line.refused("begins a quoted field that goes over several lines; is a quote missing?")
         split = None
-        if 0 <= split_at < len(line.cells) and (word := line.cells[split_at].strip()):
-            split = split_of_name(word)
+        if (word := cell(line.cells, split_at)) and word not in _NO_SPLIT:
+            split = split_of_cell(word)
             if split is None:
                 raise line.refused(f"has the split {word!r}, which is none of train, val, test")
+        if word == "unused":
+            unused += 1
+            continue
+        label = "" if word == "unlabelled" else label
         yield _Entry(line, listed_path(path, line.place, roots=index.roots), label, split)
+    if unused:
+        notes.append(f"{unused} lines of {file.name} are left out, for their split is 'unused'")
 
 
 def _refuse_splits_in_labels(lines: list[Line]) -> None:
@@ -193,6 +201,31 @@ def _refuse_splits_in_labels(lines: list[Line]) -> None:
         )
 
 
+def _refuse_splits_as_labels(lines: list[Line], label_at: int) -> None:
+    """Refuse `path split` lines without a header, which would name what they are."""
+    labels = [cell(line.cells, label_at) for line in lines]
+    if labels and all(map(is_split_cell, labels)):
+        raise lines[0].refused(
+            "has the name of a split in the place of the class, as all lines here: write a CSV with the header "
+            "path,label,split, or path,label where that is the class"
+        )
+
+
+def _refuse_numbers_before_labels(lines: list[Line]) -> None:
+    """Refuse `path frames label` and `path begin end label` lines: with blanks between, all of it is the label."""
+    labels = [line.cells[1] for line in lines if len(line.cells) > 1]
+    matches = [match for label in labels if (match := re.fullmatch(r"([0-9.]+\s+)+(?P<name>[^0-9\s].*)", label))]
+    if not labels or len(matches) < len(labels):
+        return
+    several = all(len(match[0].removesuffix(match["name"]).split()) > 1 for match in matches)
+    # `1 finger` and `2 fingers` are classes, each of many videos.
+    if several or (len(set(labels)) > len({match["name"] for match in matches}) and 2 * len(set(labels)) > len(labels)):
+        raise lines[0].refused(
+            "has numbers between the path and the label, and a list with blanks has a label alone; write a CSV with "
+            "the header path,label"
+        )
+
+
 def _refuse_unknown_splits(header: list[str], spare: list[int], lines: list[Line]) -> None:
     """Refuse a column that seems to say the split, in a list where none is called so."""
     for place in spare:
@@ -202,122 +235,3 @@ def _refuse_unknown_splits(header: list[str], spare: list[int], lines: list[Line
                 f"has a column {header[place]!r}, which seems to say the split: if it does, call it 'split' and write "
                 "train, val or test into it, else take it out"
             )
-
-
-def _is_header(lines: list[Line], index: VideoIndex) -> bool:
-    """Whether the first line names columns: in known words, or no video where each other line names one."""
-    first, rest = lines[0], lines[1:]
-    words = [cell.strip().lower() for cell in first.cells]
-    if any(is_there(cell.strip(), index) for cell in first.cells):
-        return False
-    known = _PATH_COLUMNS | _LABEL_COLUMNS | _SPLIT_COLUMNS
-    if sum(word in known for word in words) >= min(2, len(words)) and any(word in _PATH_COLUMNS for word in words):
-        return True
-    if not rest or len(first.cells) < 2 or any(word.endswith(_SUFFIXES) for word in words):
-        return False
-    if all(any(cell.strip().lower().endswith(_SUFFIXES) for cell in line.cells) for line in rest):
-        return True
-    return all(is_number(line.cells[-1].strip()) for line in rest) and not is_number(words[-1])
-
-
-def _columns(header: list[str], lines: list[Line], index: VideoIndex) -> tuple[int, int, int]:
-    """Places of the path, the label and the split; -1 for what there is not."""
-    width = max((len(line.cells) for line in lines), default=0)
-    paths, labels, splits = (
-        [place for place, word in enumerate(header) if word in words]
-        for words in (_PATH_COLUMNS, _LABEL_COLUMNS, _SPLIT_COLUMNS)
-    )
-    if paths:
-        path_at, label_at = _path_column(paths, header, lines, index), _label_column(labels, header, lines)
-        if label_at < 0 and width == 2:
-            label_at = 1 - path_at
-        return path_at, label_at, _split_column(splits, header, lines)
-    counted = [place for place in range(width) if width > 2 and _counts_lines(lines, place)]  # as pandas writes them
-    empty = [place for place in range(2, width) if not any(line.cells[place].strip() for line in lines)]
-    places = [place for place in range(width) if place not in (*counted, *empty)]
-    others = places
-    places = likest_to_videos(cells_of(sampled(lines)), places, lambda path: is_there(path, index))
-    found = found_by_column(lines, index)
-    path_at = max(places, key=lambda place: found.get(place, 0), default=0)
-    if places and 2 * found.get(places[0], 0) >= found.get(path_at, 0):
-        path_at = places[0]
-    others = [place for place in others if place != path_at]
-    if len(others) > 1:
-        raise lines[0].refused(
-            f"has {width} columns, and there is no header that says which is the label; write 'path,label' lines, or a "
-            "header with path and label"
-        )
-    return path_at, others[0] if others else -1, -1
-
-
-def _path_column(places: list[int], header: list[str], lines: list[Line], index: VideoIndex) -> int:
-    """Of the columns that are called as videos are, the one that holds them; `id` only if no other does.
-
-    Raises:
-        DataError: two of them name different videos.
-    """
-    rows = cells_of(sampled(lines))
-    fitting = likest_to_videos(rows, places, lambda path: is_there(path, index))
-    fitting = [place for place in fitting if header[place] != "id"] or fitting
-    found = {
-        place: (
-            sum(is_there(cell(row, place), index) for row in rows),
-            sum(index.exact(inside(cell(row, place), index)) is not None for row in rows),
-        )
-        for place in fitting
-    }
-    chosen = max(fitting, key=lambda place: found[place])
-    for other in fitting:
-        if found[other] != found[chosen] or not any(found[chosen]):
-            continue
-        for line in lines:
-            one, two = (cell(line.cells, place) for place in (chosen, other))
-            if PurePath(one).stem.lower() != PurePath(two).stem.lower():
-                raise line.refused(
-                    f"names two videos, {one!r} as {header[chosen]!r} and {two!r} as {header[other]!r}; take one of "
-                    "these columns out"
-                )
-    return chosen
-
-
-def _label_column(places: list[int], header: list[str], lines: list[Line]) -> int:
-    """Of the columns that are called as classes are, the first with names, else the first; -1 where there is none.
-
-    Raises:
-        DataError: another of them says other classes.
-    """
-    rows = cells_of(lines)
-    places = [place for place in places if any(cell(row, place) for row in rows)] or places
-    filled = {place: [each for row in rows if (each := cell(row, place))] for place in places}
-    names = [place for place in places if not all(map(_NUMBER_OR_NOTHING.fullmatch, filled[place]))]
-    chosen = next(iter(names or places), -1)
-    for other in places:
-        odd = disagreement(rows, chosen, other)
-        if odd is not None:
-            raise lines[odd].refused(
-                f"has {cell(rows[odd], chosen)!r} as {header[chosen]!r} and {cell(rows[odd], other)!r} as "
-                f"{header[other]!r}, and other lines put these together in another way; take one of these columns out"
-            )
-    return chosen
-
-
-def _split_column(places: list[int], header: list[str], lines: list[Line]) -> int:
-    """Of the columns that are called as splits are, the one that says them; -1 where there is none.
-
-    Raises:
-        DataError: another of them says other splits.
-    """
-    telling = [place for place in places if any(is_split_cell(cell(line.cells, place)) for line in lines)]
-    for other in telling[1:]:
-        for line in lines:
-            one, two = (cell(line.cells, place) for place in (telling[0], other))
-            if split_of_name(one) != split_of_name(two):
-                raise line.refused(
-                    f"has the split {one!r} as {header[telling[0]]!r} and {two!r} as {header[other]!r}; take one of "
-                    "these columns out"
-                )
-    return next(iter(telling or places), -1)
-
-
-def _counts_lines(lines: list[Line], place: int) -> bool:
-    return all(line.cells[place].strip() == str(number) for number, line in enumerate(lines[:20]))

@@ -1,5 +1,6 @@
 """What annotations come to, and the form in which the readers of the formats hand it over."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,7 +81,9 @@ def read_text(path: Path | str, *, setting: str = "") -> str:
     """
     try:
         content = read_object(path, setting=setting) if isinstance(path, str) else path.read_bytes()
-        return content.decode("utf-8-sig")
+        if content.startswith(b"version https://git-lfs.github.com/spec/"):
+            raise DataError(f"{path} is a pointer of Git LFS and not the list itself; `git lfs pull` fetches it")
+        return content.decode("utf-8-sig").replace("\n\ufeff", "\n")  # files put one after the other
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -112,7 +115,8 @@ def listed_path(path: str, source: Path | str, *, roots: Sequence[str] = ()) -> 
     """
     inside = next((path[len(root) + 1 :] for root in roots if path.startswith(root + "/")), path)
     parts = [part for part in inside.replace("\\", "/").split("/") if part not in ("", ".")]
-    if inside.startswith(("/", "\\")) or inside[1:2] == ":" or ".." in parts or not parts or "\0" in inside:
+    is_absolute = inside.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[\\/]", inside) is not None
+    if is_absolute or ".." in parts or not parts or "\0" in inside:
         raise DataError(
             f"{source} names {path!r}, which is outside data.root; paths in lists are relative to data.root and "
             "without '..': change the list"

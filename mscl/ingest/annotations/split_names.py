@@ -9,7 +9,8 @@ from mscl.ingest.annotations.samples import Split
 
 _SPLIT_WORDS: tuple[Split, ...] = ("train", "val", "test")
 _NUMBER_OF_SPLIT = re.compile(r"(?:split|list)[_-]?0?([1-9])(?![0-9])")
-_SPLIT_CELL = re.compile(r"train(ing)?|val(id(ation)?)?|test(ing)?", re.IGNORECASE)
+_SPLIT_CELL = re.compile(r"(train|val|test)(ing|id|idation|idate)?", re.IGNORECASE)
+_SPLIT_CELL_NUMBERED = re.compile(_SPLIT_CELL.pattern + r"[ _-]?(set|split|list)?[ _-]?[0-9]*", re.IGNORECASE)
 
 
 def splits_of_name(name: str) -> list[Split]:
@@ -63,6 +64,11 @@ def split_or_train(file: Path, files: Collection[Path]) -> Split:
 def is_split_cell(cell: str) -> bool:
     """Whether a cell is the name of a split and nothing else."""
     return _SPLIT_CELL.fullmatch(cell.strip()) is not None
+
+
+def split_of_cell(cell: str) -> Split | None:
+    """The split that a cell names (`train`, `Validation`, `test_set`, `train1`); None for any other word."""
+    return split_of_name(cell) if _SPLIT_CELL_NUMBERED.fullmatch(cell.strip()) else None
 
 
 def is_split_column(name: str) -> bool:

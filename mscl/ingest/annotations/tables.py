@@ -10,7 +10,7 @@ from typing import Any
 from mscl.errors import DataError
 from mscl.ingest.annotations.class_names import class_spelling, read_class_names, refuse_equal_names
 from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path, read_lines
-from mscl.ingest.annotations.split_names import split_of_name, split_or_train
+from mscl.ingest.annotations.split_names import split_of_cell, split_or_train
 
 
 def read_kinetics(files: list[Path]) -> Listing:
@@ -24,7 +24,10 @@ def read_kinetics(files: list[Path]) -> Listing:
             if not label:
                 unlabelled += 1
                 continue
-            split = split_of_name(record.get("split") or "") or split_or_train(file, files)
+            word = record.get("split") or ""
+            split = split_of_cell(word) if word else split_or_train(file, files)
+            if split is None:
+                raise DataError(f"{file}: line {record} has the split {word!r}, which is none of train, val, test")
             paths, names = _kinetics_paths(record, label, file)
             rows.append(ListedVideo(paths, class_spelling(label), split, also=names))
         if unlabelled:
@@ -36,10 +39,15 @@ def is_kinetics(file: Path) -> bool:
     """Whether a csv has Kinetics' columns."""
     try:
         with file.open(encoding="utf-8-sig", errors="replace") as lines:
-            header = next(csv.reader([lines.readline(1000)], skipinitialspace=True), [])
+            first = lines.readline(1000)
     except OSError:
         return False
+    header = next(csv.reader([first], delimiter=_delimiter(first), skipinitialspace=True), [])
     return {"youtube_id", "time_start", "time_end"} <= {name.strip().lower() for name in header}
+
+
+def _delimiter(header: str) -> str:
+    return max(",;\t", key=header.count)
 
 
 def _kinetics_paths(record: dict[str, str], label: str, file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -56,10 +64,16 @@ def _kinetics_paths(record: dict[str, str], label: str, file: Path) -> tuple[tup
 
 def _csv_records(file: Path) -> Iterator[dict[str, str]]:
     """Records by the names of their columns, in small letters, without outer blanks."""
-    reader = csv.reader(read_lines(file), skipinitialspace=True)
+    lines = read_lines(file)
+    reader = csv.reader(lines, delimiter=_delimiter("".join(lines[:1])), skipinitialspace=True)
     try:
         header = [name.strip().lower() for name in next(reader, [])]
         for cells in reader:
+            if len(cells) != len(header):
+                raise DataError(
+                    f"{file}: line {', '.join(cells)[:200]!r} has {len(cells)} columns, and the header has "
+                    f"{len(header)}; put a name that holds a comma into quotes"
+                )
             yield dict(zip(header, (cell.strip() for cell in cells), strict=False))
     except csv.Error as error:
         raise DataError(f"{file}, line {reader.line_num + 1}: not CSV: {error}") from error

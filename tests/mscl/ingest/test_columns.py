@@ -57,6 +57,11 @@ def test_columns_that_disagree_are_refused(tmp_path: Path, text: str, says: str)
         read_text(tmp_path, text)
 
 
+def test_of_two_columns_of_numbers_that_called_as_names_is_the_class(tmp_path: Path) -> None:
+    found = read_text(tmp_path, "path,label,class\n1.mp4,0,10\n2.mp4,1,2\n")
+    assert {sample.video: sample.class_name for sample in found.samples} == {"1.mp4": "10", "2.mp4": "2"}
+
+
 def test_a_label_before_the_video_is_not_a_video_of_its_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none of the 2 videos"):
         read_text(tmp_path, "run 1.mp4\nwalk 2.mp4\n")

@@ -38,6 +38,23 @@ RUN_WALK: Table = {"a.mp4": ("run", "train"), "b.mp4": ("walk", "train")}
         ("video,label\na.mp4,run\nb.mp4,walk\n", RUN_WALK), ("label,path\nrun,a.mp4\nwalk,b.mp4\n", RUN_WALK),
         ("path label\na.mp4 run\nb.mp4 walk\n", RUN_WALK), ("clipfile,what\na.mp4,run\nb.mp4,walk\n", RUN_WALK),
         ("path,class,frames\na.mp4,run,10\nb.mp4,walk,9\n", RUN_WALK),
+        ("youtube_id,label\na,run\nb,walk\n", RUN_WALK), ("Video Name,Class Label\na,run\nb,walk\n", RUN_WALK),
+        ("video,label\na.mp4,run\n\ufeffvideo,label\nb.mp4,walk\n", RUN_WALK),
+        ("a.mp4 1 finger\nb.mp4 2 fingers\nc d.mp4 1 finger\n", {
+            "a.mp4": ("1 finger", "train"), "b.mp4": ("2 fingers", "train"), "c d.mp4": ("1 finger", "train"),
+        }),
+        ('a.mp4 5"\nb.mp4 5\nc d.mp4 "run"\n', {
+            "a.mp4": ('5"', "train"), "b.mp4": ("5", "train"), "c d.mp4": ("run", "train"),
+        }),
+        ("a.mp4 001\nb.mp4 002\n", {"a.mp4": ("001", "train"), "b.mp4": ("002", "train")}),
+        ("path,label\na.mp4,train\nb.mp4,train\n", {"a.mp4": ("train", "train"), "b.mp4": ("train", "train")}),
+        ("path,label,split\na.mp4,run,test_set\nb.mp4,walk,validate\n", {
+            "a.mp4": ("run", "test"), "b.mp4": ("walk", "val"),
+        }),
+        ("path,label,split\na.mp4,run,train\nb.mp4,walk,unused\n", {"a.mp4": ("run", "train")}),
+        ("path,label,split\na.mp4,-1,unlabelled\nb.mp4,-1,unlabelled\n", {
+            "a.mp4": (None, "unlabelled"), "b.mp4": (None, "unlabelled"),
+        }),
         ('a.mp4,"run, fast"\nb.mp4,walk\n', {"a.mp4": ("run, fast", "train"), "b.mp4": ("walk", "train")}),
         ('a.mp4,"the ""run"""\nb.mp4,walk\n', {"a.mp4": ('the "run"', "train"), "b.mp4": ("walk", "train")}),
         ("a.mp4 shaking hands\nb.mp4 clapping hands\nc d.mp4 running\n", {
@@ -83,6 +100,13 @@ def test_numbers_are_in_order_and_a_header_is_said(tmp_path: Path) -> None:
         ("a.mp4,0.0\nb.mp4,nan\n", "line 2: 'b.mp4,nan' has label nan, and labels here are numbers"),
         ("a.mp4,0.5\nb.mp4,1.25\n", "line 1: 'a.mp4,0.5' has label 0.5, and labels here are numbers"),
         ("path,split,class\na.mp4,blue,run\n", "line 2: 'a.mp4,blue,run' has the split 'blue'"),
+        ("path,split,class\na.mp4,not_test,run\n", "has the split 'not_test'"),
+        ("path,split,class\na.mp4,trainval,run\n", "has the split 'trainval'"),
+        ("a.mp4,train\nb.mp4,test\n", "line 1: 'a.mp4,train' has the name of a split in the place of the class"),
+        ("path,split\na.mp4,train\nb.mp4,test\n", "line 2: 'a.mp4,train' has a split and no class"),
+        ("a.mp4 120 run\nb.mp4 95 walk\nc d.mp4 88 run\n", "'a.mp4 120 run' has numbers between the path and the"),
+        ("a.mp4 1.5 20.5 run\nb.mp4 10.0 15.5 walk\n", "'a.mp4 1.5 20.5 run' has numbers between the path and the"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "train.csv is a pointer of Git LFS"),
         (b"a.mp4,caf\xe9\n", "line 1: not UTF-8 text"),
         ("../a.mp4,run\nb.mp4,walk\n", "line 1 names '../a.mp4', which is outside data.root"),
     ],
@@ -91,6 +115,28 @@ def test_what_cannot_be_told_is_refused_with_the_line(tmp_path: Path, text: str 
     with pytest.raises(DataError, match=says) as refused:
         read_text(tmp_path, text, *VIDEOS)
     assert "train.csv" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("video,frames\na.mp4,120\nb.mp4,95\n", "the column 'frames' of train.csv is taken as the class"),
+        ("video,label\na.mp4,run\nvideo,label\nb.mp4,walk\n", "1 lines of train.csv that repeat its header"),
+        ("a.mp4,run\nb.mp4,nan\n", "'nan' is taken as the name of a class"),
+        ("a.mp4,01\nb.mp4,1\n", "labels are numbers: 01 and 1 are the same class"),
+        ("path,label,split\na.mp4,run,unused\nb.mp4,walk,train\n", "1 lines of train.csv are left out"),
+    ],
+)
+def test_what_was_guessed_is_said(tmp_path: Path, text: str, says: str) -> None:
+    assert any(says in note for note in read_text(tmp_path, text, *VIDEOS).notes)
+
+
+def test_a_colon_makes_no_drive(tmp_path: Path) -> None:
+    assert set(table(read_text(tmp_path, "1:30.mp4,run\na:b.mp4,walk\n", "1:30.mp4", "a:b.mp4"))) == {
+        "1:30.mp4", "a:b.mp4"
+    }  # fmt: skip
+    with pytest.raises(DataError, match=r"names 'C:\\\\x\\\\a.mp4', which is outside data.root"):
+        read_text(tmp_path, "C:\\x\\a.mp4,run\n", *VIDEOS)
 
 
 def test_a_line_that_names_two_videos_is_refused(tmp_path: Path) -> None:
@@ -237,11 +283,25 @@ def test_kinetics_headers(tmp_path: Path) -> None:
         '"label","youtube_id","time_start","time_end","split"\n"abseiling","abc","1","11","train"\n',
         "label, youtube_id, time_start, time_end, split\nabseiling, abc, 1, 11, train\n",
         'Label, "YouTube_ID", time_start, time_end, split\n"abseiling", "abc", 1, 11, train\n',
+        "label;youtube_id;time_start;time_end;split\nabseiling;abc;1;11;train\n",
     ):
         (tmp_path / "train.csv").write_text(text)
         found = read(root, annotations=tmp_path / "train.csv")
         assert found.format == "kinetics"
         assert table(found) == {"abc_000001_000011.mp4": ("abseiling", "train")}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("run,abc,1,11,holdout\n", "has the split 'holdout', which is none of train, val, test"),
+        ("run, fast,abc,1,11,train\n", "'run, fast, abc, 1, 11, train' has 6 columns, and the header has 5"),
+    ],
+)
+def test_kinetics_lines_that_cannot_be_told_are_refused(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "k.csv").write_text(f"label,youtube_id,time_start,time_end,split\n{text}")
+    with pytest.raises(DataError, match=says):
+        read(touch(tmp_path / "v", "abc.mp4"), annotations=tmp_path / "k.csv")
 
 
 def test_a_kinetics_video_in_the_folder_of_another_class_is_another_one(tmp_path: Path) -> None:

@@ -235,3 +235,14 @@ def test_a_fraction_and_a_number_that_decide_nothing_are_said(tmp_path: Path) ->
     )
     folders = touch(tmp_path / "f", "x/1.mp4", "x/2.mp4")
     assert read(folders, format="folders", test_fraction=0.5).notes == ()
+
+
+def test_a_list_without_labels_beside_others_is_refused_as_a_whole(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"test.csv, line 1: 'c.mp4' has no label, as all lines of this list.*leave it"):
+        read_given(tmp_path, train="a.mp4,run\nb.mp4,walk\n", test="c.mp4\nd.mp4\n")
+
+
+def test_a_plain_list_beside_those_of_kinetics_is_said(tmp_path: Path) -> None:
+    lists = write(tmp_path / "l", train="label,youtube_id,time_start,time_end\nrun,a,0,9\n", test="c.mp4,run\n")
+    notes = read(touch(tmp_path / "v", *V4), annotations=lists).notes
+    assert f"also in {lists} and not read: test.csv; they have other columns" in notes
