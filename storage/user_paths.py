@@ -18,6 +18,11 @@ def user_path(written: str | PathLike[str]) -> Path:
     """
     path = Path(written)
     if path.parts and _SCHEME.fullmatch(path.parts[0]):
+        if isinstance(written, str) and "://" not in written:
+            raise StorageError(
+                f"{written} is no path of this machine; as an address it has two slashes: "
+                f"{path.parts[0]}//{'/'.join(path.parts[1:])}"
+            )
         raise StorageError(
             f"{path.parts[0]}//{'/'.join(path.parts[1:])} is no path of this machine, and one is needed here: only "
             "data.root, data.annotations and data.group_list are read from elsewhere"

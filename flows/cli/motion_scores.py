@@ -72,6 +72,8 @@ def scores(
     for path in out or []:
         write_list(path, kept)
         print_line(console, f"Written      {path}")
+        if path.suffix == ".txt" and set(kept.column("split").to_pylist()) - {"train", "unlabelled"}:
+            print_line(console, f"{path} says no splits: as data.annotations all of it is train; .csv says them")
 
 
 def _sorted(table: pa.Table, name: str, *, ascending: bool) -> pa.Table:

@@ -29,6 +29,9 @@ def test_motion_from_scores_to_files(
 
     code, out, _ = mscl("scores", "--by", "video", "--max", "mean_px=4.5", "--out", "calm.csv")
     assert code == 0 and "2 of 3 videos of motion 3333333333333333" in out and (tmp_path / "calm.csv").exists()
+    assert "splits" not in out
+    code, out, _ = mscl("scores", "--by", "video", "--min", "mean_px=4.5", "--out", "all.txt")
+    assert code == 0 and "all.txt says no splits: as data.annotations all of it is train; .csv says them" in out
     code, out, _ = mscl("page")
     assert code == 0 and "motion.html" in out and 'class="film"' in (tmp_path / "motion.html").read_text()
     code, out, _ = mscl("export", "npz", "arrays", "--split", "test")

@@ -15,7 +15,9 @@ from flows.cli import app as console
 from flows.workspace_slots import workspace_slot
 from mscl.config import load_config
 from mscl.ingest.places import dataset_root
+from storage.errors import StorageError
 from storage.record import RECORD_NAME
+from storage.user_paths import user_path
 from storage.workspace import Workspace
 from tests.flows.cli.test_workspace_commands import make
 from tests.other_users import another_user, open_folder
@@ -132,3 +134,5 @@ def test_a_home_folder_is_found_wherever_a_path_is_given(
     for command in (("search", "s3://bucket/a b.mp4"), ("ls", "--workspace", "s3://bucket/a b.mp4")):
         code, output = mscl(*command)
         assert code == 2 and output.startswith("mscl: s3://bucket/a b.mp4 is no path of this machine"), output
+    with pytest.raises(StorageError, match="s3:/b/c is no path of this machine; .* has two slashes: s3://b/c"):
+        user_path("s3:/b/c")
