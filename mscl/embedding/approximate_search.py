@@ -5,6 +5,7 @@ file parts the gallery into cells and looks at the nearest of them.
 """
 
 import math
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
 _EXACT_UP_TO = 100_000
 """FAISS's flat index, which is exact, up to this gallery: lists gain nothing on smaller ones."""
 _TRAIN_PER_LIST = 64
+
+
+def refuse_without_faiss() -> None:
+    """Say that FAISS is missing, before anything is computed for it.
+
+    Raises:
+        ConfigError: FAISS is not installed.
+    """
+    if find_spec("faiss") is None:
+        raise ConfigError(
+            "retrieve.index is faiss, and FAISS is not installed: pip install -e '.[faiss]', "
+            "or take retrieve.index=exact"
+        )
 
 
 def nearest_by_faiss(
@@ -40,13 +54,9 @@ def nearest_by_faiss(
     Raises:
         ConfigError: FAISS is not installed.
     """
-    try:
-        import faiss
-    except ImportError as error:
-        raise ConfigError(
-            "retrieve.index is faiss, and FAISS is not installed: pip install -e '.[faiss]', "
-            "or take retrieve.index=exact"
-        ) from error
+    refuse_without_faiss()
+    import faiss
+
     if not 1 <= k <= len(gallery_GD):
         raise ValueError(f"k = {k} must be between 1 and the gallery's size {len(gallery_GD)}")
     gallery = np.ascontiguousarray(gallery_GD, dtype=np.float32)

@@ -87,7 +87,7 @@ def _preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
     if config.finetune.enabled:
         refuse_missing(config.runtime.trackers)
         processes_of(config.runtime)  # refuses GPUs that are not there
-        check_test_videos(config, results)
+        check_test_videos(config, results, splits=config.finetune.splits)
 
 
 def _blocks(stages: Stages) -> list[Block]:

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mscl.config import ExperimentConfig
 from mscl.errors import DataError
+from mscl.score.superclasses import Superclasses, superclass_of
 from storage.workspace import Result
 
 
-def check_test_videos(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
+def check_test_videos(
+    config: ExperimentConfig,
+    results: Mapping[str, Result],
+    *,
+    splits: Sequence[int],
+    superclasses: Superclasses | None = None,
+) -> None:
     """Refuse a dataset with labels whose train and test videos give no score; one without labels trains all the same.
 
-    Asks the manifest where it is there, else the annotations.
+    Asks the manifest where it is there, else the annotations. `splits`: those that are scored; empty: `data.split`.
 
     Raises:
+        ConfigError: superclasses of other classes than the dataset's.
+        StorageError: an official split that the dataset does not have.
         DataError: with the reason, and what would help; groups that the settings name and no test video has.
     """
     from mscl.score.groups import Grouping
     from mscl.score.labels import evaluable_splits, manifests_of_splits, unfit
 
+    classes: Sequence[str]
     if "ingest" in results:
-        manifests = manifests_of_splits(results["ingest"].folder, (), chosen=config.data.split)
+        manifests = manifests_of_splits(results["ingest"].folder, splits, chosen=config.data.split)
         has_labels = any((manifest.column("label") >= 0).any() for manifest in manifests.values())
-        reason = evaluable_splits(manifests)
+        reason, classes = evaluable_splits(manifests), next(iter(manifests.values())).classes
         format = str(results["ingest"].record.metrics.get("format", ""))
         tested = [row.video for manifest in manifests.values() for row in manifest.ok().rows() if row.split == "test"]
     else:
@@ -31,7 +41,8 @@ def check_test_videos(config: ExperimentConfig, results: Mapping[str, Result]) -
         from mscl.ingest.annotations.index import as_text
 
         annotations = read_annotations(config.data)
-        label = {name: number for number, name in enumerate(annotations.classes)}
+        classes = annotations.classes
+        label = {name: number for number, name in enumerate(classes)}
         labels = [label.get(sample.class_name or "", -1) for sample in annotations.samples]
         has_labels = any(number >= 0 for number in labels)
         reason = unfit([sample.split for sample in annotations.samples], labels)
@@ -44,3 +55,5 @@ def check_test_videos(config: ExperimentConfig, results: Mapping[str, Result]) -
         )
     if has_labels:
         Grouping.of(config.data, format=format).names(tested)  # refuses what gives none of them a group
+        if superclasses:
+            superclass_of(classes, superclasses)

@@ -30,6 +30,8 @@ class ScoredSplits:
     """Why they cannot be scored; empty when they can."""
     grouping: Grouping
     """Which videos count together."""
+    asked: tuple[int, ...]
+    """The splits that the settings ask for."""
 
     @classmethod
     def of(cls, run: StageRun, splits: Sequence[int]) -> ScoredSplits:
@@ -38,7 +40,8 @@ class ScoredSplits:
 
         manifests = manifests_of_splits(run.input("ingest"), splits, chosen=run.config.data.split)
         grouping = Grouping.of(run.config.data, format=str(run.inputs["ingest"].record.metrics.get("format", "")))
-        return cls(manifests, evaluable_splits(manifests), grouping)
+        asked = tuple(splits) or (run.config.data.split,)
+        return cls(manifests, evaluable_splits(manifests), grouping, asked)
 
     def skipped(self, run: StageRun, stage: str) -> Skipped:
         """What a stage leaves that could not score; says why."""
@@ -58,7 +61,10 @@ class ScoredSplits:
         same_videos = record.inputs.get("ingest") == run.inputs["ingest"].key
         if pretrained and same_videos and "given" not in record.metrics:
             learnt_from = read_split(run.input("ingest"), int(record.config.get("split", 1))).ok()
-        notes = notes_on(self.manifests, pretrained=learnt_from)
+        notes = []
+        if self.asked != tuple(self.manifests):  # a dataset with one split
+            notes = [f"split {', '.join(map(str, self.asked))} was asked for, and the dataset has one, which is scored"]
+        notes += notes_on(self.manifests, pretrained=learnt_from)
         of_splits = [scored_videos(manifest) for manifest in self.manifests.values()]
         notes += dict.fromkeys(self.grouping.note(tested) for _, tested in of_splits)
         notes += dict.fromkeys(filter(None, (self.grouping.shared(train, tested) for train, tested in of_splits)))

@@ -50,10 +50,15 @@ def _probe(run: StageRun) -> dict[str, Any]:
 
 
 def _probe_preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
-    kept = results["embed"].record.config["embed"].get("tokens") if "embed" in results else config.embed.tokens
-    if config.probe.head == "attentive" and not kept:
+    embedded = results.get("embed")
+    if config.probe.head == "attentive" and embedded and not embedded.record.config["embed"].get("tokens"):
+        raise ConfigError(
+            f"probe.head=attentive reads the tokens of every video, and embed {embedded.key} kept none; embed again "
+            "with embed.tokens=true"
+        )
+    if config.probe.head == "attentive" and not embedded and not config.embed.tokens:
         raise ConfigError("probe.head=attentive reads the tokens of every video; set embed.tokens=true, too")
-    check_test_videos(config, results)
+    check_test_videos(config, results, splits=config.probe.splits, superclasses=config.probe.superclasses)
 
 
 def _probe_blocks(stages: Stages) -> list[Block]:
@@ -85,6 +90,14 @@ def _retrieve(run: StageRun) -> dict[str, Any]:
         return metrics.as_record()
 
     return with_superclasses(scored.manifests, config.superclasses, score, run.folder)
+
+
+def _retrieve_preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
+    from mscl.embedding.approximate_search import refuse_without_faiss
+
+    if config.retrieve.index == "faiss":
+        refuse_without_faiss()
+    check_test_videos(config, results, splits=config.retrieve.splits, superclasses=config.retrieve.superclasses)
 
 
 def _retrieve_blocks(stages: Stages) -> list[Block]:
@@ -140,7 +153,7 @@ RETRIEVE = Stage(
     settings=_retrieve_settings,
     run=_retrieve,
     summary="Nearest neighbours of test videos among train videos: R@k, with its controls and chance.",
-    preflight=check_test_videos,
+    preflight=_retrieve_preflight,
     headline=_retrieve_headline,
     title="Retrieval",
     lead="Test videos ask, train videos answer; features are centred and compared by cosine.",

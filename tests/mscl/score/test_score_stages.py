@@ -10,7 +10,7 @@ from mscl.config import ExperimentConfig, load_config
 from mscl.errors import CheckpointError
 from mscl.models.encoders import untrained_encoder
 from mscl.models.files import EXPORT_NAME, write_encoder
-from mscl.pipeline import BY_NAME, Outcome, execute
+from mscl.pipeline import BY_NAME, Outcome, execute, refuse_early
 from mscl.pretrain.stage import PRETRAIN
 from mscl.progress import Silent
 from storage.errors import StorageError
@@ -86,8 +86,22 @@ def test_a_given_encoder_is_scored_on_every_split_with_one_set_of_features(
     again, _ = _scored(workspace, inputs, second, "probe")
     assert again["pretrain"].reused and again["embed"].reused and not again["probe"].reused
     assert again["probe"].result.record.metrics["trained"]["top1"] == probe["runs"][1]["top1"]
+    absent = load_config("demo", [*overrides, "probe.splits=1,3"])
     with pytest.raises(StorageError, match="no split 3"):
-        _scored(workspace, inputs, load_config("demo", [*overrides, "probe.splits=1,3"]), "probe")
+        _scored(workspace, inputs, absent, "probe")
+    with pytest.raises(StorageError, match="no split 3"):  # before anything is trained
+        refuse_early(workspace, absent, stages=[BY_NAME["ingest"], BY_NAME["probe"]], done={"ingest": inputs["ingest"]})
+
+
+def test_splits_that_are_asked_for_in_vain_are_said(
+    workspace: Workspace, inputs: dict[str, Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.splits.split_numbers", lambda folder: ())
+    config = load_config("demo", [*SMALL, "pretrain.encoder=random", "retrieve.splits=1,2,3"])
+    outcomes, _ = _scored(workspace, inputs, config, "probe", "retrieve")
+    said = "split 1, 2, 3 was asked for, and the dataset has one, which is scored"
+    assert said in outcomes["retrieve"].result.record.metrics["notes"]
+    assert said not in outcomes["probe"].result.record.metrics["notes"]
 
 
 def test_test_videos_that_the_encoder_was_trained_on_are_told(workspace: Workspace, inputs: dict[str, Result]) -> None:
