@@ -1,6 +1,6 @@
 """Presets and overlays: the settings that a name, a YAML file, or several of them joined by `+` stand for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -118,9 +118,33 @@ def _preset_tree(preset: str, *, above: tuple[str, ...]) -> dict[str, Any]:
     if base is not None:
         changes, tree = tree, _preset_tree(base, above=(*above, first))
         merge(tree, changes)
-    for overlay in overlays:
-        merge(tree, overlay_tree(overlay))
+    changes_of = {overlay: overlay_tree(overlay) for overlay in overlays}
+    _refuse_contradictions(preset, changes_of)
+    for changes in changes_of.values():
+        merge(tree, changes)
     return tree
+
+
+def _refuse_contradictions(preset: str, changes_of: Mapping[str, Mapping[str, Any]]) -> None:
+    """Of two protocols that say how one stage scores the first would be lost, whole."""
+    names: dict[str, str] = {}
+    fine_tunes = ""
+    for overlay, changes in changes_of.items():
+        for section, values in changes.items():
+            if not isinstance(values, Mapping):
+                continue
+            if (protocol := values.get("protocol")) and names.setdefault(section, overlay) != overlay:
+                raise ConfigError(
+                    f"{preset}: {names[section]} and {overlay} ({protocol}) both say how {section} scores; take one of "
+                    "them, and a run for each"
+                )
+            if section == "finetune" and values.get("enabled"):
+                fine_tunes = overlay
+            if section == "finetune" and values.get("enabled") is False and fine_tunes:
+                raise ConfigError(
+                    f"{preset}: {overlay} turns off the fine-tuning that {fine_tunes} asks for; write "
+                    f"+{overlay}+{fine_tunes}, the last on top"
+                )
 
 
 def _read_preset(name: str) -> dict[str, Any]:

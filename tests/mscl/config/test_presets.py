@@ -232,6 +232,29 @@ def test_a_protocol_is_laid_over_a_preset(tmp_path: Path) -> None:
         load_config("demo+liner")
 
 
+@pytest.mark.parametrize(
+    ("preset", "said"),
+    [
+        ("demo+linear+knn", r"linear and knn \(knn\) both say how probe scores; take one"),
+        ("demo+finetune-ssv2+finetune-ucf101", r"both say how finetune scores"),
+        (
+            "demo+finetune-ucf101+retrieval",
+            r"retrieval turns off .* write \+retrieval\+finetune-ucf101",
+        ),
+    ],
+)
+def test_a_protocol_does_not_take_another_ones_place_without_a_word(preset: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_config(preset)
+
+
+def test_a_protocol_of_fine_tuning_leaves_nothing_of_another_one_that_counts() -> None:
+    """On a preset with another protocol of its own, too, whose departures the report could not name."""
+    plain = settings_of(load_config("ucf101+finetune-ucf101"))
+    found = settings_of(load_config("diving48+finetune-ucf101")) | {"data.format": plain["data.format"]}
+    assert {name for name in plain if found[name] != plain[name]} == {"finetune.short_side_px"}  # of frames_from=video
+
+
 def test_the_published_ssv2_setting() -> None:
     config = load_config("kinetics400-r18+finetune-ssv2")
     finetune, optim = config.finetune, config.finetune.optim
