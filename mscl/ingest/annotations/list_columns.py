@@ -6,7 +6,6 @@ from pathlib import PurePath
 from mscl.ingest.annotations.columns import cell, disagreement, likest_to_videos
 from mscl.ingest.annotations.index import VideoIndex
 from mscl.ingest.annotations.list_lines import Line, cells_of, found_by_column, inside, is_there, sampled
-from mscl.ingest.annotations.samples import is_number
 from mscl.ingest.annotations.split_names import is_split_cell, split_of_cell
 from mscl.ingest.annotations.trees import VIDEO_SUFFIXES
 
@@ -48,7 +47,9 @@ def is_header(lines: list[Line], index: VideoIndex) -> bool:
         return True
     if all(any(cell.strip().lower().endswith(_SUFFIXES) for cell in line.cells) for line in rest):
         return True
-    return all(is_number(line.cells[-1].strip()) for line in rest) and not is_number(words[-1])
+    return all(NUMBER_OR_NOTHING.fullmatch(line.cells[-1].strip()) for line in rest) and not (
+        NUMBER_OR_NOTHING.fullmatch(words[-1])
+    )
 
 
 def columns_of(header: list[str], lines: list[Line], index: VideoIndex) -> tuple[int, int, int]:

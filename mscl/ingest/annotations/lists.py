@@ -14,7 +14,7 @@ from mscl.ingest.annotations.class_names import class_spelling, in_order, read_c
 from mscl.ingest.annotations.columns import cell
 from mscl.ingest.annotations.index import VideoIndex, one_spelling
 from mscl.ingest.annotations.list_columns import LABEL_COLUMNS, NUMBER_OR_NOTHING, column_word, columns_of, is_header
-from mscl.ingest.annotations.list_lines import Line, cut_at_blanks, is_comment, read_table
+from mscl.ingest.annotations.list_lines import Line, cut_at_blanks, inside, is_comment, is_there, read_table
 from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path
 from mscl.ingest.annotations.split_names import is_split_cell, is_split_column, split_of_cell, split_of_list
 
@@ -169,13 +169,15 @@ def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[_Entry
         _refuse_unknown_splits(header, spare, lines)
     if spare:
         notes.append(f"columns of {file.name} that are not used: {', '.join(header[place] for place in spare)}")
+    if header and label_at < 0:
+        notes.append(f"no column of {file.name} is known to be the class (label, class): its videos are unlabelled")
     unused = 0
     for line in lines:
-        path = line.cells[path_at].strip() if path_at < len(line.cells) else ""
+        path = _path_in(line, path_at, index)
         label = one_spelling(line.cells[label_at].strip()) if 0 <= label_at < len(line.cells) else ""
         if not path:
             raise line.refused("names no video")
-        if "\n" in path or "\n" in label:
+        if ("\n" in path and not is_there(path, index)) or "\n" in label:
             raise line.refused("begins a quoted field that goes over several lines; is a quote missing?")
         split = None
         if (word := cell(line.cells, split_at)) and word not in _NO_SPLIT:
@@ -189,6 +191,13 @@ def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[_Entry
         yield _Entry(line, listed_path(path, line.place, roots=index.roots), label, split)
     if unused:
         notes.append(f"{unused} lines of {file.name} are left out, for their split is 'unused'")
+
+
+def _path_in(line: Line, place: int, index: VideoIndex) -> str:
+    """The path without outer blanks, unless a file's name has them."""
+    typed = line.cells[place] if place < len(line.cells) else ""
+    path = typed.strip()
+    return typed if path != typed and path and index.exact(inside(typed, index)) is not None else path
 
 
 def _refuse_splits_in_labels(lines: list[Line]) -> None:

@@ -1,5 +1,6 @@
 """From the configuration to the samples of the dataset."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,14 @@ from mscl.ingest.annotations.class_names import class_spelling
 from mscl.ingest.annotations.folders import read_folders, read_unlabelled
 from mscl.ingest.annotations.index import VideoIndex, as_text, folded, is_text
 from mscl.ingest.annotations.lists_at_hand import given_lists, lists_at_hand
-from mscl.ingest.annotations.recognise import FoundLists, expected_files, find_lists, given_paths, read_lists
+from mscl.ingest.annotations.recognise import (
+    FoundLists,
+    expected_files,
+    find_lists,
+    given_paths,
+    read_lists,
+    unknown_tables,
+)
 from mscl.ingest.annotations.samples import Annotations, ListedVideo, Listing, Sample
 from mscl.ingest.annotations.split_names import number_of_split
 from mscl.ingest.annotations.trees import tree_of
@@ -68,14 +76,17 @@ def _read(config: DataConfig, index: VideoIndex, root: Path) -> Annotations:
             "set data.format, or give the file itself"
         )
     if found is None:
-        return _from_folders(config, index, _folder_format(index), root)
+        format = _folder_format(index)
+        folders = _from_folders(config, index, format, root)
+        return replace(folders, notes=(*folders.notes, *unknown_tables(root, beside=format == "unlabelled")))
     try:
         listing = read_lists(found, config.split, index)
     except DataError as error:
-        if found.inside:
+        if config.annotations:
             raise
+        where = "in" if found.inside else "beside"
         raise DataError(
-            f"{error} (this list was found beside data.root: if it is another dataset's, set data.annotations or "
+            f"{error} (this list was found {where} data.root: if it is another dataset's, set data.annotations or "
             "data.format=folders)"
         ) from error
     if not found.inside and config.format == "auto" and (why := _not_of(root, config, index, listing, found)):
@@ -194,9 +205,14 @@ def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Fou
         )
         classes = tuple(name for name in classes if name in present)
     notes += matched.notes(found, index)
-    alike = Counter(folded(name) for name in classes)
-    if twice := [name for name in classes if alike[folded(name)] > 1]:
-        notes.append(f"classes that differ in capitals alone are kept apart: {', '.join(twice[:6])}")
+    for spelled, what in ((folded, "capitals"), (_letters, "blanks, signs or capitals")):
+        alike = Counter(map(spelled, classes))
+        if twice := [name for name in classes if alike[spelled(name)] > 1]:
+            notes.append(f"classes that differ in {what} alone are kept apart: {', '.join(twice[:6])}")
+            break
+    left = len(set(index.videos).difference(samples))
+    if left and samples and found.files and not config.classes:
+        notes.append(f"{left:,} of the {len(index.videos):,} videos in data.root are in no list and left out")
     if missing:
         notes.append(
             f"{len(missing)} of {len(samples) + len(missing)} listed videos are missing, the first: {missing[0]}"
@@ -210,6 +226,10 @@ def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Fou
         listing.split_numbers,
         listing.splits_given,
     )
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", folded(name)).strip() or name
 
 
 def _without_effect(config: DataConfig, listing: Listing, found: FoundLists) -> Iterator[str]:

@@ -207,6 +207,17 @@ def _unread(folder: Path, lists: list[Path], *, any_name: bool) -> list[Path]:
     return [file for file in others if not (file in lists or known(file.name) or _NO_LIST.fullmatch(file.name))]
 
 
+def unknown_tables(root: Path, *, beside: bool) -> list[str]:
+    """A note where tables in the root, or beside it, may be lists and are not known by their names."""
+    files = [
+        file
+        for folder in (root, root.parent)[: 1 + beside]
+        for file in files_in(folder, r"(?!read_?me|licen).*\.(csv|tsv)")
+    ]
+    names = _shortened([str(file) for file in files])
+    return [f"not read: {names}; a list of the videos is given as data.annotations"] if files else []
+
+
 def _of_split(lists: list[Path], split: int) -> list[Path]:
     """The lists of one official split, and of videos where there are some of raw frames, too.
 

@@ -83,7 +83,8 @@ def read_text(path: Path | str, *, setting: str = "") -> str:
         content = read_object(path, setting=setting) if isinstance(path, str) else path.read_bytes()
         if content.startswith(b"version https://git-lfs.github.com/spec/"):
             raise DataError(f"{path} is a pointer of Git LFS and not the list itself; `git lfs pull` fetches it")
-        return content.decode("utf-8-sig").replace("\n\ufeff", "\n")  # files put one after the other
+        text = content.decode("utf-8-sig").replace("\n\ufeff", "\n")  # files put one after the other
+        return re.sub(r"\Asep=.(?=[\r\n])", "", text)  # what tells Excel the separator
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -46,6 +46,7 @@ RUN_WALK: Table = {"a.mp4": ("run", "train"), "b.mp4": ("walk", "train")}
         ('a.mp4 5"\nb.mp4 5\nc d.mp4 "run"\n', {
             "a.mp4": ('5"', "train"), "b.mp4": ("5", "train"), "c d.mp4": ("run", "train"),
         }),
+        ("sep=;\nvideo;label\na.mp4;run\nb.mp4;walk\n", RUN_WALK),
         ("a.mp4 001\nb.mp4 002\n", {"a.mp4": ("001", "train"), "b.mp4": ("002", "train")}),
         ("path,label\na.mp4,train\nb.mp4,train\n", {"a.mp4": ("train", "train"), "b.mp4": ("train", "train")}),
         ("path,label,split\na.mp4,run,test_set\nb.mp4,walk,validate\n", {
@@ -122,6 +123,11 @@ def test_what_cannot_be_told_is_refused_with_the_line(tmp_path: Path, text: str 
     [
         ("video,frames\na.mp4,120\nb.mp4,95\n", "the column 'frames' of train.csv is taken as the class"),
         ("video,label\na.mp4,run\nvideo,label\nb.mp4,walk\n", "1 lines of train.csv that repeat its header"),
+        ("video_id,verb,noun_class\na,cut,3\nb,wash,4\n", "no column of train.csv is known to be the class"),
+        (
+            "a.mp4,shaking_hands\nb.mp4,shaking hands\n",
+            "classes that differ in blanks, signs or capitals alone are kept",
+        ),
         ("a.mp4,run\nb.mp4,nan\n", "'nan' is taken as the name of a class"),
         ("a.mp4,01\nb.mp4,1\n", "labels are numbers: 01 and 1 are the same class"),
         ("path,label,split\na.mp4,run,unused\nb.mp4,walk,train\n", "1 lines of train.csv are left out"),
@@ -129,6 +135,12 @@ def test_what_cannot_be_told_is_refused_with_the_line(tmp_path: Path, text: str 
 )
 def test_what_was_guessed_is_said(tmp_path: Path, text: str, says: str) -> None:
     assert any(says in note for note in read_text(tmp_path, text, *VIDEOS).notes)
+
+
+def test_blanks_around_a_name_and_line_ends_in_it(tmp_path: Path) -> None:
+    names = (" a.mp4", "b\n.mp4", "c.mp4")
+    found = read_text(tmp_path, '" a.mp4",run\n"b\n.mp4",walk\n c.mp4 ,run\n', *names)
+    assert set(table(found)) == set(names)
 
 
 def test_a_colon_makes_no_drive(tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ def test_a_test_pattern_beside_given_splits_is_refused(tmp_path: Path) -> None:
 
 def test_a_fraction_and_a_number_that_decide_nothing_are_said(tmp_path: Path) -> None:
     write(tmp_path / "l", train="a.mp4,0\n", test="c.mp4,0\n")
-    found = read(touch(tmp_path / "v", *V4), annotations=tmp_path / "l", test_fraction=0.5, split=2)
+    found = read(touch(tmp_path / "v", "a.mp4", "c.mp4"), annotations=tmp_path / "l", test_fraction=0.5, split=2)
     assert found.notes[1:] == (
         "data.test_fraction 0.5 is not used: the plain splits are given",
         "data.split 2 is not used: there are no official splits here",
@@ -246,3 +246,24 @@ def test_a_plain_list_beside_those_of_kinetics_is_said(tmp_path: Path) -> None:
     lists = write(tmp_path / "l", train="label,youtube_id,time_start,time_end\nrun,a,0,9\n", test="c.mp4,run\n")
     notes = read(touch(tmp_path / "v", *V4), annotations=lists).notes
     assert f"also in {lists} and not read: test.csv; they have other columns" in notes
+
+
+def test_videos_in_no_list_are_said(tmp_path: Path) -> None:
+    says = "2 of the 4 videos in data.root are in no list and left out"
+    assert says in read_given(tmp_path, train="a.mp4,run\nb.mp4,walk\n").notes
+    assert not any("no list" in note for note in read(tmp_path / "v", format="unlabelled").notes)
+
+
+def test_tables_of_other_names_are_not_read_and_said(tmp_path: Path) -> None:
+    root = write(touch(tmp_path / "v", *V4), labels="video,label\na.mp4,run\n", README="x,y\n")
+    write(tmp_path, metadata="video,label\na.mp4,run\n")
+    says = f"not read: {root}/labels.csv, {tmp_path}/metadata.csv; a list of the videos is given as data.annotations"
+    assert says in read(root).notes
+    folders = write(touch(tmp_path / "deep" / "v", "run/1.mp4", "walk/2.mp4"), **{"../mine": "x,y\n"})
+    assert not any("not read" in note for note in read(folders).notes)
+
+
+def test_a_table_in_the_root_that_is_no_list_says_what_to_do(tmp_path: Path) -> None:
+    root = write(touch(tmp_path / "v", "run/1.mp4", "walk/2.mp4"), train="epoch,loss\n1,0.5\n2,0.4\n")
+    with pytest.raises(DataError, match=r"train.csv, line 2: '1,0.5' has label 0.5.*found in data.root.*=folders"):
+        read(root)
