@@ -73,11 +73,12 @@ def heat_maps(pictures: SegmentPictures, folder: Path, *, count: int = 2, frames
     labels = np.asarray(pictures.manifest.column("label"), dtype=np.int64)
     tested = first_run_videos(folder / PREDICTIONS)
     test = np.flatnonzero(np.isin(pictures.manifest.column("video").astype(str), tested))
+    stride = trained.input.recipe.nearest_stride(config.stride, gap_frames=pictures.gap_frames)
     photos = []
     for segment in pictures.sample(count, among=test.tolist()):
         clips = EvalClips(
             Extracted(pictures.extract_folder).frames, rows=np.array([segment]), labels=labels[[segment]], clips=1,
-            length=config.frames, stride=config.stride, crop_px=config.test_crop_px,
+            length=config.frames, stride=stride, crop_px=config.test_crop_px,
             short_side_px=config.test_crop_px, sampling=config.sampling,
         )  # fmt: skip
         batch = clips.load(0, np.array([0]))

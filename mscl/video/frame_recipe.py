@@ -43,6 +43,10 @@ class FrameRecipe(Section):
             )
         return stride
 
+    def nearest_stride(self, stride: int, *, gap_frames: int) -> int:
+        """A stride of this recipe in a store of another gap, as near as its frames come to it: for pictures."""
+        return max(1, round(stride * self.gap_frames / gap_frames))
+
 
 def short_side_of(crop_px: int) -> int:
     """Short side that frames are resized to before a crop: 8/7 of it, the 128 px beside a 112 px crop."""

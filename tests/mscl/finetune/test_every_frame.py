@@ -98,6 +98,11 @@ def test_a_recipe_of_every_frame_leaves_none_out() -> None:
     assert FlowConfig().recipe.num_indices(36) == 14
 
 
+def test_pictures_out_of_another_store_show_frames_as_far_apart() -> None:
+    assert [RECIPE.nearest_stride(stride, gap_frames=2) for stride in (1, 2, 3, 4)] == [1, 1, 2, 2]
+    assert FlowConfig(gap_frames=2).recipe.nearest_stride(3, gap_frames=2) == 3
+
+
 def test_clip_spans_may_be_given_in_source_frames() -> None:
     trained, recipe = ClipConfig(length=8, stride=8), FlowConfig().recipe
     assert EmbedConfig().clip(trained, recipe) == trained
