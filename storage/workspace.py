@@ -159,8 +159,19 @@ class Workspace:
     def _lock(self, stage: str, key: str) -> Path:
         return self.root / _LOCKS / f"{stage}-{key}"
 
-    def begin(self, stage: str, key: str, *, config: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
+    def begin(
+        self,
+        stage: str,
+        key: str,
+        *,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        contents: Mapping[str, str] | None = None,
+    ) -> bool:
         """Note what the result is made from, should its record be lost or never be written; the caller has claimed it.
+
+        Args:
+            contents: stage name -> `content_of` the result that is read.
 
         Returns:
             Whether it was finished once, and is damaged: then what its files say cannot be trusted unseen.
@@ -170,7 +181,8 @@ class Workspace:
         if was_finished:
             (folder / _DAMAGED).touch()  # a kill before the damage is mended must not make it forgotten
             (folder / RECORD_NAME).unlink(missing_ok=True)
-        write_atomic(folder / _BEGUN, canonical_json({"config": dict(config), "inputs": dict(inputs)}).encode())
+        noted = {"config": dict(config), "inputs": dict(inputs), "contents": dict(contents or {})}
+        write_atomic(folder / _BEGUN, canonical_json(noted).encode())
         return was_finished
 
     def mark_damaged(self, folder: Path, lines: Sequence[str]) -> None:
@@ -326,10 +338,21 @@ def made_with(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     record = read_record(folder)
     if record is not None:
         return record.config, record.inputs
+    begun = _begun(folder)
+    return begun.get("config", {}), begun.get("inputs", {})
+
+
+def contents_read(folder: Path) -> dict[str, str]:
+    """Stage name -> `content_of` what the result in `folder`, finished or begun, was made from, as far as is known."""
+    record = read_record(folder)
+    return record.contents if record is not None else _begun(folder).get("contents", {})
+
+
+def _begun(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         begun = json.loads((folder / _BEGUN).read_bytes())
-        return dict(begun["config"]), dict(begun["inputs"])
+        return {name: dict(begun.get(name, {})) for name in ("config", "inputs", "contents")}
     except PermissionError as error:
         raise UnreadableError(f"cannot read {folder / _BEGUN}: {error.strerror}; ask its owner") from error
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}, {}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}

@@ -13,7 +13,7 @@ from mscl.stage.worker_pool import Spread
 from storage.atomic import disk_errors
 from storage.record import content_of
 from storage.verify import refuse_changed
-from storage.workspace import Result, Workspace, clear, remove_changed
+from storage.workspace import Result, Workspace, clear, contents_read, remove_changed
 
 PRESET = "preset"
 """In a record's settings: what they are called."""
@@ -52,6 +52,7 @@ def execute(
     started = time.monotonic()
     used = stage.inputs(inputs)
     keys = {name: result.key for name, result in used.items()}
+    contents = {name: content_of(result.record) for name, result in used.items()}
     settings = stage.settings(config)
     key = stage.key_of(settings, used)
     noted = stage.noted(config, settings) | ({PRESET: preset} if preset else {})
@@ -67,6 +68,8 @@ def execute(
             )
         for result in used.values():
             refuse_changed(result.folder, result.record)
+        read_before = contents_read(folder)
+        others = [name for name, content in contents.items() if read_before.get(name, content) != content]
         if done is not None:
             workspace.discard(stage.name, key)
             folder.mkdir(parents=True)
@@ -74,10 +77,16 @@ def execute(
             if force and any(folder.iterdir()):
                 progress.say(f"{stage.name} {key}: what was begun is removed, for the stage is forced")
             clear(folder)
+        elif others:
+            progress.say(
+                f"{stage.name} {key}: what was begun is removed, for {', '.join(others)} was computed again since, and "
+                "differs"
+            )
+            clear(folder)
         elif not stage.repairs_in_place:
             remove_changed(folder)
         with disk_errors(folder):
-            was_finished = workspace.begin(stage.name, key, config=noted, inputs=keys)
+            was_finished = workspace.begin(stage.name, key, config=noted, inputs=keys, contents=contents)
             run = StageRun(folder, config, used, progress, is_damaged=was_finished, spread=spread)
             progress.start(stage.title or stage.name, None, "")
             metrics = stage.run(run)
@@ -86,6 +95,6 @@ def execute(
             result = workspace.commit(
                 stage.name, key, version=stage.version, config=noted, inputs=keys, metrics=metrics,
                 timings={"seconds": round(seconds, 3)}, digests=run.digests,
-                contents={name: content_of(read.record) for name, read in used.items()},
+                contents=contents,
             )  # fmt: skip
     return Outcome(result, reused=False, seconds=seconds)

@@ -120,6 +120,38 @@ def test_what_was_made_of_a_forced_result_is_made_again_where_that_differs(
     assert read(look=True).reused, "a record of before says nothing of contents, and opens"
 
 
+def test_what_was_begun_on_an_input_that_is_another_by_now_is_not_gone_on_with(
+    tmp_path: Path, config: ExperimentConfig
+) -> None:
+    calls: list[str] = []
+    seen = tmp_path / "seen.txt"
+
+    def look(run: StageRun) -> dict[str, Any]:
+        (run.folder / "copy.txt").write_text(seen.read_text())
+        return {}
+
+    looks = Stage("look", 1, (), lambda _: {}, look, "Copies what it sees.")
+    workspace = Workspace(tmp_path / "w")
+    seen.write_text("old")
+    old = {"look": execute(looks, workspace, config, {}).result}
+    for _ in range(2):  # of the same input it goes on
+        with pytest.raises(KeyboardInterrupt):
+            execute(counting_stage(calls, fail_after=2, needs=("look",)), workspace, config, old)
+    assert calls == ["unit 0", "unit 1"]
+    seen.write_text("new")
+    new = {"look": execute(looks, workspace, config, {}, force=True).result}
+    done = execute(counting_stage(calls, needs=("look",)), workspace, config, new).result
+    assert calls == ["unit 0", "unit 1", "unit 0", "unit 1", "unit 2"]
+    (done.folder / "2.txt").unlink()  # finished once, and no longer whole
+    execute(counting_stage(calls, needs=("look",)), workspace, config, new)
+    assert calls[5:] == ["unit 2"]
+    (done.folder / "2.txt").unlink()
+    seen.write_text("newer")
+    newer = {"look": execute(looks, workspace, config, {}, force=True).result}
+    execute(counting_stage(calls, needs=("look",)), workspace, config, newer)
+    assert calls[6:] == ["unit 0", "unit 1", "unit 2"]
+
+
 def test_force_goes_on_with_nothing_that_was_begun(tmp_path: Path, config: ExperimentConfig) -> None:
     calls: list[str] = []
     workspace = Workspace(tmp_path)
