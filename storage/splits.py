@@ -27,6 +27,15 @@ def split_numbers(folder: Path) -> tuple[int, ...]:
     return tuple(int(name.removeprefix("split")) for name in _read(path).column_names)
 
 
+def which_split(folder: Path, asked: int | None) -> str:
+    """What to say where nobody says which of several official splits is meant; empty where there is one."""
+    numbers = split_numbers(folder)
+    if asked is not None or len(numbers) < 2:
+        return ""
+    others = ", ".join(map(str, numbers[1:]))
+    return f"train and test are those of official split {numbers[0]}; --official-split takes another ({others})"
+
+
 def read_split(folder: Path, number: int) -> Manifest:
     """All rows of the manifest in `folder`, with split `number` in the column `split`.
 

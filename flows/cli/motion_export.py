@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from flows.cli import completion
-from flows.cli.options import WorkspaceOption, at_home
+from flows.cli.options import OfficialSplitOption, WorkspaceOption, at_home
 from flows.printing import print_line
 from mscl.errors import UserError
 
@@ -29,6 +29,7 @@ def export(
         str, typer.Option(help="Key of a result of screen; without it the latest.", autocompletion=completion.keys)
     ] = "",
     split: Annotated[str, typer.Option(help="train, val or test; without it all.")] = "",
+    official_split: OfficialSplitOption = None,
     starts: Annotated[
         str | None, typer.Option(help="webdataset: clips as `chosen` by the screen (default), or `all`.")
     ] = None,
@@ -50,8 +51,8 @@ def export(
         case str():
             raise UserError(f"--starts {starts}: give chosen or all")
     done = export_clips(
-        Workspace(workspace), form, out, key=key, split=split, starts=which, clips_per_shard=clips_per_shard,
-        progress=ConsoleProgress(console),
+        Workspace(workspace), form, out, key=key, split=split, official_split=official_split, starts=which,
+        clips_per_shard=clips_per_shard, progress=ConsoleProgress(console),
     )  # fmt: skip
     shards = f" in {done.parts:,} shards" if done.noun == "clips" else ""
     print_line(console, f"{done.size:,} {done.noun}{shards} in {done.folder}; its README.md says how they are laid out")

@@ -11,7 +11,7 @@ from rich.console import Console
 from flows.cli import completion
 from flows.cli.motion_export import export
 from flows.cli.motion_page import page
-from flows.cli.options import WorkspaceOption
+from flows.cli.options import OfficialSplitOption, WorkspaceOption
 from flows.printing import print_line, print_table
 from mscl.errors import UserError
 
@@ -49,6 +49,7 @@ def scores(
         list[str] | None, typer.Option("--max", metavar="SCORE=VALUE", help="Keep what scores this or less.")
     ] = None,
     classes: Annotated[list[str] | None, typer.Option("--class", help="Keep this class; once for each.")] = None,
+    official_split: OfficialSplitOption = None,
     limit: Annotated[int, typer.Option(min=0, help="Rows to print; 0: all. Files hold all.")] = 20,
     out: Annotated[
         list[Path] | None,
@@ -64,11 +65,13 @@ def scores(
     from mscl.motion.score_list import filtered, score_list, write_list
     from storage.workspace import Workspace
 
-    table, of = score_list(Workspace(workspace), key, by=by)
+    table, of, note = score_list(Workspace(workspace), key, by=by, official_split=official_split)
     kept = filtered(table, at_least=min_ or [], at_most=max_ or [], classes=classes or [])
     kept = _sorted(kept, sort, ascending=ascending)
     _print(kept, limit=limit)
     print_line(console, f"{kept.num_rows:,} of {table.num_rows:,} {by}s of motion {of}")
+    if note:
+        print_line(console, note)
     for path in out or []:
         write_list(path, kept)
         print_line(console, f"Written      {path}")

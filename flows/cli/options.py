@@ -36,6 +36,10 @@ ForceOption = Annotated[
     list[str] | None,
     typer.Option(help="Stage to compute again although it is done.", autocompletion=completion.stages),
 ]
+OfficialSplitOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Of a dataset with several official splits: whose train and test; else the first."),
+]
 WorkspaceOption = Annotated[
     Path, typer.Option("--workspace", "-w", envvar="MSCL_WORKSPACE", help="Folder of all results.")
 ]

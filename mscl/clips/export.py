@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
 
@@ -16,6 +16,7 @@ from mscl.errors import UserError
 from mscl.progress import Progress, Silent
 from storage.atomic import cannot_write, remove_staged, write_atomic
 from storage.locks import open_lock, take_lock
+from storage.splits import which_split
 
 if TYPE_CHECKING:
     from mscl.clips.segment_files import FileForm
@@ -72,6 +73,7 @@ def export_clips(
     *,
     key: str = "",
     split: str = "",
+    official_split: int | None = None,
     starts: Starts | None = None,
     clips_per_shard: int | None = None,
     progress: Progress | None = None,
@@ -82,6 +84,7 @@ def export_clips(
         form: `webdataset`, shards of clips; `flo`, `png` or `npz`, files of whole segments.
         key: of a result of screen, or of one made from it; without it the latest.
         split: train, val or test; all without it.
+        official_split: number of the split, of a dataset that has several; None: the first, which is said.
         starts: `webdataset`: clips as motion differential sampling chose them (None, too), or `all`.
         clips_per_shard: `webdataset`; None: 1000.
 
@@ -96,7 +99,9 @@ def export_clips(
     if clips_per_shard is not None and clips_per_shard < 1:
         raise UserError(f"{clips_per_shard} clips per shard: give 1 or more")
     progress = progress or Silent()
-    stores = screened_clips(workspace, key)
+    stores = replace(screened_clips(workspace, key), official_split=official_split)
+    if note := which_split(stores.ingest.folder, official_split):
+        progress.say(note)
     parts: Parts
     if form == "webdataset":
         from mscl.clips.webdataset_shards import ClipShards
@@ -107,6 +112,7 @@ def export_clips(
 
         parts = SegmentFiles(stores, cast("FileForm", form), split=split, progress=progress)
     plan = _plan(form, stores) | {"split": split} | parts.plan()
+    plan |= {} if official_split is None else {"official_split": official_split}
     with _begun(out, plan):
         write_atomic(out / "README.md", readme(form, stores, plan).encode())
         found = _write(parts, out, progress)

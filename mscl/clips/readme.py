@@ -72,6 +72,7 @@ def readme(form: str, stores: ScreenedClips, plan: dict[str, Any]) -> str:
     flow, clip = stores.flow_config, stores.clip
     layout = {"webdataset": _SHARDS, "npz": _ARRAYS}.get(form, _PICTURES)
     which = f"split {plan['split']}" if plan["split"] else "all splits"
+    which += f" of official split {plan['official_split']}" if "official_split" in plan else ""
     values = {
         **plan, "spans": _frames(flow.span_frames), "span": flow.span_frames, "gaps": _frames(flow.gap_frames),
         "length": clip.length, "last": clip.length - 1, "step": _frames(clip.stride * flow.gap_frames),

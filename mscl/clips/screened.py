@@ -38,6 +38,8 @@ class ScreenedClips:
     extract: Result
     motion: Result
     screen: Result
+    official_split: int | None = None
+    """Which of several is meant where nothing else is said; None: that of the manifest."""
 
     @cached_property
     def flow_config(self) -> FlowConfig:
@@ -70,9 +72,10 @@ class ScreenedClips:
         from storage.layout import Ingested
         from storage.splits import read_split
 
-        if official_split is None:
+        number = self.official_split if official_split is None else official_split
+        if number is None:
             return Ingested(self.ingest.folder).manifest().ok()
-        return read_split(self.ingest.folder, official_split).ok()
+        return read_split(self.ingest.folder, number).ok()
 
     def flow(self) -> FlowReader:
         """A reader of the flow store."""
@@ -158,7 +161,7 @@ def screened_clips(workspace: Workspace, key: str = "") -> ScreenedClips:
         raise UserError(f"the {' and '.join(gone)} behind screen {screen.key} is gone; run the pipeline again")
     for name in ("ingest", "screen"):
         refuse_changed(found[name].folder, found[name].record)
-    return ScreenedClips(*(found[name] for name in needed))
+    return ScreenedClips(found["ingest"], found["extract"], found["motion"], found["screen"])
 
 
 def rows_of_split(manifest: Manifest, split: str) -> Ints:

@@ -15,6 +15,7 @@ from mscl.motion.scores import NAMES, score_table
 from storage.atomic import write_atomic
 from storage.layout import Ingested, Measured
 from storage.motion_store import MotionReader
+from storage.splits import read_split, which_split
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,15 +26,19 @@ _WITH_ALL_SCORES = 2
 """Version of stage motion that measured the camera's motion first."""
 
 
-def score_list(workspace: Workspace, key: str, *, by: str) -> tuple[pa.Table, str]:
-    """A row a segment or a video with its scores, and the key of the result of motion that they are from.
+def score_list(
+    workspace: Workspace, key: str, *, by: str, official_split: int | None = None
+) -> tuple[pa.Table, str, str]:
+    """A row a segment or a video with its scores, the key of the result of motion that they are from, and a note.
 
     Args:
         key: of a result of motion, or its first digits; empty: the latest.
         by: `segment` or `video`; scores of a video are the means over its segments.
+        official_split: number of the split, of a dataset that has several; None: the first, which is said in the note.
 
     Raises:
         UserError: there is no such result, or an earlier version made it.
+        StorageError: the dataset has no official split of that number.
     """
     import pyarrow as pa
 
@@ -41,7 +46,8 @@ def score_list(workspace: Workspace, key: str, *, by: str) -> tuple[pa.Table, st
     ingest = next((one for one in workspace.lineage(result) if one.record.stage == "ingest"), None)
     if ingest is None:
         raise UserError(f"the ingest that motion {result.key} was made of is not there; run the pipeline again")
-    manifest = Ingested(ingest.folder).manifest().ok()
+    whole = Ingested(ingest.folder).manifest() if official_split is None else read_split(ingest.folder, official_split)
+    manifest = whole.ok()
     columns: dict[str, Any] = {
         name: manifest.column(name) for name in ("segment_id", "video", "split", "label", "first_frame", "num_frames")
     }
@@ -49,7 +55,8 @@ def score_list(workspace: Workspace, key: str, *, by: str) -> tuple[pa.Table, st
     scores = score_table(MotionReader(Measured(result.folder).motion))
     table = pa.table({name: pa.array(values) for name, values in (columns | scores).items()})
     table = table.filter(np.isfinite(scores[NAMES[0]]))  # of a segment without fields nothing is known
-    return (_by_video(table) if by == "video" else table), result.key
+    note = which_split(ingest.folder, official_split)
+    return (_by_video(table) if by == "video" else table), result.key, note
 
 
 def _motion(workspace: Workspace, key: str) -> Result:

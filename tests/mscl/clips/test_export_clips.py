@@ -23,6 +23,7 @@ from mscl.clips.export import PLAN_NAME, export_clips
 from mscl.clips.segment_files import SegmentFiles
 from mscl.errors import USER_ERRORS, UserError
 from storage.errors import StorageError
+from storage.splits import write_splits
 from storage.workspace import Workspace
 from tests.mscl.marked_stores import marked_field, marked_frame
 from tests.mscl.screened_workspace import HOSTILE, NUM_FIELDS, ROWS, screened_workspace
@@ -170,3 +171,18 @@ def test_folders_of_others_are_left_alone(place: Workspace, tmp_path: Path) -> N
     with pytest.raises(StorageError, match=r"cannot write .*mine\.txt/below: Not a directory"):
         export_clips(place, "npz", tmp_path / "mine.txt" / "below")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_of_several_official_splits_the_one_asked_for_is_written(tmp_path: Path) -> None:
+    place = screened_workspace(tmp_path / "w")
+    write_splits(
+        place.latest("ingest").folder, {1: ["train", "train", "test", "test"], 2: ["test"] * 2 + ["train"] * 2}
+    )  # type: ignore[union-attr]
+    for number, rows in ((None, {0, 1}), (1, {0, 1}), (2, {2, 3})):
+        out = tmp_path / str(number)
+        export_clips(place, "npz", out, split="train", official_split=number)
+        with (out / "index.csv").open() as index:
+            assert {row["segment_id"].partition("#")[0] for row in csv.DictReader(index)} == {
+                ROWS[row][0] for row in rows
+            }
+    assert "of official split 2" in (tmp_path / "2" / "README.md").read_text()

@@ -9,9 +9,11 @@ import pytest
 
 from mscl.errors import UserError
 from mscl.motion.score_list import filtered, score_list, write_list
+from storage.errors import StorageError
 from storage.layout import Ingested, Measured
 from storage.manifest import SegmentRow, write_manifest
 from storage.motion_store import MotionStats, MotionWriter
+from storage.splits import write_splits
 from storage.workspace import Workspace
 
 CLASSES = ("pan", "run")
@@ -44,18 +46,31 @@ def place(tmp_path: Path) -> Workspace:
 
 
 def test_a_row_a_segment_and_a_row_a_video(place: Workspace) -> None:
-    table, key = score_list(place, "", by="segment")
+    table, key, _ = score_list(place, "", by="segment")
     assert key == "2" * 16 and table.column("mean_px").to_pylist() == [2, 4, 8]
     assert table.column("peak_px").to_pylist() == [6, 12, 24]
     np.testing.assert_allclose(table.column("moving").to_numpy(), [0.1, 0.2, 0.4], rtol=1e-6)
-    videos, _ = score_list(place, "2222", by="video")
+    videos, _, _ = score_list(place, "2222", by="video")
     assert videos.column("video").to_pylist() == ["pan/a.mp4", "run/b.mp4"]
     assert videos.column("mean_px").to_pylist() == [(20 * 2 + 60 * 4) / 80, 8]  # by frames
     assert videos.column("peak_px").to_pylist() == [12, 24] and videos.column("num_frames").to_pylist() == [80, 40]
 
 
+def test_of_several_official_splits_the_first_is_taken_and_said(place: Workspace) -> None:
+    assert score_list(place, "", by="segment")[2] == ""
+    ingest = place.by_key("1" * 16).folder
+    write_splits(ingest, {1: ["train", "train", "train"], 3: ["test", "test", "unused"]})
+    table, _, note = score_list(place, "", by="video")
+    assert table.column("split").to_pylist() == ["train", "train"]
+    assert note == "train and test are those of official split 1; --official-split takes another (3)"
+    table, _, note = score_list(place, "", by="video", official_split=3)
+    assert table.column("split").to_pylist() == ["test", "unused"] and not note
+    with pytest.raises(StorageError, match="no split 2; its official splits are 1, 3"):
+        score_list(place, "", by="video", official_split=2)
+
+
 def test_bounds_and_classes(place: Workspace) -> None:
-    table, _ = score_list(place, "", by="segment")
+    table, _, _ = score_list(place, "", by="segment")
     kept = filtered(table, at_least=["mean_px=4"], at_most=["camera_px=3"], classes=[])
     assert kept.column("segment_id").to_pylist() == ["pan/a.mp4#1"]
     assert filtered(table, at_least=[], at_most=[], classes=["run"]).num_rows == 1
@@ -72,7 +87,7 @@ def test_bounds_and_classes(place: Workspace) -> None:
 
 
 def test_files_that_others_read(place: Workspace, tmp_path: Path) -> None:
-    table, _ = score_list(place, "", by="segment")
+    table, _, _ = score_list(place, "", by="segment")
     for name in ("all.parquet", "all.csv", "all.txt"):
         write_list(tmp_path / name, table)
     assert pyarrow.parquet.read_table(tmp_path / "all.parquet").equals(table)
