@@ -182,8 +182,11 @@ class VideoResNet(nn.Module):
         """Draw them as torchvision does (He et al., "Delving deep into rectifiers", ICCV 2015).
 
         It draws a classifier's weights, too, so that is done here as well and thrown away: from the same seed come the
-        same networks.
+        same networks. A network without memory yet (on "meta") is about to be given its weights; drawing there would
+        load torch's compiler, which takes longer than all else that reading an encoder does.
         """
+        if next(self.parameters()).is_meta:
+            return
         classifier = nn.Linear(classifier_inputs, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv3d):

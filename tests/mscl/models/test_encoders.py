@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import build_flow_encoder, build_rgb_encoder, untrained_encoder
+from mscl.models.files import write_encoder
 from mscl.models.heads import ClipHead
 from mscl.models.neck import MotionNeck
 from mscl.models.video_resnet import Block
@@ -128,9 +129,15 @@ def test_untrained_encoder_is_a_function_of_the_seed() -> None:
     assert not first.training
 
 
-def test_reading_an_encoder_does_not_load_the_compiler() -> None:
+def test_reading_an_encoder_does_not_load_the_compiler(tmp_path: Path) -> None:
     """`torch._dynamo`, which torchvision imports, takes longer than all else that an embedding process imports."""
-    code = "import sys, mscl.embedding.process; print({'torch', 'torchvision', 'torch._dynamo'} & {*sys.modules})"
+    model = ModelConfig.model_validate({"rgb_width": 0.0625})
+    path = write_encoder(build_rgb_encoder(model), model, tmp_path / "encoder.safetensors", card={})
+    code = (
+        "import pathlib, sys, mscl.embedding.process; from mscl.models.files import read_encoder; "
+        f"read_encoder(pathlib.Path({str(path)!r})); "
+        "print({'torch', 'torchvision', 'torch._dynamo'} & {*sys.modules})"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "{'torch'}"
 
