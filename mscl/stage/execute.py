@@ -9,7 +9,7 @@ from mscl.config import ExperimentConfig
 from mscl.errors import ConfigError
 from mscl.progress import Progress, Silent
 from mscl.stage.contract import Outcome, Stage, StageRun
-from mscl.stage.worker_pool import Spread
+from mscl.stage.worker_pool import Spread, refuse_while_imported
 from storage.atomic import disk_errors
 from storage.record import content_of
 from storage.verify import refuse_changed
@@ -43,6 +43,7 @@ def execute(
         StorageError: the disk is full, or refuses for another reason; what is stored already is kept.
         ConfigError: `runtime.task_runner` names a cluster, and nobody gave a way to it.
     """
+    refuse_while_imported()
     progress = progress or Silent()
     if spread is None and config.runtime.task_runner != "threads":
         raise ConfigError(

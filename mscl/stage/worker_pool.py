@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ from multiprocessing.sharedctypes import Synchronized
 from typing import Protocol, TypeVar
 
 from mscl.devices import cores, device_of
-from mscl.errors import CardError, DataError
+from mscl.errors import CardError, DataError, UserError
 from mscl.orphans import die_with_parent
 from mscl.progress import Progress
 
@@ -20,6 +21,7 @@ Done = TypeVar("Done")
 Tick = Callable[[int], None]
 
 _POLL_SECONDS = 0.25
+_GUARD = 'have it do so under `if __name__ == "__main__":`'
 
 
 class Spread(Protocol):
@@ -55,6 +57,21 @@ def set_worker_device(device: str) -> None:
     _device = device
 
 
+def refuse_while_imported() -> None:
+    """Refuse to run where a worker imports the script that started it, as `multiprocessing` makes it do.
+
+    A script that runs stages as soon as it is imported would wait in its own worker for the claim that it holds itself.
+
+    Raises:
+        UserError: the script does.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__mp_main__":
+            raise UserError(f"{frame.f_code.co_filename} runs stages when it is imported; {_GUARD}")
+        frame = frame.f_back
+
+
 def run_in_processes(
     function: Callable[[Item, Tick], Done],
     items: Sequence[Item],
@@ -73,6 +90,7 @@ def run_in_processes(
 
     Raises:
         DataError: an item takes its process down when it is worked on alone, so it is the one to blame.
+        UserError: no process came so far as to work.
         CardError: the last of the GPUs failed.
     """
     todo, left, deaths = list(items), tuple(gpus), 0
@@ -144,6 +162,12 @@ def _attempt(
                     failed = failed or error
                 else:
                     yield item, future.result()
+    except BrokenProcessPool as error:
+        if not started.value:
+            raise UserError(
+                f"no worker process could be started; its own words are above. A script that runs stages: {_GUARD}"
+            ) from error
+        raise
     finally:
         if running:
             for process in set(multiprocessing.active_children()) - others:

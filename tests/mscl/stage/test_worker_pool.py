@@ -1,5 +1,7 @@
 """Worker processes and their GPUs, told apart by name alone: nothing here computes on one."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -60,3 +62,34 @@ def test_work_of_a_card_that_fails_goes_to_the_others(tmp_path: Path) -> None:
 def test_the_last_card_ends_the_work(tmp_path: Path, gpus: tuple[int, ...], device: str) -> None:
     with pytest.raises(CardError, match=f"^{device} failed .it is gone.; what is done is kept"):
         list(run_in_processes(gone, [(0, tmp_path)], workers=1, progress=Heard(), gpus=gpus))
+
+
+UNGUARDED = """\
+from mscl.config import load_config
+from mscl.pipeline import execute
+from mscl.stage.contract import Stage
+from storage.workspace import Workspace
+
+
+def work(item, tick):
+    return item
+
+
+toy = Stage("toy", 1, (), lambda config: {}, lambda run: {"all": list(run.over_workers(work, [1, 2]))}, "")
+config = load_config("demo", ["runtime.workers=1"])
+print(execute(toy, Workspace("workspace"), config, {}).result.record.metrics)
+"""
+
+
+def test_a_script_that_runs_stages_when_it_is_imported_is_told_so(tmp_path: Path) -> None:
+    """Its worker would wait for ever for the claim that its parent holds."""
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    command = [sys.executable, "script.py"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert run.returncode == 1
+    assert 'runs stages when it is imported; have it do so under `if __name__ == "__main__":`' in run.stderr
+    assert "no worker process could be started" in run.stderr.splitlines()[-1]
+    guarded = UNGUARDED.replace("print(", 'if __name__ == "__main__":\n    print(')
+    (tmp_path / "script.py").write_text(guarded)
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120)
+    assert run.stdout.strip() == "{'all': [1, 2]}"
