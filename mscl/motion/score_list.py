@@ -104,7 +104,8 @@ def filtered(table: pa.Table, *, at_least: Sequence[str], at_most: Sequence[str]
             if name not in there:
                 near = get_close_matches(name, there, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
-                raise UserError(f"--class {name}: {hint}classes are {', '.join(there[:10])}")
+                known = f"classes are {', '.join(there[:10])}" if any(there) else "no video has a class"
+                raise UserError(f"--class {name}: {hint}{known}")
         table = table.filter(np.isin(of_row, classes))
     for option, bounds, meets in (("--min", at_least, operator.ge), ("--max", at_most, operator.le)):
         for bound in bounds:

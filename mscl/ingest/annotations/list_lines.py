@@ -126,6 +126,8 @@ def _cut(line: Line, index: VideoIndex, *, strict: bool) -> tuple[str, ...]:
     """(path, label), or (path,): cut after what names a video, else after a file type, else at a number or a blank."""
     typed = line.typed
     if typed.startswith('"') and (quoted := re.match(r'"((?:[^"]|"")+)"(?:\s+(.+))?$', typed)):
+        if strict and quoted[2] and re.match(r'"[^"]+"\s', quoted[2]):
+            raise line.refused("has more than a path and a label in quotes; write 'path label', or a CSV with a header")
         return quoted[1].replace('""', '"'), *([_unquoted(quoted[2].strip())] if quoted[2] else [])
     if index.exact(typed) is not None:
         return (typed,)

@@ -118,6 +118,8 @@ def _classes(entries: list[_Entry], names: Path | None, notes: list[str]) -> tup
                 )
         if nothing := sorted(filter(_NOTHING.fullmatch, labels)):
             notes.append(f"{nothing[0]!r} is taken as the name of a class; where it means none, take these lines out")
+        if names is not None:
+            notes.append(f"{names.name} is not used: labels are names, and classes are counted by the alphabet")
         return {label: label for label in labels}, sorted(labels)
     if names is None:
         # Codes of one width (001, 002) are names as well.
@@ -156,7 +158,10 @@ def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[_Entry
         if len(repeated) > 1:
             notes.append(f"{len(repeated) - 1} lines of {file.name} that repeat its header are left out")
         lines = [line for line in lines if line not in repeated]
-    path_at, label_at, split_at = columns_of(header, lines, index)
+    if table or header:
+        path_at, label_at, split_at = columns_of(header, lines, index)
+    else:  # with blanks between, the path comes first
+        path_at, label_at, split_at = 0, 1 if any(len(line.cells) > 1 for line in lines) else -1, -1
     if not table:
         _refuse_splits_in_labels(lines)
         _refuse_numbers_before_labels(lines)

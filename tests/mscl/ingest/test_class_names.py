@@ -87,6 +87,15 @@ def test_names_that_are_not_read_are_said(tmp_path: Path, name: str) -> None:
     assert f"classes are called by their numbers; if {name} names them, call it classes.txt" in notes
 
 
+def test_names_beside_a_list_of_names_are_not_used_and_said(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("run\nwalk\n")
+    (tmp_path / "train.txt").write_text("1.mp4 walk\n2.mp4 jump\n")
+    found = read(touch(tmp_path / "v", "1.mp4", "2.mp4"), annotations=tmp_path / "train.txt")
+    assert found.classes == ("jump", "walk") and any(
+        "classes.txt is not used: labels are names" in n for n in found.notes
+    )
+
+
 def test_two_dives_or_gestures_of_one_name_are_refused(tmp_path: Path) -> None:
     root = touch(tmp_path / "v", "1.mp4")
     (tmp_path / "Diving48_V2_train.json").write_text(json.dumps([{"vid_name": "1", "label": 0}]))

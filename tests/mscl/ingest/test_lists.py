@@ -107,6 +107,7 @@ def test_numbers_are_in_order_and_a_header_is_said(tmp_path: Path) -> None:
         ("path,split\na.mp4,train\nb.mp4,test\n", "line 2: 'a.mp4,train' has a split and no class"),
         ("a.mp4 120 run\nb.mp4 95 walk\nc d.mp4 88 run\n", "'a.mp4 120 run' has numbers between the path and the"),
         ("a.mp4 1.5 20.5 run\nb.mp4 10.0 15.5 walk\n", "'a.mp4 1.5 20.5 run' has numbers between the path and the"),
+        ('"1" "a.mp4" "run"\n"2" "b.mp4" "walk"\n', "has more than a path and a label in quotes"),
         ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "train.csv is a pointer of Git LFS"),
         (b"a.mp4,caf\xe9\n", "line 1: not UTF-8 text"),
         ("../a.mp4,run\nb.mp4,walk\n", "line 1 names '../a.mp4', which is outside data.root"),
@@ -141,6 +142,11 @@ def test_blanks_around_a_name_and_line_ends_in_it(tmp_path: Path) -> None:
     names = (" a.mp4", "b\n.mp4", "c.mp4")
     found = read_text(tmp_path, '" a.mp4",run\n"b\n.mp4",walk\n c.mp4 ,run\n', *names)
     assert set(table(found)) == set(names)
+
+
+def test_with_blanks_between_the_path_comes_first(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none of the 2 videos"):
+        read_text(tmp_path, "run 0\nwalk 1\n", "x/0.mp4", "x/1.mp4")
 
 
 def test_a_colon_makes_no_drive(tmp_path: Path) -> None:
