@@ -54,6 +54,8 @@ def verify(
 
 def _check(place: Workspace, folder: Path, option: Path, *, mend: bool) -> bool:
     """Whether the result is whole, in the end."""
+    from mscl.pipeline import BY_NAME
+
     name = f"{folder.parent.name} {folder.name}"
     try:
         found = _damage(place, folder)
@@ -69,6 +71,9 @@ def _check(place: Workspace, folder: Path, option: Path, *, mend: bool) -> bool:
         return True
     _print(name, found)
     _mark(place, folder, found)
+    if folder.parent.name not in BY_NAME:
+        print_line(console, "damaged; the command that made it makes it again, out of runs that are reused")
+        return False
     if not mend:
         what = _what_again(folder.parent.name, found)
         where = f" --workspace {option}" if option != Path("workspace") else ""
@@ -139,7 +144,7 @@ def _what_again(stage: str, found: list[Damage]) -> str:
     from mscl.pipeline import BY_NAME
     from storage.verify import damaged_shards
 
-    if stage not in BY_NAME or not BY_NAME[stage].repairs_in_place:
+    if not BY_NAME[stage].repairs_in_place:
         return f"all of this {stage}"
     shards = damaged_shards(found)
     if not shards:

@@ -78,15 +78,16 @@ def gc(
 ) -> None:
     """Remove results that no experiment needs.
 
-    Kept are every training, score and report, the latest result of each stage, work that can be resumed, and all that
-    these were made of.
+    Kept are every training, score, report and ablation, the latest result of each stage, work that can be resumed, and
+    all that these were made of.
     """
+    from mscl.ablation.plan import STAGE as ABLATION
     from mscl.pipeline import PIPELINE
     from storage.garbage import garbage
     from storage.workspace import Workspace
 
     place = Workspace(workspace)
-    experiments = () if keep_latest else tuple(stage.name for stage in PIPELINE if stage.is_experiment)
+    experiments = () if keep_latest else (*(stage.name for stage in PIPELINE if stage.is_experiment), ABLATION)
     _remove(place, garbage(place, keep=experiments, unfinished=unfinished), yes=yes)
 
 

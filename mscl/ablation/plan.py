@@ -10,6 +10,8 @@ from mscl.config import ExperimentConfig, load_config, overlay_tree
 from mscl.config.base import Section
 from mscl.errors import ConfigError
 
+STAGE = "ablate"
+"""Where a workspace has the results of ablations; no stage of the pipeline."""
 REFERENCE = "mscl"
 """The variant that differences are taken from and that equal time is measured by."""
 SUPERVISED = "supervised"

@@ -8,7 +8,16 @@ from functools import partial
 from typing import Any
 
 from mscl.ablation.page import write_results
-from mscl.ablation.plan import EQUAL_TIME, RANDOM_WEIGHTS, REFERENCE, SUPERVISED, AblationPlan, PlannedRun, planned_runs
+from mscl.ablation.plan import (
+    EQUAL_TIME,
+    RANDOM_WEIGHTS,
+    REFERENCE,
+    STAGE,
+    SUPERVISED,
+    AblationPlan,
+    PlannedRun,
+    planned_runs,
+)
 from mscl.ablation.rows import LINEAR, RETRIEVAL, SeedScore, best_of, renamed
 from mscl.ablation.run_scores import RunScores, scores_of, superclass_set, superclass_top1
 from mscl.devices import device_of, gpus_to_use
@@ -21,7 +30,7 @@ from mscl.stage.skipped import Skipped
 from storage.record import result_key
 from storage.workspace import Result, Workspace
 
-STAGE, VERSION = "ablate", 2
+VERSION = 2
 """2: scores by superclasses are rows, too."""
 
 

@@ -67,6 +67,16 @@ def test_gc_keeps_every_experiment_and_removes_only_when_told(mscl: Command, wor
     assert "nothing to remove" in mscl("gc", "--yes")[1]
 
 
+def test_an_ablation_is_kept_and_mended_by_its_own_command(mscl: Command, workspace: Workspace) -> None:
+    first = make(workspace, "ablate", text="first")
+    make(workspace, "ablate", text="second")
+    assert "ablate" not in mscl("gc")[1]
+    (first.folder / "data.bin").write_bytes(b"other" * 1000)
+    for options in ((), ("--repair",)):
+        code, output = mscl("verify", first.key, *options)
+        assert code == 1 and "the command that made it makes it again" in output and "mscl: " not in output
+
+
 def test_gc_can_keep_just_the_latest(mscl: Command, workspace: Workspace) -> None:
     code, _ = mscl("gc", "--keep-latest", "--yes")
     assert code == 0
