@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from mscl.errors import AssumptionWarning, CheckpointError
+from mscl.errors import AssumptionWarning, CheckpointError, UserError
 from mscl.extract.config import FlowConfig
 from mscl.finetune.config import FinetuneConfig
 from mscl.ingest.config import DataConfig
@@ -110,6 +110,8 @@ def load_classifier(path: Path, *, own_code: bool = False) -> Trained:
             encoder_input = _of_format_1(finetune, card["source"], path)
         else:
             encoder_input = EncoderInput.model_validate(card["encoder_input"])
+    except UserError:  # a module or an extra that is not there: nothing is wrong with the file
+        raise
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise unfit_file(path, "classifier of this program", error) from error
     classifier = Classifier(encoder, len(classes), dropout=finetune.dropout)

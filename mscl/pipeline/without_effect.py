@@ -34,7 +34,8 @@ def _idle(config: ExperimentConfig, name: str) -> Iterator[tuple[str, str]]:
     pretrain, probe, finetune, flow, runtime = (
         config.pretrain, config.probe, config.finetune, config.flow, config.runtime,
     )  # fmt: skip
-    if pretrain.encoder and not name.startswith(("pretrain.encoder", "pretrain.model", "pretrain.seed")):
+    read = ("pretrain.encoder", "pretrain.model", *(["pretrain.seed"] if pretrain.encoder == "random" else []))
+    if pretrain.encoder and not name.startswith(read):
         yield "pretrain.", f"with pretrain.encoder={pretrain.encoder} nothing is trained"
     if not pretrain.loss.flow:
         yield from ((f"pretrain.{one}", "pretrain.loss.flow is false, there is no flow stream") for one in _OF_FLOW)

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from mscl.demo.dataset import encode_h264
-from mscl.errors import AssumptionWarning, CheckpointError
+from mscl.errors import AssumptionWarning, CheckpointError, UserError
 from mscl.finetune.classifier import Classifier, Trained, load_classifier, save_classifier
 from mscl.finetune.config import FinetuneConfig
 from mscl.finetune.predict import explain, grad_cam, predict_videos
+from mscl.models.clip_contract import Contract
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import untrained_encoder
 from mscl.models.weight_files import write_safetensors
@@ -107,6 +108,23 @@ def test_what_is_assumed_of_an_older_classifier_is_said(trained: Trained, tmp_pa
         loaded = load_classifier(tmp_path / "old.safetensors")
     recipe = loaded.input.recipe
     assert (recipe.gap_frames, recipe.span_frames, recipe.stored_px) == (1, 8, 64)
+
+
+@pytest.mark.parametrize(
+    ("own_code", "says"),
+    [(True, "^nosuch:net: there is no module 'nosuch'"), (False, "^the network in .* is built by")],
+)
+def test_what_a_sound_classifier_lacks_here_is_not_said_of_its_file(
+    trained: Trained, tmp_path: Path, own_code: bool, says: str
+) -> None:
+    card = {
+        "format": "mscl-classifier-2", "classes": ["a", "b"], "finetune": CONFIG.model_dump(mode="json"),
+        "origin": {"kind": "function", "name": "nosuch:net"}, "encoder_input": INPUT.model_dump(mode="json"),
+        "contract": Contract.of_clips(length=4, step_frames=1, crop_px=16).model_dump(mode="json"),
+    }  # fmt: skip
+    write_safetensors(tmp_path / "own.safetensors", trained.classifier.state_dict(), card)
+    with pytest.raises(UserError, match=says):
+        load_classifier(tmp_path / "own.safetensors", own_code=own_code)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from mscl.pipeline.without_effect import idle_settings, unread_settings
     [
         (["finetune.enabled=false", "finetune.epochs=2"], ["finetune.epochs"]),
         (["pretrain.encoder=random", "pretrain.seed=3", "pretrain.epochs=9"], ["pretrain.epochs"]),
+        (["pretrain.encoder=e.safetensors", "pretrain.seed=3"], ["pretrain.seed"]),
         (["probe.head=knn", "probe.k=3", "probe.l2=1", "probe.seeds=0,1"], ["probe.l2", "probe.seeds"]),
         (["probe.k=3"], ["probe.k"]),
         (["finetune.sampling=segments", "finetune.stride_frames=8"], ["finetune.stride_frames"]),
