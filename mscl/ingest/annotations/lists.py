@@ -153,11 +153,11 @@ def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[_Entry
     header: list[str] = []
     if lines and is_header(lines, index):
         notes.append(f"the first line of {file.name} is taken as a header: {lines[0].typed!r}")
-        header = list(map(column_word, lines[0].cells))
-        repeated = [line for line in lines if list(map(column_word, line.cells)) == header]
-        if len(repeated) > 1:
-            notes.append(f"{len(repeated) - 1} lines of {file.name} that repeat its header are left out")
-        lines = [line for line in lines if line not in repeated]
+        header, typed = list(map(column_word, lines[0].cells)), lines[0].cells
+        others = [line for line in lines if line.cells != typed]
+        if repeated := len(lines) - 1 - len(others):
+            notes.append(f"{repeated} lines of {file.name} that repeat its header are left out")
+        lines = others
     if table or header:
         path_at, label_at, split_at = columns_of(header, lines, index)
     else:  # with blanks between, the path comes first
@@ -228,8 +228,13 @@ def _refuse_splits_as_labels(lines: list[Line], label_at: int) -> None:
 def _refuse_numbers_before_labels(lines: list[Line]) -> None:
     """Refuse `path frames label` and `path begin end label` lines: with blanks between, all of it is the label."""
     labels = [line.cells[1] for line in lines if len(line.cells) > 1]
-    matches = [match for label in labels if (match := re.fullmatch(r"([0-9.]+\s+)+(?P<name>[^0-9\s].*)", label))]
-    if not labels or len(matches) < len(labels):
+    matches = []
+    for label in labels:
+        match = re.fullmatch(r"([0-9.]+\s+)+(?P<name>[^0-9\s].*)", label)
+        if match is None:
+            return
+        matches.append(match)
+    if not matches:
         return
     several = all(len(match[0].removesuffix(match["name"]).split()) > 1 for match in matches)
     # `1 finger` and `2 fingers` are classes, each of many videos.

@@ -116,8 +116,8 @@ def listed_path(path: str, source: Path | str, *, roots: Sequence[str] = ()) -> 
     """
     inside = next((path[len(root) + 1 :] for root in roots if path.startswith(root + "/")), path)
     parts = [part for part in inside.replace("\\", "/").split("/") if part not in ("", ".")]
-    is_absolute = inside.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[\\/]", inside) is not None
-    if is_absolute or ".." in parts or not parts or "\0" in inside:
+    on_a_drive = inside[1:3] in (":\\", ":/") and inside[0].isalpha()
+    if on_a_drive or inside.startswith(("/", "\\")) or ".." in parts or not parts or "\0" in inside:
         raise DataError(
             f"{source} names {path!r}, which is outside data.root; paths in lists are relative to data.root and "
             "without '..': change the list"

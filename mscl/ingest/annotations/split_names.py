@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from pathlib import Path
 
 from mscl.errors import DataError
@@ -66,6 +67,7 @@ def is_split_cell(cell: str) -> bool:
     return _SPLIT_CELL.fullmatch(cell.strip()) is not None
 
 
+@lru_cache(maxsize=1024)
 def split_of_cell(cell: str) -> Split | None:
     """The split that a cell names (`train`, `Validation`, `test_set`, `train1`); None for any other word."""
     return split_of_name(cell) if _SPLIT_CELL_NUMBERED.fullmatch(cell.strip()) else None
