@@ -38,6 +38,8 @@ def search(features_QD: npt.NDArray[np.float32], index: "Features", *, k: int = 
     """
     from mscl.embedding.search import nearest
 
+    if k < 1:
+        raise DataError(f"k = {k}: give 1 or more")
     gallery_GD = index.features_ND
     if len(gallery_GD) == 0:
         raise DataError("the index is empty; run the embed stage on a dataset with usable videos")

@@ -48,6 +48,9 @@ def _run(run: StageRun) -> dict[str, Any]:
     here, there = ("", "") if known is None else encoder_input.differing(known, trained=True)
     if here:
         run.progress.say(f"embedding with {here}; the encoder was trained with {there}")
+    frames_S = Ingested(run.input("ingest")).manifest().ok().column("num_frames").tolist()
+    if said := encoder_input.too_short(frames_S):
+        run.progress.say(said)
     job = EmbedJob(
         checkpoint=str(checkpoint),
         seed=trained_with.seed,

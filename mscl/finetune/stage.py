@@ -58,6 +58,11 @@ def _run(run: StageRun) -> dict[str, Any]:
     if config.stride_frames:
         stride = recipe.stride(config.stride_frames, setting="finetune.stride_frames")
         config = config.model_copy(update={"stride": stride})
+    test_input = config.test_input(recipe, max_segment_seconds=max_segment_seconds)
+    frames_S = next(iter(scored.manifests.values())).column("num_frames").tolist()
+    if said := test_input.too_short(frames_S):
+        notes.append(said)
+        run.progress.say(said)
     frames = store_every_frame(run, recipe) if whole else run.input("extract")
     manifests = {split: write_split(ingest, split, run.folder / f".split{split}.parquet") for split in scored.manifests}
     job = FinetuneJob(
@@ -67,7 +72,7 @@ def _run(run: StageRun) -> dict[str, Any]:
         output_folder=str(run.folder),
         finetune=config,
         model=trained_with.model,
-        encoder_input=config.test_input(recipe, max_segment_seconds=max_segment_seconds),
+        encoder_input=test_input,
         runtime=run.config.runtime,
         tracking=Tracking.of(run),
     )

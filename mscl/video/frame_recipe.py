@@ -1,5 +1,6 @@
 """What is done to a video before an encoder sees it: which frames, how they are stored, which clips are cut of them."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -78,6 +79,19 @@ class EncoderInput(Section):
     def resized_px(self) -> int:
         """Short side to which frames are resized before they are cropped."""
         return self.short_side_px or short_side_of(self.crop_px)
+
+    def too_short(self, num_frames: Sequence[int]) -> str:
+        """What is to be said where segments of so many frames hold no whole clip; empty where all do."""
+        spread = self.sampling == "segments"
+        needed = self.clip.length if spread else self.clip.span
+        short = sum(self.recipe.num_indices(count) < needed for count in num_frames)
+        if not short:
+            return ""
+        what = "show frames several times" if spread else "begin again at the first frame"
+        return (
+            f"{short} of {len(num_frames)} segments are shorter than a clip, which takes {needed} frames "
+            f"{self.recipe.gap_frames} apart: clips of them {what}"
+        )
 
     def described(self, *, trained: bool = False) -> dict[str, str]:
         """Name -> "name value" of every setting; `trained`: of those that training shares, not of how many views."""

@@ -17,3 +17,5 @@ def test_search_finds_the_segment_itself_first() -> None:
     assert len(found[0]) == 3
     with pytest.raises(DataError, match="5 features, the index 6"):
         mscl.search(features[:1, :5], index)
+    with pytest.raises(DataError, match="k = 0: give 1 or more"):
+        mscl.search(features[:1], index, k=0)

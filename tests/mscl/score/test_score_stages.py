@@ -81,6 +81,9 @@ def test_a_given_encoder_is_scored_on_every_split_with_one_set_of_features(
     probe, retrieve = (outcomes[name].result.record.metrics["trained"] for name in ("probe", "retrieve"))
     assert [(run["split"], run["num_test"]) for run in probe["runs"]] == [(1, 6), (2, 12)]
     assert [(run["split"], run["query"]) for run in retrieve["runs"]] == [(1, 6), (2, 12)]
+    assert not any("shorter than a clip" in line for line in told)
+    _, told = _scored(workspace, inputs, load_config("demo", [*overrides, "clip.stride=50"]))
+    assert any("of 18 segments are shorter than a clip, which takes 151 frames" in line for line in told)
     # Another split alone: the same encoder and the same features.
     second = load_config("demo", [*overrides, "data.split=2"])
     again, _ = _scored(workspace, inputs, second, "probe")

@@ -47,6 +47,17 @@ def test_clips_hold_every_second_frame_in_order(brightening: Path) -> None:
     assert frame_numbers(clips) == [[10, 16, 22, 28]]
 
 
+def test_segments_that_hold_no_whole_clip_are_told() -> None:
+    clips = encoder_input(gap_frames=2, stride=3)  # of 4 indices, so 10 of every second frame
+    last = 18 + clips.recipe.span_frames
+    assert clips.recipe.num_indices(last) == 9 and clips.recipe.num_indices(last + 1) == 10
+    assert clips.too_short([last + 1, 100]) == ""
+    said = "1 of 2 segments are shorter than a clip, which takes 10 frames 2 apart: clips of them begin again at the"
+    assert clips.too_short([last, 100]).startswith(said)
+    spread = clips.model_copy(update={"sampling": "segments"})
+    assert spread.too_short([last]) == "" and "4 frames 2 apart: clips of them show frames" in spread.too_short([2])
+
+
 def test_no_clip_shows_a_frame_at_which_no_field_begins(brightening: Path) -> None:
     clips = only_segment(brightening, encoder_input(clips=2, span_frames=8, stride=2))
     assert frame_numbers(clips) == [[0, 2, 4, 6], [25, 27, 29, 31]]  # fields begin at 0 to 31
