@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from mscl.errors import DataError
 from mscl.ingest.annotations.class_names import class_spelling, in_order
@@ -24,7 +24,7 @@ _DOCUMENTS = frozenset((
 """Types of what lies beside classes and is none."""
 _RARE_VIDEOS = frozenset((
     ".264", ".265", ".amv", ".av1", ".crdownload", ".dv", ".h264", ".h265", ".hevc", ".ivf", ".m1v", ".m2p", ".m2t",
-    ".m4s", ".mjpg", ".mod", ".mpe", ".mpv", ".nut", ".obu", ".part", ".qt", ".tod", ".webp",
+    ".m4s", ".mjpg", ".mod", ".mpe", ".mpv", ".nut", ".obu", ".part", ".qt", ".tod",
 ))  # fmt: skip
 """Types of videos, and of unfinished downloads, that are in no class folder for being there."""
 _UCF_GROUP = re.compile(r"v_\w+_g\d+_c\d+\.")
@@ -33,7 +33,8 @@ _UCF_GROUP = re.compile(r"v_\w+_g\d+_c\d+\.")
 def read_unlabelled(index: VideoIndex) -> Listing:
     """Every video under the root, without a class."""
     index.refuse_links_outside()
-    return Listing([ListedVideo((video,), None, "unlabelled") for video in index.videos], [])
+    rows = [ListedVideo((video,), None, "unlabelled") for video in index.videos]
+    return Listing(rows, [], list(_left_out_files(index.others.values())))
 
 
 def read_folders(index: VideoIndex, *, test_pattern: str, test_fraction: float) -> Listing:
@@ -129,7 +130,11 @@ def _doubts(by_class: Mapping[str, list[str]], index: VideoIndex, splits: Mappin
     for names in spellings.values():
         if len(names) > 1:
             yield f"folders that differ in blanks alone are one class: {', '.join(map(repr, sorted(names)))}"
-    yield from _left_out_files(by_class, index)
+    inside = [
+        types for folder, types in index.others.items()
+        if any(folder == name or folder.startswith(f"{name}/") for name in by_class)
+    ]  # fmt: skip
+    yield from _left_out_files(inside)
     yield from _same_names(by_class)
     level = 2 if splits else 1
     without: dict[str, Counter[str]] = defaultdict(Counter)
@@ -148,16 +153,15 @@ def _doubts(by_class: Mapping[str, list[str]], index: VideoIndex, splits: Mappin
         )
 
 
-def _left_out_files(by_class: Mapping[str, list[str]], index: VideoIndex) -> Iterator[str]:
-    """Files in class folders that are videos by their types, which do not count without being listed."""
+def _left_out_files(of_folders: Iterable[Counter[str]]) -> Iterator[str]:
+    """Files that are videos by their types, which do not count without being listed."""
     types: Counter[str] = Counter()
-    for folder, others in index.others.items():
-        if any(folder == name or folder.startswith(f"{name}/") for name in by_class):
-            types += Counter({suffix: count for suffix, count in others.items() if suffix in _RARE_VIDEOS})
+    for found in of_folders:
+        types += Counter({suffix: count for suffix, count in found.items() if suffix in _RARE_VIDEOS})
     if types:
         yield (
-            f"{types.total()} files in class folders are left out for their types: {_types(types)}; a list, "
-            "data.annotations, may name files of any type"
+            f"{types.total()} files are left out for their types: {_types(types)}; a list, data.annotations, may name "
+            "files of any type"
         )
 
 

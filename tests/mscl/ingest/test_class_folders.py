@@ -73,7 +73,9 @@ def test_what_lies_in_class_folders_and_may_be_missed_is_said(tmp_path: Path) ->
     touch(root, "walk/4.mp4", "$RECYCLE.BIN/5.mp4", "#recycle/6.mp4", "@eaDir/4.mp4/x.jpg")
     found = read(root)
     assert found.classes == ("run", "walk") and len(found.samples) == 3
-    assert any("2 files in class folders are left out for their types: 1 .h264, 1 .part" in n for n in found.notes)
+    assert any("2 files are left out for their types: 1 .h264, 1 .part" in n for n in found.notes)
+    flat = read(touch(tmp_path / "flat", "1.mp4", "2.dv", "3.jpg", "more/4.hevc"), format="unlabelled")
+    assert any("2 files are left out for their types: 1 .dv, 1 .hevc" in note for note in flat.notes)
     assert any("1 names stand for files of several types, run/1.avi and run/1.mp4" in n for n in found.notes)
 
 
