@@ -30,7 +30,7 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SIZE = (340, 256)  # width, height
 MIDDLEBURY = ("Dimetrodon", "Grove2", "Hydrangea", "RubberWhale", "Urban2", "Venus")
 UNSEEN = ("FlyingChairs_00003", "FlyingChairs_tf1", "KITTI_example")
-LAYERS = 40
+LAYERS = 30
 """Scenes of the test split."""
 LIMITS = {"balanced": (60.0, -0.05), "accurate": (30.0, -0.10)}
 """Least speed in units of OpenCV's and most change of the error on pairs that nothing was tuned on."""

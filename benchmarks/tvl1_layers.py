@@ -55,30 +55,45 @@ def moving_layers(
 ) -> Scene:
     """One to eight objects before a background, moving by .1 to 40 px; a third of the cameras stand still.
 
+    Three pairs in ten are crowded, like those of FlyingChairs: 6 to 13 objects that all move, by 5 to 20 px, half of
+    them pierced, much of their texture flat, before a background that hardly moves, filmed without flaw.
+
     Textures are `textures` and, for a quarter of the layers (all of them without any), drawn ones. Half the pairs have
     noise, a third blur and a third a change of light. The truth is the motion of the layer seen in the first frame,
     also where it is hidden in the second or leaves it.
     """
     rng = np.random.default_rng(seed)
     middle = np.array([(width - 1) / 2, (height - 1) / 2])
-    speed_px = float(np.exp(rng.uniform(np.log(0.5), np.log(MOST_PX))))  # of this pair
-    camera = np.eye(3) if rng.random() < 0.33 else _motion(rng, middle, min(speed_px, 25.0), tilt=True)
+    crowded = rng.random() < 0.3
+    speed_px = float(np.exp(rng.uniform(np.log(5.0 if crowded else 0.5), np.log(20.0 if crowded else MOST_PX))))
+    camera = (
+        np.eye(3)
+        if not crowded and rng.random() < 0.33
+        else _motion(rng, middle, min(speed_px, 3.0 if crowded else 25.0), tilt=True)
+    )
     first, second = (np.zeros((SAMPLES * height, SAMPLES * width), np.float32) for _ in range(2))
     motion_HW = np.zeros((height, width), np.int64)
     motions = []
     x, y = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
     fine_x, fine_y = ((np.arange(SAMPLES * n) + 0.5) / SAMPLES - 0.5 for n in (width, height))
     fine = np.stack([*np.meshgrid(fine_x, fine_y), np.ones((SAMPLES * height, SAMPLES * width))])
-    for index in range(1 + int(rng.integers(1, 9))):
+    objects = int(rng.integers(6, 14) if crowded else rng.integers(1, 9))
+    smallest_px, largest_px = (15, 60) if crowded else (8, 90)
+    for index in range(1 + objects):
         placed = _placement(rng, middle)
         if index == 0:
             motion, outline = camera, None
         else:
             at = rng.uniform([0, 0], [width, height])
             own = _motion(rng, at, speed_px * float(np.exp(rng.uniform(-1.5, 0))))
-            motion = camera @ own if rng.random() < 0.8 or index == 1 else camera
-            outline = _Outline(rng, at, radius_px=float(np.exp(rng.uniform(np.log(8), np.log(90)))))
-        texture = _texture(rng, textures)
+            motion = camera @ own if rng.random() < 0.8 or index == 1 or crowded else camera
+            outline = _Outline(
+                rng,
+                at,
+                radius_px=float(np.exp(rng.uniform(np.log(smallest_px), np.log(largest_px)))),
+                pierced=0.3 if crowded else 0.1,
+            )
+        texture = _texture(rng, textures, flat=0.6 if crowded else 0.1)
         for frame, move in ((first, np.eye(3)), (second, motion)):
             colour = _sample(texture, move @ placed, height, width)
             if outline is None:
@@ -94,7 +109,7 @@ def moving_layers(
     frames = [
         np.asarray(cv2.resize(f, (width, height), interpolation=cv2.INTER_AREA), np.float32) for f in (first, second)
     ]
-    first_HW, second_HW = _filmed(rng, frames)
+    first_HW, second_HW = (_as_bytes(frame) for frame in frames) if crowded else _filmed(rng, frames)
     return Scene(first_HW, second_HW, flow)
 
 
@@ -128,14 +143,15 @@ def _shift(by: Matrix) -> Matrix:
 
 
 class _Outline:
-    """A closed curve r(angle) about a point, its plane squeezed along one direction; sometimes with a hole."""
+    """A closed curve r(angle) about a point, squeezed along one direction, sometimes with a hole or slats."""
 
-    def __init__(self, rng: np.random.Generator, at: Matrix, radius_px: float) -> None:
+    def __init__(self, rng: np.random.Generator, at: Matrix, radius_px: float, pierced: float) -> None:
         self.at, self.radius_px = at, radius_px
         self.turn, self.squeeze = rng.uniform(0, np.pi), float(rng.choice([1.0, 0.6, 0.25]))
         waves = np.arange(2, 7)
         self.waves = list(zip(waves, rng.uniform(0, 2 * np.pi, 5), rng.uniform(0, 0.6, 5) / waves, strict=True))
-        self.hole = 0.6 if rng.random() < 0.15 else 0.0
+        self.hole = float(rng.uniform(0.5, 0.85)) if rng.random() < pierced else 0.0
+        self.slats_px = float(rng.uniform(8, 30)) if rng.random() < pierced else 0.0
 
     def covers(self, x: Matrix, y: Matrix) -> NDArray[np.bool_]:
         dx, dy = x - self.at[0], y - self.at[1]
@@ -146,10 +162,12 @@ class _Outline:
         angle = np.arctan2(along[covered], across[covered])
         limit = 1 + sum(a * np.cos(k * angle + p) for k, p, a in self.waves)
         covered[covered] = (reach[covered] < limit) & (reach[covered] >= self.hole * limit)
+        if self.slats_px:
+            covered &= (along / self.slats_px) % 1 < 0.4
         return np.asarray(covered)
 
 
-def _texture(rng: np.random.Generator, textures: Sequence[Grey]) -> Plane:
+def _texture(rng: np.random.Generator, textures: Sequence[Grey], *, flat: float) -> Plane:
     """A frame, or noise of every scale in a random proportion; enlarged, of a contrast and brightness of its own."""
     if len(textures) and rng.random() < 0.75:
         grey = textures[int(rng.integers(len(textures)))].astype(np.float32)
@@ -163,6 +181,8 @@ def _texture(rng: np.random.Generator, textures: Sequence[Grey]) -> Plane:
             grey = np.where(grey > np.median(grey), grey + 2 * grey.std(), grey)
         grey = 128 + 45 * (grey - grey.mean()) / grey.std()
     grey = 128 + rng.uniform(0.6, 1.1) * (grey - 128) + rng.normal(0, 12)
+    if rng.random() < flat:  # a night sky, a plain wall: what is darker than most is all alike
+        grey = np.maximum(grey - np.quantile(grey, rng.uniform(0.3, 0.8)), 0) * rng.uniform(0.8, 2) + rng.uniform(0, 60)
     height, width = grey.shape
     return np.asarray(
         cv2.resize(grey, (ENLARGED * width, ENLARGED * height), interpolation=cv2.INTER_CUBIC), np.float32
@@ -190,5 +210,9 @@ def _filmed(rng: np.random.Generator, frames: list[Plane]) -> list[Grey]:
     for index, frame in enumerate(frames):
         seen = cv2.GaussianBlur(frame, (0, 0), blur_px) if blur_px else frame
         seen = gain * (seen - 128) + 128 + offset if index else seen
-        filmed.append((seen + rng.normal(0, noise, frame.shape)).round().clip(0, 255).astype(np.uint8))
+        filmed.append(_as_bytes(seen + rng.normal(0, noise, frame.shape)))
     return filmed
+
+
+def _as_bytes(frame: Plane) -> Grey:
+    return np.asarray(frame.round().clip(0, 255), np.uint8)

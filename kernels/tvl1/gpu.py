@@ -30,16 +30,22 @@ def flow(first_BHW: Tensor, second_BHW: Tensor, params: TVL1Params) -> Tensor:
     if batch == 0:
         return first_BHW.new_zeros(0, height, width, 2)
     firsts, seconds = (_pyramid(frames.contiguous(), sizes, params) for frames in (first_BHW, second_BHW))
-    u_2BHW = first_BHW.new_zeros(2, batch, *sizes[-1])
+    u_2BHW, light = first_BHW.new_zeros(2, batch, *sizes[-1]), oracle.no_light(first_BHW)
     for first, second in zip(reversed(firsts), reversed(seconds), strict=True):
         if u_2BHW.shape[2:] != first.shape[1:]:
             gains = [first.shape[2] / u_2BHW.shape[3], first.shape[1] / u_2BHW.shape[2]]
             u_2BHW = torch.stack([_resample(u, *first.shape[1:]) * gain for u, gain in zip(u_2BHW, gains, strict=True)])
-        u_2BHW = _solve_level(first, second, u_2BHW, params)
+        u_2BHW, light = _solve_level(first, second, u_2BHW, light, params)
+    if params.final_median_px > 1:
+        finished = torch.empty_like(u_2BHW)
+        median(u_2BHW, finished, params.final_median_px)
+        u_2BHW = finished
     return u_2BHW.permute(1, 2, 3, 0).contiguous()
 
 
-def _solve_level(first: Tensor, second: Tensor, u_2BHW: Tensor, params: TVL1Params) -> Tensor:
+def _solve_level(
+    first: Tensor, second: Tensor, u_2BHW: Tensor, light: oracle.Light, params: TVL1Params
+) -> tuple[Tensor, oracle.Light]:
     states = [first.new_zeros(6, *first.shape), first.new_empty(6, *first.shape)]  # tiles read one and write the other
     states[0][:2] = u_2BHW
     data = first.new_empty(3, *first.shape)
@@ -47,6 +53,10 @@ def _solve_level(first: Tensor, second: Tensor, u_2BHW: Tensor, params: TVL1Para
     edge = oracle.edge_steps(first, params).to(torch.uint8)
     for _ in range(params.warps):
         linearise(first, second, gx.contiguous(), gy.contiguous(), states[0], data, params)
+        lit, light = oracle.relight(
+            first, (states[0][0], states[0][1]), oracle.Linearisation(data[0], data[1], data[2]), light, params
+        )
+        data[2] = lit.rc
         for _ in range(params.median_rounds):
             if params.median_px > 1:
                 median(states[0][:2], states[1][:2], params.median_px)
@@ -56,7 +66,7 @@ def _solve_level(first: Tensor, second: Tensor, u_2BHW: Tensor, params: TVL1Para
                 iterate(states[0], states[1], data, edge, params, min(STEPS, left))
                 states.reverse()
                 left -= STEPS
-    return states[0][:2]
+    return states[0][:2], light
 
 
 def iterate(state_in: Tensor, state_out: Tensor, data: Tensor, edge: Tensor, params: TVL1Params, steps: int) -> None:

@@ -21,8 +21,9 @@ _FLOATS = (
     "presmooth",
     "gradient_blend",
     "edge_sensitivity",
+    "light_residual",
 )
-_INTS = ("levels", "warps", "median_rounds", "iterations", "median_px", "five_point")
+_INTS = ("levels", "warps", "median_rounds", "iterations", "median_px", "five_point", "final_median_px")
 
 
 class _Schedule(ctypes.Structure):
@@ -44,6 +45,9 @@ def library() -> ctypes.CDLL:
     if path is None:
         raise OSError(MISSING)
     loaded = ctypes.CDLL(str(path))
+    # Older ones have another TVL1Schedule, or do not tell.
+    if getattr(loaded, "tvl1_schedule_bytes", int)() != ctypes.sizeof(_Schedule):
+        raise OSError(f"{path.name} was built from other sources than these: run pip install again")
     pointer, integer = ctypes.c_void_p, ctypes.c_int
     loaded.tvl1_flow.argtypes = [pointer, pointer, *[integer] * 4, ctypes.POINTER(_Schedule), integer, pointer]
     loaded.tvl1_iterate.argtypes = [*[pointer] * 5, integer, integer, *[ctypes.c_float] * 3, integer, integer]

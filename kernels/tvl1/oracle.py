@@ -27,6 +27,13 @@ class Linearisation(NamedTuple):
     rc: Tensor
 
 
+class Light(NamedTuple):
+    """Change of light from the first frame to the second, I1 - I0 = offset + gain (I0 - 128) / 64; both (B, 1, 1)."""
+
+    offset: Tensor
+    gain: Tensor
+
+
 class State(NamedTuple):
     """Flow and dual variable, all (B, H, W); u[0] = u, u[1] = v, p[axis of u][axis of the derivative]."""
 
@@ -40,21 +47,24 @@ def flow(first_BHW: Tensor, second_BHW: Tensor, params: TVL1Params) -> Tensor:
     sizes = level_sizes(height, width, params)
     firsts, seconds = (pyramid(frames, sizes, params) for frames in (first_BHW, second_BHW))
     u = first_BHW.new_zeros(batch, *sizes[-1]), first_BHW.new_zeros(batch, *sizes[-1])
+    light = no_light(first_BHW)
     for first, second, (rows, columns) in zip(reversed(firsts), reversed(seconds), reversed(sizes), strict=True):
         gain_v, gain_u = rows / u[0].shape[1], columns / u[0].shape[2]
         if u[0].shape[1:] != first.shape[1:]:
             u = resample(u[0], rows, columns) * gain_u, resample(u[1], rows, columns) * gain_v
-        u = solve_level(first, second, u, params)
-    return torch.stack(u, dim=-1)
+        u, light = solve_level(first, second, u, light, params)
+    return torch.stack([median(field, params.final_median_px) for field in u], dim=-1)
 
 
-def solve_level(first: Tensor, second: Tensor, u: tuple[Tensor, Tensor], params: TVL1Params) -> tuple[Tensor, Tensor]:
-    """The flow of one pyramid level from a first guess."""
+def solve_level(
+    first: Tensor, second: Tensor, u: tuple[Tensor, Tensor], light: Light, params: TVL1Params
+) -> tuple[tuple[Tensor, Tensor], Light]:
+    """The flow and the change of light of one pyramid level from first guesses."""
     zero = torch.zeros_like(u[0])
     state = State(u, ((zero, zero), (zero, zero)))
     edge = edge_steps(first, params)
     for _ in range(params.warps):
-        data = linearise(first, second, state.u, params)
+        data, light = relight(first, state.u, linearise(first, second, state.u, params), light, params)
         active = torch.ones(len(first), 1, 1, dtype=torch.bool, device=first.device)
         for _ in range(params.median_rounds):
             filtered = State((median(state.u[0], params.median_px), median(state.u[1], params.median_px)), state.p)
@@ -73,7 +83,7 @@ def solve_level(first: Tensor, second: Tensor, u: tuple[Tensor, Tensor], params:
                     break
             if not active.any():
                 break
-    return state.u
+    return state.u, light
 
 
 def step(state: State, data: Linearisation, edge_steps_BHW: Tensor, params: TVL1Params) -> State:
@@ -114,10 +124,7 @@ def linearise(first: Tensor, second: Tensor, u: tuple[Tensor, Tensor], params: T
     outside have no data term.
     """
     batch, height, width = first.shape
-    y = torch.arange(height, dtype=first.dtype, device=first.device)[:, None] + u[1]
-    x = torch.arange(width, dtype=first.dtype, device=first.device) + u[0]
-    qx, qy = x.clamp(0, width - 1), y.clamp(0, height - 1)
-    inside = ((qx == x) & (qy == y)).to(first.dtype)
+    qx, qy, inside = landing(u)
     cx, cy = qx.floor(), qy.floor()
     value_x, slope_x = tap_weights(qx - cx, params)
     value_y, slope_y = tap_weights(qy - cy, params)
@@ -137,6 +144,47 @@ def linearise(first: Tensor, second: Tensor, u: tuple[Tensor, Tensor], params: T
     gx = inside * (gx + params.gradient_blend * (first_gx - gx))
     gy = inside * (gy + params.gradient_blend * (first_gy - gy))
     return Linearisation(gx, gy, inside * (sampled - first) - gx * u[0] - gy * u[1])
+
+
+def landing(u: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Where every pixel lands, x and y, moved into the frame, and 1 where it was inside, else 0; all (B, H, W)."""
+    _, height, width = u[0].shape
+    y = torch.arange(height, dtype=u[1].dtype, device=u[1].device)[:, None] + u[1]
+    x = torch.arange(width, dtype=u[0].dtype, device=u[0].device) + u[0]
+    qx, qy = x.clamp(0, width - 1), y.clamp(0, height - 1)
+    return qx, qy, ((qx == x) & (qy == y)).to(x.dtype)
+
+
+def no_light(frames_BHW: Tensor) -> Light:
+    """No change of light, for each pair."""
+    return Light(*(frames_BHW.new_zeros(len(frames_BHW), 1, 1) for _ in range(2)))
+
+
+def relight(
+    first: Tensor, u: tuple[Tensor, Tensor], data: Linearisation, light: Light, params: TVL1Params
+) -> tuple[Linearisation, Light]:
+    """Fit the change of light to rho(u) and take it from rho: one step of least squares, reweighted by the last fit.
+
+    A pixel that misses the last fit by e weighs 1 / (1 + (e / light_residual)^2), outside the frame 0. A little ridge
+    is there for frames without contrast.
+    """
+    if params.light_residual == 0:
+        return data, light
+    ix, iy, rc = data
+    grey = (first - 128) / 64
+    residual = rc + ix * u[0] + iy * u[1]
+    misfit = residual - light.offset - light.gain * grey
+    weight = landing(u)[2] / (1 + (misfit / params.light_residual).square())
+    pixels = first.shape[1] * first.shape[2]
+    w, g, gg, r, rg = (
+        (weight * plane).sum((1, 2), keepdim=True)
+        for plane in (torch.ones_like(grey), grey, grey * grey, residual, residual * grey)
+    )
+    w = w + 1e-6 * pixels
+    gg = gg + 0.01 * w
+    det = w * gg - g * g
+    light = Light((gg * r - g * rg) / det, (w * rg - g * r) / det)
+    return Linearisation(ix, iy, rc - light.offset - light.gain * grey), light
 
 
 def tap_weights(fraction: Tensor, params: TVL1Params) -> tuple[list[Tensor], list[Tensor]]:

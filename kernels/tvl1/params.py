@@ -14,12 +14,13 @@ class TVL1Params:
     """Model and schedule of duality-based TV-L1 flow (Zach, Pock and Bischof 2007), in grey values of 0..255.
 
     Equal parameters give equal numbers on the backends cpp, triton and torch, up to rounding. `opencv` knows OpenCV's
-    terms only: there cubic_a, presmooth, five_point, gradient_blend and edge_sensitivity have no effect.
+    terms only: there cubic_a, presmooth, five_point, gradient_blend, edge_sensitivity, light_residual and
+    final_median_px have no effect.
     """
 
-    data_weight: float = 0.2
+    data_weight: float = 0.18
     """lambda: weight of |I1(x + u) - I0(x)| against the total variation of u."""
-    theta: float = 0.35
+    theta: float = 0.2
     """Tightness of the coupling between the data step and the smoothing step."""
     tau: float = 0.25
     """Step of the dual ascent; .25 is safe, .35 diverges."""
@@ -27,27 +28,32 @@ class TVL1Params:
     """Pyramid levels at most; fewer where the shorter side would fall under 16 px."""
     scale_step: float = 0.5
     """Size of a level relative to the finer one."""
-    presmooth: float = 0.3
+    presmooth: float = 0.35
     """Gaussian before each halving: sigma in units of sqrt(1 / scale_step**2 - 1) px; 0 for none."""
     warps: int = 3
     """Linearisations of I1 at every level."""
-    median_rounds: int = 1
+    median_rounds: int = 2
     """Rounds of (median, iterations) after each warp."""
-    iterations: int = 30
+    iterations: int = 20
     """Primal-dual iterations after each median."""
     median_px: int = 3
     """Side of the median window on u and v: 1 (none), 3 or 5."""
     epsilon: float = 0.0
     """Iterations of a warp end when the root mean square change of the flow falls under it, in px; 0 runs them all.
     Triton runs them all at any value: asking would stop the device."""
-    cubic_a: float = -0.6
+    cubic_a: float = -0.65
     """Free parameter of the cubic convolution kernel used to warp (Keys 1981: -.5; OpenCV: -.75)."""
     five_point: bool = True
     """Image derivatives by five points, (1, -8, 0, 8, -1) / 12, rather than by central differences."""
-    gradient_blend: float = 0.5
+    gradient_blend: float = 0.25
     """Share of I0's gradient in the linearisation, the rest is that of the warped I1 (Wedel et al. 2009: .5)."""
-    edge_sensitivity: float = 0.007
+    edge_sensitivity: float = 0.008
     """alpha of g = 1 / (1 + alpha |grad I0|), the weight of the total variation at image edges; 0 for g = 1."""
+    light_residual: float = 3.0
+    """The second frame may be lit otherwise: at every warp I1(x + u) - I0 is fitted by offset + gain I0, and the fit
+    taken away. Pixels that miss the last fit by more than so many grey values count little; 0 fits nothing."""
+    final_median_px: int = 5
+    """Side of the median window on the finished u and v: 1 (none), 3 or 5."""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -64,12 +70,14 @@ class TVL1Params:
             ("cubic_a", -1.0, 0.0),
             ("gradient_blend", 0.0, 1.0),
             ("edge_sensitivity", 0.0, 10.0),
+            ("light_residual", 0.0, 255.0),
         ):
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
                 raise KernelInputError(f"TVL1Params.{name} is {value}, it must lie in [{low}, {high}]")
-        if self.median_px not in (1, 3, 5):
-            raise KernelInputError(f"TVL1Params.median_px is {self.median_px}, it must be 1 (no median), 3 or 5")
+        for name in ("median_px", "final_median_px"):
+            if getattr(self, name) not in (1, 3, 5):
+                raise KernelInputError(f"TVL1Params.{name} is {getattr(self, name)}, it must be 1 (no median), 3 or 5")
 
 
 def level_sizes(height: int, width: int, params: TVL1Params) -> list[tuple[int, int]]:
@@ -101,9 +109,11 @@ PRESETS: dict[str, TVL1Params] = {
         five_point=False,
         gradient_blend=0.0,
         edge_sensitivity=0.0,
+        light_residual=0.0,
+        final_median_px=1,
     ),
-    "accurate": TVL1Params(levels=7, scale_step=0.7, median_rounds=2, iterations=16, median_px=5),
+    "accurate": TVL1Params(levels=11, scale_step=0.75, warps=4, iterations=16),
     "balanced": BALANCED,
-    "fast": TVL1Params(theta=0.4, warps=2, iterations=24),
+    "fast": TVL1Params(warps=2, iterations=16),
 }
 """docs/tvl1.md has the measured error and speed of each; benchmarks/tvl1.py measures them again."""

@@ -13,8 +13,9 @@
 #include "warp.h"
 
 extern "C" struct TVL1Schedule {  // kernels/tvl1/params.py says what each is
-    float data_weight, theta, tau, scale_step, epsilon, cubic_a, presmooth, gradient_blend, edge_sensitivity;
-    int levels, warps, median_rounds, iterations, median_px, five_point;
+    float data_weight, theta, tau, scale_step, epsilon, cubic_a, presmooth, gradient_blend, edge_sensitivity,
+        light_residual;
+    int levels, warps, median_rounds, iterations, median_px, five_point, final_median_px;
 };
 
 namespace {
@@ -101,6 +102,8 @@ class Pair {
         build();
         for (int l = (int)levels.size() - 1; l >= 0; --l) solve(l);
         const Level &finest = levels[0];
+        median(f.u, f.width, f.height, f.stride, s.final_median_px, lines);
+        median(f.v, f.width, f.height, f.stride, s.final_median_px, lines);
         for (int y = 0; y < finest.height; ++y) {
             const float *u = f.u + (ptrdiff_t)y * f.stride, *v = f.v + (ptrdiff_t)y * f.stride;
             float *row = out + (size_t)2 * y * finest.width;
@@ -117,6 +120,7 @@ class Pair {
     Taps taps;
     Gradient gradient;
     Step step;
+    Light light;
     float *lines, *zero, *rc_last, *ig_last, *counts, *region;
     size_t region_floats;
     std::vector<float *> firsts;
@@ -141,12 +145,14 @@ class Pair {
         for (const Image &image : seconds) replicate(image);
     }
 
+    void copy_first(int l, int y, float *to) const {
+        const int width = levels[l].width;
+        if (l) std::copy_n(firsts[l] + (size_t)y * width, width, to);
+        else std::copy_n(first0 + (size_t)y * width, width, to);
+    }
+
     auto ring(int l) {
-        auto source = [this, l](int y, float *to) {
-            const int width = levels[l].width;
-            if (l) std::copy_n(firsts[l] + (size_t)y * width, width, to);
-            else std::copy_n(first0 + (size_t)y * width, width, to);
-        };
+        auto source = [this, l](int y, float *to) { copy_first(l, y, to); };
         return Ring<decltype(source)>(source, levels[l].width, levels[l].height, lines);
     }
 
@@ -185,6 +191,7 @@ class Pair {
         for (int k = 0; k < 4; ++k) value_y[k] = landing.value_y[k].data();
         for (int k = 0; k < 8; ++k) slope_y[k] = landing.slope_y[k].data();
         float *fraction_y = landing.sampled.data();  // dead before sampled is written
+        LightFit fit;
         for (int y = 0; y < f.height; ++y) {
             const ptrdiff_t o = (ptrdiff_t)y * f.stride, c = (ptrdiff_t)y * f.width;
             land(seconds[l], f.u + o, f.v + o, y, landing.offset.data(), landing.fraction_x.data(), fraction_y,
@@ -202,6 +209,15 @@ class Pair {
                    slope_y, landing.sampled.data(), f.width);
             linearise(rows.around(y), gradient, s.gradient_blend, landing.sampled.data(), landing.inside.data(), f.u + o,
                       f.v + o, f.ix + o, f.iy + o, f.rc + c, f.ig + c, f.width);
+            if (s.light_residual > 0)
+                fit.add(rows.rows[2], landing.sampled.data(), landing.inside.data(), light, s.light_residual, f.width);
+        }
+        if (s.light_residual > 0) {
+            light = fit.solve((double)f.width * f.height);
+            for (int y = 0; y < f.height; ++y) {
+                copy_first(l, y, lines);
+                take_light(lines, light, f.rc + (ptrdiff_t)y * f.width, f.width);
+            }
         }
         std::copy_n(f.rc + (ptrdiff_t)(f.height - 1) * f.width, f.width, rc_last);
         std::copy_n(f.ig + (ptrdiff_t)(f.height - 1) * f.width, f.width, ig_last);
@@ -281,6 +297,9 @@ extern "C" int tvl1_flow(const void *first, const void *second, int is_float, in
     for (auto &helper : helpers) helper.join();
     return failed;
 }
+
+// What kernels/tvl1/native.py compares with its own.
+extern "C" int tvl1_schedule_bytes() { return sizeof(TVL1Schedule); }
 
 // For tests: `iterations` of one linearisation on contiguous planes, with at most `lanes` lanes by hand; state is u, v, p11,
 // p12, p21, p22, in place. Returns the lanes that it took.

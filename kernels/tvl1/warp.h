@@ -134,6 +134,36 @@ CLONES void linearise(const float *const *rows, Gradient g, float blend, const f
     }
 }
 
+struct Light {  // its change from the first frame to the second: I1 - I0 = offset + gain (I0 - 128) / 64
+    float offset = 0, gain = 0;
+};
+
+CLONES void add_light_row(const float *__restrict first, const float *__restrict sampled, const float *__restrict inside,
+                          Light last, float sharpness, double *sums, int width) {
+    float w_sum = 0, g_sum = 0, gg_sum = 0, r_sum = 0, rg_sum = 0;
+    for (int x = 0; x < width; ++x) {
+        const float grey = (first[x] - 128) / 64, r = sampled[4 * x] - first[x], misfit = r - last.offset - last.gain * grey;
+        const float w = inside[x] / (1 + sharpness * misfit * misfit);
+        w_sum += w, g_sum += w * grey, gg_sum += w * grey * grey, r_sum += w * r, rg_sum += w * r * grey;
+    }
+    sums[0] += w_sum, sums[1] += g_sum, sums[2] += gg_sum, sums[3] += r_sum, sums[4] += rg_sum;
+}
+
+struct LightFit {  // weighted least squares, one step further from the last fit; a little ridge, for frames without contrast
+    double sums[5] = {};
+    void add(const float *first, const float *sampled, const float *inside, Light last, float residual, int width) {
+        add_light_row(first, sampled, inside, last, 1 / (residual * residual), sums, width);
+    }
+    Light solve(double pixels) const {
+        const double w = sums[0] + 1e-6 * pixels, g = sums[1], gg = sums[2] + .01 * w, det = w * gg - g * g;
+        return {(float)((gg * sums[3] - g * sums[4]) / det), (float)((w * sums[4] - g * sums[3]) / det)};
+    }
+};
+
+CLONES void take_light(const float *__restrict first, Light light, float *__restrict rc, int width) {
+    for (int x = 0; x < width; ++x) rc[x] -= light.offset + light.gain * ((first[x] - 128) / 64);
+}
+
 CLONES void edges(const float *const *rows, Gradient g, float sensitivity, uint8_t *__restrict edge, int width) {
     const float *a = rows[0], *b = rows[1], *first = rows[2], *d = rows[3], *e = rows[4];
     for (int x = 0; x < width; ++x) {

@@ -83,7 +83,7 @@ def _headline(metrics: Mapping[str, Any]) -> str:
 
 EXTRACT = Stage(
     name="extract",
-    version=4,
+    version=5,
     needs=("ingest",),
     settings=_settings,
     run=_run,

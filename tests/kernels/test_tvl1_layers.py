@@ -10,7 +10,7 @@ from benchmarks.tvl1_layers import MOST_PX, SPLITS, moving_layers
 
 def test_the_flow_leads_to_the_same_grey() -> None:
     """Half the pixels differ by less than noise and light allow; by no flow, and by the reverse of it, they do not."""
-    for seed in (1, 13, 21):
+    for seed in (4, 7, 13):
         scene = moving_layers(seed, height=100, width=130)
         assert np.median(np.linalg.norm(scene.flow_HW2, axis=-1)) > 3, "a seed with motion"
         y, x = np.mgrid[:100, :130].astype(np.float32)
@@ -32,7 +32,7 @@ def test_seeds_are_scenes() -> None:
 
 
 def test_motion_is_small_and_large() -> None:
-    flows = [moving_layers(seed, height=100, width=130).flow_HW2 for seed in (11, 4)]
+    flows = [moving_layers(seed, height=100, width=130).flow_HW2 for seed in (0, 8)]
     slow_px, fast_px = (np.linalg.norm(flow, axis=-1).max() for flow in flows)
     assert slow_px < 1 and fast_px > 0.5 * MOST_PX
 
