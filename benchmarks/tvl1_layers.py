@@ -214,5 +214,5 @@ def _filmed(rng: np.random.Generator, frames: list[Plane]) -> list[Grey]:
     return filmed
 
 
-def _as_bytes(frame: Plane) -> Grey:
+def _as_bytes(frame: NDArray[np.floating]) -> Grey:
     return np.asarray(frame.round().clip(0, 255), np.uint8)
