@@ -15,9 +15,9 @@ def cell(row: Sequence[str], place: int) -> str:
     return row[place].strip() if 0 <= place < len(row) else ""
 
 
-def looks_like_videos(rows: Rows, place: int) -> bool:
+def looks_like_videos(cells: Sequence[str]) -> bool:
     """Whether most cells end in a video's file type."""
-    return 2 * sum(cell(row, place).lower().endswith(_SUFFIXES) for row in rows) > len(rows)
+    return 2 * sum(each.lower().endswith(_SUFFIXES) for each in cells) > len(cells)
 
 
 def likest_to_videos(rows: Rows, places: Sequence[int], names: Callable[[str], bool]) -> list[int]:
@@ -26,7 +26,8 @@ def likest_to_videos(rows: Rows, places: Sequence[int], names: Callable[[str], b
     A number or a word beside `a.mp4` may be the name of a video, too: the file type says which is meant.
     """
     likeness = {
-        place: (any(names(cell(row, place)) for row in rows), looks_like_videos(rows, place)) for place in places
+        place: (any(names(cell(row, place)) for row in rows), looks_like_videos([cell(row, place) for row in rows]))
+        for place in places
     }
     best = max(likeness.values(), default=None)
     return [place for place in places if likeness[place] == best]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mscl.errors import DataError
 from mscl.ingest.annotations.class_names import class_spelling, in_order, read_class_names
-from mscl.ingest.annotations.columns import cell
+from mscl.ingest.annotations.columns import cell, looks_like_videos
 from mscl.ingest.annotations.index import VideoIndex, one_spelling
 from mscl.ingest.annotations.list_columns import LABEL_COLUMNS, NUMBER_OR_NOTHING, column_word, columns_of, is_header
 from mscl.ingest.annotations.list_lines import Line, cut_at_blanks, inside, is_comment, is_there, read_table
@@ -92,7 +92,22 @@ def _splits(of_file: dict[Path, list[_Entry]]) -> list[Split]:
             "is of no split: neither a column 'split' nor the list's name says train, val or test, and others have "
             "one; name the list after its split, as in test.csv, or fill in a column 'split'"
         )
+    if not any(splits):
+        _refuse_splits_in_paths(of_file)
     return [split or "train" for split in splits]
+
+
+def _refuse_splits_in_paths(of_file: dict[Path, list[_Entry]]) -> None:
+    """Refuse videos in folders train and test where nothing else says a split: all would be trained on."""
+    folders: dict[Split, str] = {}
+    for entry in (entry for entries in of_file.values() for entry in entries):
+        for folder in filter(is_split_cell, entry.path.split("/")[:-1]):
+            folders.setdefault(split_of_cell(folder) or "train", folder)
+        if len(folders) > 1:
+            raise entry.line.refused(
+                f"and lines before it are in folders {' and '.join(folders.values())}, and nothing else says a split; "
+                "write a column 'split', or a list for each, named train and test"
+            )
 
 
 def _parts(counts: Counter[str]) -> str:
@@ -166,7 +181,7 @@ def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[_Entry
         _refuse_splits_in_labels(lines)
         _refuse_numbers_before_labels(lines)
     if not header:
-        _refuse_splits_as_labels(lines, label_at)
+        _refuse_no_classes(lines, label_at)
     elif label_at >= 0 and header[label_at] not in LABEL_COLUMNS:
         notes.append(f"the column {header[label_at] or label_at + 1!r} of {file.name} is taken as the class")
     spare = [place for place, word in enumerate(header) if word and place not in (path_at, label_at, split_at)]
@@ -215,9 +230,11 @@ def _refuse_splits_in_labels(lines: list[Line]) -> None:
         )
 
 
-def _refuse_splits_as_labels(lines: list[Line], label_at: int) -> None:
-    """Refuse `path split` lines without a header, which would name what they are."""
+def _refuse_no_classes(lines: list[Line], label_at: int) -> None:
+    """Refuse `path split` and `path path` lines without a header, which would name what they are."""
     labels = [cell(line.cells, label_at) for line in lines]
+    if labels and looks_like_videos(labels):
+        raise lines[0].refused("names two videos, and so do other lines; write 'path,label'")
     if labels and all(map(is_split_cell, labels)):
         raise lines[0].refused(
             "has the name of a split in the place of the class, as all lines here: write a CSV with the header "

@@ -104,6 +104,7 @@ def test_numbers_are_in_order_and_a_header_is_said(tmp_path: Path) -> None:
         ("path,split,class\na.mp4,not_test,run\n", "has the split 'not_test'"),
         ("path,split,class\na.mp4,trainval,run\n", "has the split 'trainval'"),
         ("a.mp4,train\nb.mp4,test\n", "line 1: 'a.mp4,train' has the name of a split in the place of the class"),
+        ("a.mp4,b.mp4\nb.mp4,a.mp4\n", "line 1: 'a.mp4,b.mp4' names two videos, and so do other lines"),
         ("path,split\na.mp4,train\nb.mp4,test\n", "line 2: 'a.mp4,train' has a split and no class"),
         ("a.mp4 120 run\nb.mp4 95 walk\nc d.mp4 88 run\n", "'a.mp4 120 run' has numbers between the path and the"),
         ("a.mp4 1.5 20.5 run\nb.mp4 10.0 15.5 walk\n", "'a.mp4 1.5 20.5 run' has numbers between the path and the"),

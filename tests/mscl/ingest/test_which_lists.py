@@ -267,3 +267,12 @@ def test_a_table_in_the_root_that_is_no_list_says_what_to_do(tmp_path: Path) -> 
     root = write(touch(tmp_path / "v", "run/1.mp4", "walk/2.mp4"), train="epoch,loss\n1,0.5\n2,0.4\n")
     with pytest.raises(DataError, match=r"train.csv, line 2: '1,0.5' has label 0.5.*found in data.root.*=folders"):
         read(root)
+
+
+def test_folders_of_splits_in_the_paths_of_a_list_that_says_none_are_refused(tmp_path: Path) -> None:
+    text = "train/a.mp4,run\ntrain/b.mp4,walk\ntest/c.mp4,run\n"
+    root = touch(tmp_path / "v", "train/a.mp4", "train/b.mp4", "test/c.mp4")
+    lists = write(tmp_path / "l", all=text, train=text)
+    with pytest.raises(DataError, match=r"all.csv, line 3: .* folders train and test, and nothing else says a split"):
+        read(root, annotations=lists / "all.csv")
+    assert set(splits(read(root, annotations=lists / "train.csv")).values()) == {"train"}
