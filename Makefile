@@ -2,22 +2,31 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= 3
 
 .PHONY: help install demo test test-gpu check lint types bench faults lowest audit ablate settings docs clean
 
 help:  ## What can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-.venv/.installed: pyproject.toml setup.py
+# What is compiled is part of it: a library of other sources is refused.
+SOURCES := pyproject.toml setup.py $(wildcard kernels/tvl1/*.cpp kernels/tvl1/*.h storage/flow_store/*.cpp)
+
+.venv/.installed: $(SOURCES)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "Installing into .venv (a few minutes the first time; PyTorch is large)"
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@echo "Installing into .venv what runs and what tests need (a few minutes the first time; PyTorch is large)"
+	$(BIN)/pip install --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+.venv/.runs: $(SOURCES)
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv what runs need (a few minutes the first time; PyTorch is large)"
+	$(BIN)/pip install --disable-pip-version-check -e .
 	@touch $@
 
 install: .venv/.installed  ## The environment
 
-demo: .venv/.installed  ## The whole pipeline on a small generated set; prints results, report and UI
+demo: $(if $(wildcard .venv/.installed),.venv/.installed,.venv/.runs)  ## The whole pipeline on a small generated set; prints results, report and UI
 	$(BIN)/mscl demo-data $(DEMO)/data
 	$(BIN)/mscl run demo+kind data.root=$(DEMO)/data/videos --workspace $(DEMO)/workspace
 

@@ -32,15 +32,23 @@ class Availability(NamedTuple):
 
 def backends() -> list[Availability]:
     """Every backend with whether it can run here and a reason a person can act on (`mscl doctor` prints it)."""
-    from kernels.tvl1 import native
 
-    library = native.library_path()
     return [
-        Availability("cpp", library is not None, f"{library.name}" if library else native.MISSING),
+        Availability("cpp", *_library()),
         Availability("triton", *_triton()),
         Availability("torch", *_module("torch", "the oracle; any device")),
         Availability("opencv", *_module("cv2", "OpenCV's DualTVL1, one core, slow")),
     ]
+
+
+def _library() -> tuple[bool, str]:
+    from kernels.tvl1 import native
+
+    try:
+        native.library()
+    except KernelInputError as error:
+        return False, str(error)
+    return True, "_tvl1.so"
 
 
 def _module(name: str, note: str) -> tuple[bool, str]:
@@ -67,7 +75,8 @@ def resolve_backend(backend: str = "auto", device: str = "cpu") -> str:
     """The backend that `backend` means for arrays on `device` ("cpu", "cuda", "cuda:1", "mps", ...).
 
     `auto` is Triton on CUDA, the C++ library on the CPU (OpenCV with one warning where it was not built) and the
-    torch oracle elsewhere. Raises KernelInputError for an unknown name or a backend that cannot run there.
+    torch oracle elsewhere. Raises KernelInputError for an unknown name, a backend that cannot run there, and a C++
+    library that was built from other sources.
     """
     kind = device.partition(":")[0]
     if backend == "auto":
@@ -78,6 +87,7 @@ def resolve_backend(backend: str = "auto", device: str = "cpu") -> str:
         from kernels.tvl1 import native
 
         if native.library_path() is not None:
+            native.library()  # one that cannot work is refused before any
             return "cpp"
         _warn_of_opencv(native.MISSING)
         return "opencv"
@@ -90,6 +100,7 @@ def resolve_backend(backend: str = "auto", device: str = "cpu") -> str:
 
         if native.library_path() is None:
             raise KernelInputError(f"backend 'cpp' is not there: {native.MISSING}; auto falls back to OpenCV")
+        native.library()
     if backend == "triton" and kind != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         raise KernelInputError(
             f"backend 'triton' needs CUDA tensors, the frames are on {device}: move them or use auto"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.errors import KernelInputError
 from kernels.tvl1.params import TVL1Params
 
 MISSING = "its C++ library was not built: install a C++ compiler, then run pip install again"
@@ -40,14 +41,17 @@ def library_path() -> Path | None:
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The loaded library. Raises OSError where it is not there or not for this machine."""
+    """The loaded library. Raises KernelInputError where it is not there, not for this machine, or of other sources."""
     path = library_path()
     if path is None:
-        raise OSError(MISSING)
-    loaded = ctypes.CDLL(str(path))
+        raise KernelInputError(MISSING)
+    try:
+        loaded = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise KernelInputError(f"{path} cannot be loaded here ({error}): run `pip install -e .` again") from error
     # Older ones have another TVL1Schedule, or do not tell.
     if getattr(loaded, "tvl1_schedule_bytes", int)() != ctypes.sizeof(_Schedule):
-        raise OSError(f"{path.name} was built from other sources than these: run pip install again")
+        raise KernelInputError(f"{path} was built from other sources than these: run `pip install -e .` again")
     pointer, integer = ctypes.c_void_p, ctypes.c_int
     loaded.tvl1_flow.argtypes = [pointer, pointer, *[integer] * 4, ctypes.POINTER(_Schedule), integer, pointer]
     loaded.tvl1_iterate.argtypes = [*[pointer] * 5, integer, integer, *[ctypes.c_float] * 3, integer, integer]

@@ -18,9 +18,9 @@ class TVL1Params:
     final_median_px have no effect.
     """
 
-    data_weight: float = 0.18
+    data_weight: float = 0.25
     """lambda: weight of |I1(x + u) - I0(x)| against the total variation of u."""
-    theta: float = 0.2
+    theta: float = 0.3
     """Tightness of the coupling between the data step and the smoothing step."""
     tau: float = 0.25
     """Step of the dual ascent; .25 is safe, .35 diverges."""
@@ -28,13 +28,13 @@ class TVL1Params:
     """Pyramid levels at most; fewer where the shorter side would fall under 16 px."""
     scale_step: float = 0.5
     """Size of a level relative to the finer one."""
-    presmooth: float = 0.35
+    presmooth: float = 0.3
     """Gaussian before each halving: sigma in units of sqrt(1 / scale_step**2 - 1) px; 0 for none."""
-    warps: int = 3
+    warps: int = 4
     """Linearisations of I1 at every level."""
     median_rounds: int = 2
     """Rounds of (median, iterations) after each warp."""
-    iterations: int = 20
+    iterations: int = 15
     """Primal-dual iterations after each median."""
     median_px: int = 3
     """Side of the median window on u and v: 1 (none), 3 or 5."""
@@ -45,9 +45,9 @@ class TVL1Params:
     """Free parameter of the cubic convolution kernel used to warp (Keys 1981: -.5; OpenCV: -.75)."""
     five_point: bool = True
     """Image derivatives by five points, (1, -8, 0, 8, -1) / 12, rather than by central differences."""
-    gradient_blend: float = 0.25
+    gradient_blend: float = 0.0
     """Share of I0's gradient in the linearisation, the rest is that of the warped I1 (Wedel et al. 2009: .5)."""
-    edge_sensitivity: float = 0.008
+    edge_sensitivity: float = 0.003
     """alpha of g = 1 / (1 + alpha |grad I0|), the weight of the total variation at image edges; 0 for g = 1."""
     light_residual: float = 3.0
     """The second frame may be lit otherwise: at every warp I1(x + u) - I0 is fitted by offset + gain I0, and the fit
@@ -112,7 +112,7 @@ PRESETS: dict[str, TVL1Params] = {
         light_residual=0.0,
         final_median_px=1,
     ),
-    "accurate": TVL1Params(levels=11, scale_step=0.75, warps=4, iterations=16),
+    "accurate": TVL1Params(warps=5, iterations=30, median_px=5),
     "balanced": BALANCED,
     "fast": TVL1Params(warps=2, iterations=16),
 }

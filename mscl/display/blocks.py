@@ -57,6 +57,8 @@ class Photo:
 
     jpeg: bytes
     caption: str
+    is_legend: bool = False
+    """Small beside what it explains."""
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def thumbnail(frame_HW3: Picture, flow_HW2: Flow | None = None, *, height_px: in
     return jpeg(picture)
 
 
-def flow_legend(*, side_px: int = 84) -> bytes:
+def flow_legend(*, side_px: int = 168) -> bytes:
     """What the colours of flow mean: each direction from the middle in its colour, stronger further out; a JPEG."""
     across = np.linspace(-1, 1, side_px, dtype=np.float32)
     flow_HW2 = np.stack(np.meshgrid(across, across), axis=-1)

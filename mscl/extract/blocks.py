@@ -13,7 +13,11 @@ def extract_blocks(stages: Stages, *, count: int = 4) -> list[Block]:
     pictures = SegmentPictures.of(stages)
     what = f"{flow.method} over {flow.span_frames} frame{'' if flow.span_frames == 1 else 's'}"
     blocks: list[Block] = [
-        Photo(flow_legend(), "Colours of flow: the direction away from the middle, stronger where it is faster")
+        Photo(
+            flow_legend(),
+            "Colours of flow: the direction away from the middle, stronger where it is faster",
+            is_legend=True,
+        )
     ]
     for segment in pictures.sample(count):
         indices = pictures.strip_indices(segment)

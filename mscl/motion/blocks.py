@@ -108,7 +108,9 @@ def screen_blocks(stages: Stages, *, curves: int = 2, sheet: int = 4) -> list[Bl
         caption = "Motion differences of the fields (above); scores of the clips that start there (below)"
         blocks.append(Chart(chart, caption=caption))
     sheet_of = kept_and_dropped(pictures, [rows[i] for i in pictures.sample(sheet, among=picked)], clip_span=clip.span)
-    legend = Photo(flow_legend(), "Colours of flow: the direction away from the middle, scaled picture by picture")
+    legend = Photo(
+        flow_legend(), "Colours of flow: the direction away from the middle, scaled picture by picture", is_legend=True
+    )
     return [*blocks, legend, sheet_of]
 
 

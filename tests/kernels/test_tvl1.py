@@ -19,7 +19,7 @@ needs_cpp = pytest.mark.skipif(library_path() is None, reason="the C++ backend i
 
 
 @pytest.mark.parametrize("preset", ["accurate", "balanced", "fast"])
-@pytest.mark.parametrize(("kind", "limit_px"), [("shift", 0.12), ("rotation", 0.07), ("zoom", 0.07), ("smooth", 0.07)])
+@pytest.mark.parametrize(("kind", "limit_px"), [("shift", 0.12), ("rotation", 0.08), ("zoom", 0.08), ("smooth", 0.08)])
 def test_smooth_motion(preset: str, kind: str, limit_px: float) -> None:
     scene = smooth_motion(kind)
     flow = tvl1_flow(scene.first_HW[None], scene.second_HW[None], params=PRESETS[preset])

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.tvl1_scenes import Scene, end_point_error, layered_motion, smooth_motion
+from kernels.errors import KernelInputError
 from kernels.tvl1 import PRESETS, TVL1Params, native, oracle, tvl1_flow
 
 pytestmark = pytest.mark.skipif(
@@ -135,7 +136,7 @@ def test_a_library_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) 
     """Parameters would arrive in the wrong places: here a library of ours that is none of TV-L1."""
     other = Path(native.__file__).parents[2] / "storage" / "flow_store" / "_packing.so"
     monkeypatch.setattr(native, "library_path", lambda: other)
-    with pytest.raises(OSError, match="other sources than these"):
+    with pytest.raises(KernelInputError, match="other sources than these"):
         native.library.__wrapped__()
 
 
