@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
-TEST_WORKERS ?= 3
+TEST_WORKERS ?= 2
 
 .PHONY: help install demo test test-gpu check lint types bench faults lowest audit ablate settings docs clean
 
