@@ -50,15 +50,19 @@ def _probe(run: StageRun) -> dict[str, Any]:
 
 
 def _probe_preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
-    embedded = results.get("embed")
-    if config.probe.head == "attentive" and embedded and not embedded.record.config["embed"].get("tokens"):
+    if config.probe.head == "attentive":
+        _check_tokens(config, results.get("embed"))
+    check_test_videos(config, results, splits=config.probe.splits, superclasses=config.probe.superclasses)
+
+
+def _check_tokens(config: ExperimentConfig, embedded: Result | None) -> None:
+    if embedded is None and not config.embed.tokens:
+        raise ConfigError("probe.head=attentive reads the tokens of every video; set embed.tokens=true, too")
+    if embedded is not None and not embedded.record.config["embed"].get("tokens"):
         raise ConfigError(
             f"probe.head=attentive reads the tokens of every video, and embed {embedded.key} kept none; embed again "
             "with embed.tokens=true"
         )
-    if config.probe.head == "attentive" and not embedded and not config.embed.tokens:
-        raise ConfigError("probe.head=attentive reads the tokens of every video; set embed.tokens=true, too")
-    check_test_videos(config, results, splits=config.probe.splits, superclasses=config.probe.superclasses)
 
 
 def _probe_blocks(stages: Stages) -> list[Block]:

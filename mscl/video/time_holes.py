@@ -2,6 +2,7 @@
 
 import math
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -31,13 +32,10 @@ class TimeHoles:
 
         In order of their times: those of an AVI with B frames come in another.
         """
-        steps_s = [after - before for before, after in pairwise(sorted(self._times_s))]
+        steps_s = _steps(sorted(self._times_s))
         holes = {number for number, _ in self.found()}
         kept_s = [step for number, step in enumerate(steps_s, 1) if number not in holes]
         return len(kept_s) / sum(kept_s) if kept_s and all(step > 0 for step in kept_s) else None
-
-    def _steps_s(self) -> list[float]:
-        return [after - before for before, after in pairwise(self._times_s)]
 
     def found(self) -> list[tuple[int, float]]:
         """(number of the first frame after it, seconds) of every hole."""
@@ -47,13 +45,17 @@ class TimeHoles:
             or any(map(math.isnan, self._times_s))
         ):
             return []
-        steps_s = self._steps_s()
+        steps_s = _steps(self._times_s)
         tick_s = sorted(steps_s)[len(steps_s) // 2]
         steady = sum(abs(step - tick_s) < 0.2 * tick_s for step in steps_s)
         if not steady >= _STEADY * len(steps_s):
             return []
         least_s = max(_LEAST_S, _TICKS * tick_s)
         return [(number, step) for number, step in enumerate(steps_s, 1) if step > least_s]
+
+
+def _steps(times_s: Iterable[float]) -> list[float]:
+    return [after - before for before, after in pairwise(times_s)]
 
 
 def in_words(holes: list[tuple[int, float]], num_frames: int) -> str:
