@@ -123,6 +123,19 @@ class PretrainConfig(Section):
                 lines.append(f"pretrain.{name}=released has no effect: there is no flow stream")
         return lines
 
+    def own_keys_text(self, num_segments: int) -> str:
+        """A line where the queue is longer than the set: a clip is then told from keys of its own video as well."""
+        queue = self.loss.queue_size
+        if queue <= num_segments:
+            return ""
+        fewer = max(1, num_segments // 4 // self.batch_size) * self.batch_size
+        advice = f"; pretrain.loss.queue_size={fewer} holds hardly any" if fewer <= num_segments // 2 else ""
+        epochs = queue / num_segments
+        return (
+            f"few videos: pretrain.loss.queue_size={queue} holds the keys of the last {epochs:.1f} epochs of "
+            f"{num_segments} segments, so each clip is pushed away from older keys of its own video, too{advice}"
+        )
+
     def fitted_to(self, num_segments: int) -> "PretrainConfig":
         """For fewer segments than a batch: the largest batch they fill that divides the queue and splits alike."""
         if num_segments >= self.batch_size:

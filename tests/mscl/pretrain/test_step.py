@@ -97,6 +97,15 @@ def test_what_a_setting_cannot_change_is_said() -> None:
     assert "key_updates=released" in lines(key_updates="released", loss={"flow": False})
 
 
+def test_a_queue_longer_than_the_set_is_said() -> None:
+    config = tiny_config(batch_size=8, loss={"queue_size": 256})
+    assert config.own_keys_text(256) == ""
+    said = config.own_keys_text(100)
+    assert "pretrain.loss.queue_size=256 holds the keys of the last 2.6 epochs of 100 segments" in said
+    assert said.endswith("; pretrain.loss.queue_size=24 holds hardly any")
+    assert "hardly" not in config.own_keys_text(9)  # no queue of whole batches would
+
+
 def test_d8_momentum_needs_nothing_but_the_step() -> None:
     config = tiny_config()
     assert momenta_of(7, 10, config) == momenta_of(7, 10, config)
