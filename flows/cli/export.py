@@ -46,12 +46,13 @@ def export(
     settings, what the encoder was made from and what it scored. With the key of an `embed` result, or of one made from
     it, videos are prepared as that result's were.
     """
-    from mscl.embedding.export import export_encoder
-    from mscl.embedding.export_formats import ENDINGS
-    from storage.workspace import Workspace
+    with console.status("Writing the encoder"):
+        from mscl.embedding.export import export_encoder
+        from mscl.embedding.export_formats import ENDINGS
+        from storage.workspace import Workspace
 
-    path = out or Path("encoder" + ENDINGS[to or "safetensors"])
-    done = export_encoder(source, path, workspace=Workspace(workspace), to=to or "")
+        path = out or Path("encoder" + ENDINGS[to or "safetensors"])
+        done = export_encoder(source, path, workspace=Workspace(workspace), to=to or "")
     print_line(console, f"wrote {done.path}: the encoder of {done.checkpoint}")
     print_line(console, f"its videos: {done.input}")
 
@@ -66,10 +67,12 @@ def push(
 
     What was pushed is read by its place: `pretrain.encoder=hub:OWNER/NAME`, `mscl.load_encoder("hub:OWNER/NAME")`.
     """
-    from mscl.embedding.exchange import push_encoder
-    from storage.workspace import Workspace
+    with console.status("Writing the encoder"):
+        from mscl.embedding.exchange import push_encoder
+        from storage.workspace import Workspace
 
-    print_line(console, push_encoder(source, place, workspace=Workspace(workspace), public=public))
+        pushed = push_encoder(source, place, workspace=Workspace(workspace), public=public)
+    print_line(console, pushed)
 
 
 def pull(
@@ -79,6 +82,8 @@ def pull(
     ),
 ) -> None:
     """Get an encoder that was pushed, as one file; it is checked against its digest."""
-    from mscl.embedding.exchange import pull_encoder
+    with console.status("Getting the encoder"):
+        from mscl.embedding.exchange import pull_encoder
 
-    print_line(console, f"wrote {pull_encoder(place, out)}")
+        pulled = pull_encoder(place, out)
+    print_line(console, f"wrote {pulled}")

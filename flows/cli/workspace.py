@@ -83,12 +83,17 @@ def gc(
     """
     from mscl.ablation.plan import STAGE as ABLATION
     from mscl.pipeline import PIPELINE
-    from storage.garbage import garbage
+    from storage.garbage import bytes_on_disk, garbage
     from storage.workspace import Workspace
 
     place = Workspace(workspace)
     experiments = () if keep_latest else (*(stage.name for stage in PIPELINE if stage.is_experiment), ABLATION)
     _remove(place, garbage(place, keep=experiments, unfinished=unfinished), yes=yes)
+    if begun := [] if unfinished else place.unfinished():
+        size = sum(bytes_on_disk(folder) for folder in begun) / 1e6
+        print_line(
+            console, f"{len(begun)} unfinished, {size:.1f} MB, can be resumed and stay; --unfinished takes them, too"
+        )
 
 
 def rm(

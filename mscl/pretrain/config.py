@@ -163,6 +163,7 @@ class PretrainConfig(Section):
             )
         if self.optim.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"optim.warmup_epochs {self.optim.warmup_epochs} must be below epochs {self.epochs}; lower it"
+                f"optim.warmup_epochs {self.optim.warmup_epochs} must be below epochs {self.epochs}; "
+                f"take optim.warmup_epochs={self.epochs - 1} or less"
             )
         return self

@@ -101,6 +101,8 @@ def test_rm_and_gc_leave_what_a_running_stage_reads(mscl: Command, workspace: Wo
         for key in (extract, before["ingest videos"]):
             code, output = mscl("rm", key, "--yes")
             assert code == 2 and f"nothing was removed: motion {'c' * 16} is being computed" in output
+        code, output = mscl("gc")
+        assert code == 0 and "1 unfinished, 0.0 MB, can be resumed and stay; --unfinished takes them, too" in output
         assert mscl("gc", "--keep-latest", "--unfinished", "--yes")[0] == 0
         assert before.keys() - keys(workspace).keys() == {"extract stray", "pretrain first"}
     assert mscl("rm", extract, "--yes")[0] == 0
