@@ -11,6 +11,9 @@ from mscl.config.experiment import ExperimentConfig, section_of, unknown_setting
 from mscl.config.yaml_files import parse_yaml, shortened
 from mscl.errors import ConfigError
 
+_YAML_STARTS = ("[", "{", '"', "'", "- ")
+"""A list of names that begins so is YAML; any other is names as they are, with commas between."""
+
 
 def override_tree(overrides: Sequence[str]) -> dict[str, Any]:
     """What `overrides` change, as nested plain values; the last of two for one setting counts.
@@ -63,13 +66,16 @@ def _value(override: str, annotation: Any, text: str) -> Any:
         return text
     is_list = "tuple" in str(annotation)
     names = "tuple[str" in str(annotation)
+    if str(annotation).startswith("tuple[str") and not text.lstrip().startswith(_YAML_STARTS):
+        # `data.classes=Punch,PushUps` reads better than a YAML list, and shells do not eat it; `#cats` is a name here,
+        # and a comment in YAML.
+        return [name.strip() for name in text.split(",") if name.strip()]
     try:
         value = parse_yaml(text, names=names)
-        # `data.classes=Punch,PushUps` reads better than a YAML list, and shells do not eat it.
         if is_list and value in (None, ""):
-            return []  # `data.classes=`: none chosen, so all
+            return []
         if is_list and isinstance(value, str):
-            return [parse_yaml(item, names=names) for item in value.split(",") if item]
+            return [value] if names else [parse_yaml(item) for item in value.split(",") if item]
     except ValueError as error:
         raise ConfigError(f"override {shortened(override)!r}: {error}") from error
     return [value] if is_list and isinstance(value, int | float) else value

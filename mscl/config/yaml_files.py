@@ -55,7 +55,7 @@ def parse_yaml(text: str, *, names: bool = False) -> Any:
         ValueError: it is no value; the message is one line.
     """
     try:
-        found = yaml.load(text, yaml.BaseLoader if names else _Loader)
+        found = yaml.load(text, _NameLoader if names else _Loader)
         _check_size(found, {})
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -75,30 +75,56 @@ class _UnfitError(yaml.MarkedYAMLError):
     """YAML that no setting can be."""
 
 
+def _refuse_twice(node: yaml.MappingNode) -> None:
+    """The last of two values of one name would win without a word."""
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in seen:
+                raise _UnfitError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+
+
+class _NameLoader(yaml.BaseLoader):
+    """Leaves scalars as they are written."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """No name twice."""
+        _refuse_twice(node)
+        return super().construct_mapping(node, deep=deep)
+
+
 class _Loader(yaml.SafeLoader):
     """Refuses what YAML's own loader turns into another value, or into an error without a line."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The last of two values of one name would win without a word."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise _UnfitError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
-                seen.add(key.value)
+        """No name twice."""
+        _refuse_twice(node)
         return super().construct_mapping(node, deep=deep)
 
     def construct_checked(self, node: yaml.ScalarNode) -> Any:
-        """A value that is not what its tag or form says, or a number beyond any setting."""
+        """A value that is not what its tag or form says, a number that YAML reads in another way than people do, or
+        one beyond any setting."""
         try:
             found = yaml.SafeLoader.yaml_constructors[node.tag](self, node)
         except (ValueError, LookupError, AttributeError):  # what PyYAML raises for `!!int ""` and its like
             problem = f"is no {node.tag.rpartition(':')[2]}"
         else:
-            if not isinstance(found, int) or found.bit_length() <= _MAX_BITS:
+            if _read_otherwise(node.value, found):
+                problem = f"is {found} to YAML (base 8 or 60); write a plain number, or a text in quotes"
+            elif isinstance(found, int) and found.bit_length() > _MAX_BITS:
+                problem = "is too large a number"
+            else:
                 return found
-            problem = "is too large a number"
         raise _UnfitError(problem=f"{shortened(node.value)} {problem}", problem_mark=node.start_mark)
+
+
+def _read_otherwise(text: str, found: Any) -> bool:
+    """Whether a number stands for another one than its digits say: 010 is eight in YAML, 1:30 ninety."""
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return False
+    digits = text.replace("_", "").lstrip("+-")
+    return ":" in digits or (digits.isdigit() and int(digits) != abs(found))
 
 
 for _tag in ("bool", "int", "float", "timestamp"):

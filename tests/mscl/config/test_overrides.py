@@ -18,7 +18,8 @@ def test_overrides_reach_nested_names_and_keep_the_rest() -> None:
     ("text", "classes"),
     [
         ("Punch,PushUps", ("Punch", "PushUps")), ("Punch", ("Punch",)), ("1,2", ("1", "2")), ("7", ("7",)), ("", ()),
-        ("[]", ()), ("['a, b', c]", ("a, b", "c")), ("[1, 2]", ("1", "2")),
+        ("[]", ()), ("['a, b', c]", ("a, b", "c")), ("[1, 2]", ("1", "2")), ("#cats", ("#cats",)),
+        ("a #b, !c,&d", ("a #b", "!c", "&d")), ("'a, b'", ("a, b",)),
     ],
 )  # fmt: skip
 def test_classes_are_names_and_none_means_all(text: str, classes: tuple[str, ...]) -> None:
@@ -41,6 +42,10 @@ def test_classes_are_names_and_none_means_all(text: str, classes: tuple[str, ...
         pytest.param("pretrain.seed=" + "9" * 5000, r"99\.\.\. \(5,000 characters\) is no int", id="5,000 digits"),
         ("pretrain.seed=99999999999999999999", "99999999999999999999 is too large a number"),
         ("data.classes={a", "not valid YAML"),
+        ("pretrain.epochs=010", "010 is 8 to YAML"),
+        ("runtime.timeout_minutes=1:30", "1:30 is 90 to YAML"),
+        ("finetune.seeds=1,010", "010 is 8"),
+        ("probe.superclasses={turn: [a], turn: [b]}", "'turn' is given twice"),
         ("pretrain.batch_size=33", "queue_size 64 is not divisible by batch_size 33"),
         ("flow.store_short_side=4000", "store_short_side 4000"),
     ],

@@ -60,6 +60,8 @@ def test_a_file_changes_its_base(tmp_path: Path) -> None:
         (b"pretrain: {epochs: " + b"9" * 4000 + b"}", "is too large a number"),
         (b"pretrain: {epochs: 0x" + b"f" * 5000 + b"}", "is too large a number"),
         (b"pretrain: {epochs: 2026-99-99}", "is no timestamp"),
+        (b"pretrain: {epochs: 0_10}", r"0_10 is 8 to YAML .*\(line 1, column 20\)"),
+        (b"pretrain: {optim: {lr: -1:30.5}}", r"-1:30.5 is -90.5 to YAML"),
         (b"pretrain: {epochs: !!int ''}", "is no int"),
         (b"[" * 5000, "nested too deep"),
         (b"pretrain: &own {loss: *own}", "nested too deep"),
