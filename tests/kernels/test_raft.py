@@ -63,6 +63,18 @@ def test_any_size_and_batch_equals_the_loop(random_weights: Path, height: int, w
         np.testing.assert_allclose(one[0], together[index].numpy(), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA device here")
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_card_gives_the_fields_of_the_cpu(random_weights: Path, bf16: bool) -> None:
+    """Weights rounded to TF32's ten bits move these fields by a thousandth of their length."""
+    first, second = _frames(2, 128, 136)
+    settings = {"variant": "small", "weights": random_weights, "num_updates": 3}
+    expected = raft_flow(first, second, **settings)
+    off = raft_flow(first.cuda(), second.cuda(), bf16=bf16, **settings).cpu() - expected
+    assert float(off.norm(dim=-1).mean() / expected.norm(dim=-1).mean()) < (0.1 if bf16 else 0.02)
+
+
 def test_groups_of_pairs_do_not_show(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = _frames(3, 128, 128)
     settings = {"variant": "small", "weights": random_weights, "num_updates": 1}
