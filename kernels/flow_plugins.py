@@ -35,6 +35,8 @@ def plugin_flow(
 ) -> ArrayT:
     """Flow by the method, float32 (B, H, W, 2); grey frames are shown as RGB.
 
+    The method has frames of its own to write into, and what it returns is copied: it may return the same memory again.
+
     Raises KernelInputError where there is no such method, and where what it returns is no finite flow of the frames.
     """
     import torch
@@ -45,7 +47,7 @@ def plugin_flow(
     expected = (*first.shape[:3], 2)
     try:
         with torch.no_grad():
-            flow = find(first, second)
+            flow = find(first.clone(), second.clone())
     except Exception as error:  # whatever a stranger's code raises
         reason = " ".join(str(error).split())[:300]
         raise KernelInputError(
@@ -54,11 +56,13 @@ def plugin_flow(
     shapes = f"for frames of shape {tuple(first.shape)}; floating point flow (B, H, W, 2), here {expected}, is needed"
     if not isinstance(flow, torch.Tensor):
         raise KernelInputError(f"{method} returns a {type(flow).__name__}, no torch.Tensor, {shapes}")
+    if flow.is_meta or flow.layout != torch.strided:
+        raise KernelInputError(f"{method} returns a tensor without values of its own, {flow.layout}, {shapes}")
     if tuple(flow.shape) != expected or not flow.is_floating_point():
         raise KernelInputError(f"{method} returns {tuple(flow.shape)} {flow.dtype} {shapes}")
     if bad := int((~torch.isfinite(flow)).sum()):
         raise KernelInputError(f"{method} returns {tuple(flow.shape)} with {bad} values NaN or infinite {shapes}")
-    return like(flow.detach().float().to(first.device), first_BHW3)
+    return like(flow.detach().to(first.device, torch.float32, copy=True), first_BHW3)
 
 
 def load_plugin(method: str, weights: str | Path | None, device: torch.device) -> FlowFunction:

@@ -6,15 +6,18 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from kernels.flow_plugins import PTLFLOW
 from mscl.extract.config import FlowConfig
 from storage.atomic import digest_file
 from storage.user_paths import user_path
 
 
 def plugin_marks(flow: FlowConfig) -> dict[str, str]:
-    """Digests of the weights file and of the module's own file; of a package the version, where it has one.
+    """Digests of the weights file and of the module's own file; of a package the version, too, where it has one.
 
-    What the module imports in turn is not looked at. Empty where something is not there, which preflight refuses.
+    A version does not stand for the file: of a package in work (`pip install -e .`) it stays as it is. ptlflow's
+    networks lie in other files than its own, so its version has to do. What the module imports in turn is not looked
+    at. Empty where something is not there, which preflight refuses.
     """
     module = flow.method.partition(":")[0]
     package = module.partition(".")[0]
@@ -23,7 +26,7 @@ def plugin_marks(flow: FlowConfig) -> dict[str, str]:
     except PackageNotFoundError:
         found = ""
     try:
-        spec = find_spec(module) if not found else None
+        spec = find_spec(module) if not found or module != PTLFLOW else None
     except (ImportError, ValueError):
         spec = None
     weights = user_path(flow.weights) if flow.weights else None

@@ -51,6 +51,20 @@ def failing(first_BHW3: Tensor, second_BHW3: Tensor) -> Tensor:
     raise RuntimeError("two\nlines")
 
 
+def sparse(first_BHW3: Tensor, second_BHW3: Tensor) -> Tensor:
+    return small_network(first_BHW3, second_BHW3).to_sparse()
+
+
+_KEPT: dict[tuple[int, ...], Tensor] = {}
+
+
+def same_memory(first_BHW3: Tensor, second_BHW3: Tensor) -> Tensor:
+    """Writes into its frames, and returns one tensor again and again."""
+    flow = small_network(first_BHW3, second_BHW3)
+    first_BHW3.zero_()
+    return _KEPT.setdefault(tuple(flow.shape), torch.empty_like(flow)).copy_(flow)
+
+
 NO_FUNCTION = 3
 
 
@@ -90,6 +104,7 @@ def test_weights_reach_the_function(tmp_path: Path) -> None:
             r":not_finite returns \(1, 8, 12, 2\) with 1 values NaN .* frames of shape \(1, 8, 12, 3\)",
         ),
         ("as_numpy", r":as_numpy returns a ndarray, no torch\.Tensor, for frames .*here \(1, 8, 12, 2\), is"),
+        ("sparse", r":sparse returns a tensor without values of its own, torch\.sparse_coo"),
         ("failing", r":failing fails on frames of shape \(1, 8, 12, 3\): RuntimeError: two lines"),
         ("NO_FUNCTION", r":NO_FUNCTION is a int, and no function"),
         ("gone", r":gone: AttributeError"),
@@ -99,6 +114,15 @@ def test_what_goes_wrong_names_the_method_and_the_shapes(name: str, message: str
     frames = np.zeros((2, 1, 8, 12, 3), np.uint8)
     with pytest.raises(KernelInputError, match=message):
         compute_flow(*frames, method=f"{_HERE}:{name}")
+
+
+def test_frames_and_flow_are_not_shared_with_the_method() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 1, 8, 12, 3), dtype=np.uint8)
+    given = frames.copy()
+    one, other = (compute_flow(*pair, method=f"{_HERE}:same_memory") for pair in (given, given[::-1]))
+    np.testing.assert_array_equal(given, frames)
+    np.testing.assert_array_equal(one, compute_flow(*frames, method=f"{_HERE}:small_network"))
+    assert not np.array_equal(one, other)
 
 
 def test_a_module_that_is_not_there_is_said() -> None:

@@ -70,3 +70,15 @@ def test_the_key_knows_the_code_and_the_weights(tmp_path: Path, monkeypatch: pyt
     assert first["code"] != second["code"] == plugin_marks(flow)["code"]
     assert first["weights"] == second["weights"] != plugin_marks(flow)["weights"]
     assert "weights" not in FlowConfig().noted() and flow.noted()["weights"]
+
+
+def test_the_key_knows_the_code_of_a_package_in_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pip install -e .` gives it a version, which stays when the code changes."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "flow_in_work-1.0.dist-info").mkdir()
+    (tmp_path / "flow_in_work-1.0.dist-info" / "METADATA").write_text("Name: flow-in-work\nVersion: 1.0\n")
+    (tmp_path / "flow_in_work.py").write_text("find = 1\n")
+    flow = FlowConfig(method="flow_in_work:find")
+    first = plugin_marks(flow)
+    (tmp_path / "flow_in_work.py").write_text("find = 2\n")
+    assert first["version"] == "1.0" and first["code"] and first["code"] != plugin_marks(flow)["code"]
