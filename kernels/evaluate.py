@@ -1,5 +1,6 @@
 """How good a flow method is: end-point errors on frame pairs with known flow (Middlebury's .flo files)."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -95,10 +96,13 @@ def find_pairs(folder: Path) -> list[FlowPair]:
     """Every .flo file under `folder` with its two frames, sorted by name.
 
     `NAME_flow.flo` goes with `NAME_img1.*` and `NAME_img2.*` (FlyingChairs); any other with the two images beside it
-    that have no `flow` in their names, sorted (`frame1.png`, `frame2.png`).
-    Raises KernelInputError for no .flo file at all, or one without its two frames.
+    that have no `flow` in their names. Which comes first is told by the numbers in their names (`frame9.png`,
+    `frame10.png`).
+    Raises KernelInputError for no .flo file at all, one without its two frames, two for the same frames, and frames
+    whose order their names do not tell.
     """
-    pairs = []
+    pairs: list[FlowPair] = []
+    truths: dict[Path, Path] = {}
     for truth in sorted(folder.rglob("*.flo")):
         images = sorted(path for path in truth.parent.iterdir() if path.suffix.lower() in _IMAGES)
         stem = truth.stem.removesuffix("_flow")
@@ -111,11 +115,29 @@ def find_pairs(folder: Path) -> list[FlowPair]:
                 f"{truth} has {len(images)} images beside it ({', '.join(path.name for path in images[:4])}); "
                 "put exactly two frames there, or name them NAME_img1, NAME_img2 and NAME_flow.flo"
             )
+        first, second = _in_order(images)
+        if (other := truths.setdefault(first, truth)) != truth:
+            raise KernelInputError(
+                f"{other} and {truth.name} have the same frames, {first.name} and {second.name}; keep the one "
+                "that goes from the first to the second"
+            )
         name = truth.parent.relative_to(folder) / stem if stem != truth.stem else truth.parent.relative_to(folder)
-        pairs.append(FlowPair(str(name) if str(name) != "." else folder.name, images[0], images[1], truth))
+        pairs.append(FlowPair(str(name) if str(name) != "." else folder.name, first, second, truth))
     if not pairs:
         raise KernelInputError(f"{folder} holds no .flo file; give a folder of frame pairs with their true flow")
     return pairs
+
+
+def _in_order(images: list[Path]) -> tuple[Path, Path]:
+    """Two frames by the numbers in their names, as numbers: as text frame10 comes before frame9."""
+    parts = [re.split(r"(\d+)", path.stem.casefold()) for path in images]
+    numbers = [[int(part) for part in of_name[1::2]] for of_name in parts]
+    if parts[0][::2] != parts[1][::2] or numbers[0] == numbers[1]:
+        raise KernelInputError(
+            f"which of {images[0].name} and {images[1].name} in {images[0].parent} comes first is not in their names; "
+            "call them frame1 and frame2"
+        )
+    return (images[0], images[1]) if numbers[0] < numbers[1] else (images[1], images[0])
 
 
 def evaluate_pair(pair: FlowPair, method: Method) -> FlowResult:

@@ -103,6 +103,28 @@ def test_flying_chairs_names_share_a_folder(tmp_path: Path) -> None:
     assert evaluate_pair(pairs[1], _nothing_moves).score.epe_mean_px == 2
 
 
+@pytest.mark.parametrize(("first", "second"), [("frame9.png", "frame10.png"), ("im_2.PNG", "Im_10.png")])
+def test_the_first_frame_is_the_one_with_the_lower_number(tmp_path: Path, first: str, second: str) -> None:
+    _write_pair(tmp_path / "a")
+    for old, new in (("frame1.png", first), ("frame2.png", second)):
+        (tmp_path / "a" / old).rename(tmp_path / "a" / new)
+    (pair,) = find_pairs(tmp_path)
+    assert (pair.first.name, pair.second.name) == (first, second)
+
+
+def test_frames_without_an_order_and_flow_of_both_directions_are_refused(tmp_path: Path) -> None:
+    _write_pair(tmp_path / "a")
+    (tmp_path / "a" / "flow.flo").rename(tmp_path / "a" / "flow_01.flo")
+    (tmp_path / "a" / "flow_10.flo").write_bytes((tmp_path / "a" / "flow_01.flo").read_bytes())
+    with pytest.raises(KernelInputError, match=r"flow_01.flo and flow_10.flo have the same frames, frame1.png and"):
+        find_pairs(tmp_path)
+    (tmp_path / "a" / "flow_10.flo").unlink()
+    for old, new in (("frame1.png", "before.png"), ("frame2.png", "after.png")):
+        (tmp_path / "a" / old).rename(tmp_path / "a" / new)
+    with pytest.raises(KernelInputError, match=r"which of after.png and before.png in .* comes first is not in their"):
+        find_pairs(tmp_path)
+
+
 def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(KernelInputError, match=r"holds no \.flo file"):
         find_pairs(tmp_path)
