@@ -1,6 +1,6 @@
 """What extract has to show: frames with their flow in colour underneath."""
 
-from mscl.display.blocks import Block, Photo
+from mscl.display.blocks import Block, Note, Photo
 from mscl.display.pictures import flow_legend, flow_strip
 from mscl.extract.config import FlowConfig
 from mscl.extract.segment_pictures import SegmentPictures
@@ -19,6 +19,8 @@ def extract_blocks(stages: Stages, *, count: int = 4) -> list[Block]:
             is_legend=True,
         )
     ]
+    if clipped := stages["extract"].metrics.get("clipped"):
+        blocks.append(Note(flow.clipped_note(int(clipped))))
     for segment in pictures.sample(count):
         indices = pictures.strip_indices(segment)
         numbers = ", ".join(str(index * flow.gap_frames) for index in indices)

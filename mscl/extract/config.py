@@ -36,7 +36,8 @@ class FlowConfig(Section):
     hundredth (docs/gpu.md)."""
     pictures: str = ""
     """Method denseflow: folder that holds `<class>/<video>/flow_x_00001.jpg`, `flow_y_00001.jpg`, ...;
-    `span_frames` must be the step they were computed with (denseflow's default is 1)."""
+    `span_frames` must be the step they were computed with (denseflow's default is 1). The result's key has the folder's
+    path: after pictures in it have changed, `--force extract`."""
     pictures_bound_px: float = Field(default=20.0, gt=0)
     """Method denseflow: motion that grey 0 and 255 stand for, denseflow's `-b`."""
     gap_frames: PositiveInt = 2
@@ -66,6 +67,17 @@ class FlowConfig(Section):
     def noted(self) -> dict[str, Any]:
         """The settings as stores and records keep them, without what this method has no use for."""
         return self.key_values(leave_out=() if self.is_plugin else ("weights",))
+
+    def clipped_note(self, clipped: int) -> str:
+        """What to say where so many components of vectors are longer than the store holds."""
+        from storage.flow_store.quantiser import QUANTISERS
+
+        most, other = (QUANTISERS[name].limit_px for name in (self.quantiser, "int16_16"))
+        advice = f"int16_16 holds {other:,.0f} px" if most < other else "check the flow method"
+        return (
+            f"{clipped:,} components of flow vectors are over {most:,.1f} px, the most that flow.quantiser="
+            f"{self.quantiser} holds, and are stored as that: {advice}"
+        )
 
     @field_validator("method")
     @classmethod

@@ -7,6 +7,7 @@ values.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -49,6 +50,8 @@ class FlowPictures:
         missing = [n for n in range(numbers[0], numbers[-1] + 1) if n not in x or n not in y]
         if missing:
             raise DamagedError(f"{folder}: pictures of field {missing[0]} are missing ({len(missing)} fields in all)")
+        self.first_number = numbers[0]
+        """Of the first picture: 0 or 1, where none is missing, with the tools that are known."""
         self._pairs = [(x[number], y[number]) for number in numbers]
 
     def __len__(self) -> int:
@@ -102,13 +105,39 @@ def find_flow_pictures(root: Path, video: str, *, bound_px: float = 20.0) -> Flo
         StorageError: there are none, with the places; or as FlowPictures raises it.
         DamagedError: as FlowPictures raises it.
     """
+    folder, name = _place(root, video)
+    return (
+        FlowPictures(folder, bound_px=bound_px)
+        if folder == root / name
+        else _SplitFolders(root, name, bound_px=bound_px)
+    )
+
+
+def refuse_shared_pictures(root: Path, videos: Iterable[str]) -> None:
+    """Videos of one name in several classes would have the same pictures where these lie in no class folders.
+
+    Raises:
+        StorageError: two videos with one folder, or a video with none.
+    """
+    taken: dict[Path, str] = {}
+    for video in videos:
+        folder, _ = _place(root, video)
+        if (other := taken.setdefault(folder, video)) != video:
+            raise StorageError(
+                f"{folder} would hold the flow pictures of {other} and of {video}; put those of each into "
+                "<class>/<video>/ below flow.pictures, or leave one out of the lists"
+            )
+
+
+def _place(root: Path, video: str) -> tuple[Path, Path]:
+    """Folder of a video's pictures, the one of u where they are in two, and its name below `root`, `u` and `v`."""
     relative = Path(video)
-    names = dict.fromkeys((relative.with_suffix(""), relative, Path(relative.stem), Path(relative.name)))
+    # The whole name first: what follows the last point of a name without a file type is no type.
+    names = dict.fromkeys((relative, relative.with_suffix(""), Path(relative.name), Path(relative.stem)))
     for name in names:
-        if (root / name).is_dir():
-            return FlowPictures(root / name, bound_px=bound_px)
-        if (root / "u" / name).is_dir():
-            return _SplitFolders(root, name, bound_px=bound_px)
+        for folder in (root / name, root / "u" / name):
+            if folder.is_dir():
+                return folder, name
     raise StorageError(
         f"no flow pictures of {video} in {root}: looked for the folders {', '.join(map(str, names))}; "
         "check flow.pictures, or leave the video out of the lists"

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from mscl.devices import device_of
 from mscl.extract.config import FlowConfig
+from mscl.extract.denseflow import refuse_shared_pictures
 from mscl.extract.shard import ShardTask, extract_shard, num_fields
 from mscl.extract.video_pass import Segment, segments_of
 from mscl.ingest.places import videos_root
@@ -39,6 +41,8 @@ def extract(run: StageRun, flow: FlowConfig, *, gpus: Sequence[int]) -> dict[str
         tuple(segments[first : first + flow.segments_per_shard])
         for first in range(0, len(segments), flow.segments_per_shard)
     ]
+    if flow.method == "denseflow":
+        refuse_shared_pictures(Path(flow.pictures), dict.fromkeys(segment.video for segment in segments))
     result = Extracted(run.folder)
     remove_staged(run.folder)  # what a killed run left half written
     spec = _spec(segments, flow)
@@ -68,8 +72,15 @@ def extract(run: StageRun, flow: FlowConfig, *, gpus: Sequence[int]) -> dict[str
     log.compact()  # the same bytes, whatever the order in which workers were done
     for row in log.rows().values():
         run.digests.update(row.files)
-    fields = sum(int(row.info["num_fields"]) for shard, row in log.rows().items() if shard != FINAL)
-    return {"segments": len(segments), "fields": fields, "shards": len(shards), "method": flow.method}
+    infos = [row.info for shard, row in log.rows().items() if shard != FINAL]
+    fields = sum(int(info["num_fields"]) for info in infos)
+    clipped = sum(int(info["num_clipped"]) for info in infos)
+    if clipped:
+        run.progress.say(flow.clipped_note(clipped))
+    return {
+        "segments": len(segments), "fields": fields, "shards": len(shards), "method": flow.method,
+        **({"clipped": clipped} if clipped else {}),
+    }  # fmt: skip
 
 
 def _flow_processes(run: StageRun, flow: FlowConfig, gpus: Sequence[int]) -> AbstractContextManager[dict[str, str]]:

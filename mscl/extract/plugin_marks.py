@@ -1,4 +1,4 @@
-"""What tells one state of a stranger's flow method from another: part of the result's key."""
+"""What tells one state of weights, and of a stranger's flow method, from another: part of the result's key."""
 
 from __future__ import annotations
 
@@ -29,9 +29,14 @@ def plugin_marks(flow: FlowConfig) -> dict[str, str]:
         spec = find_spec(module) if not found or module != PTLFLOW else None
     except (ImportError, ValueError):
         spec = None
-    weights = user_path(flow.weights) if flow.weights else None
     return {
         "version": found,
         "code": digest_file(Path(spec.origin)) if spec and spec.origin and Path(spec.origin).is_file() else "",
-        "weights": digest_file(weights) if weights and weights.is_file() else "",
+        "weights": file_mark(flow.weights),
     }
+
+
+def file_mark(name: str) -> str:
+    """sha256 of a file that a setting names; empty where none is named, or there."""
+    path = user_path(name) if name else None
+    return digest_file(path) if path and path.is_file() else ""

@@ -186,6 +186,13 @@ def check_flow_pictures(pictures: FlowPictures, segment: Segment, flow: FlowConf
             f"{pictures.folder} holds {len(pictures)} fields of {segment.video_frames} frames, so each spans "
             f"{max(step, 1)}, and flow.span_frames is {flow.span_frames}; set flow.span_frames={max(step, 1)}"
         )
+    lost = segment.video_frames - flow.span_frames - len(pictures)
+    if pictures.first_number > 1 and lost > 0:
+        raise DataError(
+            f"{pictures.folder} begins with picture {pictures.first_number} and holds {lost} fewer than "
+            f"{segment.video_frames} frames give, so the first are missing, and which frame a picture is of cannot "
+            "be told; compute the flow of this video again"
+        )
     height, width, _ = pictures.field(0).shape
     if (height - width) * (segment.height - segment.width) < 0 and max(height, width) > 1.2 * min(height, width):
         raise DataError(

@@ -11,7 +11,7 @@ from mscl.devices import device_of, gpus_to_use
 from mscl.display.blocks import Block
 from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
-from mscl.extract.plugin_marks import plugin_marks
+from mscl.extract.plugin_marks import file_mark, plugin_marks
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 from storage.user_paths import user_path
@@ -23,7 +23,11 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
     # Names of settings that are of no use here would change the key of every result.
     unused = () if flow.method == "denseflow" else ("pictures", "pictures_bound_px")
     noted = {name: value for name, value in flow.noted().items() if name not in unused}
-    return {"flow": noted, "plugin": plugin_marks(flow)} if flow.is_plugin else {"flow": noted}
+    if flow.is_plugin:
+        return {"flow": noted, "plugin": plugin_marks(flow)}
+    if flow.method.startswith("raft") and flow.raft_weights:
+        return {"flow": noted, "raft_weights": file_mark(flow.raft_weights)}
+    return {"flow": noted}
 
 
 def _gpus(config: ExperimentConfig) -> tuple[int, ...]:

@@ -6,7 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from mscl.extract.denseflow import FlowPictures
+from mscl.config import FlowConfig
+from mscl.errors import DataError
+from mscl.extract.denseflow import FlowPictures, find_flow_pictures, refuse_shared_pictures
+from mscl.extract.shard import check_flow_pictures
+from mscl.extract.video_pass import Segment
 from storage.errors import DamagedError, StorageError
 
 
@@ -60,3 +64,31 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     assert cv2.imwrite(str(tmp_path / "flow_y_00002.png"), np.zeros((5, 4), np.uint8))
     with pytest.raises(DamagedError, match=r"\(5, 4\) px"):
         read_all(tmp_path)
+
+
+def test_a_name_with_a_point_has_its_own_pictures(tmp_path: Path) -> None:
+    for name in ("rec", "rec.05"):
+        write_pictures(tmp_path / "a" / name, np.zeros((2, 2, 4, 4), np.uint8), layout="flat")
+    assert find_flow_pictures(tmp_path, "a/rec.05").folder.name == "rec.05"
+    assert find_flow_pictures(tmp_path, "a/rec.mp4").folder.name == "rec"
+
+
+def test_namesakes_in_two_classes_do_not_share_pictures(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "001", np.zeros((2, 2, 4, 4), np.uint8), layout="flat")
+    refuse_shared_pictures(tmp_path, ["run/001.mp4"])
+    with pytest.raises(StorageError, match=r"001 would hold the flow pictures of run/001\.mp4 and of walk/001\.avi"):
+        refuse_shared_pictures(tmp_path, ["run/001.mp4", "walk/001.avi"])
+    (tmp_path / "walk" / "001").mkdir(parents=True)
+    refuse_shared_pictures(tmp_path, ["run/001.mp4", "walk/001.avi"])
+
+
+def test_pictures_without_their_first_ones_are_refused(tmp_path: Path) -> None:
+    """Each field would be of a frame before its own."""
+    write_pictures(tmp_path, np.zeros((9, 2, 4, 4), np.uint8), layout="flat")
+    segment = Segment(tmp_path / "a.mp4", 0, 10, 4, 4, 1, "a.mp4", 10)
+    flow = FlowConfig(method="denseflow", span_frames=1)
+    check_flow_pictures(FlowPictures(tmp_path), segment, flow)
+    for axis in "xy":
+        (tmp_path / f"flow_{axis}_00001.png").unlink()
+    with pytest.raises(DataError, match=r"begins with picture 2 and holds 1 fewer than 10 frames give"):
+        check_flow_pictures(FlowPictures(tmp_path), segment, flow)

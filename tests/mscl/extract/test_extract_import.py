@@ -18,6 +18,7 @@ from storage.flow_store import FlowReader
 from storage.frame_store import FrameReader
 from storage.manifest import read_manifest
 from storage.workspace import Workspace
+from tests.tiny import Listening
 
 BOUND = 20
 
@@ -57,32 +58,39 @@ def write_pictures(root: Path, videos: Path, *, name: str, first: int, count: in
                 assert cv2.imwrite(str(target), grey)
 
 
-def extract(workspace: Path, videos: Path, *overrides: str) -> tuple[Outcome, Outcome]:
+def extract(
+    workspace: Path, videos: Path, *overrides: str, progress: Listening | None = None
+) -> tuple[Outcome, Outcome]:
     config: ExperimentConfig = load_config(
         "demo",
         [f"data.root={videos}", "runtime.workers=1", "flow.method=denseflow", "clip.stride=1", *overrides],
     )
     place = Workspace(workspace)
     ingest = execute(INGEST, place, config, {})
-    return ingest, execute(EXTRACT, place, config, {"ingest": ingest.result})
+    return ingest, execute(EXTRACT, place, config, {"ingest": ingest.result}, progress=progress)
 
 
 @pytest.mark.parametrize(
-    ("name", "first", "span", "by_class"),
+    ("name", "first", "span", "by_class", "quantiser", "most_px"),
     [
-        ("flow_{axis}_{number:05d}.png", 1, 1, True),  # MMAction's raw frames
-        ("flow_{axis}_p8_{number:05d}.png", 0, 8, False),  # denseflow -s=8, without class folders
-        ("../{uv}", 1, 1, True),  # u/<video>/frame000001, as the public UCF101 archives
+        ("flow_{axis}_{number:05d}.png", 1, 1, True, "int16_16", BOUND),  # MMAction's raw frames
+        # denseflow -s=8, without class folders
+        ("flow_{axis}_p8_{number:05d}.png", 0, 8, False, "int16_16", BOUND),
+        # u/<video>/frame000001, as the public UCF101 archives; in a store that holds 127/8 px
+        ("../{uv}", 1, 1, True, "int8_8", 15.875),
     ],
 )
 def test_the_fields_of_the_store_are_those_of_the_pictures(
-    videos: Path, workspace: Path, tmp_path: Path, name: str, first: int, span: int, by_class: bool
-) -> None:
+    videos: Path, workspace: Path, tmp_path: Path, name: str, first: int, span: int, by_class: bool, quantiser: str,
+    most_px: float,
+) -> None:  # fmt: skip
     frames = _frames(videos)
     write_pictures(tmp_path / "flow", videos, name=name, first=first, count=frames - span, by_class=by_class)
+    listening = Listening()
     ingest, outcome = extract(
-        workspace, videos, f"flow.pictures={tmp_path / 'flow'}", f"flow.span_frames={span}", "flow.gap_frames=2"
-    )
+        workspace, videos, f"flow.pictures={tmp_path / 'flow'}", f"flow.span_frames={span}", "flow.gap_frames=2",
+        f"flow.quantiser={quantiser}", progress=listening,
+    )  # fmt: skip
     manifest = read_manifest(ingest.result.folder / "manifest.parquet").ok()
     reader = FlowReader(outcome.result.folder / "flow.zarr")
     frame_reader = FrameReader(outcome.result.folder / "frames")
@@ -91,9 +99,19 @@ def test_the_fields_of_the_store_are_those_of_the_pictures(
         count, height, width = reader.valid(segment)
         assert (count, height, width) == (-(-(frames - span) // 2), 64, 64)
         expected = np.stack([grey_of(row.video, 2 * j).transpose(1, 2, 0) for j in range(count)]) * (40 / 255) - BOUND
-        assert np.abs(reader.clip(segment, range(count)) - expected).max() <= 0.5 / 16 + 1e-4
+        expected = expected.clip(-most_px, most_px)
+        assert (
+            np.abs(reader.clip(segment, range(count)) - expected).max()
+            <= 0.5 / int(quantiser.rpartition("_")[2]) + 1e-4
+        )
         assert frame_reader.num_frames(segment) == count
     assert outcome.result.record.config["flow"]["pictures"] == str(tmp_path / "flow")
+    clipped = outcome.result.record.metrics.get("clipped", 0)
+    said = [text for text in listening.said if "flow.quantiser" in text]
+    assert (clipped > 0) == (most_px < BOUND) == bool(said)
+    if said:
+        assert said[0].startswith(f"{clipped:,} components of flow vectors are over 15.9 px, the most that flow.q")
+        assert said[0].endswith("int16_16 holds 2,048 px")
 
 
 def test_pictures_of_another_step_say_what_to_set(videos: Path, workspace: Path, tmp_path: Path) -> None:
@@ -119,6 +137,17 @@ def test_a_video_without_pictures_and_a_folder_that_is_none_are_named(
 def test_other_methods_keep_their_keys() -> None:
     settings = EXTRACT.settings(load_config("demo", ["flow.method=dis"]))["flow"]
     assert "pictures" not in settings and settings["method"] == "dis"
+
+
+def test_the_key_knows_the_weights_of_raft(tmp_path: Path) -> None:
+    assert "raft_weights" not in EXTRACT.settings(load_config("demo", ["flow.method=raft_small"]))
+    weights = tmp_path / "raft.pth"
+    config = load_config("demo", ["flow.method=raft_small", f"flow.raft_weights={weights}"])
+    found = []
+    for content in (b"1", b"2"):
+        weights.write_bytes(content)
+        found.append(EXTRACT.settings(config))
+    assert found[0] != found[1] and found[0]["flow"] == found[1]["flow"]
 
 
 def _frames(videos: Path) -> int:
