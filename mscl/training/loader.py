@@ -4,7 +4,6 @@ The order is a value, not a state: epoch e is the permutation drawn from (seed, 
 batch of it; rank r takes the r-th contiguous part of that batch. Resuming is starting at another step.
 """
 
-import multiprocessing
 import signal
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from mscl.array_types import Ints
 from mscl.errors import DataError
 from mscl.orphans import GRACE_SECONDS, die_with_starter
 from mscl.training.delivery import LOOK_SECONDS, Delivery, check_shared_memory
+from mscl.training.fork_server import ready_fork_server
 from mscl.training.socket_paths import short_socket_paths
 from mscl.video.batch_memory import packed
 from mscl.video.clip_indices import epoch_rng
@@ -141,14 +141,12 @@ class Loader(Generic[BatchT]):
         pin_memory: bool,
         start_method: str | None,
     ) -> None:
-        self._plan = plan
+        self._source, self._plan = source, plan
         self._running: Generator[BatchT, None, None] | None = None
         # forkserver, not fork: this process may hold threads (Prefect, an open server connection), and what fork copies
         # of them makes workers fail as they end.
         method = start_method or "forkserver"
-        if workers and method == "forkserver":
-            # The server imports once what all workers need, which takes each of them longer than its first batch.
-            multiprocessing.get_context(method).set_forkserver_preload([__name__, type(source).__module__])
+        self._is_forked = bool(workers) and method == "forkserver"
         self._loader: DataLoader[Any] = DataLoader(
             _Requests(source),
             sampler=cast(Sampler[int], plan),
@@ -171,6 +169,9 @@ class Loader(Generic[BatchT]):
         if self._loader.num_workers:
             check_shared_memory(self._loader.num_workers)
         with short_socket_paths():
+            if self._is_forked:
+                # The server imports once what all workers need, which takes each of them longer than its first batch.
+                ready_fork_server([__name__, type(self._source).__module__])
             batches = iter(self._loader)
         self._running = self._batches(Delivery(batches) if self._loader.num_workers else batches)
         return self._running

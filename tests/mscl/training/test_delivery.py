@@ -146,3 +146,34 @@ def test_nothing_is_left_of_a_killed_process_and_its_loaders() -> None:
         assert len(members) >= 3 + 2  # workers, fork server, resource tracker
         starter.kill()
     wait_until(lambda: not survivors(members))
+
+
+_SLOW_TO_FORK = """
+import sys
+from pathlib import Path
+from mscl.training.fork_server import ready_fork_server
+sys.path.insert(0, {folder!r})
+print("begun", flush=True)
+try:
+    ready_fork_server(["slow_to_import"])
+    print("ready")
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_ctrl_c_while_the_server_of_processes_imports_is_all_that_is_said(tmp_path: Path, *, is_stopped: bool) -> None:
+    (tmp_path / "slow_to_import.py").write_text(
+        "import pathlib, time\npathlib.Path(__file__).with_name('imports').touch()\ntime.sleep(0.5)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SLOW_TO_FORK.format(folder=str(tmp_path))], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+    )  # fmt: skip
+    wait_until((tmp_path / "imports").exists)
+    if is_stopped:
+        os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)  # of all that were started, for they hold the pipe
+    assert said == ("begun\nstopped\n" if is_stopped else "begun\nready\n")

@@ -1,0 +1,41 @@
+"""The server that forks a loader's processes: ready before it is asked for one, and deaf to Ctrl-C.
+
+It first imports PyTorch, which takes seconds. A process that was asked for meanwhile by a command that is then stopped
+would be forked all the same, and complain below the command's last words that its locks are gone.
+"""
+
+import multiprocessing
+import signal
+from collections.abc import Sequence
+from functools import cache
+from multiprocessing import forkserver, resource_tracker
+
+
+def ready_fork_server(modules: Sequence[str]) -> None:
+    """Start the server, unless it was started, and wait until it forks.
+
+    Args:
+        modules: to import once, in the server, for all that it forks.
+    """
+    forkserver.set_forkserver_preload(list(modules))
+    # Ctrl-C in a terminal reaches the server, too, which ignores it only after its imports; what is blocked here is
+    # blocked in what is started here. The tracker, which it would start, takes the block away.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    _wait()
+
+
+@cache
+def _wait() -> None:
+    """Have it fork a process that does nothing and holds nothing."""
+    first = multiprocessing.get_context("forkserver").Process(target=_nothing)
+    first.start()
+    first.join()
+
+
+def _nothing() -> None:
+    pass
