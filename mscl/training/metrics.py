@@ -132,9 +132,10 @@ class Journal:
         self._began = self._read_at = self._ready_at = time.monotonic()
 
     def resumed_at(self, step: int) -> None:
-        """Say what damage took from the curve of a run that goes on, or ends, at a checkpoint."""
+        """Say what damage took from the curve of a run that goes on, or ends, at a checkpoint, and remove its rest."""
         if self.meter.world.is_main and step and (lost := lost_rows(self.folder / METRICS_NAME, step)):
             say(lost)
+            _drop_rows(self.folder / METRICS_NAME, step)
 
     def begun_at(self, step: int) -> Self:
         """Drop the rows past a checkpoint and start the clocks."""
@@ -205,8 +206,7 @@ class MetricsLog:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / METRICS_NAME
         before = read_metrics(self.path)
-        kept = [row for row in before if row["step"] <= first_step]
-        write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        kept = _drop_rows(self.path, first_step)
         self.seconds_before = float(kept[-1].get("seconds", 0.0)) if kept else 0.0
         self.file = self.path.open("a")
         last_step = int(before[-1]["step"]) if before else 0
@@ -238,6 +238,13 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         row for row in read_json_lines(path)
         if isinstance(row.get("step"), int) and all(isinstance(value, int | float) for value in row.values())
     ]  # fmt: skip
+
+
+def _drop_rows(path: Path, step: int) -> list[dict[str, float]]:
+    """Write a `metrics.jsonl` anew with its rows up to a step, and return them: what is no row is in no new record."""
+    kept = [row for row in read_metrics(path) if row["step"] <= step]
+    write_atomic(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+    return kept
 
 
 def lost_rows(path: Path, step: int) -> str:

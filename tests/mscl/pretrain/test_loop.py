@@ -131,6 +131,11 @@ def test_a_finished_run_does_nothing_more(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, again)
     assert run(OFTEN, again, augment=None) == Finished(8, stopped=False)
     assert losses(again) == losses(whole)
+    rows = (again / "metrics.jsonl").read_text()
+    (again / "metrics.jsonl").write_text(rows[: len(rows) // 2])
+    assert run(OFTEN, again, augment=None) == Finished(8, stopped=False)
+    # The record will vouch for it, and other programs read it: whole lines only.
+    assert all(json.loads(line)["step"] for line in (again / "metrics.jsonl").read_text().splitlines())
 
 
 def test_rows_past_the_checkpoint_are_dropped(tmp_path: Path) -> None:
