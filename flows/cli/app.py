@@ -265,6 +265,15 @@ def _end_bar() -> None:
         end_bar()
 
 
+def _output_is_refused() -> bool:
+    """Whether what is said has no place to go: `> FILE` on a full disk."""
+    try:
+        print(flush=True)  # what was refused is forgotten by now: once more
+    except OSError:
+        return True
+    return False
+
+
 def _server_is_gone(error: Exception) -> bool:
     """Whether Prefect's client raised it; the client is not imported for the question."""
     httpx = sys.modules.get("httpx")
@@ -275,7 +284,7 @@ def main() -> None:
     """Entry point: user errors are one clear line and exit code 2; Ctrl-C and SIGTERM say how to go on."""
     settings.apply()
     before = signal.signal(signal.SIGTERM, _on_sigterm)
-    from mscl.errors import USER_ERRORS
+    from mscl.errors import USER_ERRORS, UserError
     from storage.atomic import disk_errors
 
     try:
@@ -283,6 +292,13 @@ def main() -> None:
             warnings.showwarning = _show_warning
             try:
                 code = app(standalone_mode=False)
+            except OSError as error:
+                if error.filename is not None or not _output_is_refused():
+                    raise
+                raise UserError(
+                    f"cannot write to the standard output: {error.strerror}; send it to a disk that has room, then run "
+                    "the same command again: what is already stored is kept"
+                ) from error
             finally:
                 _end_bar()
     except USER_ERRORS as error:
