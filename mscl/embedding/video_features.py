@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -135,7 +136,7 @@ def _features(encoder: "Encoder", clips_KTHW3: npt.NDArray[np.uint8], precision:
     from mscl.training.precision import inference
     from mscl.video.normalise import normalise_rgb
 
-    device = next(encoder.parameters()).device
+    device = next(chain(encoder.parameters(), encoder.buffers())).device  # a network of one's own may learn nothing
     with inference(precision, device):
         rgb_K3THW = normalise_rgb(torch.from_numpy(clips_KTHW3).to(device)).to(memory_format=torch.channels_last_3d)
         features_D: Floats = encoder(rgb_K3THW).float().mean(dim=0).cpu().numpy()

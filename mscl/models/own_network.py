@@ -33,20 +33,41 @@ class OwnNetwork(nn.Module):
             raise UserError(
                 f"the network of {name} gives {shape} of a clip; it is to give (B, C), (B, N, C) or (B, C, T, H, W)"
             )
+        if not given.is_floating_point():
+            raise UserError(f"the network of {name} gives {given.dtype}; it is to give floating point numbers")
         self.feature_dim = given.shape[1 if given.ndim != 3 else 2]
+        self._check(given, 1)
+
+    def _check(self, given: Tensor, clips: int) -> Tensor:
+        """What came of so many clips, if it is of each of them: rows of others would be taken for theirs.
+
+        Raises:
+            UserError: another number of rows, or of features.
+        """
+        dim = given.shape[1 if given.ndim != 3 else 2]
+        if given.shape[0] != clips or dim != self.feature_dim:
+            raise UserError(
+                f"the network of {self.name} gives {tuple(given.shape)} of {clips} clip{'s' * (clips != 1)}; the first "
+                f"number is to be {clips}, and there are to be {self.feature_dim} features"
+            )
+        return given
 
     def forward(self, x_B3THW: Tensor) -> Tensor:
-        """Features (B, C): the mean over tokens or places."""
-        given: Tensor = self.network(x_B3THW)
+        """Features (B, C): the mean over tokens or places.
+
+        Raises:
+            UserError: features of another number of clips.
+        """
+        given = self._check(self.network(x_B3THW), x_B3THW.shape[0])
         return given if given.ndim == 2 else _tokens(given).mean(dim=1)
 
     def tokens(self, x_B3THW: Tensor) -> Tensor:
         """(B, N, C).
 
         Raises:
-            UserError: the network gives features alone.
+            UserError: the network gives features alone, or those of another number of clips.
         """
-        given: Tensor = self.network(x_B3THW)
+        given = self._check(self.network(x_B3THW), x_B3THW.shape[0])
         if given.ndim == 2:
             raise UserError(
                 f"the network of {self.name} gives one vector a clip and nothing to attend to; let it give tokens "

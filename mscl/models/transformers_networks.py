@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from mscl.errors import AssumptionWarning, CheckpointError, UserError
@@ -126,12 +127,16 @@ def _contract(folder: Path, config: Any, kind: str) -> Contract:
                 AssumptionWarning,
                 stacklevel=4,
             )
+        if said.get("do_normalize") is False:
+            mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         return Contract.of_clips(
             mean=mean, std=std, length=frames, step_frames=_STEP_FRAMES[kind], crop_px=crop_px,
             short_side_px=max(short_side_px, crop_px), px=(crop_px, crop_px),
             # V-JEPA 2 turns by time and TimeSformer stretches its times, so they take other numbers, too.
             frames=(frames, frames) if kind == "videomae" else (1, None),
         )  # fmt: skip
+    except ValidationError as error:
+        raise CheckpointError(f"{path or folder} cannot be used: {error.errors()[0]['msg']}") from error
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path or folder} cannot be used: {_first_line(error)}") from error
 

@@ -1,5 +1,6 @@
 """Video files that are in no store: clips cut straight out of them, as the stores would have given them."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
@@ -13,6 +14,7 @@ import simplejpeg
 
 from mscl.array_types import AnyInts, Ints
 from mscl.devices import cores
+from mscl.errors import AssumptionWarning
 from mscl.video.clip_indices import Shown, clip_indices, even_starts, part_indices, shown_indices
 from mscl.video.config import DecodeLimits
 from mscl.video.decoding import Decoding, decode, shrunk, stored_size
@@ -49,6 +51,9 @@ def file_clips(
         shown: what is shown of the clips, one after the other: with controls K is more, or less (`shown_counts`).
         limits: of the decoder.
 
+    Warns:
+        AssumptionWarning: frames are lost, or segments are shorter than a clip, whose frames are then repeated.
+
     Raises:
         VideoError: not one frame of the file decodes, or a single one; with the verdict. At once, not when the first
             clip is asked for.
@@ -63,7 +68,12 @@ def file_clips(
         raise VideoError(decoding.verdict, decoding.reason)
     if decoding.num_frames < _LEAST_FRAMES:
         raise VideoError("too_short", f"{decoding.num_frames} frame, in which nothing moves")
-    segments = _frame_numbers(decoding, encoder_input, later=later, shown=shown, name=Path(path).name)
+    bounds = _segments(decoding, encoder_input)
+    short = encoder_input.too_short([count for _, count in bounds])
+    for doubt in (decoding.reason if decoding.verdict != "ok" else "", short):
+        if doubt:
+            warnings.warn(f"{path} is used as far as it goes: {doubt}", AssumptionWarning, stacklevel=2)
+    segments = _frame_numbers(bounds, encoder_input, later=later, shown=shown, name=Path(path).name)
     if kept.keys() >= {number for numbers_KT in segments for number in numbers_KT.ravel().tolist()}:
         return iter([_cut(numbers_KT, kept, encoder_input) for numbers_KT in segments])
     # A long video, or segments that begin between two kept frames.
@@ -163,16 +173,19 @@ def shown_counts(encoder_input: EncoderInput, shown: Sequence[Shown]) -> list[in
     return [views.get(each, 1) * encoder_input.crops for each in shown]
 
 
+def _segments(decoding: Decoding, encoder_input: EncoderInput) -> list[tuple[int, int]]:
+    """First frame of each segment, and how many it has."""
+    if (seconds := encoder_input.max_segment_seconds) is None:
+        return [(0, decoding.num_frames)]
+    least = encoder_input.recipe.span_frames + 1
+    return segment_bounds(decoding.num_frames, fps=decoding.fps, max_seconds=seconds, min_frames=least)
+
+
 def _frame_numbers(
-    decoding: Decoding, encoder_input: EncoderInput, *, later: int, shown: Sequence[Shown], name: str
+    bounds: Sequence[tuple[int, int]], encoder_input: EncoderInput, *, later: int, shown: Sequence[Shown], name: str
 ) -> list[AnyInts]:
     """(clips, T) source frames of each segment's clips."""
-    recipe, seconds = encoder_input.recipe, encoder_input.max_segment_seconds
-    bounds = [(0, decoding.num_frames)]
-    if seconds is not None:
-        least = recipe.span_frames + 1
-        bounds = segment_bounds(decoding.num_frames, fps=decoding.fps, max_seconds=seconds, min_frames=least)
-    found = []
+    recipe, found = encoder_input.recipe, []
     for first, count in bounds:
         indices = _shown_indices(recipe.num_indices(count), encoder_input, shown, name) + later
         found.append(first + recipe.gap_frames * np.minimum(indices, (count - 1) // recipe.gap_frames))

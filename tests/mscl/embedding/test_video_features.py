@@ -21,6 +21,7 @@ from mscl.video.frame_recipe import EncoderInput
 from mscl.video.normalise import normalise_rgb
 from storage.workspace import Workspace
 from tests.mscl.encoder_inputs import encoder_input
+from tests.mscl.written_videos import write_frames
 
 TINY = ModelConfig(rgb_width=0.0625)
 INPUT = encoder_input(clips=2, stride=2, stored_px=32, computed_px=48, max_segment_seconds=0.8)
@@ -64,6 +65,22 @@ def test_nothing_but_videos_and_encoder_is_needed(encoder: VideoEncoder, videos:
         expected = mean_over_clips(encoder, video, INPUT)
         np.testing.assert_allclose(result.features_ND[row], expected, rtol=1e-4, atol=1e-5)
     assert mscl.embed([videos[1]], encoder).features_ND.shape == (0, encoder.feature_dim)
+
+
+def test_a_video_that_is_cut_short_is_embedded_and_said(encoder: VideoEncoder, videos: list[Path]) -> None:
+    cut, short = (videos[0].parent / name for name in ("cut.mkv", "short.mp4"))
+    frames = np.random.default_rng(0).integers(0, 255, (20, 48, 64, 3), np.uint8)
+    whole = write_frames(cut, frames).read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
+    write_frames(short, frames[:5])
+    with pytest.warns(AssumptionWarning) as said:
+        result = mscl.embed([cut, videos[0], short], encoder)
+    assert result.videos == [cut, videos[0], short]
+    assert sorted(str(one.message).partition(" is used as far as it goes: ")[::2] for one in said) == [
+        (str(cut), "the container promises 0.80 s and holds 0.40 s"),
+        (str(short), "1 of 1 segments are shorter than a clip, which takes 7 frames 1 apart: clips of them begin again "
+         "at the first frame"),
+    ]  # fmt: skip
 
 
 def test_what_contradicts_the_encoder_is_done_and_said_with_both_values(

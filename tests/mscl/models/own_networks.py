@@ -1,5 +1,7 @@
 """Networks as a user writes them, for `module:function`."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -25,3 +27,39 @@ def means() -> nn.Module:
 
 def no_network() -> int:
     return 3
+
+
+class Odd(Means):
+    """Gives what `give` makes of the clips."""
+
+    def __init__(self, give: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.give = give
+
+    def forward(self, x_B3THW: Tensor) -> Tensor:
+        return self.give(x_B3THW)
+
+
+def a_row_a_frame() -> nn.Module:
+    return Odd(lambda x: x.mean(dim=(3, 4)).transpose(1, 2).flatten(0, 1))
+
+
+def one_row() -> nn.Module:
+    return Odd(lambda x: x.mean(dim=(0, 2, 3, 4))[None])
+
+
+def whole_numbers() -> nn.Module:
+    return Odd(lambda x: x.mean(dim=(2, 3, 4)).long())
+
+
+class Colours(nn.Module):
+    """Mean colours: nothing in it is learnt."""
+
+    contract = Means.contract
+
+    def forward(self, x_B3THW: Tensor) -> Tensor:
+        return x_B3THW.mean(dim=(2, 3, 4))
+
+
+def colours() -> nn.Module:
+    return Colours()

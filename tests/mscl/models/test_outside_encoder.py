@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 from torchvision.models import get_model, get_model_weights
 
+import mscl
 from mscl.config import load_config
 from mscl.errors import AssumptionWarning, CheckpointError, UserError
+from mscl.models.clip_contract import Contract
 from mscl.models.external_encoder import external_encoder_digest, named_file
 from mscl.models.files import read_encoder, write_encoder
 from mscl.models.outside_encoder import ClipSettings, OutsideEncoder, build_outside, check_clip
@@ -18,6 +21,7 @@ from mscl.models.weight_files import read_safetensors, write_safetensors
 from mscl.pretrain.preflight import preflight
 from mscl.video.config import IMAGENET_MEAN, IMAGENET_STD
 from tests.mscl.models.small_transformers import small_network
+from tests.mscl.written_videos import write_frames
 
 OWN = "tests.mscl.models.own_networks:means"
 
@@ -86,6 +90,10 @@ def test_video_encoders_of_transformers_out_of_a_folder(tmp_path: Path, kind: st
     with pytest.raises(CheckpointError, match=r"preprocessor_config\.json cannot be used"):
         (folder / "video_preprocessor_config.json").write_text('{"image_mean": [0.5], "image_std": [0.2]}')
         outside(str(folder))
+    (folder / "video_preprocessor_config.json").write_text(
+        '{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "do_normalize": false}'
+    )
+    assert outside(str(folder)).contract.std == (1, 1, 1)
     (folder / "video_preprocessor_config.json").unlink()
     picture = torch.rand(2, 3, 4, 16, 16)
     clip = ((picture - 0.5) / channels([0.25, 0.2, 0.25])).transpose(1, 2)
@@ -159,12 +167,40 @@ def test_a_function_of_ones_own(tmp_path: Path) -> None:
         ("tests.mscl.models.own_networks:absent", "has no attribute 'absent'"),
         ("tests.mscl.models.own_networks:no_network", "gives a int; it is to give a torch.nn.Module"),
         ("torch.nn:Identity", "does not say what its videos go through"),
+        ("tests.mscl.models.own_networks:a_row_a_frame", r"gives \(4, 3\) of 1 clip; the first number is to be 1"),
+        ("tests.mscl.models.own_networks:whole_numbers", r"gives torch\.int64; it is to give floating point numbers"),
     ],
 )
 def test_a_function_that_cannot_be_used_is_one_line(name: str, says: str) -> None:
     with pytest.raises(UserError, match=says) as refused:
         named_file(name)
     assert "\n" not in str(refused.value)
+
+
+def test_rows_of_other_clips_are_not_taken_for_a_clips_own() -> None:
+    encoder = outside("tests.mscl.models.own_networks:one_row")
+    with pytest.raises(UserError, match=r"own_networks:one_row gives \(1, 3\) of 2 clips; the first number is to be 2"):
+        encoder(torch.rand(2, 3, 4, 16, 16))
+
+
+def test_a_network_without_anything_learnt_embeds(tmp_path: Path) -> None:
+    encoder = outside("tests.mscl.models.own_networks:colours")
+    assert mscl.embed(write_frames(tmp_path / "a.mp4"), encoder).features_ND.shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"mean": (123.7, 116.3, 103.5), "std": (58.4, 57.1, 57.4)}, "are not those of pictures in 0..1; divide"),
+        ({"std": (0.0, 0.2, 0.2)}, "are not those of pictures in 0..1"),
+        ({"frames": (8, 16)}, "its own clips have 4 frames, and it takes 8 to 16"),
+        ({"px": (32, None)}, "its own clips have 16 px, and it takes 32 to any"),
+        ({"short_side_px": 12}, "crops of 16 px are larger than the short side of pictures, 12"),
+    ],
+)
+def test_a_contract_that_cannot_be_kept_is_refused(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        Contract.of_clips(**{"length": 4, "step_frames": 1, "crop_px": 16} | settings)
 
 
 def test_a_card_of_a_newer_version_is_one_line(tmp_path: Path) -> None:
