@@ -8,6 +8,7 @@ import pyarrow as pa
 from storage.errors import DamagedError, StorageError
 from storage.layout import Ingested
 from storage.manifest import Manifest, write_table
+from storage.workspace import Result
 
 
 def write_splits(folder: Path, splits: Mapping[int, Sequence[str]]) -> str:
@@ -60,6 +61,18 @@ def read_split(folder: Path, number: int) -> Manifest:
     return Manifest(
         manifest.table.set_column(place, "split", table.column(f"split{number}")), manifest.classes
     )  # fmt: skip
+
+
+def asked_split(ingest: Result, number: int) -> Manifest:
+    """`read_split` of a number that a user has named: a dataset with one split has that one (`data.split`) alone.
+
+    Raises:
+        StorageError: the dataset has no such split.
+        DamagedError: as `read_split`.
+    """
+    if not split_numbers(ingest.folder) and number != ingest.record.config.get("data", {}).get("split", 1):
+        raise StorageError(f"the dataset has no official split {number}, but one division alone; leave the number out")
+    return read_split(ingest.folder, number)
 
 
 def write_split(folder: Path, number: int, path: Path) -> Path:

@@ -287,6 +287,11 @@ class Workspace:
             raise StorageError(f"workspace {self.root} cannot be written: {error.strerror}; choose another") from error
 
 
+def as_workspace(place: Workspace | str | os.PathLike[str]) -> Workspace:
+    """The workspace, or the one in a folder."""
+    return place if isinstance(place, Workspace) else Workspace(place)
+
+
 def clear(folder: Path) -> None:
     """Remove everything in the folder of a result that was begun; its record goes first."""
     with disk_errors(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 import numpy as np
@@ -101,8 +102,10 @@ class StoredClips(Dataset[Clip]):
 
         Raises:
             IndexError: there is none.
+            TypeError: no number.
             DataError: its segment cannot be read; names it, and the file.
         """
+        number = index(number)  # no slice, no list
         if not -len(self) <= number < len(self):
             raise IndexError(f"clip {number} of {len(self)}")
         segment = int(self.segments_N[number])

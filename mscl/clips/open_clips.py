@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import TYPE_CHECKING
 
 from mscl.clips.screened import Starts, rows_of_split, screened_clips
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_clips(
-    workspace: Workspace,
+    workspace: Workspace | str | PathLike[str],
     key: str = "",
     *,
     split: str = "",
@@ -29,6 +30,7 @@ def open_clips(
     """Clips of a screened dataset, one item for each start of a clip.
 
     Args:
+        workspace: or its folder.
         key: of a result of screen, or of one made from it; without it the latest.
         split: train, val or test; all without it.
         official_split: number of the split, of a dataset that has several; None: that of the manifest.
@@ -48,8 +50,9 @@ def open_clips(
         if value is not None and value < 1:
             raise UserError(f"{name} {value}: give 1 or more")
     from mscl.clips.dataset import StoredClips
+    from storage.workspace import as_workspace
 
-    stores = screened_clips(workspace, key)
+    stores = screened_clips(as_workspace(workspace), key)
     clip = ClipConfig(length=length or stores.clip.length, stride=stride or stores.clip.stride)
     manifest = stores.manifest(official_split)
     segments_N, starts_N = stores.starts(rows_of_split(manifest, split), starts, clip)

@@ -70,12 +70,12 @@ class ScreenedClips:
             StorageError: the dataset has no official split of that number.
         """
         from storage.layout import Ingested
-        from storage.splits import read_split
+        from storage.splits import asked_split
 
         number = self.official_split if official_split is None else official_split
         if number is None:
             return Ingested(self.ingest.folder).manifest().ok()
-        return read_split(self.ingest.folder, number).ok()
+        return asked_split(self.ingest, number).ok()
 
     def flow(self) -> FlowReader:
         """A reader of the flow store."""

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Exported:
     """Stage -> key of what the encoder was made from; empty for a file that is in no workspace."""
 
 
-def export_encoder(source: str, out: Path, *, workspace: Workspace, to: str = "") -> Exported:
+def export_encoder(source: str, out: str | PathLike[str], *, workspace: Workspace, to: str = "") -> Exported:
     """Write the encoder of a result, or of a file, for others; nothing that is there is overwritten.
 
     Args:
@@ -48,6 +49,9 @@ def export_encoder(source: str, out: Path, *, workspace: Workspace, to: str = ""
         CheckpointError: the encoder cannot be read, or not be written in that format.
         StorageError: no result with that key, or `out` cannot be written.
     """
+    if to and to not in ENDINGS:
+        raise UserError(f"no format is called {to!r}; choose one of {', '.join(ENDINGS)}")
+    out = user_path(out)
     chosen = next((name for name, ending in ENDINGS.items() if ending == out.suffix), "")
     if not chosen or (to and to != chosen):
         wanted = ENDINGS[to] if to else ", ".join(ENDINGS.values())

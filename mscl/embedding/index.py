@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mscl.devices import resolve_device
 from mscl.embedding.config import EmbedConfig
 from mscl.embedding.encoder_input import recorded_input
 from mscl.errors import CheckpointError, UserError
@@ -95,20 +96,25 @@ class Index:
     ) -> Neighbours:
         """The k nearest segments of each video file, embedded as this set was.
 
+        Args:
+            device: cpu, cuda, or auto; `cuda:1` for the second GPU.
+
         Raises:
+            ConfigError: a device that there is not.
             CheckpointError: the encoder gives features of another size than the set holds.
         """
         from mscl.embedding.neighbours import search
         from mscl.embedding.video_features import features_of_files, video_paths
 
         precision = EmbedConfig.model_validate(self.embed.record.config["embed"]).precision
-        encoder = self.load_encoder().to(device)
+        kind = resolve_device(str(device).partition(":")[0], setting="device")
+        encoder = self.load_encoder().to(device if ":" in str(device) else kind)
         queries = features_of_files(video_paths(videos), encoder, self.encoder_input, precision=precision)
         found = search(queries.features_ND, self.features, k=k) if queries.videos else []
         return Neighbours(queries, found)
 
 
-def open_index(workspace: "Workspace", key: str = "") -> Index:
+def open_index(workspace: "Workspace | str | PathLike[str]", key: str = "") -> Index:
     """The set that the embed stage indexed last, or the one of a key: of its own result, or of one made from it.
 
     Raises:
@@ -118,7 +124,9 @@ def open_index(workspace: "Workspace", key: str = "") -> Index:
     from storage.features import read_features
     from storage.layout import Ingested
     from storage.verify import refuse_changed
+    from storage.workspace import as_workspace
 
+    workspace = as_workspace(workspace)
     embed = latest_of(workspace, "embed", key)
     refuse_outdated(workspace, embed)
     stages = {result.record.stage: result for result in workspace.lineage(embed)}

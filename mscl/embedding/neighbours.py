@@ -34,12 +34,18 @@ def search(features_QD: npt.NDArray[np.float32], index: "Features", *, k: int = 
         index: `storage.features.read_features` of a folder that the embed stage wrote.
 
     Raises:
-        DataError: features of another encoder, or an empty index.
+        DataError: features of another encoder, of another form or not finite, or an empty index.
     """
     from mscl.embedding.search import nearest
 
     if k < 1:
         raise DataError(f"k = {k}: give 1 or more")
+    features_QD = np.asarray(features_QD, dtype=np.float32)
+    if features_QD.ndim != 2 or not np.isfinite(features_QD).all():
+        raise DataError(
+            f"features of shape {features_QD.shape} with {int((~np.isfinite(features_QD)).sum())} values that are not "
+            "finite; give a row of finite numbers for each video, as `embed` does"
+        )
     gallery_GD = index.features_ND
     if len(gallery_GD) == 0:
         raise DataError("the index is empty; run the embed stage on a dataset with usable videos")

@@ -7,14 +7,14 @@ from functools import partial
 from itertools import chain
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from mscl.array_types import Floats
 from mscl.embedding.encoder_input import chosen_input
-from mscl.errors import DataError
+from mscl.errors import ConfigError, DataError, UserError
 from mscl.video.config import ClipConfig, DecodeLimits
 from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 from storage.user_paths import user_path
@@ -75,7 +75,14 @@ def embed(
         DataError: features that are not finite: the encoder is damaged.
     """
     from mscl.models.outside_encoder import ClipSettings, check_clip
+    from mscl.training.config import Precision
 
+    if not hasattr(encoder, "input"):  # which a compiled encoder has, too
+        raise UserError(f"mscl.embed: the encoder is a {type(encoder).__name__}; give what mscl.load_encoder returns")
+    if precision not in get_args(Precision):
+        raise ConfigError(f"mscl.embed: precision {precision!r}; give one of {', '.join(get_args(Precision))}")
+    if not isinstance(recipe, FrameRecipe | None):
+        raise ConfigError(f"mscl.embed: recipe is a {type(recipe).__name__}; give an mscl.FrameRecipe, or its settings")
     asked = {"recipe": recipe, "clip": clip, "clips": clips, "crop_px": crop_px, "crops": crops}
     encoder_input = chosen_input(encoder, asked, frames)
     check_clip(

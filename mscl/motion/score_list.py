@@ -15,7 +15,7 @@ from mscl.motion.scores import NAMES, score_table
 from storage.atomic import write_atomic
 from storage.layout import Ingested, Measured
 from storage.motion_store import MotionReader
-from storage.splits import read_split, which_split
+from storage.splits import asked_split, which_split
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,7 +46,7 @@ def score_list(
     ingest = next((one for one in workspace.lineage(result) if one.record.stage == "ingest"), None)
     if ingest is None:
         raise UserError(f"the ingest that motion {result.key} was made of is not there; run the pipeline again")
-    whole = Ingested(ingest.folder).manifest() if official_split is None else read_split(ingest.folder, official_split)
+    whole = Ingested(ingest.folder).manifest() if official_split is None else asked_split(ingest, official_split)
     manifest = whole.ok()
     columns: dict[str, Any] = {
         name: manifest.column(name) for name in ("segment_id", "video", "split", "label", "first_frame", "num_frames")

@@ -40,8 +40,11 @@ def test_a_clip_is_of_its_segment_and_start(place: Workspace) -> None:
     assert second["start_frame"] == 32 + 2 * second["start"] and second["start_seconds"] == second["start_frame"] / 25
     assert second["motion"]["mean_px"] == pytest.approx(3) and second["motion"]["peak_px"] == pytest.approx(8)
     assert clips[-1]["video"] == HOSTILE
+    assert len(mscl.open_clips(str(place.root))) == len(clips)  # the folder will do
     with pytest.raises(IndexError):
         clips[len(clips)]
+    with pytest.raises(TypeError, match="'slice' object cannot be interpreted as an integer"):
+        clips[:2]  # type: ignore[index]
 
 
 def test_split_starts_and_size(place: Workspace) -> None:

@@ -90,6 +90,8 @@ def test_results_of_an_encoder_that_is_another_by_now_say_nothing_of_this_one(
 
 
 def test_an_ending_and_a_format_that_differ_are_refused(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no format is called 'pt'; choose one of safetensors"):
+        export_encoder("ab", str(tmp_path / "a.pt2"), workspace=workspace, to="pt")
     for name, to, says in (("e.onnx", "torch-export", "ends in .pt2"), ("e.bin", "", "safetensors, .pt2, .onnx")):
         with pytest.raises(UserError, match=says):
             export_encoder("aaaa", tmp_path / name, workspace=workspace, to=to)

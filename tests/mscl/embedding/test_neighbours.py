@@ -17,5 +17,10 @@ def test_search_finds_the_segment_itself_first() -> None:
     assert len(found[0]) == 3
     with pytest.raises(DataError, match="5 features, the index 6"):
         mscl.search(features[:1, :5], index)
+    with pytest.raises(DataError, match="with 1 values that are not finite"):
+        mscl.search(np.where(np.arange(6) == 2, np.nan, features[:1]), index)
+    with pytest.raises(DataError, match=r"of shape \(6,\) .*give a row"):
+        mscl.search(features[0], index)
+    assert mscl.search(features[[4]].tolist(), index, k=1)[0][0].segment_id == "v4"
     with pytest.raises(DataError, match="k = 0: give 1 or more"):
         mscl.search(features[:1], index, k=0)

@@ -11,7 +11,7 @@ import torch
 import mscl
 from mscl.demo.dataset import encode_h264
 from mscl.embedding.export import export_encoder
-from mscl.errors import AssumptionWarning, ConfigError, DataError
+from mscl.errors import AssumptionWarning, ConfigError, DataError, UserError
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import VideoEncoder, untrained_encoder
 from mscl.models.files import ENCODER_PREFIX, write_encoder
@@ -121,11 +121,15 @@ def test_an_encoder_that_says_nothing_is_embedded_with_the_paper_s_settings_and_
         ({"gap": 2}, "gap: Extra inputs are not permitted .given 2.; of the frames it takes gap_frames, span_frames"),
         ({"gap_frames": 0}, "gap_frames: Input should be greater than or equal to 1 .given 0."),
         ({"crops": 2}, "crops: Input should be 1 or 3 .given 2."),
+        ({"precision": "fp64"}, "precision 'fp64'; give one of auto, fp32"),
+        ({"recipe": {"gap_frames": 2}}, "recipe is a dict; give an mscl.FrameRecipe"),
     ],
 )
 def test_a_wrong_setting_is_named(encoder: VideoEncoder, wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=f"mscl.embed: {says}"):
         mscl.embed([], encoder, **wrong)
+    with pytest.raises(UserError, match="the encoder is a str; give what mscl.load_encoder returns"):
+        mscl.embed([], "encoder.safetensors")  # type: ignore[arg-type]
 
 
 def test_the_caller_s_encoder_comes_back_as_it_was(videos: list[Path]) -> None:

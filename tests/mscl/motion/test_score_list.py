@@ -58,6 +58,9 @@ def test_a_row_a_segment_and_a_row_a_video(place: Workspace) -> None:
 
 def test_of_several_official_splits_the_first_is_taken_and_said(place: Workspace) -> None:
     assert score_list(place, "", by="segment")[2] == ""
+    assert score_list(place, "", by="segment", official_split=1)[0].num_rows == 3
+    with pytest.raises(StorageError, match="the dataset has no official split 2, but one division alone"):
+        score_list(place, "", by="segment", official_split=2)
     ingest = place.by_key("1" * 16).folder
     write_splits(ingest, {1: ["train", "train", "train"], 3: ["test", "test", "unused"]})
     table, _, note = score_list(place, "", by="video")
