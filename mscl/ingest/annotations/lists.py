@@ -19,6 +19,8 @@ from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_numb
 from mscl.ingest.annotations.split_names import is_split_cell, is_split_column, split_of_cell, split_of_list
 
 _NOTHING = re.compile(r"nan|none|null|n/a|na", re.IGNORECASE)
+_SEVERAL = re.compile(r"[\[(]?\s*\d+(\s*[,;|/\s]\s*\d+)+\s*[\])]?")
+"""Labels of several classes, as `0,3` or `[0, 3]`."""
 _NO_SPLIT = ("unlabelled", "unused")
 """What our own lists say of videos in no split."""
 
@@ -123,6 +125,12 @@ def _classes(entries: list[_Entry], names: Path | None, notes: list[str]) -> tup
         raise odd.line.refused(
             f"has label {odd.label}, and labels here are numbers, which count classes from 0 up; take the line out if "
             "nobody knows its class (what -1 and nan mostly mean), or write names in place of numbers"
+        )
+    several = {label for label in labels if _SEVERAL.fullmatch(label)}
+    if several and all(map(is_number, labels - several)):
+        line = next(entry.line for entry in entries if entry.label in several)
+        raise line.refused(
+            "has several numbers for a label, and a video with several labels cannot be used: write 'path label'"
         )
     if odd is not None:
         for file in dict.fromkeys(entry.line.file for entry in entries):
