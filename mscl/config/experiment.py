@@ -100,6 +100,9 @@ def unknown_setting(path: str, name: str, model: type[BaseModel]) -> str:
 
     Meant may be a name like it beside it, else a setting that is called so in another section.
     """
+    if "." in name and setting_named(path):
+        nested = f"{path.replace('.', ': {')}: ...{'}' * path.count('.')}"
+        return f"unknown setting {path!r}: a file nests its sections; write {nested}"
     parts = path.split(".")
     folded = {field.casefold(): field for field in model.model_fields}
     near = get_close_matches(name.casefold(), list(folded), n=1)

@@ -71,6 +71,8 @@ def test_a_file_changes_its_base(tmp_path: Path) -> None:
         ),
         (b"pretrain: {epochs: 2}\ndata: {root: a}\npretrain: {seed: 1}", r"'pretrain' is given twice \(line 3"),
         (b"pretrain: {epochs: 1, epochs: 2}", "'epochs' is given twice"),
+        (b"pretrain.epochs: 1", r"a file nests its sections; write pretrain: \{epochs: \.\.\.\}"),
+        (b"pretrain: {optim.lr: 1}", r"write pretrain: \{optim: \{lr: \.\.\.\}\}"),
         (b"pretrian: {epochs: 1}", "unknown setting 'pretrian': did you mean 'pretrain'"),
         (b"pretrain: {optim: {l: 1}}", "unknown setting 'pretrain.optim.l': did you mean 'pretrain.optim.lr'"),
         (b"Data: {root: x}", "unknown setting 'Data': did you mean 'data'"),
