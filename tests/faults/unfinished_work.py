@@ -1,6 +1,6 @@
 """Unfinished work with one bad file, of every stage: the same command goes on, and so does `--force`.
 
-    python -m tests.faults.unfinished_work [--seed 0] [--workspace FINISHED --config FILE]
+    python -m tests.faults.unfinished_work [--seed 0] [--workspace FINISHED --config FILE] [--begin-with STAGE]
 
 A finished result is made unfinished by taking its record away; those that a run resumes from are left as a kill leaves
 them. Then one file is made empty, cut in half or given a bad byte. `mscl verify --repair` must end in sentences, and
@@ -77,13 +77,16 @@ def bad_files(folder: Path, rng: random.Random) -> list[Path]:
     kinds: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.name.startswith("events.out") and path.name != RECORD_NAME:
-            kinds.setdefault(re.sub(r"[0-9a-f]*[0-9]+[0-9a-f]*", "*", str(path.relative_to(folder))), []).append(path)
+            kind = re.sub(r"[0-9a-f]*[0-9]+[0-9a-f]*", "*", str(path.relative_to(folder)))
+            # An embedding's variants differ in their names alone.
+            kinds.setdefault(re.sub(r"^(un)?trained\w*\.zarr", "*.zarr", kind), []).append(path)
     return [rng.choice(paths) if "step-" not in paths[0].name else paths[-1] for paths in kinds.values()]
 
 
 def storm(
-    finished: Path, config: Path, folder: Path, *, seed: int, say: Say, settings: tuple[str, ...] = tuple(FINETUNE)
-) -> Counter[str]:
+    finished: Path, config: Path, folder: Path, *, seed: int, say: Say, settings: tuple[str, ...] = tuple(FINETUNE),
+    begin_with: str = PIPELINE[0].name,
+) -> Counter[str]:  # fmt: skip
     """Every stage, kind of file and damage once; how many of which stage. AssertionError where a command is stuck."""
     rng = random.Random(seed)
     expected = facts(finished)
@@ -98,13 +101,14 @@ def storm(
         assert code in codes and "Traceback" not in out + err, f"code {code}: {(out + err)[-800:]}"
         return " ".join((out + err).split())
 
-    for stage in PIPELINE:
+    names = [stage.name for stage in PIPELINE]
+    for stage in PIPELINE[names.index(begin_with) :]:
         until = (*run, "--until", stage.name)
         (whole,) = Workspace(finished).results(stage.name)
         at_rest = begun if stage.name == "finetune" else whole.folder
-        names = [path.relative_to(at_rest) for path in bad_files(at_rest, rng)]
+        files = [path.relative_to(at_rest) for path in bad_files(at_rest, rng)]
         training = stage.name in _TRAININGS
-        for number, name in enumerate(names):
+        for number, name in enumerate(files):
             for kind in DAMAGES if not training else [list(DAMAGES)[number % len(DAMAGES)]]:
                 forced = rng.random() < 0.2
                 what = f"{stage.name}: {name} is {kind}{', --force' if forced else ''}"
@@ -143,6 +147,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workspace", type=Path, help="a finished one; else one is made")
     parser.add_argument("--config", type=Path, help="the configuration it was made with")
+    parser.add_argument("--begin-with", default=PIPELINE[0].name, help="the first stage to try")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mscl-unfinished-") as name:
         folder, settings = Path(name), tuple[str, ...]()
@@ -153,7 +158,10 @@ def main() -> int:
             options.workspace, options.config = finished_workspace(folder), folder / "tiny.yaml"
             (folder / "more").mkdir()
             folder = folder / "more"
-        storm(options.workspace, options.config, folder, seed=options.seed, say=print, settings=settings)
+        storm(
+            options.workspace, options.config, folder, seed=options.seed, say=lambda line: print(line, flush=True),
+            settings=settings, begin_with=options.begin_with,
+        )  # fmt: skip
     return 0
 
 
