@@ -3,6 +3,7 @@
 import re
 from os import PathLike
 from pathlib import Path
+from shlex import quote
 
 from storage.errors import StorageError
 
@@ -33,3 +34,8 @@ def user_path(written: str | PathLike[str]) -> Path:
         raise StorageError(
             f"{path}: {path.parts[0]} is nobody's home folder here; a folder of that name is ./{path}"
         ) from error
+
+
+def in_workspace(root: Path) -> str:
+    """What a command that is advised needs to find this workspace, as a shell takes it; "" where it looks by itself."""
+    return "" if root == Path("workspace").resolve() else f" --workspace {quote(str(root))}"

@@ -16,13 +16,14 @@ from numcodecs import zstd
 
 from storage.atomic import digest_file
 from storage.commits import FINAL, CommitLog, CommitRow
-from storage.errors import DamagedError
+from storage.errors import DamagedError, StorageError
 from storage.flow_store.spec import FlowSpec, read_spec, shard_key
 from storage.flow_store.writer import read_preamble
 from storage.frame_store import FrameSpec, frame_shard_key, read_frame_spec
 from storage.layout import COMMITS_NAME, FLOW_NAME, FRAMES_NAME
-from storage.record import Record
+from storage.record import RECORD_NAME, Record
 from storage.shards import Scratch, ShardFile, without_crc32c
+from storage.user_paths import in_workspace
 
 Depth = Literal["index", "digests", "chunks"]
 """What is read of a committed shard. `index`: its end, which tells a truncated, empty or missing file, as after a
@@ -88,7 +89,13 @@ def refuse_changed(folder: Path, record: Record) -> None:
 
     Raises:
         DamagedError: one is not as it was written.
+        StorageError: the result is not there any more.
     """
+    if not (folder / RECORD_NAME).exists():
+        raise StorageError(
+            f"{record.stage} {record.key} was removed, or is made again, since it was found in {folder.parents[1]}; run "
+            "the same command again"
+        )
     rows = CommitLog(folder / COMMITS_NAME).rows()
     in_shards = {file for row in rows.values() if row.shard != FINAL for file in row.files}
     for file in record.files:
@@ -96,7 +103,7 @@ def refuse_changed(folder: Path, record: Record) -> None:
         if what:
             raise DamagedError(
                 f"{record.stage} {record.key} is damaged: {file.path}: {what}; "
-                f"`mscl verify {record.key} --repair` makes it again"
+                f"`mscl verify {record.key} --repair{in_workspace(folder.parents[1])}` makes it again"
             )
 
 

@@ -30,7 +30,7 @@ from storage.record import (
     read_record,
     sealed,
 )
-from storage.user_paths import user_path
+from storage.user_paths import in_workspace, user_path
 
 _BEGUN = ".begun.json"
 _DAMAGED = ".damaged"
@@ -103,7 +103,8 @@ class Workspace:
         if damaged is None:
             raise UnreadableError(f"{folder} may not be read; ask its owner")
         what = "is damaged" if damaged else "was begun and is not finished"
-        raise StorageError(f"{folder.parent.name} {folder.name} {what}; `mscl verify {folder.name}` says what to do")
+        verify = f"mscl verify {folder.name}{in_workspace(self.root)}"
+        raise StorageError(f"{folder.parent.name} {folder.name} {what}; `{verify}` says what to do")
 
     def locate(self, key: str) -> Path:
         """Folder of the result whose key begins with `key` (at least 4 digits), be it finished, damaged or only begun.

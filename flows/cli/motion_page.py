@@ -33,10 +33,13 @@ def page(
     from mscl.report.page import build_report
     from mscl.stage.latest import latest_of
     from mscl.stage.view import stage_view
+    from storage.verify import refuse_changed
     from storage.workspace import Workspace
 
     place = Workspace(workspace)
     screen = latest_of(place, "screen", key)
+    for result in place.lineage(screen):
+        refuse_changed(result.folder, result.record)
     views = [stage_view(result) for result in place.lineage(screen)]
     build_report(views, out, stages=stages_for("screen"), title="Motion")
     print_line(console, f"Page         {out}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -76,7 +77,7 @@ def _check(place: Workspace, folder: Path, option: Path, *, mend: bool) -> bool:
         return False
     if not mend:
         what = _what_again(folder.parent.name, found)
-        where = f" --workspace {option}" if option != Path("workspace") else ""
+        where = f" --workspace {quote(str(option))}" if option != Path("workspace") else ""
         print_line(console, f"damaged; this makes {what} again:")
         print_line(console, f"  mscl verify {folder.name} --repair{where}")
         return False

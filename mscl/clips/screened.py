@@ -90,9 +90,11 @@ class ScreenedClips:
         return FrameReader(Extracted(self.extract.folder).frames)
 
     def motion_store(self) -> MotionReader:
-        """A reader of the motion store."""
+        """A reader of the motion store; DamagedError where that is not as it was written."""
         from storage.motion_store import MotionReader
+        from storage.verify import refuse_changed
 
+        refuse_changed(self.motion.folder, self.motion.record)
         return MotionReader(Measured(self.motion.folder).motion)
 
     def starts(self, segments: Ints, which: Starts, clip: ClipConfig) -> tuple[Ints, Ints]:

@@ -17,6 +17,7 @@ from mscl.stage.latest import outdated, refuse_outdated
 from mscl.video.config import ClipConfig
 from mscl.video.frame_recipe import EncoderInput
 from storage.user_paths import user_path
+from storage.verify import refuse_changed
 from storage.workspace import Result, Workspace
 
 _SCORED_BY = ("probe", "retrieve", "finetune")
@@ -129,6 +130,7 @@ def _checkpoint(source: str, workspace: Workspace) -> tuple[Path, dict[str, Resu
             "of a stage after it (`mscl ls`), or a file"
         )
     pretrained = results["pretrain"]
+    refuse_changed(pretrained.folder, pretrained.record)  # a sound file, but another training's
     return pretrained.folder / str(pretrained.record.metrics["checkpoint"]), results
 
 

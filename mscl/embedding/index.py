@@ -68,9 +68,12 @@ class Index:
 
         Raises:
             CheckpointError: the encoder gives features of another size than the set holds.
+            DamagedError: it is not the encoder that was trained.
         """
         from mscl.models.files import read_encoder
+        from storage.verify import refuse_changed
 
+        refuse_changed(self.pretrain.folder, self.pretrain.record)  # a sound file, but another training's
         checkpoint = self.pretrain.folder / str(self.pretrain.record.metrics["checkpoint"])
         encoder = read_encoder(checkpoint, own_code=True).encoder
         if encoder.feature_dim != self.features.features_ND.shape[1]:

@@ -16,6 +16,7 @@ from storage.atomic import write_atomic
 from storage.layout import Ingested, Measured
 from storage.motion_store import MotionReader
 from storage.splits import asked_split, which_split
+from storage.verify import refuse_changed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +39,7 @@ def score_list(
 
     Raises:
         UserError: there is no such result, or an earlier version made it.
-        StorageError: the dataset has no official split of that number.
+        StorageError: the dataset has no official split of that number, or a file is not as it was written.
     """
     import pyarrow as pa
 
@@ -46,6 +47,8 @@ def score_list(
     ingest = next((one for one in workspace.lineage(result) if one.record.stage == "ingest"), None)
     if ingest is None:
         raise UserError(f"the ingest that motion {result.key} was made of is not there; run the pipeline again")
+    for one in (result, ingest):
+        refuse_changed(one.folder, one.record)
     whole = Ingested(ingest.folder).manifest() if official_split is None else asked_split(ingest, official_split)
     manifest = whole.ok()
     columns: dict[str, Any] = {

@@ -11,6 +11,7 @@ from mscl.progress import Progress
 from mscl.stage.contract import Outcome, Stage
 from mscl.stage.execute import PRESET, execute
 from storage.errors import StorageError
+from storage.user_paths import in_workspace
 from storage.workspace import Result, Workspace, made_with
 
 
@@ -55,5 +56,6 @@ def config_of(
 def _whole_input(workspace: Workspace, name: str, key: str) -> Result:
     result = workspace.find(name, key)
     if result is None:
-        raise StorageError(f"its input {name} {key} is not there or damaged; `mscl verify {key} --repair` first")
+        where = in_workspace(workspace.root)
+        raise StorageError(f"its input {name} {key} is not there or damaged; `mscl verify {key} --repair{where}` first")
     return result

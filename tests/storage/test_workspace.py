@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from storage.errors import LockedError, StorageError
 from storage.garbage import dependents, garbage, in_use, remove
 from storage.record import read_record, result_key
-from storage.verify import verify_result
+from storage.verify import refuse_changed, verify_result
 from storage.workspace import Result, Workspace
 
 
@@ -138,6 +138,16 @@ def test_what_is_being_computed_keeps_all_that_it_was_made_of(tmp_path: Path) ->
     assert remove(workspace, [folder, extract.folder, ingest.folder])[1] == []
 
 
+def test_a_result_that_was_removed_meanwhile_is_not_called_damaged(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    result = make(workspace, "ingest")
+    refuse_changed(result.folder, result.record)
+    workspace.discard("ingest", result.key)
+    with workspace.claim("ingest", result.key):  # another run makes it again
+        with pytest.raises(StorageError, match=f"ingest {result.key} was removed, or is made again, .* same command"):
+            refuse_changed(result.folder, result.record)
+
+
 def test_a_result_known_to_be_damaged_is_not_used_until_it_is_made_again(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     ingest = make(workspace, "ingest")
@@ -145,7 +155,7 @@ def test_a_result_known_to_be_damaged_is_not_used_until_it_is_made_again(tmp_pat
     workspace.mark_damaged(result.folder, ["data.txt: a bit has flipped"])
     assert workspace.find("extract", result.key) is None
     assert workspace.is_damaged(result.folder) and workspace.locate(result.key[:6]) == result.folder
-    with pytest.raises(StorageError, match=f"is damaged; `mscl verify {result.key}`"):
+    with pytest.raises(StorageError, match=f"is damaged; `mscl verify {result.key} --workspace {tmp_path}`"):
         workspace.by_key(result.key)
     assert garbage(workspace) == []  # it can be mended, and needs what it was made of
     workspace.clear_damaged(result.folder)

@@ -22,6 +22,7 @@ from mscl.models.encoders import untrained_encoder
 from mscl.models.files import EXPORT_NAME, write_encoder
 from mscl.models.weight_files import read_safetensors, write_safetensors
 from mscl.pipeline import BY_NAME, execute, latest_inputs
+from storage.errors import DamagedError
 from storage.features import read_features, write_features
 from storage.workspace import Result, Workspace
 from tests.tiny import copy_stages
@@ -252,6 +253,11 @@ def test_what_embed_chose_last_is_what_the_encoder_of_its_workspace_says(
     assert (code, err) == (0, "")
     assert load_encoder("first.safetensors").input == open_index(place, before.key).encoder_input
     alone = copytree(checkpoint.parent, Path("alone"))
+    # As long as before, and sound in itself, but with it queries would be of another space than the indexed features.
+    checkpoint.unlink()
+    write_encoder(untrained_encoder(config.pretrain.model, seed=1), config.pretrain.model, checkpoint, card={})
+    with pytest.raises(DamagedError, match=f"pretrain {'e' * 16} is damaged: {EXPORT_NAME}"):
+        index.load_encoder()
     # Out of its workspace the file alone speaks.
     with pytest.warns(AssumptionWarning, match="does not say how the videos of its training were prepared"):
         load_encoder(alone / EXPORT_NAME)

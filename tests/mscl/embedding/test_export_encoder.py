@@ -21,6 +21,7 @@ from mscl.models.hub import hub_folder
 from mscl.models.weight_files import read_safetensors
 from mscl.video.config import ClipConfig
 from mscl.video.frame_recipe import EncoderInput
+from storage.errors import DamagedError
 from storage.workspace import Workspace
 
 TINY = ModelConfig(rgb_width=0.0625)
@@ -87,6 +88,19 @@ def test_results_of_an_encoder_that_is_another_by_now_say_nothing_of_this_one(
     assert list(read_safetensors(done.path)[1]["scores"]) == ["bbbb"]
     with pytest.raises(UserError, match="probe cccc was made from another pretrain aaaa than is there now"):
         export_encoder("cccc", tmp_path / "other.safetensors", workspace=workspace)
+
+
+def test_another_training_s_file_in_its_place_is_not_given_away(workspace: Workspace, tmp_path: Path) -> None:
+    other = untrained_encoder(TINY, seed=1)
+    other.input = INPUT
+    place = workspace.folder("pretrain", "aaaa") / EXPORT_NAME
+    place.unlink()
+    write_encoder(other, TINY, place, card={})  # as long, and sound in itself
+    advice = f"mscl verify aaaa --repair --workspace {workspace.root}`"
+    with pytest.raises(DamagedError, match=advice):
+        export_encoder("aaaa", tmp_path / "e.safetensors", workspace=workspace)
+    with pytest.raises(DamagedError, match="pretrain aaaa is damaged"):
+        push_encoder("aaaa", str(tmp_path / "pushed"), workspace=workspace)
 
 
 def test_an_ending_and_a_format_that_differ_are_refused(workspace: Workspace, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from mscl.errors import UserError
 from mscl.motion.score_list import filtered, score_list, write_list
-from storage.errors import StorageError
+from storage.errors import DamagedError, StorageError
 from storage.layout import Ingested, Measured
 from storage.manifest import SegmentRow, write_manifest
 from storage.motion_store import MotionStats, MotionWriter
@@ -54,6 +54,14 @@ def test_a_row_a_segment_and_a_row_a_video(place: Workspace) -> None:
     assert videos.column("video").to_pylist() == ["pan/a.mp4", "run/b.mp4"]
     assert videos.column("mean_px").to_pylist() == [(20 * 2 + 60 * 4) / 80, 8]  # by frames
     assert videos.column("peak_px").to_pylist() == [12, 24] and videos.column("num_frames").to_pylist() == [80, 40]
+
+
+def test_scores_of_another_set_in_their_place_are_not_listed(place: Workspace) -> None:
+    motion = place.by_key("2222")
+    numbers = next(path for path in Measured(motion.folder).motion.glob("magnitude_mean/c*") if path.is_file())
+    numbers.write_bytes(next(numbers.parents[1].glob("magnitude_p99/c*")).read_bytes())
+    with pytest.raises(DamagedError, match="mscl verify 2222222222222222 --repair --workspace"):
+        score_list(place, "", by="segment")
 
 
 def test_of_several_official_splits_the_first_is_taken_and_said(place: Workspace) -> None:
