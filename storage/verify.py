@@ -93,8 +93,8 @@ def refuse_changed(folder: Path, record: Record) -> None:
     """
     if not (folder / RECORD_NAME).exists():
         raise StorageError(
-            f"{record.stage} {record.key} was removed, or is made again, since it was found in {folder.parents[1]}; run "
-            "the same command again"
+            f"{record.stage} {record.key} in {folder.parents[1]} was removed, or is made again, since it was found; "
+            "run the same command again"
         )
     rows = CommitLog(folder / COMMITS_NAME).rows()
     in_shards = {file for row in rows.values() if row.shard != FINAL for file in row.files}
