@@ -71,11 +71,13 @@ def run_tiny(folder: Path, config: Path) -> None:
     from mscl.config import load_config
     from mscl.pipeline import execute, run_pipeline
     from storage.workspace import Workspace
+    from tests.ranks_here import ranks_here
 
     listening = Listening()
-    outcomes = run_pipeline(
-        Workspace(folder / "workspace"), load_config(str(config)), run_one=partial(execute, progress=listening)
-    )
+    with ranks_here():
+        outcomes = run_pipeline(
+            Workspace(folder / "workspace"), load_config(str(config)), run_one=partial(execute, progress=listening)
+        )
     reused = {name: outcome.reused for name, outcome in outcomes.items()}
     (folder / "told.json").write_text(json.dumps({"said": listening.said, "reused": reused}))
 

@@ -14,6 +14,7 @@ from mscl.config import load_config
 from mscl.progress import Silent
 from storage.json_files import write_json
 from storage.workspace import Workspace
+from tests.ranks_here import ranks_here
 from tests.tiny import copy_stages
 
 
@@ -36,7 +37,8 @@ def test_rows_of_every_run_and_a_second_call_trains_nothing(tiny: Path, tiny_wor
             "retrieve.superclasses={r: [MoveRight], l: [MoveLeft]}",
         ),
     )  # fmt: skip
-    first = run_ablation(workspace, plan, progress=Silent())
+    with ranks_here():
+        first = run_ablation(workspace, plan, progress=Silent())
     found = {(row.preset, row.seed, row.metric) for row in first.rows}
     for preset in ("mscl", "moco", "moco lr=0.001", "random"):
         assert {(preset, 3, RETRIEVAL), (preset, 3, LINEAR)} <= found

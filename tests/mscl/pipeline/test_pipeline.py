@@ -31,6 +31,7 @@ from storage.manifest import read_manifest
 from storage.verify import verify_result
 from storage.workspace import Workspace, made_with
 from tests.mscl.cosines import least_cosine
+from tests.ranks_here import ranks_here
 from tests.tiny import FINETUNE
 
 FAR = {"MoveRight": (0, 1), "MoveLeft": (0, -1), "MoveDown": (1, 1), "MoveUp": (1, -1)}
@@ -60,7 +61,8 @@ def workspace(tiny_workspace: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def outcomes(workspace: Workspace, config: ExperimentConfig) -> dict[str, Outcome]:
-    return run_pipeline(workspace, config)
+    with ranks_here():
+        return run_pipeline(workspace, config)
 
 
 @pytest.fixture(scope="module")
