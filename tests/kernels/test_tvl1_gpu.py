@@ -1,10 +1,7 @@
 """The Triton backend of TV-L1 without a GPU: in the interpreter against the oracle, and compiled to machine code."""
 
-import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,18 +9,14 @@ import torch
 
 from benchmarks.tvl1_scenes import smooth_motion
 from kernels.tvl1 import TVL1Params, oracle, tvl1_flow
+from tests.interpreted import interpreted
 
 triton = pytest.importorskip("triton", reason="triton is not installed (no wheel for this platform)")
 
 
 @pytest.fixture(scope="module")
-def differences() -> dict[str, float]:
-    script = Path(__file__).with_name("tvl1_interpreted.py")
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    run = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment)
-    assert run.returncode == 0, run.stderr
-    report: dict[str, float] = json.loads(run.stdout)
-    return report
+def differences(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    return interpreted("tests.kernels.tvl1_interpreted", tmp_path_factory)
 
 
 def test_tile_equals_the_oracle(differences: dict[str, float]) -> None:

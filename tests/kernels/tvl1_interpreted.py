@@ -1,12 +1,7 @@
-"""Runs the Triton kernels of TV-L1 in Triton's interpreter and prints how far they are from the oracle, as JSON.
+"""The Triton kernels of TV-L1 in Triton's interpreter: how far they are from the oracle.
 
-A process of its own: TRITON_INTERPRET must be set before triton is imported.
+tests/interpreted.py runs it.
 """
-
-import json
-import os
-
-os.environ["TRITON_INTERPRET"] = "1"
 
 import numpy as np
 import torch
@@ -30,8 +25,7 @@ def _steps(state_6BHW: Tensor, data_3BHW: Tensor, edge_BHW: Tensor, steps: int) 
     return _planes(state)
 
 
-def main() -> None:
-    torch.set_num_threads(1)
+def main() -> dict[str, float]:
     torch.manual_seed(0)
     batch, height, width = 2, 37, 53
     state = torch.randn(6, batch, height, width)
@@ -71,8 +65,4 @@ def main() -> None:
     second = 0.9 * second + 20  # a change of light
     whole = tvl1_flow(first, second, params=params, backend="triton")
     report["flow"] = float((whole - oracle.flow(first, second, params)).abs().quantile(0.99))
-    print(json.dumps(report))
-
-
-if __name__ == "__main__":
-    main()
+    return report

@@ -1,13 +1,9 @@
-"""Runs the Triton kernels of batch norm in Triton's interpreter and prints how far they are from PyTorch's layers.
+"""The Triton kernels of batch norm in Triton's interpreter: how far they are from PyTorch's layers.
 
-A process of its own: TRITON_INTERPRET must be set before triton is imported.
+tests/interpreted.py runs it.
 """
 
 import itertools
-import json
-import os
-
-os.environ["TRITON_INTERPRET"] = "1"
 
 import torch
 import torch.nn.functional as F
@@ -34,8 +30,7 @@ def results(norm: nn.BatchNorm3d, x: Tensor, added: Tensor | None, rectified: bo
     return {"y": y.detach(), **dict(zip(names, gradients, strict=True)), **dict(norm.named_buffers())}
 
 
-def main() -> None:
-    torch.set_num_threads(1)
+def main() -> dict[str, float]:
     torch.manual_seed(0)
     batch_norm_cuda.MOST_PARTS = 2  # so that a program sums more than one tile
     report: dict[str, float] = {}
@@ -57,8 +52,4 @@ def main() -> None:
         (seen.float() - F.relu(plain(half.float()).detach() + half.float())).abs().max() / seen.max()
     )
     assert seen.dtype == torch.bfloat16 and seen.is_contiguous(memory_format=torch.channels_last_3d)
-    print(json.dumps(report))
-
-
-if __name__ == "__main__":
-    main()
+    return report

@@ -1,22 +1,16 @@
 """Batch norm's Triton kernels without a GPU: in the interpreter against PyTorch's layers, and compiled for GPUs."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+
+from tests.interpreted import interpreted
 
 pytest.importorskip("triton", reason="triton is not installed (no wheel for this platform)")
 
 
-def test_output_gradients_and_statistics_are_those_of_the_plain_layers() -> None:
-    script = Path(__file__).with_name("batch_norm_interpreted.py")
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    run = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment)
-    assert run.returncode == 0, run.stderr
-    report: dict[str, float] = json.loads(run.stdout)
+def test_output_gradients_and_statistics_are_those_of_the_plain_layers(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    report = interpreted("tests.mscl.models.batch_norm_interpreted", tmp_path_factory)
     assert report.pop("bfloat16") < 2**-7, "bfloat16 has eight bits"
     assert len(report) == 2 * (2 * 7 + 2 * 8), "every part of every case"
     assert {case: off for case, off in report.items() if off > 1e-5} == {}

@@ -1,12 +1,7 @@
-"""Runs the Triton kernels of the augmentation in Triton's interpreter and prints how far they are from the plain ones.
+"""The Triton kernels of the augmentation in Triton's interpreter: how far they are from the plain ones.
 
-A process of its own: TRITON_INTERPRET must be set before triton is imported.
+tests/interpreted.py runs it.
 """
-
-import json
-import os
-
-os.environ["TRITON_INTERPRET"] = "1"
 
 import numpy as np
 import torch
@@ -15,8 +10,7 @@ from mscl.pretrain import augment, augment_cuda
 from mscl.pretrain.draws import ColourDraws
 
 
-def main() -> None:
-    torch.set_num_threads(1)
+def main() -> dict[str, float]:
     rng = np.random.default_rng(0)
     batch, frames, height, width = 12, 2, 24, 20
     report: dict[str, float] = {}
@@ -37,8 +31,8 @@ def main() -> None:
         plain = augment.augment_rgb(rgb, draws, flip_B=flip_B)
         ours = augment_cuda.augment_rgb(rgb, draws, flip_B=flip_B)
         report[f"rgb_{name}"] = float((plain - ours).abs().max())
-        unflipped = augment_cuda.augment_rgb(rgb, draws, flip_B=~flip_B)
-        report[f"rgb_{name}_flipped"] = float((plain - unflipped).abs().max())
+        flipped = augment.augment_rgb(rgb, draws, flip_B=~flip_B)
+        report[f"rgb_{name}_flipped"] = float((flipped - ours).abs().max())
     flow = torch.from_numpy(rng.uniform(-0.8, 0.8, (batch, frames, height, width, 2)).astype(np.float32))
     flow[0, 0, :3] = 0
     angles = rng.uniform(0.6, 5.0, batch)
@@ -49,10 +43,6 @@ def main() -> None:
         off = (a - b).abs()
         report[f"{name}_levels"] = float(off.max() * 255)
         report[f"{name}_share"] = float((off > 1e-6).double().mean())
-    alone, nothing = augment_cuda.flow_pictures(flow, angle_rad_B=None, flip_B=flip_B)
-    assert nothing is None and torch.equal(alone, our_pictures[0])
-    print(json.dumps(report))
-
-
-if __name__ == "__main__":
-    main()
+    alone, nothing = augment_cuda.flow_pictures(flow[:2], angle_rad_B=None, flip_B=flip_B[:2])
+    assert nothing is None and torch.equal(alone, our_pictures[0][:2])
+    return report

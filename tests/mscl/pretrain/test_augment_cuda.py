@@ -1,24 +1,15 @@
 """The augmentation's Triton kernels without a GPU: in the interpreter against the plain functions."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+
+from tests.interpreted import interpreted
 
 pytest.importorskip("triton", reason="triton is not installed (no wheel for this platform)")
 
 
 @pytest.fixture(scope="module")
-def differences() -> dict[str, float]:
-    script = Path(__file__).with_name("augment_interpreted.py")
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    run = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment)
-    assert run.returncode == 0, run.stderr
-    report: dict[str, float] = json.loads(run.stdout)
-    return report
+def differences(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    return interpreted("tests.mscl.pretrain.augment_interpreted", tmp_path_factory)
 
 
 @pytest.mark.parametrize("draw", ["per_clip", "per_frame"])
