@@ -42,9 +42,9 @@ def stored_and_embedded(config: ExperimentConfig, place: Path) -> tuple[Videos, 
 def test_an_encoder_at_full_width(tmp_path: Path) -> None:
     """Of generated videos; narrow ones over several segments of a video are in test_pipeline.py and below."""
     root = write_demo_dataset(tmp_path / "demo", train_per_class=1, test_per_class=1).videos
-    config = load_config("ucf101", [f"data.root={root}", "data.classes=MoveLeft,ZoomIn", *QUICK, "embed.clips=1"])
+    config = load_config("ucf101", [f"data.root={root}", "data.classes=MoveLeft", *QUICK, "embed.clips=1"])
     videos, stored_VD, embedded_VD = stored_and_embedded(config, tmp_path / "w")
-    assert len(videos.video_S) == 4
+    assert len(videos.video_S) == 2
     assert least_cosine(embedded_VD, stored_VD) > 0.9999
 
 
