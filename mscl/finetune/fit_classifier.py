@@ -22,8 +22,9 @@ from mscl.schedules import learning_rate
 from mscl.trackers.tracking import Tracking
 from mscl.training.checkpoint import Checkpoints
 from mscl.training.distributed import World
+from mscl.training.epochs import steps_per_epoch
 from mscl.training.fit import LOG_EVERY_STEPS, Finished, StopRequest, distributed, fit
-from mscl.training.loader import Loader, make_loader, steps_per_epoch
+from mscl.training.loader import Loader, make_loader
 from mscl.training.metrics import Journal, StepMetrics
 from mscl.training.precision import agreed_precision, autocast_of, gradient_scaler
 from mscl.training.updater import Updater

@@ -60,9 +60,6 @@ def run_pretraining(job: PretrainJob, *, progress: Progress) -> PretrainResult:
     Raises:
         TrainingError: the child failed (with its traceback's last lines) or was stopped from outside.
     """
-    from mscl.models.weight_files import read_checkpoint
-    from mscl.training.checkpoint import checkpoints, drop_damaged
-
     output = Path(job.output_folder)
     job_path, rows_path = output / "job.json", output / METRICS_NAME
     job.save(job_path)
@@ -73,6 +70,10 @@ def run_pretraining(job: PretrainJob, *, progress: Progress) -> PretrainResult:
         progress=progress,
     )  # fmt: skip
     shown.close()
+    # PyTorch takes seconds and 300 MB: not before the training, which has its own.
+    from mscl.models.weight_files import read_checkpoint
+    from mscl.training.checkpoint import checkpoints, drop_damaged
+
     *older, path = checkpoints(output / CHECKPOINTS)
     for other in older:
         drop_damaged(other)  # the result's record would vouch for it

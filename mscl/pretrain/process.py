@@ -3,25 +3,23 @@
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from mscl.array_types import Ints
 from mscl.errors import DataError
 from mscl.pretrain.augment import Augment
 from mscl.pretrain.batch_checks import check_divisions
 from mscl.pretrain.dataset import ClipDataset
 from mscl.pretrain.fit_mscl import fit_mscl
 from mscl.pretrain.job import PretrainJob
-from mscl.pretrain.two_starts import ChosenStarts
+from mscl.pretrain.two_starts import segments_to_train_on
 from mscl.training.distributed import World
+from mscl.training.epochs import steps_per_epoch
 from mscl.training.fit import Finished, StopRequest
 from mscl.training.launch import loader_workers_of
-from mscl.training.loader import Loader, make_loader, steps_per_epoch
+from mscl.training.loader import Loader, make_loader
 from mscl.training.process import run_job
 from mscl.views import RawBatch
 from storage.layout import Extracted
-from storage.manifest import Manifest, read_manifest
-from storage.screen_table import ScreenTable, read_screen
+from storage.manifest import read_manifest
+from storage.screen_table import read_screen
 
 
 def pretrain(job: PretrainJob, world: World) -> Finished:
@@ -61,13 +59,6 @@ def pretrain(job: PretrainJob, world: World) -> Finished:
             stop=stop,
             tracking=job.tracking,
         )
-
-
-def segments_to_train_on(manifest: Manifest, screen: ScreenTable) -> tuple[Ints, ChosenStarts]:
-    """Train and unlabelled segments with at least one chosen clip start, and all chosen starts."""
-    chosen = ChosenStarts.from_arrow(screen.table["chosen"])
-    in_train = np.flatnonzero(np.isin(manifest.column("split"), ("train", "unlabelled")))
-    return np.intersect1d(in_train, chosen.segments()), chosen
 
 
 def open_dataset(job: PretrainJob) -> ClipDataset:

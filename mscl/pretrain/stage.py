@@ -37,9 +37,9 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
 
 def _run(run: StageRun) -> dict[str, Any]:
     from mscl.pretrain.job import PretrainJob, run_pretraining
-    from mscl.pretrain.process import segments_to_train_on
+    from mscl.pretrain.two_starts import segments_to_train_on
     from mscl.trackers.tracking import Tracking
-    from mscl.training.loader import steps_per_epoch
+    from mscl.training.epochs import steps_per_epoch
     from storage.layout import Screened
     from storage.manifest import read_manifest
     from storage.screen_table import read_screen

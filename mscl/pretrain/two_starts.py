@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 
 from mscl.array_types import Ints
 from mscl.errors import DataError
+from storage.manifest import Manifest
+from storage.screen_table import ScreenTable
 
 _DRAWS_O1 = 11
 """METHOD 1.3: at most this many draws for a chosen o1."""
@@ -91,3 +93,10 @@ def two_starts(chosen: Ints, num_fields: int, *, length: int, stride: int, rng: 
     hits = np.flatnonzero(np.isin(draws, chosen))
     first = int(draws[hits[0]]) if len(hits) else int(chosen[0])
     return first, nearest_start(chosen, first + delta)
+
+
+def segments_to_train_on(manifest: Manifest, screen: ScreenTable) -> tuple[Ints, ChosenStarts]:
+    """Train and unlabelled segments with at least one chosen clip start, and all chosen starts."""
+    chosen = ChosenStarts.from_arrow(screen.table["chosen"])
+    in_train = np.flatnonzero(np.isin(manifest.column("split"), ("train", "unlabelled")))
+    return np.intersect1d(in_train, chosen.segments()), chosen

@@ -18,6 +18,7 @@ from mscl.array_types import Ints
 from mscl.errors import DataError
 from mscl.orphans import GRACE_SECONDS, die_with_starter
 from mscl.training.delivery import LOOK_SECONDS, Delivery, check_shared_memory
+from mscl.training.epochs import steps_per_epoch
 from mscl.training.fork_server import ready_fork_server
 from mscl.training.socket_paths import short_socket_paths
 from mscl.video.batch_memory import packed
@@ -41,20 +42,6 @@ class SeededSource(Source[BatchT], Protocol[BatchT]):
     """A dataset whose samples differ by epoch."""
 
     seed: int
-
-
-def steps_per_epoch(num_samples: int, batch_size: int) -> int:
-    """Whole global batches in an epoch; the incomplete last one is dropped.
-
-    Raises:
-        DataError: not even one.
-    """
-    if batch_size < 1 or num_samples < batch_size:
-        raise DataError(
-            f"batch_size {batch_size} is larger than the {num_samples} segments to train on; "
-            "lower batch_size or screen less strictly"
-        )
-    return num_samples // batch_size
 
 
 @dataclass(frozen=True)

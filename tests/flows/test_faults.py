@@ -24,6 +24,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,7 +60,7 @@ def test_ctrl_c_then_kills_then_terminated_then_done(
 
     # Ctrl-C in the terminal, during extraction: every process of the group hears it.
     process = mscl(*command, api=api)
-    wait_until(lambda: committed(workspace), seconds=400, why="a shard is committed")
+    _wait_for(process, lambda: committed(workspace), seconds=400, why="a shard is committed")
     members = family(process.pid)
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
@@ -69,7 +72,7 @@ def test_ctrl_c_then_kills_then_terminated_then_done(
     # The same command goes on, and is killed in pre-training: it takes the rank along.
     shards = _committed_shards(workspace)
     process = mscl(*command, api=api)
-    wait_until(lambda: checkpointed(workspace), seconds=180, why="a checkpoint is written")
+    _wait_for(process, lambda: checkpointed(workspace), seconds=180, why="a checkpoint is written")
     members = family(process.pid)
     assert len(members) >= 2
     process.kill()
@@ -80,8 +83,10 @@ def test_ctrl_c_then_kills_then_terminated_then_done(
 
     # A rank dies as it would for want of memory: the run fails and says which one it was.
     process = mscl(*command, api=api)
-    wait_until(lambda: bool(ranks(process.pid)), seconds=120, why="a rank is there")
+    _wait_for(process, lambda: bool(ranks(process.pid)), seconds=120, why="a rank is there")
     members = family(process.pid)
+    if sys.platform == "linux":  # PyTorch takes the command seconds and 300 MB, and the rank is not to wait for that
+        assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
     os.kill(ranks(process.pid)[0], signal.SIGKILL)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 2, output
@@ -92,7 +97,7 @@ def test_ctrl_c_then_kills_then_terminated_then_done(
 
     # SIGTERM, as batch systems send it: an end like Ctrl-C's.
     process = mscl(*command, api=api)
-    wait_until(lambda: bool(ranks(process.pid)), seconds=120, why="a rank is there")
+    _wait_for(process, lambda: bool(ranks(process.pid)), seconds=120, why="a rank is there")
     members = family(process.pid)
     process.terminate()
     output, _ = process.communicate(timeout=120)
@@ -101,11 +106,14 @@ def test_ctrl_c_then_kills_then_terminated_then_done(
     no_survivors(members)
     assert _states() == ("Crashed", "Crashed")
 
-    # And to the end.
+    # And to the end of what was disturbed; the stages after it, test_full_flow.py runs.
     from flows.pipeline import full
 
-    assert not full(workspace=str(workspace), preset=str(tiny))["pretrain"].reused
-    assert _changed(tiny_workspace, workspace) == []
+    done = full(workspace=str(workspace), preset=str(tiny), until="pretrain")
+    assert list(done) == ["ingest", "extract", "motion", "screen", "pretrain"]
+    assert not done["pretrain"].reused
+    keys = [outcome.result.key for outcome in done.values()]
+    assert differences(facts(tiny_workspace, keys=keys), facts(workspace)) == []
 
 
 def test_a_time_out_fails_the_run_and_keeps_the_checkpoint(
@@ -113,9 +121,9 @@ def test_a_time_out_fails_the_run_and_keeps_the_checkpoint(
 ) -> None:
     workspace = _without(tiny_workspace, "pretrain", tmp_path)
     command = ("run", tiny, "--workspace", workspace, "pretrain.min_steps=100000")
-    for minutes in (0.2, 0.5, 4):  # a busy machine needs longer for its first checkpoint; the same command goes on
+    for minutes in (0.15, 0.5, 4):  # a busy machine needs longer for its first checkpoint; the same command goes on
         process = mscl(*command, f"runtime.timeout_minutes={minutes}", api=api)
-        wait_until(lambda: bool(ranks(process.pid)), seconds=120, why="a rank is there")  # noqa: B023
+        _wait_for(process, lambda: bool(ranks(process.pid)), seconds=120, why="a rank is there")  # noqa: B023
         members = family(process.pid)
         output, _ = process.communicate(timeout=120 + 60 * minutes)
         assert process.returncode == 2, output
@@ -153,6 +161,12 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
     assert storm.kills == kills
 
 
+def _wait_for(process: subprocess.Popen[str], what: Callable[[], bool], *, seconds: float, why: str) -> None:
+    """As `wait_until`, for what a command does; one that has ended does nothing more, and has said why."""
+    wait_until(lambda: what() or process.poll() is not None, seconds=seconds, why=why)
+    assert process.poll() is None, process.communicate()[0]
+
+
 def _committed_shards(workspace: Path) -> int:
     """Shards that extraction has committed so far."""
     (log,) = workspace.glob("extract/*/commits.jsonl")
@@ -177,8 +191,3 @@ def _states() -> tuple[str, str]:
 
     wait_until(lambda: len(ended()) == 1, seconds=60, why="the end of pretrain is written down")
     return run.state.name, ended()[0]
-
-
-def _changed(undisturbed: Path, workspace: Path) -> list[str]:
-    """Files, tensors and losses that are not as in the undisturbed workspace, bit by bit."""
-    return differences(facts(undisturbed), facts(workspace))

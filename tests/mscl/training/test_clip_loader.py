@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from mscl.array_types import Ints
 from mscl.errors import DataError
-from mscl.training.loader import OncePlan, StepPlan, make_eval_loader, make_loader, steps_per_epoch
+from mscl.training.epochs import steps_per_epoch
+from mscl.training.loader import OncePlan, StepPlan, make_eval_loader, make_loader
 from mscl.views import RawBatch
 from tests.mscl.marked_stores import Stores
 
