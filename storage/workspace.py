@@ -245,7 +245,9 @@ class Workspace:
 
     def touch(self, result: Result) -> None:
         """Mark a result as used now, so that it is the latest of its stage; what may only be read stays as it is."""
-        record, now = result.folder / RECORD_NAME, time.time_ns()
+        record = result.folder / RECORD_NAME
+        # After a clock was set back, or beside a machine whose clock is ahead, the latest is still the one used last.
+        now = max(time.time_ns(), _last_use(result) + 1_000_000)
         # The file system's own time stands still for milliseconds: of two results used within them neither is later.
         try:
             os.utime(record, ns=(now, now))
@@ -312,6 +314,16 @@ def remove_changed(folder: Path) -> None:
         if path.is_file() and digest_file(path) != file.digest:
             with disk_errors(path):
                 path.unlink()
+
+
+def _last_use(result: Result) -> int:
+    """When another result of its stage was used last, in ns."""
+    last = 0
+    for record in result.folder.parent.glob(f"*/{RECORD_NAME}"):
+        if record.parent != result.folder:
+            with suppress(OSError):  # it was removed meanwhile
+                last = max(last, record.stat().st_mtime_ns)
+    return last
 
 
 def _whole(folder: Path) -> Result | None:

@@ -1,6 +1,6 @@
 """A disk that is full at every stage and at several sizes: one line with the place, and with room the command goes on.
 
-    unshare --mount python -m tests.faults.full_disks
+    unshare --mount python -m tests.faults.full_disks [--begin-with STAGE]
 
 The workspace lies on a real small disk that is mounted for this process and its children alone. A file takes all of it
 but a few kilobytes; when the stage has said so, the file goes, and the same command comes to its end.
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from mscl.pipeline import PIPELINE
@@ -66,7 +67,7 @@ def said_so(disk: Path, *arguments: str | Path) -> str:
     return lines[-1]
 
 
-def storm(folder: Path, *, say: Say) -> dict[str, int]:
+def storm(folder: Path, *, say: Say, begin_with: str = PIPELINE[0].name) -> dict[str, int]:
     """Every stage at every size; how often each found the disk full."""
     disk = folder / "disk"
     disk.mkdir()
@@ -83,6 +84,7 @@ def storm(folder: Path, *, say: Say) -> dict[str, int]:
             said = said_so(disk, *arguments)
         except AssertionError as error:
             wrong.append(f"{what} with {kilobytes} kB: {error}")
+            say(wrong[-1])
             return False
         finally:
             leave_free(disk, None)
@@ -90,9 +92,11 @@ def storm(folder: Path, *, say: Say) -> dict[str, int]:
         say(f"{what}, {kilobytes} kB free: {said or 'enough'}")
         return not said
 
-    for stage in PIPELINE:
+    first = [stage.name for stage in PIPELINE].index(begin_with)
+    for number, stage in enumerate(PIPELINE):
         arguments = ("run", *base, "--no-prefect", "--until", stage.name)
-        for kilobytes in _FREE_KB_OF_TRAININGS if stage.name in _TRAININGS else FREE_KB:
+        sizes = _FREE_KB_OF_TRAININGS if stage.name in _TRAININGS else FREE_KB
+        for kilobytes in sizes if number >= first else ():
             if attempt(stage.name, kilobytes, *arguments):
                 break
         code, out, err = command(*arguments)
@@ -131,9 +135,10 @@ def main() -> int:
     """Run the storm in a folder that is given or made."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--begin-with", default=PIPELINE[0].name, help="the first stage to try")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mscl-full-") as name:
-        storm(options.folder or Path(name), say=lambda line: print(line, flush=True))
+        storm(options.folder or Path(name), say=partial(print, flush=True), begin_with=options.begin_with)
     return 0
 
 

@@ -138,6 +138,17 @@ def test_what_is_being_computed_keeps_all_that_it_was_made_of(tmp_path: Path) ->
     assert remove(workspace, [folder, extract.folder, ingest.folder])[1] == []
 
 
+def test_the_latest_is_the_one_used_last_though_the_clock_was_set_back(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    old, new = make(workspace, "probe"), make(workspace, "probe", text="another")
+    tomorrow = time.time() + 86400
+    os.utime(old.folder / "record.json", (tomorrow, tomorrow))
+    for used in (new, old, new):
+        workspace.touch(used)
+        assert workspace.latest("probe") == used
+    assert garbage(workspace) == [old.folder]
+
+
 def test_a_result_that_was_removed_meanwhile_is_not_called_damaged(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     result = make(workspace, "ingest")
