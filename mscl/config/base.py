@@ -1,5 +1,6 @@
 """What all configuration sections share."""
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, get_args
 
@@ -21,6 +22,10 @@ Shares = Annotated[tuple[_Share, _Share], AfterValidator(_least_first)]
 """Least and largest share of a whole."""
 Ratios = Annotated[tuple[_Ratio, _Ratio], AfterValidator(_least_first)]
 """Least and largest ratio."""
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""What Python makes of a byte in a name that is no UTF-8."""
 
 
 def _leave_empty(schema: dict[str, Any]) -> None:
@@ -71,6 +76,15 @@ class Section(BaseModel):
             if name in inner and inner[name] == old:
                 del inner[name]
         return plain
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        """Records are UTF-8: said before everything is decoded in vain."""
+        given = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(item, str) and not item.isascii() and _SURROGATE.search(item) for item in given):
+            raise ValueError("this name is not UTF-8; rename the folder or file, for example with `convmv`")
+        return value
 
     @field_validator("*", mode="before")
     @classmethod

@@ -57,7 +57,7 @@ def write_page(
     """
     shown = [section for section in sections if section.blocks]
     html = _template().render(title=title, cards=cards, sections=shown, finished=finished, dataset=about)
-    write_atomic(out, html.encode())
+    write_atomic(out, html.encode("utf-8", "backslashreplace"))  # names of files may hold bytes that are no text
     return out
 
 

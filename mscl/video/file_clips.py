@@ -194,7 +194,10 @@ def _frame_numbers(
 
 def _shown_indices(total: int, encoder_input: EncoderInput, shown: Sequence[Shown], name: str) -> AnyInts:
     """Indices (sum of `shown_counts` / crops, T) of all that is shown; the file's name decides on a random order."""
-    indices_KT, rng = _indices(total, encoder_input), np.random.default_rng(crc32(name.encode()))
+    indices_KT, rng = (
+        _indices(total, encoder_input),
+        np.random.default_rng(crc32(name.encode("utf-8", "surrogateescape"))),
+    )
     return np.concatenate([shown_indices(indices_KT, each, num_indices=total, rng=rng) for each in shown])
 
 

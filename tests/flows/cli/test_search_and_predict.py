@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copy, copytree, rmtree
@@ -101,14 +102,16 @@ def videos(tiny: Path, tmp_path: Path) -> list[Path]:
 def test_a_copy_of_an_indexed_video_finds_it_first_and_bad_files_are_named(
     mscl: Command, workspace: Path, videos: list[Path]
 ) -> None:
-    code, out, err = mscl("search", *videos, "--k", 3, "-w", workspace)
+    latin1 = Path(os.fsdecode(b"caf\xe9.mp4"))
+    copy(videos[0], latin1)
+    code, out, err = mscl("search", *videos, latin1, "--k", 3, "-w", workspace)
     assert code == SOME_FAILED
     assert "v_MoveLeft_g01_c01.mp4" in next(line for line in out.splitlines() if line.split()[:1] == ["1"])
-    assert len([line for line in out.splitlines() if line.split()[:1] in (["1"], ["2"], ["3"], ["4"])]) == 3
+    assert len([line for line in out.splitlines() if line.split()[:1] in (["1"], ["2"], ["3"], ["4"])]) == 6
     assert [line.split(":")[1].strip() for line in err.splitlines()] == ["notes.mp4", "gone.mp4"]
-    assert err.count("could not be read: ") == 2
+    assert err.count("could not be read: ") == 2 and "caf\\udce9.mp4" in out
     page = Path("search.html").read_text()
-    assert page.count("data:image/jpeg") == 4
+    assert page.count("data:image/jpeg") == 8 and "caf\\udce9.mp4" in page
     assert "gone.mp4 could not be read: no such file" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 
