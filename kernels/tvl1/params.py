@@ -112,7 +112,7 @@ PRESETS: dict[str, TVL1Params] = {
         light_residual=0.0,
         final_median_px=1,
     ),
-    "accurate": TVL1Params(warps=5, iterations=30, median_px=5),
+    "accurate": TVL1Params(warps=5, iterations=20),
     "balanced": BALANCED,
     "fast": TVL1Params(warps=2, iterations=16),
 }
