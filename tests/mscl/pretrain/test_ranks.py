@@ -51,9 +51,7 @@ class Launched:
     """How it failed; empty: it did not."""
 
 
-def launch(
-    output: Path, *, processes: int, deed: str, changes: dict[str, Any] | None = None, workers: int = 0
-) -> Launched:
+def launch(output: Path, *, processes: int, deed: str, changes: dict[str, Any] | None = None) -> Launched:
     """Train to the end. However it ends, none of the processes is left."""
     launched = Launched(output)
     others, members = family(os.getpid()), set[psutil.Process]()  # others: servers of other tests
@@ -65,7 +63,7 @@ def launch(
                 sockets = process.net_connections(kind="tcp")
                 launched.listening.update(one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN)
 
-    runtime = RuntimeConfig(device="cpu", processes=processes, threads=1, loader_workers=workers)
+    runtime = RuntimeConfig(device="cpu", processes=processes, threads=1, loader_workers=0)
     RankJob(output_folder=str(output), deed=deed, changes=changes or {}, runtime=runtime).save(output / "job.json")
     try:
         run_torchrun(
@@ -81,8 +79,8 @@ def launch(
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Launched:
-    """Two ranks that load by processes, of which one is killed."""
-    return launch(tmp_path_factory.mktemp("two"), processes=2, deed="die", changes=OFTEN, workers=1)
+    """Two ranks, of which one is killed; that its loaders go with it is in test_delivery.py."""
+    return launch(tmp_path_factory.mktemp("two"), processes=2, deed="die", changes=OFTEN)
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +134,10 @@ def test_a_rank_that_is_killed_ends_the_job_and_a_restart_resumes(killed: Launch
     assert [row["step"] for row in read_metrics(resumed.output / "metrics.jsonl")] == list(range(1, 9))
 
 
-def started(tmp_path: Path, *, loader_workers: int) -> tuple["subprocess.Popen[bytes]", set[psutil.Process]]:
-    """A parent process that trains with two slow ranks, and all processes below it."""
+def started(
+    tmp_path: Path, *, processes: int, loader_workers: int
+) -> tuple["subprocess.Popen[bytes]", set[psutil.Process]]:
+    """A parent process that trains with slow ranks, and all processes below it."""
     code = (
         "import signal, sys, pathlib\n"
         # Where the tests themselves run in the background, Ctrl-C is switched off, and children inherit that.
@@ -145,20 +145,20 @@ def started(tmp_path: Path, *, loader_workers: int) -> tuple["subprocess.Popen[b
         "from mscl.stage.config import RuntimeConfig\n"
         "from mscl.training.launch import run_torchrun\n"
         "from tests.mscl.ranks import RankJob\n"
-        f"runtime = RuntimeConfig(device='cpu', processes=2, threads=1, loader_workers={loader_workers})\n"
+        f"runtime = RuntimeConfig(device='cpu', processes={processes}, threads=1, loader_workers={loader_workers})\n"
         "out = pathlib.Path(sys.argv[1])\n"
         "job = RankJob(output_folder=str(out), deed='slow', changes={'epochs': 500}, runtime=runtime)\n"
         "job.save(out / 'job.json')\n"
         "run_torchrun('tests.mscl.ranks', [str(out / 'job.json')], runtime=runtime, log=out / 'train.log')\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.DEVNULL)
-    wait_until(lambda: all((tmp_path / f"pid-{rank}").is_file() for rank in range(2)))
+    wait_until(lambda: all((tmp_path / f"pid-{rank}").is_file() for rank in range(processes)))
     return parent, family(parent.pid)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
 def test_killing_the_parent_leaves_no_orphans_and_a_checkpoint(tmp_path: Path) -> None:
-    parent, members = started(tmp_path, loader_workers=1)
+    parent, members = started(tmp_path, processes=2, loader_workers=1)
     # Of each rank a fork server, a resource tracker and a worker.
     assert len(members) >= 1 + 2 + 2 * 3
     parent.kill()
@@ -168,8 +168,10 @@ def test_killing_the_parent_leaves_no_orphans_and_a_checkpoint(tmp_path: Path) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_interrupting_the_parent_stops_the_ranks_with_a_checkpoint(tmp_path: Path) -> None:
-    parent, members = started(tmp_path, loader_workers=0)
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.storm)])
+def test_interrupting_the_parent_stops_the_ranks_with_a_checkpoint(tmp_path: Path, processes: int) -> None:
+    """What SIGTERM, which the parent sends, does to an agent and two ranks, the test above shows in every suite."""
+    parent, members = started(tmp_path, processes=processes, loader_workers=0)
     parent.send_signal(signal.SIGINT)
     assert parent.wait(150) != 0
     assert not survivors(members)
