@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prefect.flows import load_flow_from_entrypoint
 
-from flows.deployments import DEPLOYMENTS, deploy
+from flows.deployments import DEPLOYMENTS, deploy, deploy_one, made_deployments
 from flows.form import AS_PRESET
 from mscl.pipeline import PIPELINE
 
@@ -158,7 +158,7 @@ def test_what_a_person_changed_in_the_ui_stays(deployed: dict[str, dict[str, Any
         assert client.request("PATCH", f"{path}/schedules/{schedule['id']}", json={"active": True}).is_success
         changed = {"parameters": {"preset": "ucf101"}, "concurrency_limit": 2}
         assert client.request("PATCH", path, json=changed).is_success
-        deploy(client, folder=tmp_path)
+        deploy_one(client, DEPLOYMENTS[0], folder=tmp_path, made=made_deployments(client))
         full = client.request("GET", path).json()
         (again,) = full["schedules"]
         assert (again["active"], again["slug"], again["schedule"]["cron"]) == (True, "nightly", "0 3 * * *")
@@ -169,5 +169,5 @@ def test_what_a_person_changed_in_the_ui_stays(deployed: dict[str, dict[str, Any
         (schedule,) = full["schedules"]
         client.request("PATCH", f"{path}/schedules/{schedule['id']}", json={"active": False})
         client.request("PATCH", path, json={"parameters": {}, "concurrency_limit": None})
-        deploy(client, folder=tmp_path)
+        deploy_one(client, DEPLOYMENTS[0], folder=tmp_path, made=made_deployments(client))
         assert client.request("GET", path).json()["schedules"][0]["active"] is False
