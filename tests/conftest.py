@@ -3,12 +3,16 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.made_once import made_once
 from tests.tiny import run_tiny, write_tiny
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 LONG = (
     "flows/test_faults.py", "flows/server/test_protection.py", "flows/test_runners.py", "flows/test_full_flow.py",

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.colour import colour_wheel, flow_to_rgb, flow_to_rgb_unit
@@ -59,7 +59,6 @@ def test_fast_fields_have_no_dark_pixel_where_the_largest_radius_rounds_above_on
     assert flow_to_rgb(flow).max(axis=-1).min() >= 250
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 3), max_size=2), st.integers(1, 6), st.integers(1, 6), st.booleans())
 def test_any_batch_equals_the_loop(lead: list[int], height: int, width: int, transposed: bool) -> None:
     rng = np.random.default_rng(height * 7 + width)

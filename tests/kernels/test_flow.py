@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from moving_frames import shifted_pair
 
@@ -40,7 +40,6 @@ def test_colour_and_grey_frames_give_one_flow(method: str) -> None:
     np.testing.assert_array_equal(as_torch.numpy(), flow)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(1, 5), st.integers(1, 12))
 def test_fields_are_as_many_as_starts_whose_end_exists(num_frames: int, gap: int, span: int) -> None:
     starts = [j for j in range(num_frames) if gap * j + span < num_frames]
@@ -48,7 +47,6 @@ def test_fields_are_as_many_as_starts_whose_end_exists(num_frames: int, gap: int
     assert len(starts) == max(0, math.ceil((num_frames - span) / gap))
 
 
-@settings(deadline=None)
 @given(*[st.integers(1, 40)] * 4)
 def test_translation_keeps_its_speed_on_any_grid(height: int, width: int, new_height: int, new_width: int) -> None:
     flow = np.full((2, height, width, 2), (3.0, -1.5), np.float32)
@@ -64,7 +62,6 @@ def test_each_new_pixel_is_the_mean_of_what_it_covers() -> None:
     np.testing.assert_allclose(resize_flow(flow, 3, 3), expected, rtol=1e-5, atol=1e-6)
 
 
-@settings(deadline=None)
 @given(*[st.integers(1, 30)] * 2, st.data())
 def test_area_weights_are_opencvs(height: int, width: int, data: st.DataObject) -> None:
     """The weights that other devices use give what cv2.INTER_AREA gives on the CPU."""

@@ -123,7 +123,7 @@ def test_differences_equal_the_oracle(weight: str, mode: str, pool: str) -> None
     assert got.dtype == np.float32 and (weight != "rgb_map" or got[-1] == 0)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(1, 9), st.integers(1, 12), st.integers(1, 12), st.integers(1, 40))
 def test_chunks_do_not_show(num_fields: int, height: int, width: int, window_px: int) -> None:
     flows = np.random.default_rng(height * width).normal(size=(num_fields, height, width, 2)).astype(np.float32)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.errors import KernelInputError
@@ -29,7 +29,6 @@ def test_a_quarter_turn_takes_right_to_down_to_left() -> None:
     np.testing.assert_allclose(rotate_flow(down, math.pi / 2), [[[-1, 0]]], atol=1e-7)
 
 
-@settings(deadline=None)
 @given(st.floats(-10, 10), st.floats(-10, 10))
 def test_turns_add_up_and_keep_lengths(first_rad: float, second_rad: float) -> None:
     flow = np.random.default_rng(0).normal(size=(2, 3, 4, 2))
@@ -53,7 +52,6 @@ def test_angles_of_another_batch_are_refused() -> None:
         rotate_flow(np.zeros((3, 5, 6, 2), np.float32), np.zeros(2))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5), st.integers(1, 5), st.sampled_from([np.float16, np.float32, np.float64]))
 def test_normalised_radii_reach_almost_one(height: int, width: int, dtype: type) -> None:
     flow = np.random.default_rng(height).normal(size=(2, height, width, 2)).astype(dtype)
