@@ -38,12 +38,14 @@ def _needs(runner: str) -> pytest.MarkDecorator:
 
 
 RUNNERS = [pytest.param(name, marks=_needs(name)) for name in ("dask", "ray")]
-# A cluster takes some ten seconds to start: each runner and each stage in every suite, all pairs in `make faults`.
+# A cluster takes some ten seconds to start, and each of motion's workers PyTorch: each runner and each stage in every
+# suite, all pairs in `make faults`.
 PAIRS = [
-    pytest.param("ray", "extract", marks=_needs("ray")),
-    pytest.param("dask", "motion", marks=_needs("dask")),
-    pytest.param("ray", "motion", marks=[_needs("ray"), pytest.mark.storm]),
-    pytest.param("dask", "extract", marks=[_needs("dask"), pytest.mark.storm]),
+    pytest.param("ray", "extract", 2, marks=_needs("ray")),
+    pytest.param("dask", "motion", 1, marks=_needs("dask")),
+    pytest.param("ray", "motion", 2, marks=[_needs("ray"), pytest.mark.storm]),
+    pytest.param("dask", "extract", 2, marks=[_needs("dask"), pytest.mark.storm]),
+    pytest.param("dask", "motion", 2, marks=[_needs("dask"), pytest.mark.storm]),
 ]
 SHARDS = 6
 
@@ -72,15 +74,15 @@ class _Listeners:
         self._thread.join()
 
 
-@pytest.mark.parametrize(("runner", "stage"), PAIRS)
+@pytest.mark.parametrize(("runner", "stage", "workers"), PAIRS)
 def test_a_cluster_gives_the_results_of_this_machine_s_processes(
-    api: str, tiny_workspace: Path, tiny: Path, copy: Path, runner: str, stage: str
+    api: str, tiny_workspace: Path, tiny: Path, copy: Path, runner: str, stage: str, workers: int
 ) -> None:
     from flows.pipeline import stage_flow
 
     expected = only(tiny_workspace, stage)
     members = family(os.getpid())
-    runtime = RuntimeConfig.model_validate({"task_runner": runner, "workers": 2})
+    runtime = RuntimeConfig.model_validate({"task_runner": runner, "workers": workers})
     with _Listeners() as listeners:
         again = stage_flow(stage)(workspace=str(copy), preset=str(tiny), runtime=runtime, force=True)
     assert not again.reused
