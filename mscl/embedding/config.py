@@ -46,9 +46,9 @@ class EmbedConfig(Section):
             return trained
         return trained.model_copy(update={"stride": recipe.stride(self.stride_frames, setting="embed.stride_frames")})
 
-    def encoder_input(self, recipe: FrameRecipe, clip: ClipConfig, *, max_segment_seconds: float) -> EncoderInput:
-        """What a video goes through to be embedded with these settings."""
+    def encoder_input(self, recipe: FrameRecipe, clip: ClipConfig, **segments: Any) -> EncoderInput:
+        """What a video goes through to be embedded with these settings; `segments`: as `recorded_frames` gives them."""
         return EncoderInput(
-            recipe=recipe, max_segment_seconds=max_segment_seconds, clip=clip, clips=self.clips, crop_px=self.crop_px,
+            recipe=recipe, **segments, clip=clip, clips=self.clips, crop_px=self.crop_px,
             crops=self.crops,
         )  # fmt: skip

@@ -112,10 +112,10 @@ def assumed_input(*, crop_px: int | None = None) -> EncoderInput:
 def recorded_input(results: Mapping[str, Result]) -> EncoderInput:
     """What the videos of an embed result went through, from its record and those of ingest and extract."""
     settings = results["embed"].record.config
-    recipe, max_segment_seconds = recorded_frames(results)
+    recipe, segments = recorded_frames(results)
     clip = ClipConfig.model_validate(settings["clip"])
     embed = EmbedConfig.model_validate(settings["embed"])
-    return embed.encoder_input(recipe, embed.clip(clip, recipe), max_segment_seconds=max_segment_seconds)
+    return embed.encoder_input(recipe, embed.clip(clip, recipe), **segments)
 
 
 def chosen_input(encoder: "Encoder", asked: dict[str, Any], frames: dict[str, int]) -> EncoderInput:

@@ -139,9 +139,9 @@ def _assumed(results: dict[str, Result], checkpoint: Path, crop_px: int | None) 
     assumed = assumed_input(crop_px=crop_px)
     told: set[str] = set()
     if results:
-        recipe, max_segment_seconds = recorded_frames(results)
-        assumed = assumed.model_copy(update={"recipe": recipe, "max_segment_seconds": max_segment_seconds})
-        told = {"recipe", "max_segment_seconds"}
+        recipe, segments = recorded_frames(results)
+        assumed = assumed.model_copy(update={"recipe": recipe, **segments})
+        told = {"recipe", *segments}
         if (clip := results["pretrain"].record.config.get("clip")) is not None:
             assumed = assumed.model_copy(update={"clip": ClipConfig.model_validate(clip)})
             told |= {"clip"}

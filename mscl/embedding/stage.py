@@ -35,9 +35,9 @@ def _run(run: StageRun) -> dict[str, Any]:
     # The settings that made the checkpoint, not those of this run: a stage run alone may have been given others.
     trained_with = PretrainConfig.model_validate(pretrained.record.config["pretrain"])
     checkpoint = pretrained.folder / pretrained.record.metrics["checkpoint"]
-    recipe, max_segment_seconds = recorded_frames(run.inputs)
+    recipe, segments = recorded_frames(run.inputs)
     clip = run.config.embed.clip(run.config.clip, recipe)
-    encoder_input = run.config.embed.encoder_input(recipe, clip, max_segment_seconds=max_segment_seconds)
+    encoder_input = run.config.embed.encoder_input(recipe, clip, **segments)
     write_json(run.folder / ENCODER_INPUT, encoder_input.model_dump(mode="json"))
     encoder = read_encoder(checkpoint, own_code=True).encoder
     check_clip(

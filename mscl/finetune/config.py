@@ -75,10 +75,10 @@ class FinetuneConfig(Section):
     seeds: Seeds = ()
     """Several: one training each, and the scores are averaged. Empty: `seed` alone."""
 
-    def test_input(self, recipe: FrameRecipe, *, max_segment_seconds: float) -> EncoderInput:
-        """What a video goes through to be classified as in the test."""
+    def test_input(self, recipe: FrameRecipe, **segments: Any) -> EncoderInput:
+        """What a video goes through to be classified as in the test; `segments`: as `recorded_frames` gives them."""
         return EncoderInput(
-            recipe=recipe, max_segment_seconds=max_segment_seconds,
+            recipe=recipe, **segments,
             clip=ClipConfig(length=self.frames, stride=self.stride), clips=self.test_clips, crop_px=self.test_crop_px,
             crops=self.test_crops, short_side_px=self.test_crop_px, sampling=self.sampling,
         )  # fmt: skip

@@ -45,7 +45,7 @@ def _run(run: StageRun) -> dict[str, Any]:
     start = config.initial == "pretrained"
     notes = scored.say_notes(run, pretrained=start)
     ingest = run.input("ingest")
-    recipe, max_segment_seconds = recorded_frames(run.inputs)
+    recipe, segments = recorded_frames(run.inputs)
     whole = config.frames_from == "video"
     if whole:
         recipe = every_frame_recipe(recipe, config.short_side_px)
@@ -58,7 +58,7 @@ def _run(run: StageRun) -> dict[str, Any]:
     if config.stride_frames:
         stride = recipe.stride(config.stride_frames, setting="finetune.stride_frames")
         config = config.model_copy(update={"stride": stride})
-    test_input = config.test_input(recipe, max_segment_seconds=max_segment_seconds)
+    test_input = config.test_input(recipe, **segments)
     frames_S = next(iter(scored.manifests.values())).column("num_frames").tolist()
     if said := test_input.too_short(frames_S):
         notes.append(said)

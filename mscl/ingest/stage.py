@@ -20,7 +20,7 @@ from mscl.ingest.left_out import VideoVerdict, by_video, kinds, left_out
 from mscl.ingest.places import content_marks, dataset_root, places
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
-from mscl.video.segments import segment_bounds, shots
+from mscl.video.segments import shot_segments
 from storage.atomic import write_atomic
 from storage.layout import Ingested
 from storage.manifest import USABLE_VERDICTS, SegmentRow, write_manifest
@@ -137,11 +137,10 @@ def _rows(
 
 def _parts(info: VideoInfo, config: DataConfig, *, min_frames: int) -> list[tuple[int, int]]:
     """(first frame, frames) of each segment of a video, and of each shot that is too short to be one."""
-    parts = []
-    for start, frames in shots(info.num_frames, info.cuts if config.cuts == "split" else []):
-        bounds = segment_bounds(frames, fps=info.fps, max_seconds=config.max_segment_seconds, min_frames=min_frames)
-        parts += [(start + first, count) for first, count in bounds]
-    return parts
+    cuts = info.cuts if config.cuts == "split" else []
+    return shot_segments(
+        info.num_frames, cuts, fps=info.fps, max_seconds=config.max_segment_seconds, min_frames=min_frames
+    )
 
 
 def _splits(annotations: Annotations, rows: list[SegmentRow]) -> dict[int, list[str]]:

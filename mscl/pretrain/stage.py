@@ -83,9 +83,9 @@ def _run(run: StageRun) -> dict[str, Any]:
 
 def _encoder_input(run: StageRun) -> EncoderInput:
     """How the videos of this training are prepared: what decides its result, and no choice of a later `embed`."""
-    recipe, max_segment_seconds = recorded_frames(run.inputs)
+    recipe, segments = recorded_frames(run.inputs)
     plain = EmbedConfig(crop_px=run.config.pretrain.augment.crop_px)
-    said = plain.encoder_input(recipe, run.config.clip, max_segment_seconds=max_segment_seconds)
+    said = plain.encoder_input(recipe, run.config.clip, **segments)
     return said.model_copy(update={"of_training": True})
 
 

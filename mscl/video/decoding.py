@@ -129,7 +129,11 @@ class Decoding:
         return begin / av.time_base, (self._container.duration or 0) / av.time_base
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        for picture in self._run(every_picture=True):
+        return self.pictures()
+
+    def pictures(self, watch: Callable[[VideoFrame], None] | None = None) -> Iterator[NDArray[np.uint8]]:
+        """As iterating; `watch` sees every frame beside its picture, as the decoder gives it."""
+        for picture in self._run(every_picture=True, watch=watch):
             if picture is not None:
                 yield picture
 
@@ -197,6 +201,10 @@ class Decoding:
     def holes(self) -> list[tuple[int, float]]:
         """(number of the first frame after it, seconds) of every stretch of time without frames, so far."""
         return self._times.found()
+
+    def cuts(self, found: CutFinder) -> list[int]:
+        """Frames with which another shot begins, or which follow a stretch without frames; `found` saw all of them."""
+        return sorted({*found.cuts(), *(first for first, _ in self.holes)})
 
     def _shortfall(self) -> str:
         """What the container promises and does not hold; "" for a little, which is the habit of many muxers.
@@ -315,7 +323,7 @@ def inspect_video(
         verdict, reason = "too_small", f"{width}x{height} px, the shorter side must be at least {min_side_px}"
     return VideoInfo(
         verdict, reason, decoding.num_frames, decoding.fps, height, width, decoding.rotation, size_bytes, digest,
-        sorted({*cuts.cuts(), *(first for first, _ in decoding.holes)}),
+        decoding.cuts(cuts),
     )  # fmt: skip
 
 

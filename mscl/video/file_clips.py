@@ -17,11 +17,12 @@ from mscl.devices import cores
 from mscl.errors import AssumptionWarning
 from mscl.video.clip_indices import Shown, clip_indices, even_starts, part_indices, shown_indices
 from mscl.video.config import DecodeLimits
+from mscl.video.cuts import CutFinder
 from mscl.video.decoding import Decoding, decode, shrunk, stored_size
 from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 from mscl.video.geometry import crops_into
 from mscl.video.opening import VideoError
-from mscl.video.segments import segment_bounds
+from mscl.video.segments import shot_segments
 from storage.frame_store import encode_jpeg
 
 Clips = npt.NDArray[np.uint8]
@@ -61,14 +62,15 @@ def file_clips(
     limits, gap_frames = limits or DecodeLimits(), encoder_input.recipe.gap_frames
     kept: dict[int, Clips] = {}
     decoding = _decoded(path, encoder_input.recipe, limits)
-    for number, frame in enumerate(decoding):
+    cuts = CutFinder() if encoder_input.max_segment_seconds and encoder_input.cuts == "split" else None
+    for number, frame in enumerate(decoding.pictures(cuts.add if cuts else None)):
         if number % gap_frames == 0 and len(kept) < _KEPT_FRAMES:
             kept[number] = _as_stored(frame, decoding, encoder_input.recipe)
     if decoding.num_frames == 0:
         raise VideoError(decoding.verdict, decoding.reason)
     if decoding.num_frames < _LEAST_FRAMES:
         raise VideoError("too_short", f"{decoding.num_frames} frame, in which nothing moves")
-    bounds = _segments(decoding, encoder_input)
+    bounds = _segments(decoding, decoding.cuts(cuts) if cuts else [], encoder_input)
     short = encoder_input.too_short([count for _, count in bounds])
     for doubt in (decoding.reason if decoding.verdict != "ok" else "", short):
         if doubt:
@@ -173,12 +175,13 @@ def shown_counts(encoder_input: EncoderInput, shown: Sequence[Shown]) -> list[in
     return [views.get(each, 1) * encoder_input.crops for each in shown]
 
 
-def _segments(decoding: Decoding, encoder_input: EncoderInput) -> list[tuple[int, int]]:
-    """First frame of each segment, and how many it has."""
+def _segments(decoding: Decoding, cuts: Sequence[int], encoder_input: EncoderInput) -> list[tuple[int, int]]:
+    """First frame of each segment, and how many it has; shots too short for one are left out, unless all are."""
     if (seconds := encoder_input.max_segment_seconds) is None:
         return [(0, decoding.num_frames)]
-    least = encoder_input.recipe.span_frames + 1
-    return segment_bounds(decoding.num_frames, fps=decoding.fps, max_seconds=seconds, min_frames=least)
+    least = encoder_input.least_frames
+    parts = shot_segments(decoding.num_frames, cuts, fps=decoding.fps, max_seconds=seconds, min_frames=least)
+    return [part for part in parts if part[1] >= least] or [(0, decoding.num_frames)]
 
 
 def _frame_numbers(

@@ -60,6 +60,10 @@ class EncoderInput(Section):
     recipe: FrameRecipe
     max_segment_seconds: float | None = Field(gt=0)
     """A longer video is cut into equal segments, and what is said of it is the mean over them. None: never cut."""
+    cuts: Literal["split", "ignore"] = "split"
+    """Whether a segment ends where another shot begins, unless videos are never cut."""
+    min_segment_frames: PositiveInt | None = None
+    """Frames of the shortest segment: a shorter shot is left out. None: as many as a field spans, and one."""
     clip: ClipConfig
     """Length and stride of a clip."""
     clips: PositiveInt
@@ -80,6 +84,11 @@ class EncoderInput(Section):
         """Short side to which frames are resized before they are cropped."""
         return self.short_side_px or short_side_of(self.crop_px)
 
+    @property
+    def least_frames(self) -> int:
+        """Frames of the shortest segment."""
+        return self.min_segment_frames or self.recipe.span_frames + 1
+
     def too_short(self, num_frames: Sequence[int]) -> str:
         """What is to be said where segments of so many frames hold no whole clip; empty where all do."""
         spread = self.sampling == "segments"
@@ -96,7 +105,10 @@ class EncoderInput(Section):
     def described(self, *, trained: bool = False) -> dict[str, str]:
         """Name -> "name value" of every setting; `trained`: of those that training shares, not of how many views."""
         left_out = {"recipe", "clip", "of_training", *(["sampling"] if self.sampling == "clip" else [])}
-        left_out |= {"clips", "crops", "max_segment_seconds"} if trained else set()
+        segments = {"max_segment_seconds", "cuts", "min_segment_frames"}
+        left_out |= {"clips", "crops", *segments} if trained else set()
+        left_out |= segments if self.max_segment_seconds is None else set()
+        left_out |= {"min_segment_frames"} if self.least_frames == self.recipe.span_frames + 1 else set()
         plain = self.model_dump(exclude=left_out, exclude_none=True)
         parts = [("recipe.", "", self.recipe.model_dump()), ("clip.", "clip.", self.clip.model_dump()), ("", "", plain)]
         return {

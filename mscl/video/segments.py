@@ -21,3 +21,14 @@ def segment_bounds(num_frames: int, *, fps: float, max_seconds: float, min_frame
     number = max(1, min(math.ceil(num_frames / longest), num_frames // min_frames))
     bounds = [num_frames * part // number for part in range(number + 1)]
     return [(first, last - first) for first, last in pairwise(bounds)]
+
+
+def shot_segments(
+    num_frames: int, cuts: Sequence[int], *, fps: float, max_seconds: float, min_frames: int
+) -> list[tuple[int, int]]:
+    """(first frame, frames) of each segment of each shot; a shot of fewer than `min_frames` is a part by itself."""
+    parts = []
+    for start, frames in shots(num_frames, cuts):
+        bounds = segment_bounds(frames, fps=fps, max_seconds=max_seconds, min_frames=min_frames)
+        parts += [(start + first, count) for first, count in bounds]
+    return parts

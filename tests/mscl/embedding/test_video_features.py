@@ -194,7 +194,7 @@ def test_what_is_assumed_of_an_older_checkpoint_is_said(encoder: VideoEncoder, t
     assert str(said[0].message) == (
         f"{tmp_path / 'old.pt'} does not say how the videos of its training were prepared; assumed: gap_frames 2, "
         "span_frames 8, computed_px 256, stored_px 128, jpeg_quality 90, clip.length 8, clip.stride 8, "
-        "max_segment_seconds 10.0, clips 10, crop_px 40, crops 1. Give mscl.embed what differs"
+        "max_segment_seconds 10.0, cuts split, clips 10, crop_px 40, crops 1. Give mscl.embed what differs"
     )
     assert said[0].filename == __file__
     assert loaded.recipe is not None and loaded.recipe.gap_frames == 2

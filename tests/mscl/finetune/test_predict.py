@@ -22,7 +22,7 @@ from tests.mscl.encoder_inputs import encoder_input
 
 TINY = ModelConfig(rgb_width=0.0625)
 CONFIG = FinetuneConfig(frames=4, test_crop_px=24, test_clips=2)
-INPUT = CONFIG.test_input(encoder_input(gap_frames=2).recipe, max_segment_seconds=1.0)
+INPUT = CONFIG.test_input(encoder_input(gap_frames=2).recipe, max_segment_seconds=1.0, cuts="ignore")
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,15 @@ from mscl.demo.dataset import encode_h264
 from mscl.extract.config import FlowConfig
 from mscl.video import file_clips as video_files
 from mscl.video.config import DecodeLimits
-from mscl.video.decoding import decode, shrunk, stored_size
+from mscl.video.decoding import decode, inspect_video, shrunk, stored_size
 from mscl.video.file_clips import Clips, each_file, file_clips, middle_clip
 from mscl.video.frame_recipe import EncoderInput
 from mscl.video.opening import VideoError
-from mscl.video.segments import segment_bounds
+from mscl.video.segments import segment_bounds, shot_segments
 from storage.frame_store import encode_jpeg
 from tests.mscl.encoder_inputs import encoder_input
+from tests.mscl.video.test_cuts import shot
+from tests.mscl.written_videos import write_frames
 
 
 def only_segment(path: Path, settings: EncoderInput) -> Clips:
@@ -100,6 +102,20 @@ def test_a_long_video_gives_the_clips_of_each_of_its_segments(
     for kept in (2000, 7):
         monkeypatch.setattr(video_files, "_KEPT_FRAMES", kept)
         assert [frame_numbers(clips) for clips in file_clips(brightening, settings)] == expected
+
+
+def test_segments_are_those_of_the_pipeline(tmp_path: Path) -> None:
+    """They end at cuts, and a shot too short for its fields is left out, though the clips need none."""
+    frames = [frame for number, count in enumerate((30, 8, 30)) for frame in shot(number, count)]
+    path = write_frames(tmp_path / "cut.mp4", np.stack(frames))
+    info = inspect_video(path, limits=DecodeLimits())
+    assert info.cuts == [30, 38]
+    settings = encoder_input(length=1, span_frames=0, max_segment_seconds=0.1, min_segment_frames=9, cuts="split")
+    stored = shot_segments(68, info.cuts, fps=25, max_seconds=0.1, min_frames=9)
+    assert [count for _, count in stored] == [10, 10, 10, 8, 10, 10, 10]
+    assert len(list(file_clips(path, settings))) == 6
+    assert len(list(file_clips(path, settings.model_copy(update={"cuts": "ignore"})))) == 7
+    assert len(list(file_clips(path, settings.model_copy(update={"min_segment_frames": 31})))) == 1
 
 
 def test_the_middle_clip_is_that_of_the_whole_video(brightening: Path) -> None:
