@@ -66,7 +66,7 @@ def embed_variants(
         progress: told of every batch.
 
     Returns:
-        Metrics: videos, feature size, videos per second of each variant that was computed.
+        Metrics: `videos`, which are segments, feature size, and so many a second of each variant that was computed.
 
     Raises:
         DataError: no usable video, or an encoder that gives values that are not finite.
@@ -121,7 +121,7 @@ def embed_share(
                 frame_store, manifest, clip=clip, clips=config.clips, crop_px=config.crop_px, shown=shown,
                 crops=config.crops, rows=np.concatenate([np.arange(rows.start, rows.stop) for _, rows in todo]),
             )  # fmt: skip
-            progress.start(f"Embedding: {variant.replace('_', ', ')}", len(clips), "videos")
+            progress.start(f"Embedding: {variant.replace('_', ', ')}", len(clips), "segments")
             batches = embedded_batches(
                 encoder,
                 clips,

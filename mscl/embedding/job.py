@@ -111,7 +111,7 @@ def run_embedding(job: EmbedJob, *, progress: Progress) -> dict[str, Any]:
         for path, rows in part_files(output, variant, len(manifest), at_once=at_once)
         if read_part(path, len(rows)) is None
     }
-    progress.start("Embedding", sum(waiting.values()), "videos")
+    progress.start("Embedding", sum(waiting.values()), "segments")
 
     for path in waiting:
         path.unlink(missing_ok=True)  # damaged: `follow` waits for its successor

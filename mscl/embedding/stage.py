@@ -77,7 +77,7 @@ def _blocks(stages: Stages) -> list[Block]:
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:
-    return f"{metrics['videos']:,} videos, {metrics['feature_dim']} features each"
+    return f"{metrics['videos']:,} segments, {metrics['feature_dim']} features each"
 
 
 EMBED = Stage(
