@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, cast
 
-from pydantic import WithJsonSchema
+from pydantic import BaseModel, WithJsonSchema
 
 from flows.form import AS_PRESET, Schema, preset_schema, section_schemas
 from flows.runners import spread_for
 from mscl.addresses import check_addresses
 from mscl.config import ExperimentConfig, build_config, load_config, merge_section
+from mscl.config.experiment import unknown_setting
 from mscl.errors import ConfigError
 from mscl.pipeline import stage_named
 
@@ -67,6 +68,11 @@ def resolve(
         ConfigError: a setting that cannot be, or one that is given twice with two values.
     """
     config = load_config(preset)
+    for name, section in sections.items():
+        if name not in ExperimentConfig.model_fields:
+            raise ConfigError(unknown_setting(name, name, ExperimentConfig))
+        if not (section is None or section == AS_PRESET or isinstance(section, BaseModel | Mapping)):
+            raise ConfigError(f"{name} is {section!r}; give its settings by name, or leave it out")
     changes = {name: None if section == AS_PRESET else section for name, section in sections.items()}
     tree = {name: merge_section(getattr(config, name), changes.get(name)) for name in ExperimentConfig.model_fields}
     for parameter, value in {"data_root": data_root, "annotations": annotations}.items():

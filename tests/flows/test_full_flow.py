@@ -79,6 +79,10 @@ def test_sections_change_only_the_names_they_set(tiny: Path) -> None:
 def test_sections_that_do_not_fit_the_preset(tiny: Path) -> None:
     from flows.parameters import resolve
 
+    with pytest.raises(ConfigError, match=r"clip is \[8, 2\]; give its settings by name"):
+        resolve(str(tiny), {"clip": [8, 2]})
+    with pytest.raises(ConfigError, match=r"unknown setting 'clips': did you mean 'clip'"):
+        resolve(str(tiny), {"clips": {}})
     with pytest.raises(ConfigError, match=r"queue_size 16 is not divisible by batch_size 12"):
         resolve(str(tiny), {"pretrain": PretrainConfig.model_construct({"batch_size"}, batch_size=12)})
 
