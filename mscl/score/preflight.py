@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mscl.config import ExperimentConfig
-from mscl.errors import DataError
-from mscl.score.superclasses import Superclasses, superclass_of
+from mscl.errors import ConfigError, DataError
+from mscl.score.superclasses import Superclasses, by_superclass, superclass_of
 from storage.workspace import Result
 
 
@@ -30,10 +30,14 @@ def check_test_videos(
     from mscl.score.labels import evaluable_splits, manifests_of_splits, unfit
 
     classes: Sequence[str]
+    by_coarser = ""
     if "ingest" in results:
         manifests = manifests_of_splits(results["ingest"].folder, splits, chosen=config.data.split)
         has_labels = any((manifest.column("label") >= 0).any() for manifest in manifests.values())
         reason, classes = evaluable_splits(manifests), next(iter(manifests.values())).classes
+        if superclasses and not reason:
+            coarser = {split: by_superclass(manifest, superclasses) for split, manifest in manifests.items()}
+            by_coarser = evaluable_splits(coarser)
         format = str(results["ingest"].record.metrics.get("format", ""))
         tested = [row.video for manifest in manifests.values() for row in manifest.ok().rows() if row.split == "test"]
     else:
@@ -45,7 +49,12 @@ def check_test_videos(
         label = {name: number for number, name in enumerate(classes)}
         labels = [label.get(sample.class_name or "", -1) for sample in annotations.samples]
         has_labels = any(number >= 0 for number in labels)
-        reason = unfit([sample.split for sample in annotations.samples], labels)
+        in_split = [sample.split for sample in annotations.samples]
+        reason = unfit(in_split, labels)
+        if superclasses and not reason:
+            of_class, names = superclass_of(classes, superclasses), list(superclasses)
+            above = [names.index(of_class[classes[number]]) if number >= 0 else -1 for number in labels]
+            by_coarser = unfit(in_split, above)
         format = annotations.format
         tested = [as_text(sample.video) for sample in annotations.samples if sample.split == "test"]
     if has_labels and reason:
@@ -55,5 +64,5 @@ def check_test_videos(
         )
     if has_labels:
         Grouping.of(config.data, format=format).names(tested)  # refuses what gives none of them a group
-        if superclasses:
-            superclass_of(classes, superclasses)
+        if by_coarser:
+            raise ConfigError(f"superclasses {', '.join(superclasses or ())}: {by_coarser}; take others, or none")

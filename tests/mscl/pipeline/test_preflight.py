@@ -99,6 +99,21 @@ def test_what_must_fail_later_stops_the_first_stage(
     assert not list(tmp_path.rglob("*.parquet"))
 
 
+def test_superclasses_that_leave_one_to_learn_stop_the_first_stage(videos: Path, tmp_path: Path) -> None:
+    classes = ("MoveLeft", "MoveRight", "ZoomIn")
+    lefts, rights, zooms = (sorted(videos.glob(f"{name}/*.mp4")) for name in classes)
+    rows = [(lefts[0], "train"), (rights[0], "train"), (lefts[1], "test"), (zooms[0], "test")]
+    lines = [f"{path.relative_to(videos)},{path.parent.name},{split}" for path, split in rows]
+    (tmp_path / "list.csv").write_text("\n".join(["video,label,split", *lines]))
+    given = [f"data.root={videos}", f"data.annotations={tmp_path / 'list.csv'}", "finetune.enabled=false"]
+    config = load_config("demo", [*given, "retrieve.superclasses={move: [MoveLeft, MoveRight], zoom: [ZoomIn]}"])
+    workspace = Workspace(tmp_path / "w")
+    for _ in range(2):
+        with pytest.raises(UserError, match="superclasses move, zoom: the train split has one class"):
+            refuse_early(workspace, config)
+        execute(BY_NAME["ingest"], workspace, config, {})  # then the manifest is asked
+
+
 def test_what_cannot_be_scored_can_be_screened(videos: Path, tmp_path: Path) -> None:
     config = load_config("demo", [f"data.root={videos}", "data.format=folders", "data.classes=MoveRight"])
     refuse_early(Workspace(tmp_path), config, stages=stages_for("screen"))
