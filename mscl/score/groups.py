@@ -64,14 +64,17 @@ class Grouping:
         pattern, source = KNOWN.get(format, ("", ""))
         return cls(pattern=pattern, source=source, chosen=False)
 
-    def names(self, videos: Sequence[str]) -> list[str]:
+    def names(self, videos: Sequence[str], *, may_lack: bool = False) -> list[str]:
         """The group of each video; a video without one is its own.
+
+        Args:
+            may_lack: whether no video need have one, as where a list groups the test videos alone.
 
         Raises:
             DataError: the user's pattern or list gives a group to none of them.
         """
         found = [self._name(video) for video in videos]
-        if self.chosen and self.source and videos and not any(found):
+        if self.chosen and self.source and videos and not any(found) and not may_lack:
             raise DataError(
                 f"{self.source} gives none of the {len(videos)} videos a group; paths are like {videos[0]!r}"
             )
@@ -94,7 +97,7 @@ class Grouping:
     def shared(self, train: Sequence[str], test: Sequence[str]) -> str:
         """What to say where groups of test videos are trained on; empty where none is."""
         tested = set(self.names(test))
-        both = len(tested & set(self.names(train)))
+        both = len(tested & set(self.names(train, may_lack=True)))
         if not both:
             return ""
         return (
@@ -102,9 +105,9 @@ class Grouping:
             "scores; data.test_pattern or lists keep them apart"
         )
 
-    def numbers(self, videos: Sequence[str]) -> Ints | None:
-        """Group of each video as a number; None where every video is its own."""
-        names = self.names(videos)
+    def numbers(self, videos: Sequence[str], *, may_lack: bool = False) -> Ints | None:
+        """Group of each video as a number; None where every video is its own. `may_lack`: as in `names`."""
+        names = self.names(videos, may_lack=may_lack)
         if len(set(names)) == len(names):
             return None
         return np.unique(np.array(names), return_inverse=True)[1].astype(np.int64).ravel()

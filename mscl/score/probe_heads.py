@@ -49,7 +49,7 @@ def classifier_of(
         return fit(
             features_VD[train], videos.labels_V[train], features_VD[test], videos.labels_V[test],
             num_classes=num_classes, config=config,
-            train_groups=grouping.numbers([videos.names[row] for row in train.tolist()]),
+            train_groups=grouping.numbers([videos.names[row] for row in train.tolist()], may_lack=True),
             test_groups=grouping.numbers([videos.names[row] for row in test.tolist()]),
         )  # fmt: skip
 

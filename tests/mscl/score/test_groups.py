@@ -45,6 +45,8 @@ def test_a_pattern_names_groups_by_its_brackets() -> None:
     assert "3 groups" in grouping.note(videos) and "1 videos have none and count one by one" in grouping.note(videos)
     with pytest.raises(DataError, match=r"group_pattern 'nobody' gives none of the 4 videos a group.*wave/subject01"):
         Grouping.of(DataConfig(group_pattern="nobody"), format="ucf101").numbers(videos)
+    tested = Grouping.of(DataConfig(group_pattern=r"bend/subject(\d+)"), format="folders")
+    assert tested.shared(videos[:2], videos[2:]) == "" and tested.numbers(videos[:2], may_lack=True) is None
     with pytest.raises(ConfigError, match=r"group_pattern '\(' is no regular expression"):
         load_config("demo", ["data.group_pattern=("])
 
