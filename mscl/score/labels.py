@@ -116,6 +116,11 @@ def _notes(videos: Videos, classes: Sequence[str], seen: set[str]) -> list[str]:
         )
     if len(untested := np.setdiff1d(learnt, tested)):
         notes.append(f"{_named(untested, classes)} in the train split and not in the test split: never tested")
+    if len(absent := np.setdiff1d(np.arange(len(classes)), np.union1d(learnt, tested))):
+        notes.append(
+            f"{_named(absent, classes)} without a usable video in the train and test split, and counted in what a "
+            f"guess among {len(classes)} classes would score"
+        )
     in_test = videos.split_V == "test"
     if in_test.any() and not (videos.labels_V[in_test] >= 0).any():
         notes.append(f"the {int(in_test.sum())} videos of the test split have no labels: scored on the val split")
