@@ -1,5 +1,6 @@
 """A stage as Markdown with embedded pictures, for Prefect's artifacts: whole, and never too large."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -20,6 +21,9 @@ from mscl.display.blocks import (
 from mscl.display.style import data_address, for_card
 from mscl.stage.contract import Stage
 from mscl.stage.view import StageView, by_stage, plain_metrics
+
+_HEADING_OR_LIST = re.compile(r"(#{1,6}|[-+]|[0-9]+[.)])(?: |$)")
+"""What a paragraph must not begin with."""
 
 
 def stage_markdown(stage: Stage, view: StageView, inputs: Sequence[StageView], *, max_bytes: int = 900_000) -> str:
@@ -50,7 +54,7 @@ def markdown_block(block: Block) -> str:
     """One block as Markdown."""
     match block:
         case Note(text):
-            return _plain(text)
+            return _paragraph(text)
         case Table(head, rows, caption):
             return (f"**{_plain(caption)}**\n\n" if caption else "") + markdown_table(head, rows)
         case Chart(svg, caption):
@@ -73,7 +77,7 @@ def _sheet(rows: Sequence[tuple[str, Sequence[SheetPicture]]], caption: str) -> 
 
 def _contact_row(title: str, cells: Sequence[SheetPicture]) -> str:
     pictures = [f"![{_plain(cell.caption)}]({data_address(cell.jpeg, 'image/jpeg')})" for cell in cells]
-    return f"{_plain(title)}\n\n" + markdown_table([cell.caption for cell in cells], [pictures])
+    return f"{_paragraph(title)}\n\n" + _table([[_plain(cell.caption) for cell in cells], pictures])
 
 
 def _within(head: list[str], parts: list[str], foot: list[str], max_bytes: int) -> str:
@@ -97,15 +101,23 @@ def _size(parts: list[str]) -> int:
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str | Number]]) -> str:
     """A table in Markdown; every cell is text, whatever it holds."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(str(value)) for value in line) + " |" for line in lines)
+    return _table([[_plain(str(value)) for value in line] for line in (head, *rows)])
 
 
-def _cell(value: str) -> str:
-    return value if value.startswith("![") else _plain(value)
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    """A table of cells that are Markdown already; the first line is its head."""
+    head, *rows = lines
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *rows))
 
 
 def _plain(text: str) -> str:
     """Text that Markdown and HTML take as text: file names may hold anything."""
     clean = escape(" ".join(text.split()), quote=False)
     return "".join(f"\\{c}" if c in "\\`*_[]|~" else c for c in clean)
+
+
+def _paragraph(text: str) -> str:
+    """As `_plain`, for text that a line begins with."""
+    plain = _plain(text)
+    mark = _HEADING_OR_LIST.match(plain)
+    return plain if mark is None else f"{plain[: mark.end(1) - 1]}\\{plain[mark.end(1) - 1 :]}"

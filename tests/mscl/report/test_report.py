@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from mscl.display.blocks import ContactSheet, Note, Number, SheetPicture, Table
 from mscl.display.pictures import colour_coded, flow_strip, thumbnail
 from mscl.display.style import INK, for_card, for_page
 from mscl.finetune.figures import finetune_curve
@@ -20,7 +21,7 @@ from mscl.motion.scores import NAMES
 from mscl.pipeline import BY_NAME, PIPELINE
 from mscl.pretrain.figures import LOSS_NAMES, loss_curves
 from mscl.report.lineage import lineage_graph, time_and_disk
-from mscl.report.markdown import stage_markdown
+from mscl.report.markdown import markdown_block, stage_markdown
 from mscl.report.page import build_report
 from mscl.score.figures import confusion_matrix, recall_curve, score_bars
 from mscl.score.retrieval_scores import RetrievalScores
@@ -141,6 +142,17 @@ def test_names_from_the_dataset_are_text_and_not_markup(whole_page: str, views: 
     markdown = _markdown(views[0], [])
     assert "<b>bad" not in markdown
     assert "moov atom not found \\| truncated" in markdown
+
+
+def test_names_are_text_of_markdown_where_cells_and_lines_begin_with_them() -> None:
+    picture = SheetPicture(b"jpeg", "![seen](http://host/a.png)")
+    sheet = markdown_block(ContactSheet((("# a.mp4", (picture,)),), caption="1. b"))
+    assert sheet.startswith("**1. b**\n\n\\# a.mp4\n\n| !\\[seen\\](http://host/a.png) |")
+    assert "| ![!\\[seen\\](http://host/a.png)](data:image/jpeg" in sheet
+    table = markdown_block(Table(("class", "%"), (("![c](http://host/b.png)", Number("-1.0")),), caption=""))
+    assert table.endswith("| !\\[c\\](http://host/b.png) | -1.0 |")
+    found = [markdown_block(Note(text)) for text in ("# a", "- b", "12. c", "-1 is low", "1.5 s")]
+    assert found == ["\\# a", "\\- b", "12\\. c", "-1 is low", "1.5 s"]
 
 
 def test_missing_and_damaged_files_become_sentences(views: list[StageView], tmp_path: Path) -> None:
