@@ -32,7 +32,7 @@ demo: $(if $(wildcard .venv/.installed),.venv/.installed,.venv/.runs)  ## The wh
 
 # Hundreds of processes are started, and each would compile our modules where compiled ones may not be written.
 test: .venv/.installed check  ## Lint, types, import contracts and every test
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: lint types  ## Lint, types, import contracts
 

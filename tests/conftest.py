@@ -15,29 +15,21 @@ hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 LONG = (
-    "flows/test_faults.py", "flows/server/test_protection.py", "flows/test_runners.py", "flows/test_full_flow.py",
-    "flows/test_reruns.py", "flows/test_deployments.py",
-    "mscl/pretrain/test_ranks.py", "mscl/finetune/test_finetune.py", "mscl/pipeline/test_pipeline.py",
+    "flows/test_faults.py", "mscl/pretrain/test_ranks.py", "flows/server/test_protection.py", "flows/test_runners.py",
+    "flows/test_full_flow.py", "flows/test_reruns.py", "flows/test_deployments.py",
+    "mscl/finetune/test_finetune.py", "mscl/pipeline/test_pipeline.py",
     "mscl/pretrain/test_loop.py", "kernels/test_tvl1_gpu.py", "faults/test_extract_faults.py",
     "mscl/demo/test_demo_dataset.py", "mscl/trackers/test_couriers.py", "mscl/pipeline/test_own_features.py",
     "test_notebook.py", "mscl/models/test_outside_encoder.py", "mscl/report/test_report.py",
     "faults/test_hostile_files.py", "mscl/models/test_weight_files.py",
 )  # fmt: skip
-"""Test files of 15 seconds and more, the longest first: so the workers of pytest-xdist end at about the same time.
-Those that share a Prefect server, which one worker runs, come before all."""
+"""Test files of 15 seconds and more, the longest first: so the workers of pytest-xdist end at about the same time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first, a file in one process, and all that ask for a Prefect server, which starts slowly, in the same.
-
-    No test depends on it.
-    """
+    """Long files first. No test depends on it."""
     place = {Path(__file__).parent / name: number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path, len(LONG)))
-    with_server = {item.path for item in items if "api" in getattr(item, "fixturenames", ())}
-    for item in items:
-        group = "server" if item.path in with_server else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
