@@ -58,15 +58,22 @@ def mean_of_means_interval(
 def class_mean_interval(
     parts: Sequence[Values], labels: Sequence[Ints], groups: Sequence[Ints | None], *, level: float = 0.95
 ) -> Interval | None:
-    """As `mean_of_means_interval`, of the mean over the parts of the mean over the classes that a part has."""
+    """As `mean_of_means_interval`, of the mean over the parts of the mean over the classes that a part has.
+
+    A class with one group does not tell how far its own mean could move: its distance from that of all classes stands
+    for it, as if the class had been drawn, too.
+    """
     means, influences = [], []
-    for values_N, labels_N in zip(parts, labels, strict=True):
+    for values_N, labels_N, groups_N in zip(parts, labels, groups, strict=True):
         values = np.asarray(values_N, dtype=np.float64)
         count_C = np.bincount(labels_N)
         mean_C = np.bincount(labels_N, weights=values) / np.maximum(count_C, 1)
         classes = int((count_C > 0).sum())
-        influences.append((values - mean_C[labels_N]) / (count_C[labels_N] * classes))
         means.append(mean_C[count_C > 0].mean())
+        items_N = np.arange(len(values)) if groups_N is None else groups_N
+        groups_C = np.bincount(np.unique(np.stack([labels_N, items_N], axis=1), axis=0)[:, 0], minlength=len(count_C))
+        centre_C = np.where(groups_C > 1, mean_C, means[-1])
+        influences.append((values - centre_C[labels_N]) / (count_C[labels_N] * classes))
     return _interval(float(np.mean(means)), influences, groups, level)
 
 

@@ -63,6 +63,13 @@ def test_the_mean_of_classes_weighs_classes_alike() -> None:
     assert found[1] - found[0] == pytest.approx(2 * 1.98 * deviation, rel=0.1)
 
 
+def test_classes_of_one_video_or_one_group_do_not_seem_certain() -> None:
+    hits, classes = np.arange(40) % 4 == 0, np.arange(40)
+    assert class_mean_interval([hits], [classes], [None]) == pytest.approx(interval(hits))
+    twice = [np.repeat(hits, 2)], [np.repeat(classes, 2)]
+    assert class_mean_interval(*twice, [np.repeat(classes, 2)]) == pytest.approx(interval(hits))
+
+
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 @pytest.mark.parametrize(("groups", "size"), [(7, 8), (25, 6), (70, 4)])
 def test_ninety_five_percent_of_intervals_hold_the_truth(groups: int, size: int, share: float) -> None:
