@@ -87,6 +87,13 @@ def test_sections_that_do_not_fit_the_preset(tiny: Path) -> None:
         resolve(str(tiny), {"pretrain": PretrainConfig.model_construct({"batch_size"}, batch_size=12)})
 
 
+def test_a_stage_that_is_not_run_cannot_be_forced(tiny: Path, tmp_path: Path) -> None:
+    from flows.pipeline import full
+
+    with pytest.raises(ConfigError, match="force names embed, which is no part of a run until ingest"):
+        full.fn(preset=str(tiny), workspace=str(tmp_path), until="ingest", force=["embed"])
+
+
 def test_a_section_is_held_against_the_preset_and_not_against_what_the_class_would_take(tiny: Path) -> None:
     from flows.parameters import resolve
     from flows.pipeline import full, stage_flow
