@@ -69,7 +69,8 @@ def scores(
     kept = filtered(table, at_least=min_ or [], at_most=max_ or [], classes=classes or [])
     kept = _sorted(kept, sort, ascending=ascending)
     _print(kept, limit=limit)
-    print_line(console, f"{kept.num_rows:,} of {table.num_rows:,} {by}s of motion {of}")
+    unshown = f", {limit:,} of them shown (--limit 0: all)" if 0 < limit < kept.num_rows else ""
+    print_line(console, f"{kept.num_rows:,} of {table.num_rows:,} {by}s of motion {of}{unshown}")
     if note:
         print_line(console, note)
     for path in out or []:
@@ -92,8 +93,12 @@ def _print(table: pa.Table, *, limit: int) -> None:
     rows: list[dict[str, Any]] = shown.to_pylist()
     from mscl.motion.scores import NAMES
 
-    head = ("video" if "segment_id" not in table.column_names else "segment_id", "class", *NAMES)
-    print_table(console, head, [[_cell(row[name]) for name in head] for row in rows])
+    one = "video" if "segment_id" not in table.column_names else "segment_id"
+    # Class folders say it already, and a terminal has 80 columns.
+    said = all(str(row[one]).startswith(f"{row['class']}/") for row in rows)
+    columns = (one, *(() if said else ("class",)), *NAMES)
+    head = (one.removesuffix("_id"), *columns[1:])
+    print_table(console, head, [[_cell(row[name]) for name in columns] for row in rows])
 
 
 def _cell(value: object) -> str:

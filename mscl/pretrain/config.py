@@ -101,9 +101,9 @@ class PretrainConfig(Section):
         if total == asked:
             return f"pre-training: {self.epochs} epochs (pretrain.epochs) x {steps_per_epoch} steps = {total} steps"
         return (
-            f"pre-training: {total // steps_per_epoch} epochs x {steps_per_epoch} steps = {total} steps, for "
-            f"pretrain.min_steps={self.min_steps} asks for more than the {asked} of pretrain.epochs={self.epochs}; "
-            "with epochs of your own it does not count"
+            f"pre-training: {total // steps_per_epoch} epochs x {steps_per_epoch} steps = {total} steps, as "
+            f"pretrain.min_steps={self.min_steps} asks for; pretrain.epochs={self.epochs} alone would be {asked}, "
+            "and counts alone where you set it"
         )
 
     def without_effect(self) -> list[str]:

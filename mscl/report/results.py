@@ -145,7 +145,8 @@ def _card(title: str, score: Score, *, beside: VariantScores | None = None) -> d
 def _caption(columns: Mapping[str, Mapping[str, VariantScores]]) -> str:
     """What the columns are a mean of: said once where it is the same for all."""
     spreads = {title: next(iter(variants.values())).spread() for title, variants in columns.items()}
-    start = "Test videos, %, with 95 % intervals"
+    taken = any(one.first.interval for variants in columns.values() for one in variants.values())
+    start = f"Test videos, %{', with 95 % intervals' if taken else ''}"
     if not any(spreads.values()):
         return start
     if len(spreads) == 1:

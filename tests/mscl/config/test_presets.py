@@ -209,7 +209,7 @@ def test_epochs_of_ones_own_are_that_many(tmp_path: Path) -> None:
     assert (preset.epochs, preset.min_steps) == (7, 250)
     assert preset.total_steps(10) == 250
     assert preset.steps_text(10).startswith(
-        "pre-training: 25 epochs x 10 steps = 250 steps, for pretrain.min_steps=250 asks for more than the 70"
+        "pre-training: 25 epochs x 10 steps = 250 steps, as pretrain.min_steps=250 asks for; pretrain.epochs=7 alone"
     )
     path = tmp_path / "mine.yaml"
     path.write_text("base: demo\npretrain: {epochs: 20}\n")
