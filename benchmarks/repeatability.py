@@ -26,7 +26,7 @@ def again(prepared: Path, workspace: Path, preset: str, settings: list[str]) -> 
         shutil.rmtree(copying, ignore_errors=True)
         shutil.copytree(prepared, copying)
         copying.rename(workspace)
-    done = run_pipeline(Workspace(workspace), load_config(preset, settings), stages=stages_for("retrieve"))
+    done = run_pipeline(Workspace(workspace), load_config(preset, settings), stages=stages_for("probe", "retrieve"))
     probe = ProbeMetrics.read(done["probe"].result.record.metrics)
     retrieve = RetrievalMetrics.read(done["retrieve"].result.record.metrics)
     assert isinstance(probe, ProbeMetrics) and isinstance(retrieve, RetrievalMetrics)
