@@ -13,14 +13,15 @@ too, of every method alike and without labels. DIR keeps what is done, so that t
 
 import argparse
 import json
+import math
 import os
 import shutil
-from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from mscl.ablation.rows import SeedScore, as_json, difference, score
 from mscl.config import load_config
 from mscl.errors import DataError
 from mscl.pipeline import run_pipeline, stages_for
@@ -83,28 +84,20 @@ def gather(videos: Path, work: Path) -> Path:
     return together
 
 
-def difference(of: list[float], than: list[float]) -> str:
-    """Mean of the paired differences in points, and half its 95 % interval."""
-    from scipy import stats
-
-    apart = [100 * (one - other) for one, other in zip(of, than, strict=True)]
-    mean = sum(apart) / len(apart)
-    if len(apart) < 3:
-        return f"{mean:+.1f}"
-    deviation = (sum((one - mean) ** 2 for one in apart) / (len(apart) - 1)) ** 0.5
-    return f"{mean:+.1f} ± {stats.t.ppf(0.975, len(apart) - 1) * deviation / len(apart) ** 0.5:.1f}"
-
-
-def show(found: dict[str, dict[str, dict[str, list[float]]]]) -> None:
+def show(rows: list[SeedScore], methods: Iterable[str]) -> None:
     """A table a set: method by kind of score, with what the reference has more."""
-    for name, methods in found.items():
+    for name in dict.fromkeys(row.set for row in rows):
+        of_set = [row for row in rows if row.set == name]
         print(f"\n{name}")
-        for method, scores in methods.items():
-            for kind in sorted(scores):
-                values = scores[kind]
-                line = f"  {method:<18} {kind:<24} {100 * sum(values) / len(values):5.1f}"
-                if kind.endswith(" trained") and method != REFERENCE and kind in methods.get(REFERENCE, {}):
-                    line += f"   {REFERENCE} minus it {difference(methods[REFERENCE][kind][: len(values)], values)}"
+        for method in methods:
+            for kind in sorted({row.metric for row in of_set if row.preset == method}):
+                mean = score(of_set, method, kind)
+                assert mean is not None
+                line = f"  {method:<18} {kind:<24} {100 * mean.mean:5.1f}"
+                more = difference(of_set, REFERENCE, method, kind)
+                if more is not None and kind.endswith(" trained") and method != REFERENCE:
+                    width = "" if math.isnan(more.half_width) else f" ± {100 * more.half_width:.1f}"
+                    line += f"   {REFERENCE} minus it {100 * more.mean:+.1f}{width}"
                 print(line)
 
 
@@ -121,7 +114,7 @@ def main() -> None:
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     together = gather(options.videos.resolve(), work)
-    found: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    rows: list[SeedScore] = []
     for seed in (int(one) for one in options.seeds.split(",")):
         for method, preset in methods.items():
             encoder = str(encoder_of(work, preset, together, seed)) if preset else "random"
@@ -129,11 +122,13 @@ def main() -> None:
                 of_fold = [
                     scores_of(work, encoder, [*one, *([] if preset else [f"pretrain.seed={seed}"])]) for one in settings
                 ]
-                for kind in of_fold[0]:
-                    found[name][method][kind].append(sum(one[kind] for one in of_fold) / len(of_fold))
+                rows += [
+                    SeedScore(name, method, seed, kind, sum(one[kind] for one in of_fold) / len(of_fold))
+                    for kind in of_fold[0]
+                ]
         print(f"after seed {seed}", flush=True)
-        show(found)
-        (work / "scores.json").write_text(json.dumps(found, indent=1) + "\n")
+        show(rows, methods)
+        (work / "scores.json").write_text(json.dumps(as_json(rows), indent=1) + "\n")
 
 
 if __name__ == "__main__":
