@@ -37,10 +37,10 @@ def page(
     from storage.workspace import Workspace
 
     place = Workspace(workspace)
-    screen = latest_of(place, "screen", key)
-    for result in place.lineage(screen):
+    results = place.lineage(latest_of(place, "screen", key))
+    for result in results:
         refuse_changed(result.folder, result.record)
-    views = [stage_view(result) for result in place.lineage(screen)]
+    views = [stage_view(result) for result in results]
     build_report(views, out, stages=stages_for("screen"), title="Motion")
     print_line(console, f"Page         {out}")
     if show:
