@@ -7,6 +7,7 @@ are checked by this schema before a run is made, and again, together, by `flows.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -129,11 +130,16 @@ def _setting(entry: Schema, values: Mapping[str, Any]) -> Schema:
     return schema
 
 
+@cache  # presets differ little, and YAML is slow
+def _value_text(value: str) -> str:
+    return value_text(json.loads(value)).strip("'\"")
+
+
 def _help(entry: Schema, values: Mapping[str, Any]) -> str:
     """The setting's help, and what it is where it is left empty: "Empty: 7 (demo); 300 (ucf101)."."""
     presets: dict[str, list[str]] = {}
     for preset, value in values.items():
-        text = value_text(to_jsonable_python(value)).strip("'\"")
+        text = _value_text(json.dumps(to_jsonable_python(value)))
         presets.setdefault("none" if text in ("", "[]", "{}", "null") else text, []).append(preset)
     said = " ".join(entry.get("description", "").split())
     if set(presets) == {"none"}:
