@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 
@@ -21,11 +23,16 @@ def up() -> None:
     service.up()
 
 
-def down() -> None:
-    """Stop the worker, the runs it works on, and the server that `mscl up` or `mscl run` started."""
+def down(
+    force: Annotated[bool, typer.Option(help="Stop the server under runs at a terminal, too.")] = False,
+) -> None:
+    """Stop the worker, the runs it works on, and the server that `mscl up` or `mscl run` started.
+
+    A server that an `mscl run` still needs goes on.
+    """
     from flows.server import service
 
-    service.down()
+    service.down(force=force)
 
 
 def status() -> None:

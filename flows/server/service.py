@@ -84,16 +84,31 @@ def up() -> None:
     print_line(console, f"Run          {variables} prefect deployment run full/full -p preset=demo -p data_root=...")
 
 
-def down() -> None:
-    """Stop the worker, the runs it works on, and the server if it is ours."""
+def down(*, force: bool = False) -> None:
+    """Stop the worker, the runs it works on, and the server if it is ours.
+
+    Args:
+        force: also a server that runs at a terminal, which have no worker, still need.
+
+    Raises:
+        UserError: such runs go on, and so does their server.
+    """
     found = _find()
     pid = _worker_pid()
     if pid is not None:
         # The worker first, while the server can be told how its runs ended.
         processes.end(pid, grace_seconds=_WORKER_GRACE_SECONDS)
-    _tell_the_end(found, of_worker=pid is not None)
+    others = _end_runs(found, of_worker=pid is not None)
     print_line(console, "worker stopped" if pid is not None else "no worker was running")
     _pid_file().unlink(missing_ok=True)
+    if others and server_pid() is not None:
+        names = ", ".join(others)
+        if not force:
+            raise UserError(
+                f"the server goes on, for runs at a terminal need it: {names}; end them first (Ctrl-C there), or "
+                f"`mscl down --force`; a run whose process is gone counts for {SILENCE_SECONDS} s more"
+            )
+        print_line(console, f"without their server these end within minutes, and `mscl run` continues them: {names}")
     stopped = stop_server()
     withdraw_profile()
     if found.kind is Kind.OTHERS and is_healthy(found.url):
@@ -163,10 +178,10 @@ def _make_pool(client: SyncPrefectClient) -> None:
         )
 
 
-def _tell_the_end(found: Found, *, of_worker: bool) -> None:
-    """Mark as crashed the runs that ended with the worker, for Prefect's ends without a word; name those that go on."""
+def _end_runs(found: Found, *, of_worker: bool) -> list[str]:
+    """Mark as crashed the runs that ended with the worker: Prefect says no word of it. Names of those that go on."""
     if not _is_ours_to_use(found):
-        return
+        return []
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
     from prefect.states import Crashed
@@ -179,13 +194,7 @@ def _tell_the_end(found: Found, *, of_worker: bool) -> None:
             pool = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
             for run in client.read_flow_runs(flow_run_filter=running, work_pool_filter=pool):
                 client.set_flow_run_state(run.id, Crashed(message=_STOPPED), force=True)
-        others = client.read_flow_runs(flow_run_filter=running)
-    if others and server_pid() is not None:
-        print_line(
-            console,
-            "without their server these end within minutes, and `mscl run` continues them: "
-            + ", ".join(run.name for run in others),
-        )
+        return [run.name for run in client.read_flow_runs(flow_run_filter=running)]
 
 
 def _automate(client: SyncPrefectClient) -> None:

@@ -116,7 +116,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     assert f"http://127.0.0.1:{port}" in output
     yield service
     members = {child for name in ("server.pid", WORKER) for child in family(service.pid(name))}
-    code, output = service.mscl("down")
+    code, output = service.mscl("down", "--force")
     assert code == 0, output
     assert "server stopped" in output
     no_survivors(members)
@@ -253,7 +253,7 @@ def test_the_automation_finds_a_run_without_a_worker(service: Service, tiny: Pat
     assert "No heartbeat" in service.message(run)
 
 
-def test_down_names_the_runs_that_lose_their_server(service: Service, tiny: Path, tmp_path: Path) -> None:
+def test_down_leaves_a_run_at_a_terminal_its_server_unless_forced(service: Service, tiny: Path, tmp_path: Path) -> None:
     from tests.flows.running import mscl
 
     workspace = tmp_path / "workspace"
@@ -261,6 +261,9 @@ def test_down_names_the_runs_that_lose_their_server(service: Service, tiny: Path
     wait_until(lambda: committed(workspace), seconds=300, why="the run is in extract")
     members = family(process.pid)
     code, output = service.mscl("down")
+    assert code == 2 and "the server goes on" in output and "tiny · " in output
+    assert service.call("GET", "/health") is True
+    code, output = service.mscl("down", "--force")
     process.kill()
     process.wait()
     no_survivors(members)
@@ -273,7 +276,7 @@ def test_down_in_the_middle_of_a_run(service: Service, tiny: Path, tmp_path: Pat
     run = service.run("full", workspace=str(workspace), preset=str(tiny))
     wait_until(lambda: checkpointed(workspace), seconds=300, why="the run is in pretrain")
     members = family(service.pid(WORKER)) | family(service.pid("server.pid"))
-    code, output = service.mscl("down")
+    code, output = service.mscl("down", "--force")
     assert code == 0, output
     no_survivors(members)
     code, output = service.mscl("up")
