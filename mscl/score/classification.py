@@ -17,7 +17,8 @@ class Classification:
     top1: float
     top1_interval: Interval | None
     top5: float | None
-    """None with five classes or fewer, where it says nothing."""
+    """Own class among the five most probable, and not of probability 0; None with five classes or fewer, where it says
+    nothing."""
     mean_class: float
     """Mean of the accuracies of the classes that the test set has."""
     mean_class_interval: Interval | None
@@ -62,7 +63,7 @@ def classification(
     Raises:
         DataError: no items, sizes that do not fit, labels outside the classes, or values that are not finite.
     """
-    from sklearn.metrics import confusion_matrix, top_k_accuracy_score
+    from sklearn.metrics import confusion_matrix
 
     _check(probabilities_NC, labels_N)
     num, classes = probabilities_NC.shape
@@ -74,7 +75,7 @@ def classification(
     return Classification(
         top1=float(right.mean()),
         top1_interval=mean_interval(right, groups_N),
-        top5=float(top_k_accuracy_score(labels_N, probabilities_NC, k=5, labels=names)) if classes > 5 else None,
+        top5=float(_among_best(probabilities_NC, labels_N, 5).mean()) if classes > 5 else None,
         mean_class=float((confusion.diagonal()[counts > 0] / counts[counts > 0]).mean()),
         mean_class_interval=class_mean_interval([right], [labels_N], [groups_N]),
         confusion_CC=confusion,
@@ -85,6 +86,20 @@ def classification(
         labels_N=np.asarray(labels_N, dtype=np.int64),
         groups_N=groups_N,
     )
+
+
+def _among_best(
+    probabilities_NC: npt.NDArray[np.floating], labels_N: npt.NDArray[np.int64], k: int
+) -> npt.NDArray[np.bool_]:
+    """Whether the class of each item is among the k most probable; of equal ones the first count, as for top-1.
+
+    A class of probability 0, which no neighbour voted for or the train split lacks, is not named at all: it does not
+    fill up the k.
+    """
+    best_NK = np.argsort(-probabilities_NC, axis=1, kind="stable")[:, :k]
+    own_N = np.take_along_axis(probabilities_NC, labels_N[:, None], axis=1)[:, 0]
+    found_N: npt.NDArray[np.bool_] = (best_NK == labels_N[:, None]).any(axis=1) & (own_N > 0)
+    return found_N
 
 
 def _check(probabilities_NC: npt.NDArray[np.floating], labels_N: npt.NDArray[np.int64]) -> None:

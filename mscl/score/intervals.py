@@ -41,6 +41,7 @@ def mean_of_means_interval(
 
     Returns:
         None under `FEW_VIDEOS` values, or where a part has under `FEW_GROUPS` groups: nothing can be told from them.
+        And where groups do not differ though the mean is neither 0 nor 1: each class is all right or all wrong.
 
     Raises:
         ValueError: no parts, or one without values.
@@ -101,7 +102,7 @@ def _interval(
     freedom = sum(counts) - len(counts)
     if variance < 1e-18:  # all alike; of all right or all wrong, what so many independent groups still allow
         edge = tail ** (1 / (freedom + 1))
-        return (edge, 1.0) if mean > 1 - 1e-9 else (0.0, 1 - edge) if mean < 1e-9 else (mean, mean)
+        return (edge, 1.0) if mean > 1 - 1e-9 else (0.0, 1 - edge) if mean < 1e-9 else None
     reach = float(t.ppf(1 - tail, freedom)) * math.sqrt(variance) / (mean * (1 - mean))
     middle = math.log(mean / (1 - mean))
     return _share(middle - reach), _share(middle + reach)

@@ -27,7 +27,7 @@ class Score(Frozen):
 
     value: float
     interval: Interval | None = None
-    """95 % interval; None where none was taken, under `FEW_VIDEOS`, and under `FEW_GROUPS`."""
+    """95 % interval; None where none was taken, under `FEW_VIDEOS` and `FEW_GROUPS`, and where nothing varies."""
     chance: float | None = None
     """What would be scored without looking; None where that is not known."""
     std_splits: float | None = None

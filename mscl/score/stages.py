@@ -133,7 +133,7 @@ def _trained_beside_untrained(found: ProbeMetrics | RetrievalMetrics | Skipped) 
 
 PROBE = Stage(
     name="probe",
-    version=3,
+    version=4,
     needs=("ingest", "pretrain", "embed"),
     settings=_probe_settings,
     run=_probe,

@@ -32,6 +32,20 @@ def test_top5_counts_the_five_largest() -> None:
     assert result.top5 == pytest.approx(5 / 8)
 
 
+def test_top5_takes_no_class_that_was_not_voted_for() -> None:
+    """Neighbours of two classes vote: the others do not fill up the five, by whatever end of the list."""
+    votes = np.zeros((8, 8), np.float32)
+    votes[:, [2, 6]] = 0.75, 0.25
+    assert classification(votes, np.arange(8)).top5 == pytest.approx(2 / 8)
+
+
+def test_what_is_right_is_among_the_best_five_where_classes_are_equal() -> None:
+    alike = classification(np.full((8, 8), 1 / 8), np.arange(8))
+    assert (alike.top1, alike.top5) == (1 / 8, 5 / 8)
+    first = classification(np.full((1, 8), 1 / 8), np.array([0]))
+    assert (first.top1, first.top5) == (1.0, 1.0)
+
+
 @pytest.mark.parametrize(
     ("probabilities", "labels", "message"),
     [

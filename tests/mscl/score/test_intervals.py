@@ -32,7 +32,7 @@ def test_groups_that_are_alike_count_once() -> None:
 
 
 def test_groups_may_come_in_any_order_and_by_any_number() -> None:
-    hits, groups = np.arange(30) % 3 == 0, np.arange(30) % 5
+    hits, groups = np.arange(30) % 3 == 0, np.arange(30) % 4
     mixed = np.random.default_rng(0).permutation(30)
     assert interval(hits, groups) == pytest.approx(interval(hits[mixed], 7 * groups[mixed] + 100))
 
@@ -68,6 +68,12 @@ def test_classes_of_one_video_or_one_group_do_not_seem_certain() -> None:
     assert class_mean_interval([hits], [classes], [None]) == pytest.approx(interval(hits))
     twice = [np.repeat(hits, 2)], [np.repeat(classes, 2)]
     assert class_mean_interval(*twice, [np.repeat(classes, 2)]) == pytest.approx(interval(hits))
+
+
+def test_classes_that_are_all_right_or_all_wrong_give_no_interval() -> None:
+    """Two videos each of twenty classes: none differs within its class, which makes nothing certain."""
+    classes = np.repeat(np.arange(20), 2)
+    assert class_mean_interval([classes < 5], [classes], [None]) is None
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
