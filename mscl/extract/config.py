@@ -37,7 +37,7 @@ class FlowConfig(Section):
     pictures: str = ""
     """Method denseflow: folder that holds `<class>/<video>/flow_x_00001.jpg`, `flow_y_00001.jpg`, ...;
     `span_frames` must be the step they were computed with (denseflow's default is 1). The result's key has the folder's
-    path: after pictures in it have changed, `--force extract`."""
+    path and what tells its pictures from others: their names, and parts of three in each folder."""
     pictures_bound_px: float = Field(default=20.0, gt=0)
     """Method denseflow: motion that grey 0 and 255 stand for, denseflow's `-b`."""
     gap_frames: PositiveInt = 2

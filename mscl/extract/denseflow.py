@@ -95,6 +95,11 @@ class FlowPictures:
         return found["x"], found["y"]
 
 
+def is_flow_picture(name: str) -> bool:
+    """Whether a file is called as a component of flow: `flow_x_00001.jpg`."""
+    return _FLAT.match(name) is not None
+
+
 def find_flow_pictures(root: Path, video: str, *, bound_px: float = 20.0) -> FlowPictures:
     """Flow pictures of the video at the relative path `video`, below `root`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from kernels.tvl1 import resolve_backend
@@ -11,6 +12,7 @@ from mscl.devices import device_of, gpus_to_use
 from mscl.display.blocks import Block
 from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
+from mscl.extract.picture_marks import pictures_mark
 from mscl.extract.plugin_marks import file_mark, plugin_marks
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
@@ -23,6 +25,8 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
     # Names of settings that are of no use here would change the key of every result.
     unused = () if flow.method == "denseflow" else ("pictures", "pictures_bound_px")
     noted = {name: value for name, value in flow.noted().items() if name not in unused}
+    if flow.method == "denseflow":
+        return {"flow": noted, "pictures": pictures_mark(Path(flow.pictures))}
     if flow.is_plugin:
         return {"flow": noted, "plugin": plugin_marks(flow)}
     if flow.method.startswith("raft") and flow.raft_weights:

@@ -1,5 +1,6 @@
 """Import of flow pictures: closed form of the grey values, and what is missing is named."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import pytest
 from mscl.config import FlowConfig
 from mscl.errors import DataError
 from mscl.extract.denseflow import FlowPictures, find_flow_pictures, refuse_shared_pictures
+from mscl.extract.picture_marks import pictures_mark
 from mscl.extract.shard import check_flow_pictures
 from mscl.extract.video_pass import Segment
 from storage.errors import DamagedError, StorageError
@@ -92,3 +94,19 @@ def test_pictures_without_their_first_ones_are_refused(tmp_path: Path) -> None:
         (tmp_path / f"flow_{axis}_00001.png").unlink()
     with pytest.raises(DataError, match=r"begins with picture 2 and holds 1 fewer than 10 frames give"):
         check_flow_pictures(FlowPictures(tmp_path), segment, flow)
+
+
+@pytest.mark.parametrize("layout", ["flat", "folders"])
+def test_the_mark_tells_pictures_that_were_made_again(tmp_path: Path, layout: str) -> None:
+    root, other = tmp_path / "flow", np.full((5, 2, 9, 9), 7, np.uint8)
+    for name in ("a", "b"):
+        write_pictures(root / "run" / name, np.zeros((4, 2, 4, 4), np.uint8), layout=layout)
+    before = pictures_mark(root)
+    assert pictures_mark(shutil.copytree(root, tmp_path / "copy")) == before
+    (root / "README").touch()
+    (root / "above").symlink_to(root)
+    assert pictures_mark(root) == before
+    write_pictures(root / "run" / "b", other[:4], layout=layout)  # under the same names
+    again = pictures_mark(root)
+    write_pictures(root / "run" / "b", other, layout=layout)
+    assert len({before, again, pictures_mark(root)}) == 3

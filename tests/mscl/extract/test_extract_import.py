@@ -139,6 +139,15 @@ def test_other_methods_keep_their_keys() -> None:
     assert "pictures" not in settings and settings["method"] == "dis"
 
 
+def test_the_key_knows_the_pictures(videos: Path, tmp_path: Path) -> None:
+    config = load_config("demo", ["flow.method=denseflow", f"flow.pictures={tmp_path}"])
+    found = []
+    for count in (2, 3):
+        write_pictures(tmp_path, videos, name="flow_{axis}_{number:05d}.png", first=1, count=count)
+        found.append(EXTRACT.settings(config))
+    assert found[0] != found[1] and found[0]["flow"] == found[1]["flow"]
+
+
 def test_the_key_knows_the_weights_of_raft(tmp_path: Path) -> None:
     assert "raft_weights" not in EXTRACT.settings(load_config("demo", ["flow.method=raft_small"]))
     weights = tmp_path / "raft.pth"
