@@ -54,5 +54,5 @@ def export(
         Workspace(workspace), form, out, key=key, split=split, official_split=official_split, starts=which,
         clips_per_shard=clips_per_shard, progress=ConsoleProgress(console),
     )  # fmt: skip
-    shards = f" in {done.parts:,} shards" if done.noun == "clips" else ""
+    shards = f" in {done.parts:,} shard{'s' * (done.parts != 1)}" if done.noun == "clips" else ""
     print_line(console, f"{done.size:,} {done.noun}{shards} in {done.folder}; its README.md says how they are laid out")

@@ -144,7 +144,8 @@ def _batch_size(asked: int, videos: int, world: World) -> tuple[int, list[str]]:
         raise DataError(f"fine-tuning: {videos} train segments for {world.size} processes; use fewer processes")
     if batch_size == asked:
         return asked, []
-    return batch_size, [f"batch {batch_size} instead of {asked}: {videos} train segments, {world.size} processes"]
+    shared = f" over {world.size} processes" if world.size > 1 else ""
+    return batch_size, [f"batch {batch_size} instead of {asked}: {videos} train segments{shared}"]
 
 
 def _scaled(config: FinetuneConfig, batch_size: int) -> tuple[FinetuneConfig, list[str]]:

@@ -23,7 +23,7 @@ from mscl.ingest.annotations.recognise import (
 )
 from mscl.ingest.annotations.samples import Annotations, ListedVideo, Listing, Sample
 from mscl.ingest.annotations.split_names import number_of_split
-from mscl.ingest.annotations.trees import tree_of
+from mscl.ingest.annotations.trees import folders_of_videos_beside, tree_of
 from mscl.ingest.config import DataConfig
 from mscl.stage.config import RuntimeConfig
 from mscl.video.places import place_of
@@ -78,7 +78,9 @@ def _read(config: DataConfig, index: VideoIndex, root: Path) -> Annotations:
     if found is None:
         format = _folder_format(index)
         folders = _from_folders(config, index, format, root)
-        return replace(folders, notes=(*folders.notes, *unknown_tables(root, beside=format == "unlabelled")))
+        guessed = [_no_labels(index)] if format == "unlabelled" else []
+        notes = (*guessed, *folders.notes, *unknown_tables(root, beside=format == "unlabelled"))
+        return replace(folders, notes=notes)
     try:
         listing = read_lists(found, config.split, index)
     except DataError as error:
@@ -151,6 +153,18 @@ def _from_folders(config: DataConfig, index: VideoIndex, format: str, root: Path
 
 def _folder_format(index: VideoIndex) -> str:
     return "folders" if any("/" in video for video in index.videos) else "unlabelled"
+
+
+def _no_labels(index: VideoIndex) -> str:
+    """What is said where nobody asked for videos without labels; one class of several is a slip of one folder."""
+    said = "neither lists nor class folders: the videos have no labels, and nothing is scored"
+    if isinstance(index.root, Path) and (beside := folders_of_videos_beside(index.root)):
+        names = ", ".join([*beside[:3], *(["..."] if len(beside) > 3 else [])])
+        return (
+            f"{said}; folders beside data.root hold videos, too ({names}): if these are the classes, set "
+            f"data.root={index.root.parent}; if not, data.format=unlabelled"
+        )
+    return f"{said} (data.format=unlabelled says that it is meant so)"
 
 
 @dataclass

@@ -55,6 +55,22 @@ def tree_of(root: Place) -> Tree:
     return FolderTree(root) if isinstance(root, Path) else BucketTree(root)
 
 
+def folders_of_videos_beside(root: Path) -> list[str]:
+    """Names of the folders next to a root that hold videos themselves; none where they may not be looked at."""
+    try:
+        folders = [folder for folder in sorted(root.resolve().parent.iterdir()) if not folder.name.startswith(".")]
+        return [folder.name for folder in folders if folder != root.resolve() and _holds_videos(folder)]
+    except OSError:
+        return []
+
+
+def _holds_videos(folder: Path) -> bool:
+    if not folder.is_dir() or folder.name in _NOT_THE_USERS:
+        return False
+    with os.scandir(folder) as entries:
+        return any(os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES for entry in entries)
+
+
 def _count_other(others: dict[str, Counter[str]], path: str) -> None:
     *folders, name = path.split("/")
     others["/".join(folders[:2])][os.path.splitext(name)[1].lower()] += 1

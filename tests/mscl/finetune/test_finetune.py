@@ -226,7 +226,7 @@ def test_learning_rate_falls_at_each_milestone() -> None:
 def test_batch_larger_than_the_train_split_is_lowered_and_said(patch_run: Any, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"batch_size": 32, "epochs": 1, "milestones": ()})
     report = reported(_job(patch_run, tmp_path, config))
-    assert report["warnings"] == ["batch 12 instead of 32: 12 train segments, 1 processes"]
+    assert report["warnings"] == ["batch 12 instead of 32: 12 train segments"]
 
 
 def test_the_learning_rate_follows_the_batch_where_it_is_meant_for_one(patch_run: Any, tmp_path: Path) -> None:

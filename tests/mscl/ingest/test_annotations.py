@@ -205,6 +205,17 @@ def test_class_folders_with_split_folders_or_a_pattern(tmp_path: Path) -> None:
         read(root, test_pattern="(")
 
 
+def test_one_class_of_several_as_root_is_questioned(tmp_path: Path) -> None:
+    touch(tmp_path / "jump", "a.mp4")
+    touch(tmp_path / "run", "b.mp4")
+    touch(tmp_path / "notes", "c.txt")
+    (note,) = read(tmp_path / "run").notes
+    assert "no labels" in note and "(jump)" in note and f"data.root={tmp_path}" in note
+    assert read(tmp_path / "run", format="unlabelled").notes == ()
+    (alone,) = read(touch(tmp_path / "more" / "flat", "a.mp4")).notes
+    assert "no labels" in alone and "beside" not in alone
+
+
 def test_unlabelled_videos(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "b.MKV")
     found = read(tmp_path)
