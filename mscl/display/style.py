@@ -60,6 +60,7 @@ _RC: dict[str, Any] = {
     "figure.facecolor": "none",
     "savefig.facecolor": "none",
     "svg.fonttype": "none",
+    "text.parse_math": False,  # `a$b$c` is the name of a class, and no formula
     "svg.hashsalt": "mscl",
 }
 

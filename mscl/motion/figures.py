@@ -26,7 +26,7 @@ def motion_curve(
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.15))
         top.fill_between(fields, differences_M, color=BLUE, alpha=0.18, linewidth=0)
         top.plot(fields, differences_M, color=BLUE, linewidth=1.2)
-        top.set_ylabel("$d_j$")
+        top.set_ylabel("$d_j$", parse_math=True)
         top.set_ylim(bottom=0)
         top.set_title(title)
         if len(scores_S):
@@ -39,7 +39,7 @@ def motion_curve(
             bottom.legend(
                 loc="lower right", bbox_to_anchor=(1, 0.98), ncols=3, columnspacing=1, handletextpad=0.4, borderpad=0
             )
-        bottom.set_ylabel("$w_j$")
+        bottom.set_ylabel("$w_j$", parse_math=True)
         bottom.set_ylim(bottom=0)
         bottom.set_xlabel("frame at which the field or clip starts")
         bottom.set_xlim(0, max(1, int(fields[-1]) if len(fields) else 1))

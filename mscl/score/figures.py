@@ -1,6 +1,7 @@
 """Pictures of scores: encoders beside their controls and chance, recall over k, confusion."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from mscl.display.style import BLUE, GREEN, GREY, INK, ORANGE, TEAL, canvas, to_svg
@@ -80,6 +81,20 @@ def recall_curve(variants: Mapping[str, RetrievalScores], *, labels: Mapping[str
         return to_svg(figure)
 
 
+def shortened(names: Sequence[str]) -> list[str]:
+    """Names of at most 20 letters, every one another: those that begin alike keep their ends, or get a number."""
+    ways = (
+        [name if len(name) <= 20 else f"{name[:19]}…" for name in names],
+        [f"{name[:9]}…{name[-10:]}" for name in names],
+        [f"{place}: {name[:14]}…" for place, name in enumerate(names, 1)],
+    )
+    shown = ways[0]
+    for others in ways[1:]:
+        times = Counter(shown)
+        shown = [other if times[short] > 1 else short for short, other in zip(shown, others, strict=True)]
+    return shown
+
+
 def confusion_matrix(counts_CC: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
     """Share of each true class (row) that was called what (column); numbers where they fit."""
     import numpy as np
@@ -101,7 +116,7 @@ def confusion_matrix(counts_CC: Sequence[Sequence[int]], classes: Sequence[str])
             for row, column in np.argwhere(counts > 0):
                 axis.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", fontsize=8)
         if size <= 40:
-            shown = [name if len(name) <= 20 else f"{name[:19]}…" for name in classes]
+            shown = shortened(classes)
             axis.set_xticks(range(size), shown, rotation=55, ha="right", rotation_mode="anchor")
             axis.set_yticks(range(size), shown)
         axis.tick_params(length=0)

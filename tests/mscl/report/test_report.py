@@ -23,7 +23,7 @@ from mscl.pretrain.figures import LOSS_NAMES, loss_curves
 from mscl.report.lineage import lineage_graph, time_and_disk
 from mscl.report.markdown import markdown_block, stage_markdown
 from mscl.report.page import build_report
-from mscl.score.figures import confusion_matrix, recall_curve, score_bars
+from mscl.score.figures import confusion_matrix, recall_curve, score_bars, shortened
 from mscl.score.retrieval_scores import RetrievalScores
 from mscl.score.scores import Score
 from mscl.stage.view import StageView, by_stage
@@ -246,6 +246,19 @@ def test_charts_are_small_valid_svg_that_follows_the_theme(name: str) -> None:
     assert "currentColor" in for_page(svg, label="x")
     assert INK not in for_card(svg)
     assert CHARTS[name]() == svg  # the same picture for the same data
+
+
+def test_names_of_classes_are_text_and_tell_them_apart() -> None:
+    names = ["a$b$c", r"$\frac$", *(f"Pushing something from {way}" for way in ("left to right", "right to left"))]
+    svg = confusion_matrix(np.eye(4, dtype=int).tolist(), names)
+    found = [element.text for element in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+    assert [found.count(name) for name in (*names[:2], "Pushing s…t to right", "Pushing s…ht to left")] == [2] * 4
+    alike = ["Pushing one thing to right", "Pushing all thing to right", "Pushing a"]
+    assert shortened([*alike, alike[0].replace("one", "two")]) == [
+        "Pushing one thing t…", "Pushing all thing t…", "Pushing a", "Pushing two thing t…"
+    ]  # fmt: skip
+    long = [f"Pushing s{'x' * count}omething right" for count in (12, 13)]
+    assert shortened(long) == ["1: Pushing sxxxxx…", "2: Pushing sxxxxx…"]
 
 
 def test_flow_colours_are_scaled_by_the_largest_radius() -> None:
