@@ -12,7 +12,7 @@ _SCHEME = re.compile(r"(s3a?|gc?s|az|abfss?|https?|ftp|file):")
 
 
 def user_path(written: str | PathLike[str]) -> Path:
-    """The path; `~` and `~name` at its beginning are home folders.
+    """The path; `~` and `~name` at its beginning are home folders, but for `./~` and what is there under such a name.
 
     Raises:
         StorageError: nobody has that name here, or it is an address of object storage or of a server.
@@ -28,11 +28,15 @@ def user_path(written: str | PathLike[str]) -> Path:
             f"{path.parts[0]}//{'/'.join(path.parts[1:])} is no path of this machine, and one is needed here: only "
             "data.root, data.annotations and data.group_list are read from elsewhere"
         )
+    if isinstance(written, str) and written.startswith("./"):  # which a path no longer shows
+        return path
     try:
         return path.expanduser()
     except RuntimeError as error:
+        if path.exists():
+            return path
         raise StorageError(
-            f"{path}: {path.parts[0]} is nobody's home folder here; a folder of that name is ./{path}"
+            f"{path}: {path.parts[0]} is nobody's home folder here; a path of that name is {Path.cwd() / path}"
         ) from error
 
 

@@ -126,10 +126,11 @@ def _doubts(by_class: Mapping[str, list[str]], index: VideoIndex, splits: Mappin
         )
     spellings: dict[str, set[str]] = defaultdict(set)
     for folder in by_class:
-        spellings[_class_of(folder)].add(one_spelling(as_text(folder.rpartition("/")[2])))
+        spellings[_class_of(folder)].add(as_text(folder.rpartition("/")[2]))
     for names in spellings.values():
         if len(names) > 1:
-            yield f"folders that differ in blanks alone are one class: {', '.join(map(repr, sorted(names)))}"
+            how = "blanks alone" if len(set(map(one_spelling, names))) > 1 else "how accents are written alone"
+            yield f"folders that differ in {how} are one class: {', '.join(map(repr, sorted(names)))}"
     inside = [
         types for folder, types in index.others.items()
         if any(folder == name or folder.startswith(f"{name}/") for name in by_class)

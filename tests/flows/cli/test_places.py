@@ -131,6 +131,10 @@ def test_a_home_folder_is_found_wherever_a_path_is_given(
     for command in (("ls", "--workspace", "~nobody-of-this-name/x"), ("config", "~nobody-of-this-name/x.yaml")):
         code, output = mscl(*command)
         assert code == 2 and len(output.splitlines()) == 1 and "nobody's home folder" in output
+    monkeypatch.chdir(tmp_path)
+    assert (user_path("./~"), user_path("~")) == (Path("~"), tmp_path)
+    (tmp_path / "~nobody-of-this-name.mp4").touch()
+    assert user_path(Path("./~nobody-of-this-name.mp4")) == Path("~nobody-of-this-name.mp4")
     for command in (("search", "s3://bucket/a b.mp4"), ("ls", "--workspace", "s3://bucket/a b.mp4")):
         code, output = mscl(*command)
         assert code == 2 and output.startswith("mscl: s3://bucket/a b.mp4 is no path of this machine"), output

@@ -83,6 +83,12 @@ def test_classes_that_are_numbers_have_their_order(tmp_path: Path) -> None:
     assert read(touch(tmp_path / "v", *(f"{n}/{n}.mp4" for n in (0, 2, 10)))).classes == ("0", "2", "10")
 
 
+def test_accents_that_a_mac_wrote_make_no_other_class(tmp_path: Path) -> None:
+    found = read(touch(tmp_path / "v", "caf\u00e9/1.mp4", "cafe\u0301/2.mp4", "tea/3.mp4"))
+    assert found.classes == ("caf\u00e9", "tea") and len(found.samples) == 3
+    assert any("differ in how accents are written alone are one class: 'cafe" in note for note in found.notes)
+
+
 def test_blanks_make_no_other_class(tmp_path: Path) -> None:
     found = read(touch(tmp_path / "v", "run/1.mp4", "run /2.mp4", "shaking  hands/3.mp4", "shaking\u00a0hands/4.mp4"))
     assert found.classes == ("run", "shaking hands")
