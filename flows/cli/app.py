@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 import warnings
-from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,27 +14,19 @@ from rich.console import Console
 from flows import settings
 from flows.cli import (
     ablate,
-    completion,
     config,
     export,
     interrupted,
     motion_scores,
     motion_suite,
+    run_and_stage,
     search_and_predict,
     service,
     tools,
     verify,
     workspace,
 )
-from flows.cli.options import ForceOption, Overrides, PresetArgument, StageArgument, WorkspaceOption
 from flows.printing import print_line
-from storage.user_paths import user_path
-
-if TYPE_CHECKING:
-    from mscl.config import ExperimentConfig, RuntimeConfig
-    from mscl.pipeline import Outcome
-    from mscl.progress import Progress
-    from storage.workspace import Workspace
 
 console = Console()
 # Typer carries a click of its own and gives its base of usage errors no public name.
@@ -68,169 +57,12 @@ def whole(
     """From a folder of videos to a motion-sensitive video encoder and its scores."""
 
 
-@app.command()
-def run(
-    preset: PresetArgument,
-    overrides: Overrides = None,
-    workspace: WorkspaceOption = Path("workspace"),
-    prefect: Annotated[
-        bool,
-        typer.Option(help="Show the run in the Prefect UI, if there is anything to do; a server is started if needed."),
-    ] = True,
-    force: ForceOption = None,
-    until: Annotated[
-        str, typer.Option(help="Last stage to run, with what it reads.", autocompletion=completion.stages)
-    ] = "",
-) -> None:
-    """Run the pipeline: every stage that is not done yet.
-
-    PRESET is a preset's name (`mscl presets`) or a YAML file; after it come settings like
-    data.root=videos or pretrain.epochs=20.
-    """
-    from flows.progress import ConsoleProgress
-
-    started = time.monotonic()
-    progress = ConsoleProgress(console)
-    progress.start("Reading the settings", None, "")
-    from flows.cli.results import print_beginning, print_outcome, print_results
-    from mscl.config import load_config
-    from mscl.errors import UserError
-    from mscl.pipeline import (
-        PIPELINE,
-        done_so_far,
-        execute,
-        refuse_early,
-        reused,
-        run_pipeline,
-        stage_named,
-        stages_for,
-    )  # fmt: skip
-    from mscl.pipeline.without_effect import idle_settings
-    from storage.workspace import Workspace
-
-    config = load_config(preset, overrides or [])
-    stages = stages_for(stage_named(until).name) if until else PIPELINE
-    for name in force or []:
-        if stage_named(name) not in stages:
-            raise UserError(f"--force {name}: that stage is no part of a run until {until}; leave one of the two out")
-    place = Workspace(workspace)
-    print_beginning(console, preset, config, place)
-    for line in idle_settings(config, overrides or []):
-        print_line(console, line, style="yellow")
-    progress.start("Looking at the dataset", None, "")
-    done = done_so_far(place, config, stages=stages, force=force or [])
-    if not force and len(done) == len(stages):
-        # Neither Prefect nor its server is waited for to say so.
-        progress.done()
-        print_results(console, reused(place, done), seconds=time.monotonic() - started)
-        return
-    if prefect:
-        refuse_early(place, config, stages=stages, done=done)  # before a server is waited for
-        outcomes = _run_as_flow(place, config, progress, preset=preset, force=force or [], until=until)
-    else:
-        _say_what_needs_prefect(config.runtime)
-        outcomes = run_pipeline(
-            place, config, stages=stages, force=force or [],
-            run_one=partial(execute, progress=progress, preset=preset),
-            on_outcome=lambda outcome: print_outcome(console, outcome),
-        )  # fmt: skip
-    progress.done()
-    print_results(console, outcomes, seconds=time.monotonic() - started)
-    if prefect:
-        from flows.server.prefect_server import ui_url
-
-        print_line(console, "Prefect UI:")
-        print_line(console, ui_url())
-
-
-def _run_as_flow(
-    place: Workspace, config: ExperimentConfig, progress: Progress, *, preset: str, force: list[str], until: str
-) -> dict[str, Outcome]:
-    """The flow `full`, at a server that is started if there is none.
-
-    Raises:
-        UserError: there is none, and none starts.
-    """
-    from flows.server.prefect_server import ensure_server, ui_for_people
-    from mscl.errors import UserError
-
-    progress.start("Asking Prefect", None, "")
-    try:
-        ensure_server(progress, meanwhile=lambda: import_module("flows.pipeline"))
-    except UserError as error:
-        raise UserError(f"{error}; --no-prefect needs no server") from error
-    from prefect import tags
-
-    from flows.pipeline import full
-
-    print_line(console, f"Prefect UI: {ui_for_people()}")
-    sections = {name: getattr(config, name) for name in type(config).model_fields}
-    with tags(settings.TAG):
-        outcomes: dict[str, Outcome] = full(
-            workspace=str(place.root), preset=preset_for_flow(preset), **sections, force=force, until=until
-        )  # fmt: skip
-    return outcomes
-
-
-@app.command()
-def stage(
-    name: StageArgument,
-    preset: PresetArgument,
-    overrides: Overrides = None,
-    workspace: WorkspaceOption = Path("workspace"),
-    input_keys: Annotated[list[str] | None, typer.Option("--input", help="Key of a result to read.")] = None,
-    force: Annotated[bool, typer.Option(help="Compute again although it is done.")] = False,
-) -> None:
-    """Run one stage on the workspace's latest finished inputs, or on those given by key."""
-    from flows.progress import ConsoleProgress
-
-    progress = ConsoleProgress(console)
-    progress.start("Reading the settings", None, "")
-    from flows.cli.results import KEY_DIGITS, print_left_out, print_outcome, print_scores
-    from mscl.config import load_config
-    from mscl.pipeline import execute, latest_inputs, run_stage, stage_named
-    from mscl.pipeline.without_effect import idle_settings, unread_settings
-    from mscl.stage.view import stage_view
-    from storage.workspace import Workspace
-
-    chosen = stage_named(name)
-    config = load_config(preset, overrides or [])
-    place = Workspace(workspace)
-    given = {key: key for key in input_keys or []}
-    inputs = latest_inputs(place, chosen, given=given)
-    for line in idle_settings(config, overrides or []):
-        print_line(console, line, style="yellow")
-    for name in unread_settings(chosen, preset, overrides or []):
-        print_line(console, f"{name} has no effect on {chosen.name}, which is run alone", style="yellow")
-    if inputs:
-        print_line(console, f"reads {', '.join(f'{of} {result.key[:KEY_DIGITS]}' for of, result in inputs.items())}")
-    _say_what_needs_prefect(config.runtime)
-    run_here = partial(execute, progress=progress, preset=preset)
-    outcome = run_stage(place, config, chosen, inputs, force=force, run_one=run_here)
-    progress.done()
-    print_outcome(console, outcome)
-    print_left_out(console, {chosen.name: outcome})
-    print_scores(console, {chosen.name: stage_view(outcome.result)})
-
-
 # `mscl --help` lists commands in this order.
 for commands in (
-    config, workspace, motion_scores, verify, search_and_predict, export, motion_suite, tools, ablate, service,
+    run_and_stage, config, workspace, motion_scores, verify, search_and_predict, export, motion_suite, tools, ablate,
+    service,
 ):  # fmt: skip
     commands.register(app)
-
-
-def _say_what_needs_prefect(runtime: RuntimeConfig) -> None:
-    for name in ("timeout_minutes", "retries", "pools", "pause_before"):
-        if value := getattr(runtime, name):
-            print_line(console, f"runtime.{name}={value} has no effect without Prefect", style="yellow")
-
-
-def preset_for_flow(preset: str) -> str:
-    """A YAML file is named by its full path, for a run's page shows it and a worker may read it."""
-    from mscl.config.presets import is_file_name, layers_of
-
-    return "+".join(str(user_path(name).resolve()) if is_file_name(name) else name for name in layers_of(preset))
 
 
 class _Terminated(BaseException):

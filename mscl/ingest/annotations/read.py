@@ -2,8 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from mscl.addresses import is_url
 from mscl.errors import DataError
 from mscl.ingest.annotations.class_names import class_spelling
 from mscl.ingest.annotations.folders import read_folders, read_unlabelled
-from mscl.ingest.annotations.index import VideoIndex, as_text, folded, is_text
+from mscl.ingest.annotations.index import VideoIndex, as_text, folded
 from mscl.ingest.annotations.lists_at_hand import given_lists, lists_at_hand
+from mscl.ingest.annotations.matching import matched_files
 from mscl.ingest.annotations.recognise import (
     FoundLists,
     expected_files,
@@ -21,7 +22,7 @@ from mscl.ingest.annotations.recognise import (
     read_lists,
     unknown_tables,
 )
-from mscl.ingest.annotations.samples import Annotations, ListedVideo, Listing, Sample
+from mscl.ingest.annotations.samples import Annotations, Listing
 from mscl.ingest.annotations.split_names import number_of_split
 from mscl.ingest.annotations.trees import folders_of_videos_beside, tree_of
 from mscl.ingest.config import DataConfig
@@ -167,47 +168,10 @@ def _no_labels(index: VideoIndex) -> str:
     return f"{said} (data.format=unlabelled says that it is meant so)"
 
 
-@dataclass
-class _Matched:
-    """Which files the lists' rows are, and what was done to tell."""
-
-    samples: dict[str, Sample] = field(default_factory=dict)
-    """By the path of the video."""
-    missing: list[str] = field(default_factory=list)
-    elsewhere: int = 0
-    respelt: int = 0
-    repeated: int = 0
-    both: int = 0
-    """Of val and of test."""
-
-    def notes(self, found: FoundLists, index: VideoIndex) -> Iterator[str]:
-        """What a user must know of it, a line each."""
-        if self.repeated:
-            yield f"{self.repeated} videos are listed more than once: counted once"
-        if self.both:
-            yield f"{self.both} videos are in the lists of val and of test: they are test videos"
-        if self.respelt:
-            yield f"{self.respelt} videos are spelled otherwise than listed (accents or capitals): found all the same"
-        if self.elsewhere and found.format not in ("kinetics", "ssv2", "diving48", "jester"):
-            yield f"{self.elsewhere} videos lie under another folder or file type than listed: found by their names"
-        if index.ambiguous:
-            yield (
-                f"{len(index.ambiguous)} listed videos are not where the lists say, and several files could be meant: "
-                f"{index.ambiguous[0]} and others count as missing"
-            )
-        if odd := [video for video in self.samples if not is_text(video)]:
-            yield (
-                f"{len(odd)} videos have names that are not UTF-8 and cannot be used, the first: {odd[0]}; rename "
-                "them, for example with `convmv -f latin1 -t utf8 -r --notest`"
-            )
-        if index.unreadable:
-            yield f"{len(index.unreadable)} folders may not be read and are left out, the first: {index.unreadable[0]}"
-
-
 def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: FoundLists) -> Annotations:
     kept = _kept_classes(config, listing, found)
     rows = [row for row in listing.rows if row.class_name is None or row.class_name in kept]
-    matched = _match(rows, _find_videos(rows, index, listing), found)
+    matched = matched_files(rows, index, listing, found)
     samples, missing = matched.samples, matched.missing
     notes = [*listing.notes, *_without_effect(config, listing, found)]
     classes = tuple(name for name in listing.classes if name in kept)
@@ -259,76 +223,11 @@ def _without_effect(config: DataConfig, listing: Listing, found: FoundLists) -> 
         yield f"data.split {config.split} is not used: there are no official splits here"
 
 
-def _match(rows: Sequence[ListedVideo], videos: Sequence[str | None], found: FoundLists) -> _Matched:
-    """One sample of each video, in the order of the rows.
-
-    Raises:
-        DataError: a video is listed twice, in different ways.
-    """
-    matched = _Matched()
-    sources: dict[str, str] = {}
-    for row, video in zip(rows, videos, strict=True):
-        if video is None:
-            matched.missing.append(row.paths[0])
-            continue
-        sample = Sample(video, row.class_name, row.split, row.splits)
-        first = matched.samples.setdefault(video, sample)
-        if first is sample:
-            sources[video] = row.source
-            if video not in row.paths:
-                same = any(folded(video) == folded(path) for path in row.paths)
-                matched.respelt, matched.elsewhere = matched.respelt + same, matched.elsewhere + (not same)
-        elif first.class_name == sample.class_name and {first.split, sample.split} == {"val", "test"}:
-            # VideoMAE's lists: the videos of val.csv are those of test.csv.
-            matched.samples[video] = replace(sample, split="test")
-            matched.both += 1
-        elif first != sample:
-            lines = f" ({sources[video]}; {row.source})" if row.source else ""
-            raise DataError(
-                f"{video} is listed twice in the {found.kind} lists of {found.where}: as {first.class_name!r} in "
-                f"{_where(first)} and as {row.class_name!r} in {_where(sample)}; keep one line{lines}"
-            )
-        else:
-            matched.repeated += 1
-    return matched
-
-
-def _find_videos(rows: list[ListedVideo], index: VideoIndex, listing: Listing) -> list[str | None]:
-    """The video of every row; one that is listed under its own path is never taken for another that is missing."""
-    index.ambiguous.clear()
-    exact = [next((path for path in row.paths if index.exact(path) is not None), None) for row in rows]
-    taken = {path for path in exact if path is not None}
-    folders = {_as_folder(name) for name in listing.classes}
-    return [path or _find_video(row, index, taken, folders) for row, path in zip(rows, exact, strict=True)]
-
-
-def _find_video(row: ListedVideo, index: VideoIndex, taken: set[str], folders: set[str]) -> str | None:
-    for path in row.paths:
-        if video := index.find(path, taken=taken):
-            return video
-    for name in row.also:
-        video = index.find(name, taken=taken)
-        above = {_as_folder(part) for part in video.split("/")[:-1]} if video else set()
-        # In the folder of another class it is another video.
-        if video and not (above & folders) - {_as_folder(row.class_name or "")}:
-            return video
-    return None
-
-
-def _as_folder(name: str) -> str:
-    """How the folder of a class is called, by whoever made it."""
-    return folded(name).replace(" ", "_")
-
-
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:
         return False
-
-
-def _where(sample: Sample) -> str:
-    return " / ".join(sample.splits) or sample.split
 
 
 def _kept_classes(config: DataConfig, listing: Listing, found: FoundLists) -> set[str]:
