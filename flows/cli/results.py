@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from rich.console import Console
 
 from flows.printing import print_blocks, print_line, print_table
 from mscl.config import ExperimentConfig
+from mscl.config.commented_yaml import value_text
 from mscl.display.amounts import byte_size, duration
 from mscl.display.blocks import Note
 from mscl.ingest.left_out import left_out_of
@@ -15,10 +17,11 @@ from mscl.pipeline import BY_NAME, Outcome
 from mscl.report.results import Results
 from mscl.stage.view import Stages, plain_metrics, stage_view
 from storage.record import Record
-from storage.workspace import Workspace
+from storage.workspace import Result, Workspace
 
 KEY_DIGITS = 8
 """Of a key in tables: as many as every command needs to know a result by."""
+_FILES_SHOWN = 40
 
 
 def print_beginning(console: Console, preset: str, config: ExperimentConfig, workspace: Workspace) -> None:
@@ -56,6 +59,39 @@ def print_results(console: Console, outcomes: Mapping[str, Outcome], *, seconds:
     if "report" in outcomes:
         print_line(console, "Report:")
         print_line(console, str(outcomes["report"].result.folder / "report.html"))
+
+
+def print_result(console: Console, result: Result) -> None:
+    """All that is known of a result: where it is, what it was made of, how and with what, its numbers and files."""
+    record = result.record
+    made = f"{record.created_at:%Y-%m-%d %H:%M} UTC on {record.host}, in {duration(record.timings.get('seconds', 0.0))}"
+    print_line(console, f"{record.stage} {record.key}: {came_out(record)}")
+    print_line(console, f"  folder    {result.folder}")
+    print_line(console, f"  made      {made}, by version {record.version} of the stage")
+    for name, key in record.inputs.items():
+        print_line(console, f"  reads     {name} {key}")
+    print_line(console, f"  versions  {', '.join(f'{name} {text}' for name, text in record.versions.items())}")
+    print_line(console, "settings")
+    for line in _settings_lines(record.config, "  "):
+        print_line(console, line)
+    if metrics := plain_metrics(record.metrics):
+        print_line(console, "metrics")
+        for name, text in metrics:
+            print_line(console, f"  {name}: {text}")
+    print_scores(console, {record.stage: stage_view(result)})
+    shown = [(file.path, byte_size(file.size), file.digest[:16]) for file in record.files[:_FILES_SHOWN]]
+    print_table(console, ("file", "size", "sha256"), shown)
+    if more := len(record.files) - len(shown):
+        print_line(console, f"... and {more:,} more files; --json names all")
+
+
+def _settings_lines(settings: Mapping[str, Any], indent: str) -> Iterator[str]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield f"{indent}{name}:"
+            yield from _settings_lines(value, f"{indent}  ")
+        else:
+            yield f"{indent}{name}: {value_text(value)}"
 
 
 def print_left_out(console: Console, outcomes: Mapping[str, Outcome]) -> None:

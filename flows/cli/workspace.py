@@ -42,17 +42,20 @@ def ls(workspace: WorkspaceOption = Path("workspace")) -> None:
         print_line(console, f"{what[place.is_damaged(folder)]}: {folder.relative_to(place.root)}", style="yellow")
 
 
-def show(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) -> None:
-    """The whole record of a result: settings, inputs, files, metrics, versions."""
+def show(
+    key: KeyArgument,
+    workspace: WorkspaceOption = Path("workspace"),
+    as_json: Annotated[bool, typer.Option("--json", help="The whole record, as JSON.")] = False,
+) -> None:
+    """What a result is: settings, inputs, metrics, files, versions."""
+    from flows.cli.results import print_result
     from storage.workspace import Workspace
 
     result = Workspace(workspace).by_key(key)
-    print_line(console, f"{result.folder}")
-    console.print_json(result.record.model_dump_json(exclude={"files"}))
-    files = [(file.path, file.size, file.digest[:16]) for file in result.record.files[:40]]
-    print_table(console, ("file", "bytes", "sha256"), files)
-    if len(result.record.files) > 40:
-        print_line(console, f"... and {len(result.record.files) - 40} more files")
+    if as_json:
+        print_line(console, result.record.model_dump_json(indent=1))
+    else:
+        print_result(console, result)
 
 
 def lineage(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) -> None:
@@ -60,10 +63,15 @@ def lineage(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) ->
     from storage.workspace import Workspace
 
     place = Workspace(workspace)
-    for result in place.lineage(place.by_key(key)):
+    results = place.lineage(place.by_key(key))
+    there = {result.key for result in results}
+    for result in results:
         record = result.record
         reads = ", ".join(f"{stage} {key[:6]}" for stage, key in record.inputs.items()) or "videos and annotations"
         print_line(console, f"{record.stage:<9} {record.key}  <- {reads}")
+    gone = {key: stage for result in results for stage, key in result.record.inputs.items() if key not in there}
+    for key, stage in gone.items():
+        print_line(console, f"{stage:<9} {key}  is not there: removed, or not finished again", style="yellow")
 
 
 def gc(

@@ -1,5 +1,6 @@
 """gc, rm, ls and verify on a workspace with two experiments, through the console command."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,3 +135,21 @@ def test_a_result_that_cannot_be_made_again_says_why(mscl: Command, workspace: W
     code, output = mscl("verify", ingest, "--repair")
     assert code == 2 and "Traceback" not in output
     assert "mscl: " in output
+
+
+def test_show_is_for_reading_and_json_holds_all(mscl: Command, workspace: Workspace) -> None:
+    pretrain = keys(workspace)["pretrain first"]
+    record = workspace.by_key(pretrain).record
+    code, output = mscl("show", pretrain[:8])
+    assert code == 0 and f"pretrain {pretrain}" in output and "  text: first" in output and "data.bin" in output
+    assert f"reads     extract {record.inputs['extract']}" in output
+    code, output = mscl("show", pretrain, "--json")
+    assert code == 0 and json.loads(output) == json.loads(record.model_dump_json())
+
+
+def test_lineage_names_what_is_gone(mscl: Command, workspace: Workspace) -> None:
+    extract = keys(workspace)["extract first"]
+    assert "is not there" not in mscl("lineage", keys(workspace)["pretrain first"])[1]
+    workspace.discard("extract", extract)
+    code, output = mscl("lineage", keys(workspace)["pretrain first"])
+    assert code == 0 and f"extract   {extract}  is not there" in output
