@@ -120,6 +120,7 @@ def retrieve(
     Queries of one of `query_groups` vary together in the intervals.
     A k above the gallery's size asks for more than there is: it is left out, and a note says so.
     A query whose label no gallery item has counts as a miss in R@k and not at all in mAP.
+    Gallery items that are equally near come in one random order, the same for all queries and at every call.
 
     Raises:
         DataError: an empty side, unlabelled items (label < 0), sizes that do not fit, or no label in common.
@@ -133,9 +134,18 @@ def retrieve(
         notes.append(f"{len(absent)} of the query's labels are not in the gallery: those queries count as misses")
     depth = min(len(gallery), max([neighbours, *used]))
     find = nearest if index == "exact" else nearest_by_faiss
-    similarity_QK, rows_QK = find(query, gallery, depth)
+    # Datasets are sorted by class. In that order features that are all alike would have an average precision far above
+    # chance, so equally near items come in one that knows nothing of classes.
+    order_G = np.random.default_rng(0).permutation(len(gallery))
+    similarity_QK, place_QK = find(query, gallery[order_G], depth)
+    rows_QK = order_G[place_QK]
     hit_QK = np.logical_or.accumulate(gallery_labels[rows_QK] == query_labels[:, None], axis=1)
-    precision_Q = average_precision(query, query_labels, gallery, gallery_labels)
+    precision_Q = average_precision(query, query_labels, gallery[order_G], gallery_labels[order_G])
+    if depth > 1 and (alike := int((similarity_QK[:, 0] == similarity_QK[:, -1]).sum())):
+        notes.append(
+            f"warning: to {alike} of {len(query)} test videos the first {depth} train videos are all equally near, and "
+            "come in random order: the encoder gives many videos one feature"
+        )
     known = np.isfinite(precision_Q)
     precision = precision_Q[known]
     counts = _class_counts(query_labels, gallery_labels)

@@ -152,7 +152,7 @@ PROBE = Stage(
 
 RETRIEVE = Stage(
     name="retrieve",
-    version=3,
+    version=4,
     needs=("ingest", "pretrain", "embed"),
     settings=_retrieve_settings,
     run=_retrieve,
