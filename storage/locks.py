@@ -1,6 +1,8 @@
 """Lock files: advisory `flock`, which the kernel drops when its holder dies, however it dies."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 try:
@@ -52,3 +54,23 @@ def is_locked(path: Path) -> bool:
         return not take_lock(descriptor, wait=False)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def alone(path: Path, *, on_wait: Callable[[], object]) -> Iterator[None]:
+    """Holds the lock file, which goes when the work is done; waits, after `on_wait`, for whoever has it.
+
+    Who waited looks anew at what is there: it may be done.
+
+    Raises:
+        OSError: the file cannot be made, or a system without such locks.
+    """
+    lock = open_lock(path)
+    try:
+        if not take_lock(lock, wait=False):
+            on_wait()
+            take_lock(lock, wait=True)
+        yield
+        path.unlink(missing_ok=True)
+    finally:
+        os.close(lock)

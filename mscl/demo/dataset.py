@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import av
@@ -18,9 +18,11 @@ from mscl.demo.poses import draw_poses
 from mscl.devices import cores
 from mscl.errors import DataError
 from mscl.progress import Progress, Silent
+from storage.locks import alone
 
 SIDE_PX = 64
 _SIDES_PX = (32, 1024)
+_LOCK_NAME = ".writing-demo"
 _VERSION = 2
 """2: no single frame tells the class; 1 had one set, whose first and last frames did."""
 _CLIPS_PER_GROUP = 4
@@ -128,19 +130,29 @@ def write_demo_dataset(
         chosen, seed=seed, train=train_per_class, test=test_per_class, side_px=side_px, slower=slower
     )
     videos = [*_names("train", settings), *_names("test", settings)]
-    complete = _check_folder(folder, settings, videos)
     num_train = len(chosen.classes) * settings.train_per_class
     result = DemoDataset(
-        folder, folder / "videos", folder / "ucfTrainTestlist", num_train, len(videos) - num_train, written=not complete
+        folder, folder / "videos", folder / "ucfTrainTestlist", num_train, len(videos) - num_train, written=True
     )
-    if complete:
-        progress.say(f"{folder} already holds {part} of seed {seed}: nothing written")
-        return result
+    if not _check_folder(folder, settings, videos):
+        folder.mkdir(parents=True, exist_ok=True)
+        with alone(folder / _LOCK_NAME, on_wait=lambda: progress.say(f"another process writes {folder}; waiting")):
+            if not _check_folder(folder, settings, videos):
+                _write(result, settings, videos, progress, workers)
+                return result
+    progress.say(f"{folder} already holds {part} of seed {seed}: nothing written")
+    return replace(result, written=False)
 
-    for name in chosen.classes:
+
+def _write(
+    result: DemoDataset, settings: _Settings, videos: Sequence["_Video"], progress: Progress, workers: int
+) -> None:
+    """The videos that are not there yet, and the lists."""
+    folder = result.folder
+    for name in settings.classes:
         (result.videos / name).mkdir(parents=True, exist_ok=True)
     _replace(folder / "dataset.json.partial", _as_json(settings))
-    progress.start(f"videos of {part}", len(videos), "videos")
+    progress.start(f"videos of {settings.part}", len(videos), "videos")
     with ThreadPoolExecutor(workers or cores()) as pool:
         for _ in pool.map(lambda video: _write_video(result.videos, video, settings), videos):
             progress.advance()
@@ -148,7 +160,6 @@ def write_demo_dataset(
     _replace(folder / "dataset.json", _as_json(settings))
     (folder / "dataset.json.partial").unlink()
     progress.done()
-    return result
 
 
 def _check_side(side_px: int) -> None:
@@ -262,7 +273,7 @@ def _check_folder(folder: Path, settings: _Settings, videos: list[_Video]) -> bo
                     "give another folder, or remove this one"
                 )
             return name == "dataset.json" and all((folder / "videos" / v.path).is_file() for v in videos)
-    if any(folder.iterdir()):
+    if any(folder.iterdir()) and not (folder / _LOCK_NAME).exists():  # else a set has just been begun
         raise DataError(f"{folder} is not empty and holds no generated videos; give a new or empty folder")
     return False
 

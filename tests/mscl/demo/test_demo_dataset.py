@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -95,6 +96,15 @@ def test_a_complete_set_is_left_alone_and_an_interrupted_one_continued(tmp_path:
     next(first.videos.rglob("*.mp4")).unlink()
     assert write_demo_dataset(tmp_path / "demo", train_per_class=1, test_per_class=1).written
     assert digests(first.folder) == before
+
+
+def test_of_two_at_once_one_writes_and_the_other_finds_it_done(tmp_path: Path) -> None:
+    def write(_: int) -> bool:
+        return write_demo_dataset(tmp_path / "a", train_per_class=1, test_per_class=1, workers=1).written
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(write, range(2))) == [False, True]
+    assert [path.name for path in (tmp_path / "a").rglob("*") if path.suffix in (".partial", ".tmp")] == []
 
 
 def test_foreign_content_and_other_settings_are_refused(tmp_path: Path) -> None:
