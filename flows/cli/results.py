@@ -72,24 +72,26 @@ def print_result(console: Console, result: Result) -> None:
         print_line(console, f"  reads     {name} {key}")
     print_line(console, f"  versions  {', '.join(f'{name} {text}' for name, text in record.versions.items())}")
     print_line(console, "settings")
-    for line in _settings_lines(record.config, "  "):
+    for line in _yaml_lines(record.config, "  "):
         print_line(console, line)
-    if metrics := plain_metrics(record.metrics):
+    scores = Results.of({record.stage: stage_view(result)})
+    blocks = [*scores.tables(), *scores.notes()]
+    if metrics := dict(plain_metrics(record.metrics)) if blocks else record.metrics:
         print_line(console, "metrics")
-        for name, text in metrics:
-            print_line(console, f"  {name}: {text}")
-    print_scores(console, {record.stage: stage_view(result)})
+        for line in _yaml_lines(metrics, "  "):
+            print_line(console, line)
+    print_blocks(console, blocks)
     shown = [(file.path, byte_size(file.size), file.digest[:16]) for file in record.files[:_FILES_SHOWN]]
     print_table(console, ("file", "size", "sha256"), shown)
     if more := len(record.files) - len(shown):
         print_line(console, f"... and {more:,} more files; --json names all")
 
 
-def _settings_lines(settings: Mapping[str, Any], indent: str) -> Iterator[str]:
-    for name, value in settings.items():
+def _yaml_lines(tree: Mapping[str, Any], indent: str) -> Iterator[str]:
+    for name, value in tree.items():
         if isinstance(value, Mapping) and value:
             yield f"{indent}{name}:"
-            yield from _settings_lines(value, f"{indent}  ")
+            yield from _yaml_lines(value, f"{indent}  ")
         else:
             yield f"{indent}{name}: {value_text(value)}"
 
