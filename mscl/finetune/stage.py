@@ -111,7 +111,7 @@ def _headline(metrics: Mapping[str, Any]) -> str:
 
 FINETUNE = Stage(
     name="finetune",
-    version=3,
+    version=4,
     needs=("ingest", "extract", "pretrain"),
     settings=_settings,
     run=_run,

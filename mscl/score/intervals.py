@@ -47,11 +47,11 @@ def mean_of_means_interval(
         ValueError: no parts, or one without values.
     """
     means, influences = [], []
-    for values_N in parts:
+    for values_N, own in zip(parts, groups, strict=True):
         values = np.asarray(values_N, dtype=np.float64)
         if not len(values):
             raise ValueError("an interval needs at least one value a part, got 0")
-        influences.append((values - values.mean()) / len(values))
+        influences.append(_for_its_centre(num_groups(len(values), own)) * (values - values.mean()) / len(values))
         means.append(float(values.mean()))
     return _interval(float(np.mean(means)) if means else math.nan, influences, groups, level)
 
@@ -64,7 +64,7 @@ def class_mean_interval(
     A class with one group does not tell how far its own mean could move: its distance from that of all classes stands
     for it, as if the class had been drawn, too.
     """
-    means, influences = [], []
+    means, influences, centres = [], [], 0
     for values_N, labels_N, groups_N in zip(parts, labels, groups, strict=True):
         values = np.asarray(values_N, dtype=np.float64)
         count_C = np.bincount(labels_N)
@@ -74,8 +74,10 @@ def class_mean_interval(
         items_N = np.arange(len(values)) if groups_N is None else groups_N
         groups_C = np.bincount(np.unique(np.stack([labels_N, items_N], axis=1), axis=0)[:, 0], minlength=len(count_C))
         centre_C = np.where(groups_C > 1, mean_C, means[-1])
-        influences.append((values - centre_C[labels_N]) / (count_C[labels_N] * classes))
-    return _interval(float(np.mean(means)), influences, groups, level)
+        widened_C = _for_its_centre(np.where(groups_C > 1, groups_C, num_groups(len(values), groups_N)))
+        influences.append(widened_C[labels_N] * (values - centre_C[labels_N]) / (count_C[labels_N] * classes))
+        centres += max(1, int((groups_C > 1).sum()))
+    return _interval(float(np.mean(means)), influences, groups, level, centres=centres)
 
 
 def num_groups(count: int, groups_N: Ints | None) -> int:
@@ -83,10 +85,26 @@ def num_groups(count: int, groups_N: Ints | None) -> int:
     return count if groups_N is None else len(np.unique(groups_N))
 
 
+def _for_its_centre(groups: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """By how much deviations from the mean of so many groups are to be widened: each took part in that mean."""
+    count = np.asarray(groups, dtype=np.float64)
+    return np.sqrt(count / np.maximum(count - 1, 1))
+
+
 def _interval(
-    mean: float, influences: Sequence[npt.NDArray[np.float64]], groups: Sequence[Ints | None], level: float
+    mean: float,
+    influences: Sequence[npt.NDArray[np.float64]],
+    groups: Sequence[Ints | None],
+    level: float,
+    *,
+    centres: int = 0,
 ) -> Interval | None:
-    """`influences`: how much each value moves the mean of its part."""
+    """The interval of a mean.
+
+    Args:
+        influences: how much each value moves the mean of its part.
+        centres: how many means the values' deviations were taken from; 0: one a part.
+    """
     from scipy.stats import t
 
     if not influences:
@@ -95,11 +113,11 @@ def _interval(
     if sum(map(len, influences)) < FEW_VIDEOS or min(counts) < FEW_GROUPS:
         return None
     variance = 0.0
-    for part_N, groups_N, count in zip(influences, groups, counts, strict=True):
+    for part_N, groups_N in zip(influences, groups, strict=True):
         sums_G = part_N if groups_N is None else np.bincount(np.unique(groups_N, return_inverse=True)[1], part_N)
-        variance += count / (count - 1) * float((sums_G**2).sum()) / len(influences) ** 2
+        variance += float((sums_G**2).sum()) / len(influences) ** 2
     tail = (1 - level) / 2
-    freedom = sum(counts) - len(counts)
+    freedom = max(1, sum(counts) - (centres or len(counts)))
     if variance < 1e-18:  # all alike; of all right or all wrong, what so many independent groups still allow
         edge = tail ** (1 / (freedom + 1))
         return (edge, 1.0) if mean > 1 - 1e-9 else (0.0, 1 - edge) if mean < 1e-9 else None

@@ -94,3 +94,19 @@ def test_ninety_five_percent_of_intervals_hold_the_truth(groups: int, size: int,
     # The scale of a share ends at 1: with few groups near it the interval errs to the safe side.
     assert 0.93 <= held / 500 <= (0.97 if groups > 7 and share < 0.9 else 1.0)
     assert alone / 500 < 0.9, "videos taken as independent"
+
+
+@pytest.mark.parametrize(("classes", "videos", "size"), [(20, 2, 1), (101, 2, 1), (10, 12, 4)])
+def test_of_the_mean_of_classes_too(classes: int, videos: int, size: int) -> None:
+    """Classes of two videos, and of three groups: each class's own mean follows them, which made it .83 to .91."""
+    draws = np.random.default_rng(classes)
+    labels, groups = np.repeat(np.arange(classes), videos), np.arange(classes * videos) // size
+    held = 0
+    for _ in range(500):
+        share_C = draws.beta(4, 2, classes)
+        own_N, leader_N = draws.random((2, len(labels))) < share_C[labels]
+        right_N = np.where(draws.random(len(labels)) < math.sqrt(0.4), leader_N[groups * size], own_N)
+        found = class_mean_interval([right_N], [labels], [groups])
+        assert found is not None
+        held += found[0] <= share_C.mean() <= found[1]
+    assert 0.93 <= held / 500 <= 0.98
