@@ -34,6 +34,8 @@ from storage.user_paths import in_workspace, user_path
 
 _BEGUN = ".begun.json"
 _DAMAGED = ".damaged"
+_HALF_REMOVED = ".half-removed"
+"""There while everything else goes: what a kill leaves beside it is nothing to go on from."""
 _LOCKS = ".locks"
 _MARK = ".mscl-workspace"
 
@@ -258,9 +260,13 @@ class Workspace:
     def discard(self, stage: str, key: str) -> None:
         """Remove a result; its record goes first, so that it is never half there."""
         folder = self.folder(stage, key)
+        clear(folder)
         with disk_errors(folder):
-            (folder / RECORD_NAME).unlink(missing_ok=True)
-            shutil.rmtree(folder)
+            folder.rmdir()
+
+    def is_half_removed(self, folder: Path) -> bool:
+        """Whether a process that removed the result in `folder` was killed over it."""
+        return (folder / _HALF_REMOVED).exists()
 
     def lineage(self, result: Result) -> list[Result]:
         """The result and everything it was made of, inputs before what reads them."""
@@ -296,11 +302,13 @@ def as_workspace(place: Workspace | str | os.PathLike[str]) -> Workspace:
 
 
 def clear(folder: Path) -> None:
-    """Remove everything in the folder of a result that was begun; its record goes first."""
+    """Remove all in the folder of a result; its record goes first, and last what says that it is half removed."""
     with disk_errors(folder):
         (folder / RECORD_NAME).unlink(missing_ok=True)
-        for path in folder.iterdir():
-            if path.is_dir():
+        with suppress(OSError):  # of a disk that is full things may be removed all the same
+            (folder / _HALF_REMOVED).touch()
+        for path in sorted(folder.iterdir(), key=lambda path: (path.name == _HALF_REMOVED, path.name == _BEGUN)):
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()

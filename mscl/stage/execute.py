@@ -78,6 +78,11 @@ def execute(
             if force and any(folder.iterdir()):
                 progress.say(f"{stage.name} {key}: what was begun is removed, for the stage is forced")
             clear(folder)
+        elif workspace.is_half_removed(folder):
+            progress.say(
+                f"{stage.name} {key}: what is left of an earlier result, whose removal was stopped, is removed"
+            )
+            clear(folder)
         elif others:
             progress.say(
                 f"{stage.name} {key}: what was begun is removed, for {', '.join(others)} was computed again since, and "

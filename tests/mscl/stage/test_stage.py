@@ -152,6 +152,29 @@ def test_what_was_begun_on_an_input_that_is_another_by_now_is_not_gone_on_with(
     assert calls[6:] == ["unit 0", "unit 1", "unit 2"]
 
 
+def test_what_a_killed_removal_left_is_not_gone_on_with(
+    tmp_path: Path, config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    workspace, stage, unlink = Workspace(tmp_path), counting_stage(calls), Path.unlink
+    result = execute(stage, workspace, config, {}).result
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "1.txt":
+            raise KeyboardInterrupt
+        unlink(path, missing_ok=missing_ok)
+
+    for _ in "ab":
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Path, "unlink", killed)
+            workspace.discard(stage.name, result.key)
+    assert workspace.find(stage.name, result.key) is None and (result.folder / "1.txt").exists()
+    execute(stage, workspace, config, {})
+    assert calls[3:] == ["unit 0", "unit 1", "unit 2"]
+    workspace.discard(stage.name, result.key)
+    assert not result.folder.exists()
+
+
 def test_force_goes_on_with_nothing_that_was_begun(tmp_path: Path, config: ExperimentConfig) -> None:
     calls: list[str] = []
     workspace = Workspace(tmp_path)
