@@ -29,8 +29,7 @@ from flows.run_names import tell_apart
 from flows.stage_tasks import execute_as_task, how, note_reuse
 from flows.workspace_slots import workspace_slot
 from mscl.config import ExperimentConfig
-from mscl.errors import ConfigError
-from mscl.pipeline import BY_NAME, PIPELINE, Outcome, latest_inputs, run_pipeline, run_stage, stage_named, stages_for
+from mscl.pipeline import BY_NAME, Outcome, latest_inputs, run_pipeline, run_stage, stage_named, stages_until
 from storage.workspace import Workspace
 
 shorten_user_errors()
@@ -63,10 +62,7 @@ def full(
         until: Last stage to run, with what it reads; empty: all.
     """
     config = resolve(preset, sections, data_root=data_root, annotations=annotations)
-    stages = stages_for(stage_named(until).name) if until else PIPELINE
-    for name in force or []:
-        if stage_named(name) not in stages:
-            raise ConfigError(f"force names {name}, which is no part of a run until {until}; leave one of the two out")
+    stages = stages_until(until, force=force or [])
     place = Workspace(workspace)
     done: dict[str, Outcome] = {}
 

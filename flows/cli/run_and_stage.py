@@ -57,25 +57,12 @@ def run(
     progress.start("Reading the settings", None, "")
     from flows.cli.results import print_beginning, print_outcome, print_results
     from mscl.config import load_config
-    from mscl.errors import UserError
-    from mscl.pipeline import (
-        PIPELINE,
-        done_so_far,
-        execute,
-        refuse_early,
-        reused,
-        run_pipeline,
-        stage_named,
-        stages_for,
-    )  # fmt: skip
+    from mscl.pipeline import done_so_far, execute, refuse_early, reused, run_pipeline, stages_until
     from mscl.pipeline.without_effect import idle_settings
     from storage.workspace import Workspace
 
     config = load_config(preset, overrides or [])
-    stages = stages_for(stage_named(until).name) if until else PIPELINE
-    for name in force or []:
-        if stage_named(name) not in stages:
-            raise UserError(f"--force {name}: that stage is no part of a run until {until}; leave one of the two out")
+    stages = stages_until(until, force=force or [])
     place = Workspace(workspace)
     print_beginning(console, preset, config, place)
     for line in idle_settings(config, overrides or []):

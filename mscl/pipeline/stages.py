@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from mscl.embedding.stage import EMBED
@@ -47,3 +48,16 @@ def stages_for(*names: str) -> tuple[Stage, ...]:
         if stage.name in names or stage.name in wanted:
             wanted |= {stage.name, *stage.needs}
     return tuple(stage for stage in PIPELINE if stage.name in wanted)
+
+
+def stages_until(until: str, *, force: Sequence[str] = ()) -> tuple[Stage, ...]:
+    """The stages of a run that ends with `until`, "": of the whole pipeline.
+
+    Raises:
+        UserError: no such stage; `force` names one that such a run does not have, and would do nothing.
+    """
+    stages = stages_for(stage_named(until).name) if until else PIPELINE
+    for name in force:
+        if stage_named(name) not in stages:
+            raise UserError(f"force names {name}, which is no part of a run until {until}; leave one of the two out")
+    return stages

@@ -90,7 +90,7 @@ def test_sections_that_do_not_fit_the_preset(tiny: Path) -> None:
 def test_a_stage_that_is_not_run_cannot_be_forced(tiny: Path, tmp_path: Path) -> None:
     from flows.pipeline import full
 
-    with pytest.raises(ConfigError, match="force names embed, which is no part of a run until ingest"):
+    with pytest.raises(UserError, match="force names embed, which is no part of a run until ingest"):
         full.fn(preset=str(tiny), workspace=str(tmp_path), until="ingest", force=["embed"])
 
 
