@@ -47,6 +47,10 @@ def verify(
         folders = [result.folder for result in place.results()]
         folders += [folder for folder in place.unfinished() if place.is_damaged(folder) is not False]
     sound = [_check(place, folder, workspace, mend=mend) for folder in folders]
+    if key is None and (begun := [folder for folder in place.unfinished() if folder not in folders]):
+        # A repair that was stopped is among them.
+        names = ", ".join(f"{folder.parent.name} {folder.name}" for folder in begun)
+        print_line(console, f"not verified, for begun and not finished: {names}; `mscl run` goes on", style="yellow")
     if not all(sound):
         raise typer.Exit(1)
     if key is None:

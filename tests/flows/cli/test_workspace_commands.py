@@ -114,7 +114,11 @@ def test_damage_of_any_result_is_named_and_shown_by_ls(mscl: Command, workspace:
     for result in workspace.results("extract"):  # theirs have stores; tests/faults is about those
         workspace.discard("extract", result.key)
     code, output = mscl("verify")
-    assert code == 0 and "3 results are whole" in output
+    assert code == 0 and "3 results are whole" in output and "not verified" not in output
+    with workspace.claim("motion", "c" * 16):  # as a repair leaves it that was killed
+        workspace.begin("motion", "c" * 16, config={}, inputs={})
+    code, output = mscl("verify")
+    assert code == 0 and f"not verified, for begun and not finished: motion {'c' * 16}; `mscl run` goes on" in output
     pretrain = keys(workspace)["pretrain second"]
     (workspace.folder("pretrain", pretrain) / "data.bin").write_bytes(b"X" * 6000)
     code, output = mscl("verify")
