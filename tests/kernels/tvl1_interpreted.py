@@ -27,7 +27,7 @@ def _steps(state_6BHW: Tensor, data_3BHW: Tensor, edge_BHW: Tensor, steps: int) 
 
 def main() -> dict[str, float]:
     torch.manual_seed(0)
-    batch, height, width = 2, 37, 53
+    batch, height, width = 2, 37, 43
     state = torch.randn(6, batch, height, width)
     state[2:] *= 0.3
     for axis in (2, 4):

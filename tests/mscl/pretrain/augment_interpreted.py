@@ -12,7 +12,7 @@ from mscl.pretrain.draws import ColourDraws
 
 def main() -> dict[str, float]:
     rng = np.random.default_rng(0)
-    batch, frames, height, width = 12, 2, 24, 20
+    batch, frames, height, width = 8, 2, 24, 20
     report: dict[str, float] = {}
     rgb = torch.from_numpy(rng.integers(0, 256, (batch, frames, height, width, 3), dtype=np.uint8))
     rgb[:, :, :4] = rgb[:, :, :4, :, :1]
