@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -27,7 +28,9 @@ def api() -> Iterator[str]:
     from prefect.settings import PREFECT_API_URL
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=600):
+    # Prefect's catalogue of blocks takes its server two seconds to write down, and nothing here looks at it.
+    without_blocks = mock.patch.dict(os.environ, PREFECT_API_BLOCKS_REGISTER_ON_START="false")
+    with without_blocks, prefect_test_harness(server_startup_timeout=600):
         yield str(PREFECT_API_URL.value())
 
 
