@@ -4,6 +4,7 @@
 # mypy: warn-return-any=False
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +100,8 @@ def without_classifier(tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 def recognised(tensors: Mapping[str, Tensor]) -> str:
     """Name of the network that has these weights, by their names and shapes; empty: none."""
-    from torchvision.models import get_model
-
     wanted = _shapes(tensors)
-    for name in names():
-        with torch.device("meta"):
-            if _shapes(get_model(name, weights=None).state_dict()) == wanted:
-                return name
-    return ""
+    return next((name for name in names() if _shapes_of(name) == wanted), "")
 
 
 def published_weights(name: str) -> dict[str, Tensor]:
@@ -136,3 +131,12 @@ def published_name(name: str) -> str:
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in without_classifier(tensors).items()}
+
+
+@cache  # a tenth of a second for each network
+def _shapes_of(name: str) -> dict[str, tuple[int, ...]]:
+    """The same of a network of torchvision."""
+    from torchvision.models import get_model
+
+    with torch.device("meta"):
+        return _shapes(get_model(name, weights=None).state_dict())
