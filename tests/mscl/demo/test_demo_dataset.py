@@ -29,13 +29,13 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_the_threads(tmp_path: Path) -> None:
-    write_demo_dataset(tmp_path / "a", seed=3, train_per_class=3, test_per_class=1, workers=1)
-    write_demo_dataset(tmp_path / "b", seed=3, train_per_class=3, test_per_class=1, workers=4)
-    write_demo_dataset(tmp_path / "c", seed=4, train_per_class=3, test_per_class=1)
+    write_demo_dataset(tmp_path / "a", seed=3, train_per_class=2, test_per_class=1, workers=1)
+    write_demo_dataset(tmp_path / "b", seed=3, train_per_class=2, test_per_class=1, workers=4)
+    write_demo_dataset(tmp_path / "c", seed=4, train_per_class=2, test_per_class=1)
     a, b, c = (digests(tmp_path / name) for name in "abc")
     assert a == b
     videos = [name for name in a if name.endswith(".mp4")]
-    assert len(videos) == 4 * len(CLASSES)
+    assert len(videos) == 3 * len(CLASSES)
     assert len({a[name] for name in videos}) == len(videos)
     assert all(a[name] != c[name] for name in videos)
 
@@ -59,14 +59,14 @@ def test_what_lay_in_memory_before_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("root", ["", "videos"])
 def test_a_part_reads_as_ucf101(tmp_path: Path, root: str) -> None:
-    write_demo_dataset(tmp_path, train_per_class=5, test_per_class=2)
+    write_demo_dataset(tmp_path, train_per_class=2, test_per_class=1)
     found = read_annotations(DataConfig(root=str(tmp_path / root)))
     assert found.format == "ucf101"
     assert found.classes == CLASSES
     assert not found.missing
     for name in CLASSES:
         splits = [sample.split for sample in found.samples if sample.class_name == name]
-        assert (splits.count("train"), splits.count("test")) == (5, 2)
+        assert (splits.count("train"), splits.count("test")) == (2, 1)
     groups = {
         split: {s.video.rpartition("_c")[0] for s in found.samples if s.split == split} for split in ("train", "test")
     }
