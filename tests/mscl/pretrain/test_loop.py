@@ -107,10 +107,12 @@ def stopped(begun: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(begun, tmp_path / "stopped"))
 
 
-# fp16 halves its scale four times and leaves five steps out: the state of the scaler must come back, too.
-@pytest.mark.parametrize(("optimiser", "precision"), [("sgd", "fp32"), ("adamw", "fp32"), ("sgd", "fp16")])
-def test_resuming_equals_not_stopping_bit_by_bit(tmp_path: Path, optimiser: str, precision: str) -> None:
-    config = tiny_config(optim={"name": optimiser, "lr": 0.01, "warmup_epochs": 0.5}, precision=precision)
+# fp16 leaves steps out and halves its scale: the state of the scaler must come back, too. On a CPU it is slow.
+@pytest.mark.parametrize(("optimiser", "precision", "clips"), [("adamw", "fp32", 8), ("sgd", "fp16", 4)])
+def test_resuming_equals_not_stopping_bit_by_bit(tmp_path: Path, optimiser: str, precision: str, clips: int) -> None:
+    """SGD in fp32 does, too: it is resumed where a checkpoint is damaged, below."""
+    optim = {"name": optimiser, "lr": 0.01, "warmup_epochs": 0.5}
+    config = tiny_config(optim=optim, precision=precision, batch_size=clips)
     assert run(config, tmp_path / "whole") == Finished(8, stopped=False)
     assert run(config, tmp_path / "parts", stop_after=3) == Finished(3, stopped=True)
     assert run(config, tmp_path / "parts", stop_after=2) == Finished(5, stopped=True)
@@ -120,7 +122,7 @@ def test_resuming_equals_not_stopping_bit_by_bit(tmp_path: Path, optimiser: str,
     for state in states:  # other threads of this process, such as Prefect's, draw from Python's generator, too
         del state["random"][0]["python"]
     assert same(*states)
-    assert states[0]["model"]["queues.pointer"] == 8 * 8 % 32
+    assert states[0]["model"]["queues.pointer"] == 8 * clips % 32
     left_out = [row.get("left_out", 0) for row in read_metrics(tmp_path / "parts" / "metrics.jsonl")]
     scale = states[0]["optimiser"]["scaler"].get("scale", 65536)
     assert scale == 65536 / 2 ** sum(left_out) and (sum(left_out) > 0) == (precision == "fp16")
