@@ -140,7 +140,8 @@ def _classes(entries: list[_Entry], names: Path | None, notes: list[str]) -> tup
                     "write them in one way, or give one list as data.annotations"
                 )
         if nothing := sorted(filter(_NOTHING.fullmatch, labels)):
-            notes.append(f"{nothing[0]!r} is taken as the name of a class; where it means none, take these lines out")
+            named = ", ".join(map(repr, nothing))
+            notes.append(f"{named} is taken as the name of a class; where it means none, take these lines out")
         if names is not None:
             notes.append(f"{names.name} is not used: labels are names, and classes are counted by the alphabet")
         return {label: label for label in labels}, sorted(labels)
