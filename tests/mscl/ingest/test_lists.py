@@ -133,7 +133,7 @@ def test_what_cannot_be_told_is_refused_with_the_line(tmp_path: Path, text: str 
             "a.mp4,shaking_hands\nb.mp4,shaking hands\n",
             "classes that differ in blanks, signs or capitals alone are kept",
         ),
-        ("a.mp4,NULL\nb.mp4,nan\n", "'NULL', 'nan' is taken as the name of a class"),
+        ("a.mp4,NULL\nb.mp4,nan\nc d.mp4,run\n", "'NULL', 'nan' is taken as the name of a class"),
         ("a.mp4,01\nb.mp4,1\n", "labels are numbers: 01 and 1 are the same class"),
         ("path,label,split\na.mp4,run,unused\nb.mp4,walk,train\n", "1 lines of train.csv are left out"),
     ],

@@ -99,6 +99,14 @@ def test_too_few_videos_say_neither_that_motion_is_seen_nor_that_it_is_not() -> 
     assert verdict("E", [scores]) == "E: 8 test videos decide nothing; give more, with --test-per-class."
 
 
+def test_an_encoder_that_gives_all_videos_one_feature_shows_no_motion() -> None:
+    labels = np.tile([0, 1], 40)
+    features = {what: np.zeros((80, 1), np.float32) for what in (*SHOWN, UNTRAINED)}
+    part = LabelledPart("direction", PARTS["order"], ("a", "b"), (0, 1), 0.9, 0.5)
+    scores = part_scores(part, features, labels, np.arange(80) >= 40)
+    assert verdict("E", [scores]).startswith("E shows no sign of motion: on direction")
+
+
 def test_encoders_whose_files_are_called_alike_keep_apart(tmp_path: Path) -> None:
     encoder = untrained_encoder(ModelConfig(rgb_width=0.0625), seed=3)
     encoder.input = DEMO
