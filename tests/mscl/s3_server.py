@@ -5,24 +5,24 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import boto3
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import WSGIRequestHandler, make_server
-
 KEY_ID, SECRET = "AKIDOFTHETEST", "secret-of-the-test"
 BUCKET = "dataset"
-
-
-class _Quiet(WSGIRequestHandler):
-    def log(self, *_: object) -> None: ...
 
 
 class S3Server:
     """The server; `url` is what AWS_ENDPOINT_URL is set to."""
 
     def __init__(self) -> None:
+        # Here: they take seconds to import, and every worker of pytest-xdist imports all test files.
+        import boto3
+        from moto.server import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import WSGIRequestHandler, make_server
+
+        class Quiet(WSGIRequestHandler):
+            def log(self, *_: object) -> None: ...
+
         self._moto = DomainDispatcherApplication(create_backend_app)
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=Quiet)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.asked: list[tuple[str, str]] = []
         """Method and path with query of each request."""
