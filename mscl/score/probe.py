@@ -95,6 +95,8 @@ def linear_probe(
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_MAX_ITERATIONS))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        # Of many classes of few videos: labels are classes here, and never numbers to regress on.
+        warnings.filterwarnings("ignore", ".*could represent a regression problem", UserWarning)
         if folds < 2 or len(config.l2) == 1:
             l2 = sorted(config.l2)[len(config.l2) // 2]
             if len(config.l2) > 1:

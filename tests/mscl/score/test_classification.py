@@ -118,3 +118,11 @@ def test_probe_refuses_what_it_cannot_learn_from(train: np.ndarray, labels: np.n
         linear_probe(
             train.astype(np.float32), labels, test, np.array([0]), num_classes=2, config=ProbeConfig()
         )  # fmt: skip
+
+
+def test_many_classes_of_few_videos_are_classes_all_the_same() -> None:
+    """scikit-learn takes such labels for numbers to regress on, and said so of every fit."""
+    labels = np.concatenate([np.arange(25), np.arange(5)])
+    features = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    probe = linear_probe(features, labels, features, labels, num_classes=25, config=ProbeConfig(l2=(1.0,)))
+    assert probe.warnings == ()
