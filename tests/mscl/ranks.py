@@ -27,6 +27,9 @@ from mscl.training.process import run_job
 from mscl.views import RawBatch, TwoViews
 from tests.mscl.synthetic import SyntheticBatches, SyntheticSource, plain_views, tiny_config
 
+COMPARED: dict[str, Any] = {"accumulate": 2, "epochs": 1, "loss": {"queue_size": 16}}
+"""What two ranks and one train with to be compared: four steps, which write the whole queue twice."""
+
 
 def without_batch_statistics(model: MSCL) -> MSCL:
     """Batch norm with its initial statistics: each clip's result is its own, whatever it is batched with."""
@@ -100,7 +103,7 @@ def work(job: RankJob, world: World) -> Finished | None:
     if job.deed == "all":  # what two ranks are started for once: a start takes much longer than the work
         train_tiny(output, world, deed="train", changes=job.changes)
         for bn in ("shuffle", "local"):
-            train_tiny(output / bn, world, deed="fixed_bn", changes={"accumulate": 2, "bn": bn})
+            train_tiny(output / bn, world, deed="fixed_bn", changes=COMPARED | {"bn": bn})
         of_this_card = torch.bfloat16 if world.is_main else torch.float16
         (output / f"lowest-{world.rank}").write_text(str(lowest_of_ranks(of_this_card, world)))
         if world.rank == 0:
