@@ -11,6 +11,7 @@ from flows.cli.command import ERASED, WAIT
 
 ROOT = Path(__file__).parents[3]
 WORK = """
+import signal; signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where pytest runs in the background
 import atexit, sys, threading, time
 import flows.cli.app
 
