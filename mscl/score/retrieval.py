@@ -137,10 +137,10 @@ def retrieve(
     # Datasets are sorted by class. In that order features that are all alike would have an average precision far above
     # chance, so equally near items come in one that knows nothing of classes.
     order_G = np.random.default_rng(0).permutation(len(gallery))
-    similarity_QK, place_QK = find(query, gallery[order_G], depth)
-    rows_QK = order_G[place_QK]
-    hit_QK = np.logical_or.accumulate(gallery_labels[rows_QK] == query_labels[:, None], axis=1)
-    precision_Q = average_precision(query, query_labels, gallery[order_G], gallery_labels[order_G])
+    gallery, gallery_labels = gallery[order_G], gallery_labels[order_G]
+    similarity_QK, place_QK = find(query, gallery, depth)
+    hit_QK = np.logical_or.accumulate(gallery_labels[place_QK] == query_labels[:, None], axis=1)
+    precision_Q = average_precision(query, query_labels, gallery, gallery_labels)
     if depth > 1 and (alike := int((similarity_QK[:, 0] == similarity_QK[:, -1]).sum())):
         notes.append(
             f"warning: to {alike} of {len(query)} test videos the first {depth} train videos are all equally near, and "
@@ -156,7 +156,7 @@ def retrieve(
         mean_ap=float(precision.mean()),
         mean_ap_interval=mean_interval(precision, None if query_groups is None else query_groups[known]),
         mean_ap_chance=average_precision_chance(counts[counts > 0], len(gallery)),
-        neighbours_QK=rows_QK[:, :neighbours],
+        neighbours_QK=order_G[place_QK[:, :neighbours]],
         similarity_QK=similarity_QK[:, :neighbours],
         hit_QK=hit_QK,
         precision_Q=precision_Q,
