@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -15,6 +16,8 @@ VIDEO_SUFFIXES = frozenset((
     ".y4m",
 ))  # fmt: skip
 """File types that are videos without being listed; a list may name any file."""
+_LOOKED_AT = 1000
+"""Entries of a folder beside the root, before it counts as one without videos."""
 _NOT_THE_USERS = frozenset(("#recycle", "$RECYCLE.BIN", "@eaDir", "System Volume Information", "__MACOSX"))
 """Folders of systems: what was deleted, thumbnails, forks of files."""
 
@@ -67,8 +70,8 @@ def folders_of_videos_beside(root: Path) -> list[str]:
 def _holds_videos(folder: Path) -> bool:
     if not folder.is_dir() or folder.name in _NOT_THE_USERS:
         return False
-    with os.scandir(folder) as entries:
-        return any(os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES for entry in entries)
+    with os.scandir(folder) as entries:  # the folder above a root may be anything, with millions of files in it
+        return any(_is_video(entry.name) for entry in islice(entries, _LOOKED_AT))
 
 
 def _count_other(others: dict[str, Counter[str]], path: str) -> None:
