@@ -69,9 +69,9 @@ def lineage(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) ->
         record = result.record
         reads = ", ".join(f"{stage} {key[:6]}" for stage, key in record.inputs.items()) or "videos and annotations"
         print_line(console, f"{record.stage:<9} {record.key}  <- {reads}")
-    gone = {key: stage for result in results for stage, key in result.record.inputs.items() if key not in there}
-    for key, stage in gone.items():
-        print_line(console, f"{stage:<9} {key}  is not there: removed, or not finished again", style="yellow")
+    read = {of: stage for result in results for stage, of in result.record.inputs.items()}
+    for gone in sorted(read.keys() - there):
+        print_line(console, f"{read[gone]:<9} {gone}  is not there: removed, or not finished again", style="yellow")
 
 
 def gc(

@@ -88,7 +88,7 @@ def down(*, force: bool = False) -> None:
     """Stop the worker, the runs it works on, and the server if it is ours.
 
     Args:
-        force: also a server that runs at a terminal, which have no worker, still need.
+        force: also a server that runs of others than this worker, such as those of a terminal, still need.
 
     Raises:
         UserError: such runs go on, and so does their server.
@@ -105,7 +105,7 @@ def down(*, force: bool = False) -> None:
         names = ", ".join(others)
         if not force:
             raise UserError(
-                f"the server goes on, for runs at a terminal need it: {names}; end them first (Ctrl-C there), or "
+                f"the server goes on, for these runs need it: {names}; end them first (Ctrl-C in their terminal), or "
                 f"`mscl down --force`; a run whose process is gone counts for {SILENCE_SECONDS} s more"
             )
         print_line(console, f"without their server these end within minutes, and `mscl run` continues them: {names}")
