@@ -36,20 +36,46 @@ pretrain: {{epochs: 2, min_steps: 4, batch_size: 4, loss: {{queue_size: 16}}, op
 finetune: {{enabled: false}}
 runtime: {{device: cpu, workers: 1, loader_workers: 0, processes: 1}}
 """
+IMPORTED = "import flows.cli.app, mscl.pipeline, mscl.config; from flows import settings; settings.apply()"
+BARE = f"""
+{IMPORTED}
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def nothing():
+    pass
+
+@flow(persist_result=False)
+def ten():
+    for _ in range(10):
+        nothing()
+
+ten()
+"""
 DEMO_SECONDS = 276.0
 """What `--preset demo` took on two cores; orchestration is to stay under 2 % of it."""
 
 
 def mscl(*arguments: str | Path) -> float:
     """Wall seconds of a command."""
+    return python("from flows.cli.command import main; main()", *arguments)
+
+
+def python(code: str, *arguments: str | Path) -> float:
+    """Wall seconds of a process of Python."""
     began = time.perf_counter()
-    code = "from flows.cli.command import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise SystemExit(f"mscl {' '.join(map(str, arguments))} failed: {done.stdout[-500:]} {done.stderr[-500:]}")
+        raise SystemExit(f"{code} {' '.join(map(str, arguments))} failed: {done.stdout[-500:]} {done.stderr[-500:]}")
     return time.perf_counter() - began
+
+
+def bare() -> float:
+    """What a flow of ten empty tasks adds to a process, whoever writes it; the least of three."""
+    return min(python(BARE) for _ in range(3)) - min(python(IMPORTED) for _ in range(3))
 
 
 def free_port() -> int:
@@ -165,6 +191,7 @@ def measure(folder: Path, units: int) -> dict[str, float]:
         found["server start"] = time.perf_counter() - began
         before = database_mb(home)
         found |= whole_run("with Prefect", shown, config)
+        found["ten empty tasks, bare Prefect"] = bare()
         found["nothing to do, with Prefect"] = min(mscl("run", config, "-w", shown) for _ in range(2))
         time.sleep(5)  # the server writes events in batches
         found["database MB, three runs"] = database_mb(home) - before
@@ -202,6 +229,8 @@ def main() -> None:
         f"Prefect adds {added:.1f} s beside the stages, {added / whole:.1%} of {whole:.0f} s; "
         f"with all that is no stage's work {rest:.1f} s, {rest / whole:.1%}"
     )
+    if not options.preset:
+        print(f"a flow of ten empty tasks adds {found['ten empty tasks, bare Prefect']:.1f} s")
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
 
