@@ -177,7 +177,7 @@ def _headline(metrics: Mapping[str, Any]) -> str:
 
 INGEST = Stage(
     name="ingest",
-    version=5,
+    version=6,
     needs=(),
     settings=_settings,
     places=places,

@@ -39,9 +39,9 @@ _LEAST_RATIO = 2.1
 _FADE_FRAMES = (4, 8, 16)
 """Halves of the stretches that are looked at for a fade."""
 _FADE_APART = 20.0
-_FADE_LIKENESS = 0.5
+_FADE_LIKENESS = 0.65
 """Correlation of the pictures before and after a fade that shows another picture; more is a change of light."""
-_FADE_RESIDUAL = 0.25
+_FADE_RESIDUAL = 0.28
 """Of the difference between the two ends: what of a frame between them is no mixture of them."""
 _FADE_STEP = 0.6
 """Largest part of a fade that one quarter of half of the stretch may bring: more is a cut."""
@@ -158,7 +158,7 @@ def _fades(small_N3HW: NDArray[np.float32], middle_M: NDArray[np.int64], half: i
 
 
 def _picked(scores_2N: NDArray[np.float32]) -> list[int]:
-    """One frame a cut: the highest score among neighbours; one a fade: the middle of the frames that tell it."""
+    """One frame a cut: the highest score among neighbours; one a fade: the middle of the stretch that tells it."""
     cut_N, fade_N = scores_2N
     cuts: list[int] = []
     for place in np.flatnonzero(cut_N).tolist():
@@ -167,6 +167,7 @@ def _picked(scores_2N: NDArray[np.float32]) -> list[int]:
             cuts.append(place)
     found = np.flatnonzero(fade_N)
     for run in np.split(found, np.flatnonzero(np.diff(found) > _NEAR_FRAMES) + 1):
-        if len(run) > 1 and all(abs(run.mean() - cut) > _REACH for cut in cuts):
-            cuts.append(round(float(run.mean())))
+        middle = round((int(run[0]) + int(run[-1])) / 2) if len(run) > 1 else None
+        if middle is not None and all(abs(middle - cut) > _REACH for cut in cuts):
+            cuts.append(middle)
     return sorted(cut for cut in cuts if 2 <= cut <= len(cut_N) - 2)

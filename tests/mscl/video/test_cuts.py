@@ -56,6 +56,13 @@ def test_a_fade_is_one_cut_in_its_middle(count: int) -> None:
     assert abs(found - (50 - count // 2)) <= 2
 
 
+@pytest.mark.parametrize(("seed", "shake_px", "count"), [(10, 1, 24), (10, 2, 6), (8, 2, 12), (14, 2, 24)])
+def test_a_fade_between_moving_shots_is_found(seed: int, shake_px: int, count: int) -> None:
+    frames = mixed(shot(seed, 50, shake_px=shake_px), shot(seed + 1, 50, shake_px=shake_px), count)
+    (found,) = cuts_of(frames)
+    assert abs(found - (50 - count // 2)) <= count // 2
+
+
 def test_shaking_flashes_and_changes_of_light_are_no_cuts() -> None:
     held = shot(0, 90)
     assert cuts_of(held) == []
