@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from benchmarks.extract import SUFFIXES, clocked, measure, task_of
 from mscl.config import DecodeLimits, FlowConfig
 from mscl.video.cuts import CutFinder
-from mscl.video.decoding import decode, inspect_video
+from mscl.video.decoding import decode
+from mscl.video.video_info import inspect_video
 
 TARGET = 0.03
 JOINS = {"cut": 0, "dissolve 6": 6, "dissolve 12": 12, "dissolve 24": 24, "black 8": 8, "black 15": 15}

@@ -27,7 +27,9 @@ from mscl.config import DecodeLimits, FlowConfig
 from mscl.extract import shard as stage
 from mscl.extract import video_pass
 from mscl.extract.video_pass import Segment
-from mscl.video.decoding import decode, inspect_video, stored_size
+from mscl.video.decoding import decode
+from mscl.video.stored_size import stored_size
+from mscl.video.video_info import inspect_video
 from storage.flow_store import FlowShardWriter, FlowSpec, create_flow_store
 from storage.flow_store import writer as flow_writer
 from storage.flow_store.codec import FieldEncoder

@@ -28,7 +28,8 @@ from mscl.extract.video_pass import Segment
 from mscl.motion.motion_stage import _measure, _ShardTask
 from mscl.motion.screen_stage import screen_segment
 from mscl.training.loader import StepPlan
-from mscl.video.decoding import inspect_video, stored_size
+from mscl.video.stored_size import stored_size
+from mscl.video.video_info import inspect_video
 from storage.commits import CommitLog
 from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store
 from storage.frame_store import FrameSpec, create_frame_store

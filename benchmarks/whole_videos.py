@@ -16,9 +16,11 @@ from mscl.ingest.annotations.trees import VIDEO_SUFFIXES
 from mscl.video.clip_indices import part_indices
 from mscl.video.clips import TrainClips
 from mscl.video.config import DecodeLimits
-from mscl.video.decoding import decode, inspect_video, shrunk, stored_size
+from mscl.video.decoding import decode
 from mscl.video.frame_recipe import FrameRecipe
 from mscl.video.geometry import random_box, resize_into
+from mscl.video.stored_size import shrunk, stored_size
+from mscl.video.video_info import inspect_video
 from storage.frame_store import FrameSpec, create_frame_store
 
 FRAMES, CROP_PX = 16, 112

@@ -19,7 +19,7 @@ from mscl.extract.shard import ShardTask, extract_shard, num_fields
 from mscl.extract.video_pass import Segment, segments_of
 from mscl.ingest.places import videos_root
 from mscl.stage.contract import StageRun
-from mscl.video.decoding import stored_size
+from mscl.video.stored_size import stored_size
 from storage.atomic import remove_staged
 from storage.commits import FINAL, CommitLog
 from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store

@@ -46,7 +46,7 @@ def check_disk(flow: FlowConfig, ingest: Result, extract_folder: Path) -> None:
         DataError: names both sizes and the folder.
     """
     from mscl.extract.shard import num_fields
-    from mscl.video.decoding import stored_size
+    from mscl.video.stored_size import stored_size
 
     manifest = Ingested(ingest.folder).manifest().ok()
     columns = zip(*(manifest.column(name).tolist() for name in ("num_frames", "height", "width")), strict=True)

@@ -20,7 +20,7 @@ from mscl.extract.pair_flow import OwnFlow, PairSize, flow_of_process
 from mscl.extract.video_pass import Frame, Segment, passes
 from mscl.stage.worker_pool import worker_device
 from mscl.video.config import DecodeLimits
-from mscl.video.decoding import shrunk, stored_size
+from mscl.video.stored_size import shrunk, stored_size
 from storage.flow_store import FlowShardWriter
 from storage.frame_store import FrameShardWriter, encode_jpeg
 from storage.layout import Extracted

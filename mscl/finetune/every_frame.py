@@ -15,8 +15,8 @@ from mscl.extract.video_pass import Frame, Segment, passes, segments_of
 from mscl.ingest.places import videos_root
 from mscl.stage.contract import StageRun
 from mscl.video.config import DecodeLimits
-from mscl.video.decoding import shrunk, stored_size
 from mscl.video.frame_recipe import FrameRecipe
+from mscl.video.stored_size import shrunk, stored_size
 from storage.atomic import remove_staged
 from storage.frame_store import FrameShardWriter, FrameSpec, create_frame_store, encode_jpeg, frame_shard_key
 from storage.layout import Extracted, Ingested

@@ -15,7 +15,7 @@ from mscl.ingest.annotations.index import is_text
 from mscl.ingest.places import dataset_root, file_sizes
 from mscl.stage.contract import StageRun
 from mscl.video.decode_pool import inspect_many
-from mscl.video.decoding import VideoInfo
+from mscl.video.video_info import VideoInfo
 from storage.manifest import USABLE_VERDICTS
 from storage.shards import crc32c
 

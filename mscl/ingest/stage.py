@@ -28,7 +28,7 @@ from storage.splits import write_splits
 
 if TYPE_CHECKING:
     from mscl.ingest.twins import Twins
-    from mscl.video.decoding import VideoInfo
+    from mscl.video.video_info import VideoInfo
 
 MISSING_NAME = "missing.txt"
 """Videos that the lists name and the root lacks, a line each; there is no such file where none is missing."""

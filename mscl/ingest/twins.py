@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from mscl.ingest.annotations import Annotations, Sample
-from mscl.video.decoding import VideoInfo
+from mscl.video.video_info import VideoInfo
 from storage.manifest import USABLE_VERDICTS
 
 

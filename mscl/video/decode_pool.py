@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from mscl.video.config import DecodeLimits
-from mscl.video.decoding import VideoInfo
 from mscl.video.job_feed import Fetched, Job, JobEnd, JobFeed, Ready
 from mscl.video.places import Place
+from mscl.video.video_info import VideoInfo
 
 _START_SECONDS = 120.0
 _AHEAD = 4

@@ -16,7 +16,7 @@ from typing import Any
 from mscl.devices import cores
 from mscl.orphans import die_with_parent
 from mscl.video.config import DecodeLimits
-from mscl.video.decoding import inspect_video
+from mscl.video.video_info import inspect_video
 
 
 def inspect_job(*, path: str, limits: dict[str, Any], min_frames: int, min_side_px: int) -> dict[str, Any]:

@@ -7,10 +7,8 @@ real AVIs, and frame counts of containers are often too high. Nothing here guard
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ import av
 import cv2
 import numpy as np
 from av.packet import Packet
-from av.sidedata.sidedata import SideData
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -32,40 +29,21 @@ from mscl.video.opening import (
     VideoError,
     can_be_rate,
     check_pixels,
-    checked_size_bytes,
     frame_rate,
     open_video,
     picture_stream,
     pixel_aspect,
     plain_message,
 )
+from mscl.video.orientation import is_mirrored, quarter_turns
 from mscl.video.packet_count import PacketCount
+from mscl.video.stored_size import stored_size
 from mscl.video.time_holes import TimeHoles, in_words
 
 _SAME_RATE = 0.1
 """Frame rates that differ by less are one: of few frames the first or last is late."""
 _FROM_ZERO = {"matroska", "nut", "asf"}
 """Containers whose durations count from 0, however late the first frame comes."""
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What decoding the whole video found. Sizes are those of the picture as displayed, 0 where unknown."""
-
-    verdict: Verdict
-    reason: str = ""
-    num_frames: int = 0
-    """Frames that decode, not what the container promises."""
-    fps: float = 0.0
-    height: int = 0
-    width: int = 0
-    rotation: int = 0
-    """Degrees (0, 90, 180, 270) that the coded picture is turned counter-clockwise to stand upright."""
-    size_bytes: int = 0
-    digest: str = ""
-    """sha256 of the file; empty where it was not read."""
-    cuts: list[int] = field(default_factory=list)
-    """Frames with which another shot begins (`mscl.video.cuts`), or which follow a stretch without frames."""
 
 
 class Decoding:
@@ -263,8 +241,8 @@ class Decoding:
         as_rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
         picture = np.asarray(as_rgb.to_ndarray(), dtype=np.uint8)
         if self.num_frames == 0:
-            self.rotation = _quarter_turns(frame.rotation) * 90
-            self._is_mirrored = _is_mirrored(frame)
+            self.rotation = quarter_turns(frame.rotation) * 90
+            self._is_mirrored = is_mirrored(frame)
             height, width = picture.shape[0], max(1, round(picture.shape[1] * self._pixel_aspect))
             check_pixels(width, height, self.limits)
             self.source_height, self.source_width = (width, height) if self.rotation in (90, 270) else (height, width)
@@ -289,82 +267,3 @@ def decode(path: Path | str, *, limits: DecodeLimits, short_side: int | None = N
         VideoError: the file is missing, too large, no video, or cannot be opened; with the verdict.
     """
     return Decoding(Path(path), limits=limits, short_side=short_side)
-
-
-def inspect_video(
-    path: Path | str, *, limits: DecodeLimits, min_frames: int = 2, min_side_px: int = 1
-) -> VideoInfo:  # fmt: skip
-    """Decode a whole video, in this process, and say what it is. Never raises for what is wrong with the file.
-
-    Args:
-        min_frames: fewer make the verdict `too_short`.
-        min_side_px: a shorter side makes the verdict `too_small`.
-    """
-    path = Path(path)
-    size_bytes, digest = 0, ""
-    try:
-        size_bytes = checked_size_bytes(path, limits)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        decoding = decode(path, limits=limits)
-        cuts = CutFinder()
-        decoding.count(cuts.add)
-    except VideoError as error:
-        return VideoInfo(error.verdict, error.reason, size_bytes=size_bytes, digest=digest)
-    except OSError as error:
-        return VideoInfo("unreadable", plain_message(error, path), size_bytes=size_bytes, digest=digest)
-    verdict, reason = decoding.verdict, decoding.reason
-    height, width = decoding.source_height, decoding.source_width
-    if verdict in ("ok", "truncated") and decoding.num_frames < min_frames:
-        few = f"{decoding.num_frames} frame{'s' * (decoding.num_frames != 1)}"
-        reason = f"{few}, {min_frames} are needed" + (f"; {reason}" if reason else "")
-        verdict = "too_short"
-    elif verdict in ("ok", "truncated") and min(height, width) < min_side_px:
-        verdict, reason = "too_small", f"{width}x{height} px, the shorter side must be at least {min_side_px}"
-    return VideoInfo(
-        verdict, reason, decoding.num_frames, decoding.fps, height, width, decoding.rotation, size_bytes, digest,
-        decoding.cuts(cuts),
-    )  # fmt: skip
-
-
-def _quarter_turns(rotation_deg: float) -> int:
-    """Counter-clockwise quarter turns; a matrix that is not a number or no quarter turn counts as none."""
-    turns = rotation_deg / 90
-    return round(turns) % 4 if abs(rotation_deg) <= 360 and abs(turns - round(turns)) < 0.02 else 0
-
-
-def _is_mirrored(frame: VideoFrame) -> bool:
-    """Whether the display matrix shows the picture as in a mirror, as selfie cameras write it."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if not isinstance(matrix, SideData):
-        return False
-    across_x, across_y, _, down_x, down_y = np.frombuffer(memoryview(matrix), np.int32)[:5].astype(float)
-    return bool(across_x * down_y < across_y * down_x)
-
-
-def stored_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """(height, width) with that short side, aspect kept; never larger than given."""
-    shorter = min(height, width)
-    if shorter <= short_side:
-        return height, width
-    return max(1, round(height * short_side / shorter)), max(1, round(width * short_side / shorter))
-
-
-def shrunk(frame_HW3: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """The frame at a size that is not larger, without aliasing: what stores keep of a video.
-
-    Area averaging where both sides shrink by a whole number, else antialiased bilinear resizing, which is then five
-    times as fast.
-    """
-    old_height, old_width, _ = frame_HW3.shape
-    if (old_height, old_width) == (height, width):
-        return frame_HW3
-    if old_height % height == 0 and old_width % width == 0:
-        return np.asarray(cv2.resize(frame_HW3, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    # Not at the top of the file: ingest's child processes look at videos without PyTorch.
-    import torch
-    import torch.nn.functional as F
-
-    frame_13HW = torch.from_numpy(frame_HW3)[None].permute(0, 3, 1, 2)  # in this order it stays channels-last
-    small_13hw = F.interpolate(frame_13HW, size=(height, width), mode="bilinear", antialias=True)
-    return np.ascontiguousarray(small_13hw[0].permute(1, 2, 0).numpy())

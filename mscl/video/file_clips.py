@@ -18,11 +18,12 @@ from mscl.errors import AssumptionWarning
 from mscl.video.clip_indices import Shown, clip_indices, even_starts, part_indices, shown_indices
 from mscl.video.config import DecodeLimits
 from mscl.video.cuts import CutFinder
-from mscl.video.decoding import Decoding, decode, shrunk, stored_size
+from mscl.video.decoding import Decoding, decode
 from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 from mscl.video.geometry import crops_into
 from mscl.video.opening import VideoError
 from mscl.video.segments import shot_segments
+from mscl.video.stored_size import shrunk, stored_size
 from storage.frame_store import encode_jpeg
 
 Clips = npt.NDArray[np.uint8]

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from mscl.video.config import DecodeLimits
-from mscl.video.decoding import VideoInfo
 from mscl.video.opening import VideoError
 from mscl.video.places import Place, at_hand
+from mscl.video.video_info import VideoInfo
 
 Job = dict[str, Any]
 """Keyword arguments, JSON values."""

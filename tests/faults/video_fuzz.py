@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mscl.config import DecodeLimits
 from mscl.video.decode_pool import inspect_many
-from mscl.video.decoding import VideoInfo
+from mscl.video.video_info import VideoInfo
 
 LIMITS = DecodeLimits(max_pixels=4096 * 4096, max_frames=5000, max_bytes=1 << 28, timeout_seconds=20.0)
 Bytes = NDArray[np.uint8]

@@ -4,7 +4,7 @@ import pytest
 
 from mscl.config import FlowConfig
 from mscl.extract.shard import num_fields
-from mscl.video.decoding import stored_size
+from mscl.video.stored_size import stored_size
 
 
 @pytest.mark.parametrize(

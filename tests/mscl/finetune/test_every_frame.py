@@ -17,9 +17,9 @@ from mscl.progress import Silent
 from mscl.stage.contract import StageRun
 from mscl.video.clips import EvalClips
 from mscl.video.config import ClipConfig
-from mscl.video.decoding import inspect_video
 from mscl.video.file_clips import file_clips
 from mscl.video.frame_recipe import EncoderInput
+from mscl.video.video_info import inspect_video
 from storage.layout import Ingested
 from storage.manifest import SegmentRow, write_manifest
 from storage.workspace import Result, Workspace

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 import mscl.video.cuts
 from mscl.config import DecodeLimits
 from mscl.video.cuts import CutFinder
-from mscl.video.decoding import inspect_video
 from mscl.video.segments import shots
+from mscl.video.video_info import inspect_video
 from tests.mscl.written_videos import write_frames
 
 Frames = NDArray[np.uint8]

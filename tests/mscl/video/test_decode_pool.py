@@ -12,7 +12,7 @@ import pytest
 from mscl.config import DecodeLimits
 from mscl.video import decode_pool
 from mscl.video.decode_pool import JobEnd, inspect_many, run_jobs
-from mscl.video.decoding import VideoInfo
+from mscl.video.video_info import VideoInfo
 
 JOBS = "tests.mscl.crashing_jobs:"
 LIMITS = DecodeLimits(timeout_seconds=30)
@@ -117,7 +117,7 @@ def test_a_decoder_that_hangs_costs_its_video_and_its_time(tmp_path: Path, write
 
 
 def test_inspect_many_equals_inspecting_here(tmp_path: Path, write_video: Any) -> None:
-    from mscl.video.decoding import inspect_video
+    from mscl.video.video_info import inspect_video
 
     paths = [write_video("a.mp4", 9), tmp_path / "absent.mp4", write_video("b.avi", 4, codec="mpeg4")]
     seen: list[tuple[int, VideoInfo]] = []

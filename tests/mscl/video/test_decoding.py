@@ -14,8 +14,9 @@ import pytest
 
 from mscl.config import DecodeLimits
 from mscl.video.decode_pool import inspect_many
-from mscl.video.decoding import decode, inspect_video
+from mscl.video.decoding import decode
 from mscl.video.opening import VideoError
+from mscl.video.video_info import inspect_video
 from tests.mscl.written_videos import WriteVideo, gradient_frames, read_frames
 
 LIMITS = DecodeLimits(timeout_seconds=60)

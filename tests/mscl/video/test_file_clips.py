@@ -11,11 +11,13 @@ from mscl.demo.dataset import encode_h264
 from mscl.extract.config import FlowConfig
 from mscl.video import file_clips as video_files
 from mscl.video.config import DecodeLimits
-from mscl.video.decoding import decode, inspect_video, shrunk, stored_size
+from mscl.video.decoding import decode
 from mscl.video.file_clips import Clips, each_file, file_clips, middle_clip
 from mscl.video.frame_recipe import EncoderInput
 from mscl.video.opening import VideoError
 from mscl.video.segments import segment_bounds, shot_segments
+from mscl.video.stored_size import shrunk, stored_size
+from mscl.video.video_info import inspect_video
 from storage.frame_store import encode_jpeg
 from tests.mscl.encoder_inputs import encoder_input
 from tests.mscl.video.test_cuts import shot

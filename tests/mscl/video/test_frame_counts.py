@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mscl.config import DecodeLimits
 from mscl.video.decode_pool import inspect_many
-from mscl.video.decoding import VideoInfo, decode, inspect_video
+from mscl.video.decoding import decode
+from mscl.video.video_info import VideoInfo, inspect_video
 from tests.mscl.written_videos import WriteVideo, gradient_frames
 
 LIMITS = DecodeLimits(timeout_seconds=120)
