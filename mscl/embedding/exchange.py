@@ -12,7 +12,7 @@ from mscl.errors import CheckpointError, UserError, one_line
 from mscl.models.files import EXPORT_NAME
 from mscl.models.hub import hub_folder, hub_library, is_hub_name, repository
 from mscl.models.weight_files import read_safetensors
-from storage.atomic import write_atomic
+from storage.atomic import digest_file, publish, staged_path, write_atomic
 from storage.user_paths import user_path
 from storage.workspace import Workspace
 
@@ -33,9 +33,8 @@ def push_encoder(source: str, place: str, *, workspace: Workspace, public: bool 
     """
     if not is_hub_name(place):
         folder = user_path(place)
-        for name in (EXPORT_NAME, PAGE_NAME):
-            if (folder / name).exists():
-                raise UserError(f"{folder / name} is there already; give another folder, or remove it")
+        if (folder / PAGE_NAME).exists():
+            raise _in_the_way(folder / PAGE_NAME)
         _write(source, folder, workspace)
         return f"wrote {folder / EXPORT_NAME} and {PAGE_NAME}; read it with pretrain.encoder={place}"
     repo, revision = repository(place)
@@ -75,16 +74,31 @@ def pull_encoder(place: str, out: Path) -> Path:
 
 
 def _write(source: str, folder: Path, workspace: Workspace) -> None:
-    existed = folder.exists()
+    """The encoder, then its page; of a push that was killed between them the same one writes the page.
+
+    Raises:
+        UserError: another encoder is there.
+    """
+    existed, final = folder.exists(), folder / EXPORT_NAME
     folder.mkdir(parents=True, exist_ok=True)
+    staged = staged_path(final)
     try:
-        export_encoder(source, folder / EXPORT_NAME, workspace=workspace)
+        staged.unlink(missing_ok=True)  # in containers a killed process may have had the number of this one
+        export_encoder(source, staged, workspace=workspace)
+        if final.exists() and digest_file(final) != digest_file(staged):
+            raise _in_the_way(final)
+        _, card = read_safetensors(staged)
+        publish(staged, final)
+        write_atomic(folder / PAGE_NAME, page(card).encode())
     except BaseException:
+        staged.unlink(missing_ok=True)
         if not existed:
             shutil.rmtree(folder)
         raise
-    _, card = read_safetensors(folder / EXPORT_NAME)
-    write_atomic(folder / PAGE_NAME, page(card).encode())
+
+
+def _in_the_way(path: Path) -> UserError:
+    return UserError(f"{path} is there already; give another folder, or remove it")
 
 
 def page(card: dict[str, Any]) -> str:

@@ -147,6 +147,20 @@ def test_a_folder_is_pushed_to_and_pulled_from(workspace: Workspace, tmp_path: P
         pull_encoder(str(place), tmp_path / "damaged.safetensors")
 
 
+def test_a_push_that_was_killed_before_its_page_goes_on(workspace: Workspace, tmp_path: Path) -> None:
+    place = tmp_path / "given"
+    push_encoder("aaaa", str(place), workspace=workspace)
+    page, encoder = (place / "README.md").read_bytes(), (place / EXPORT_NAME).read_bytes()
+    (place / "README.md").unlink()
+    push_encoder("aaaa", str(place), workspace=workspace)
+    assert (place / "README.md").read_bytes() == page and (place / EXPORT_NAME).read_bytes() == encoder
+    (place / "README.md").unlink()
+    (place / EXPORT_NAME).write_bytes(b"another encoder")
+    with pytest.raises(UserError, match=r"encoder\.safetensors is there already"):
+        push_encoder("aaaa", str(place), workspace=workspace)
+    assert [path.read_bytes() for path in place.iterdir()] == [b"another encoder"]
+
+
 def test_the_hub_s_cache_is_read_offline(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     constants: Any = pytest.importorskip("huggingface_hub.constants", reason="extra `hub` is not installed")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
