@@ -13,10 +13,15 @@ def garbage(workspace: Workspace, *, keep: Collection[str] = (), unfinished: boo
     Args:
         keep: stages all of whose results are kept, beside the latest result of every stage.
         unfinished: work that was begun counts, too, with what it reads; not what is being computed at the moment.
+            What a killed removal left counts in any case.
     """
     results = workspace.results()
     begun = workspace.unfinished()
-    kept = {folder for folder in begun if not unfinished or workspace.is_claimed(folder.parent.name, folder.name)}
+    kept = {
+        folder
+        for folder in begun
+        if not (unfinished or workspace.is_left_over(folder)) or workspace.is_claimed(folder.parent.name, folder.name)
+    }
     kept |= set({result.record.stage: result.folder for result in results}.values())
     kept |= {result.folder for result in results if result.record.stage in keep}
     kept = _with_ancestors(workspace, kept)

@@ -268,6 +268,12 @@ class Workspace:
         """Whether a process that removed the result in `folder` was killed over it."""
         return (folder / _HALF_REMOVED).exists()
 
+    def is_left_over(self, folder: Path) -> bool:
+        """Whether nothing can be resumed in `folder`: a removal of its result was killed, or there is nothing in it."""
+        with suppress(OSError, UnreadableError):
+            return self.is_half_removed(folder) or not _entries(folder)
+        return False
+
     def lineage(self, result: Result) -> list[Result]:
         """The result and everything it was made of, inputs before what reads them."""
         order: dict[tuple[str, str], Result] = {}

@@ -39,7 +39,10 @@ def ls(workspace: WorkspaceOption = Path("workspace")) -> None:
         print_line(console, f"no finished results in {place.root}")
     for folder in place.unfinished():
         what = {True: "damaged (`mscl verify` tells)", False: "unfinished", None: "may not be read"}
-        print_line(console, f"{what[place.is_damaged(folder)]}: {folder.relative_to(place.root)}", style="yellow")
+        said = what[place.is_damaged(folder)]
+        if said == "unfinished" and place.is_left_over(folder):
+            said = "half removed (`mscl gc --yes` removes the rest)"
+        print_line(console, f"{said}: {folder.relative_to(place.root)}", style="yellow")
 
 
 def show(
@@ -96,8 +99,9 @@ def gc(
 
     place = Workspace(workspace)
     experiments = () if keep_latest else (*(stage.name for stage in PIPELINE if stage.is_experiment), ABLATION)
-    _remove(place, garbage(place, keep=experiments, unfinished=unfinished), yes=yes)
-    if begun := [] if unfinished else place.unfinished():
+    going = garbage(place, keep=experiments, unfinished=unfinished)
+    _remove(place, going, yes=yes)
+    if begun := [] if unfinished else [folder for folder in place.unfinished() if folder not in going]:
         size = sum(bytes_on_disk(folder) for folder in begun) / 1e6
         print_line(
             console, f"{len(begun)} unfinished, {size:.1f} MB, can be resumed and stay; --unfinished takes them, too"

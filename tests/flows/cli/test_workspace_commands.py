@@ -84,6 +84,20 @@ def test_gc_can_keep_just_the_latest(mscl: Command, workspace: Workspace) -> Non
     assert keys(workspace).keys() == {"ingest videos", "extract second", "pretrain second"}
 
 
+def test_gc_ends_a_removal_that_was_killed(mscl: Command, workspace: Workspace) -> None:
+    half, empty = workspace.folder("extract", "a" * 16), workspace.folder("motion", "b" * 16)
+    for folder, name in ((half, ".half-removed"), (empty, "")):
+        folder.mkdir(parents=True)
+        (folder / name).touch()
+        assert f"half removed (`mscl gc --yes` removes the rest): {folder.relative_to(workspace.root)}" in mscl("ls")[1]
+    code, output = mscl("gc")
+    assert code == 0 and half.name in output and "can be resumed" not in output
+    with workspace.claim("motion", empty.name):  # a stage has just begun, and what it reads is not known yet
+        assert mscl("gc", "--yes")[0] == 0
+    assert half.exists() and empty.exists()
+    assert mscl("gc", "--yes")[0] == 0 and not half.exists() and not empty.exists()
+
+
 def test_rm_takes_what_was_made_of_it_along(mscl: Command, workspace: Workspace) -> None:
     before = keys(workspace)
     code, output = mscl("rm", before["extract first"][:8])
