@@ -111,7 +111,7 @@ def _headline(metrics: Mapping[str, Any]) -> str:
 
 MOTION = Stage(
     name="motion",
-    version=2,
+    version=3,
     needs=("extract",),
     settings=_settings,
     run=_run,

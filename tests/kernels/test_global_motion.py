@@ -27,6 +27,18 @@ def test_an_object_over_a_pan_is_what_is_left() -> None:
     assert_allclose(beside, [5 * 20 * 30 / (H * W)], rtol=0.15)
 
 
+def test_an_object_of_nearly_half_the_picture_does_not_bend_the_camera() -> None:
+    """Fast or slow, in a corner, over a camera that stands still, pans, zooms or turns."""
+    still, pan, turn = np.zeros((H, W, 2)), np.full((H, W, 2), 2.0), np.stack([24 - Y, X - 32], axis=-1) / 12
+    camera_N = np.repeat([still, pan, (turn + pan)[..., ::-1], turn], 2, axis=0)
+    flow = camera_N + np.random.default_rng(0).normal(0, 0.03, camera_N.shape)
+    flow[:, 14:, :40] += np.where(np.arange(len(flow)) % 2, 2, 10)[:, None, None, None]
+    assert 34 * 40 / (H * W) > 0.44
+    camera, beside = global_motion(flow.astype(np.float32))
+    assert_allclose(camera, np.hypot(*np.moveaxis(camera_N, -1, 0)).mean(axis=(1, 2)), rtol=0.01, atol=0.01)
+    assert_allclose(beside / np.where(np.arange(len(flow)) % 2, 2, 10), 34 * 40 / (H * W) * np.sqrt(2), rtol=0.04)
+
+
 def test_nothing_and_pictures_of_one_row() -> None:
     camera, beside = global_motion(np.zeros((0, H, W, 2), np.float32))
     assert camera.shape == beside.shape == (0,)
