@@ -26,7 +26,8 @@ from mscl.config import load_config
 from mscl.errors import DataError
 from mscl.pipeline import run_pipeline, stages_for
 from mscl.score.classifier_scores import ProbeMetrics
-from storage.workspace import Result, Workspace
+from storage.result_folder import Result
+from storage.workspace import Workspace
 
 SAME = ("runtime.threads=1", "runtime.processes=1", "runtime.device=cpu", "finetune.enabled=false")
 METHODS = {"untrained": [], "moco": ["demo+moco"], "mscl": ["demo"]}

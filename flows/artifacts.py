@@ -15,7 +15,8 @@ from mscl.display.blocks import Note
 from mscl.pipeline import Outcome, stage_named
 from mscl.stage.view import stage_view
 from storage.atomic import write_atomic
-from storage.workspace import Result, Workspace
+from storage.result_folder import Result
+from storage.workspace import Workspace
 
 # The event that carries an artifact is refused above about 1 MB.
 _MAX_BYTES = 900_000

@@ -26,7 +26,8 @@ from flows.run_names import run_title
 from mscl.config import ExperimentConfig
 from mscl.errors import ConfigError, UserError
 from mscl.pipeline import Outcome, Stage
-from storage.workspace import Result, Workspace
+from storage.result_folder import Result
+from storage.workspace import Workspace
 
 _POLL_SECONDS = 1.0
 _END_SECONDS = 25.0

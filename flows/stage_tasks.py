@@ -25,7 +25,8 @@ from mscl.errors import ConfigError, UserError
 from mscl.pipeline import Outcome, Stage, execute
 from mscl.report.results import Results
 from mscl.stage.view import stage_view
-from storage.workspace import Result, Workspace
+from storage.result_folder import Result
+from storage.workspace import Workspace
 
 _WEEK_SECONDS = 7 * 86400
 _PAUSE_POLL_SECONDS = 5

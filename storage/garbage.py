@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from storage.errors import LockedError
-from storage.workspace import Workspace, made_with
+from storage.result_folder import is_left_over, made_with
+from storage.workspace import Workspace
 
 
 def garbage(workspace: Workspace, *, keep: Collection[str] = (), unfinished: bool = False) -> list[Path]:
@@ -20,7 +21,7 @@ def garbage(workspace: Workspace, *, keep: Collection[str] = (), unfinished: boo
     kept = {
         folder
         for folder in begun
-        if not (unfinished or workspace.is_left_over(folder)) or workspace.is_claimed(folder.parent.name, folder.name)
+        if not (unfinished or is_left_over(folder)) or workspace.is_claimed(folder.parent.name, folder.name)
     }
     kept |= set({result.record.stage: result.folder for result in results}.values())
     kept |= {result.folder for result in results if result.record.stage in keep}

@@ -8,7 +8,7 @@ import pyarrow as pa
 from storage.errors import DamagedError, StorageError
 from storage.layout import Ingested
 from storage.manifest import Manifest, write_table
-from storage.workspace import Result
+from storage.result_folder import Result
 
 
 def write_splits(folder: Path, splits: Mapping[int, Sequence[str]]) -> str:

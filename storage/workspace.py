@@ -7,49 +7,22 @@ an advisory `flock`, which the kernel drops when its holder dies, however it die
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from storage.atomic import digest_file, disk_errors, write_atomic
 from storage.errors import LockedError, StorageError, UnreadableError
 from storage.locks import is_locked, open_lock, take_lock
-from storage.record import (
-    RECORD_NAME,
-    OutputFile,
-    Record,
-    canonical_json,
-    missing_files,
-    provenance,
-    read_record,
-    sealed,
-)
+from storage.record import RECORD_NAME, OutputFile, Record, canonical_json, provenance, sealed
+from storage.result_folder import BEGUN, DAMAGED, Result, clear, is_damaged, whole, whole_if_readable
 from storage.user_paths import in_workspace, user_path
 
-_BEGUN = ".begun.json"
-_DAMAGED = ".damaged"
-_HALF_REMOVED = ".half-removed"
-"""There while everything else goes: what a kill leaves beside it is nothing to go on from."""
 _LOCKS = ".locks"
 _MARK = ".mscl-workspace"
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished stage result: its folder and its record."""
-
-    folder: Path
-    record: Record
-
-    @property
-    def key(self) -> str:
-        return self.record.key
 
 
 class Workspace:
@@ -68,7 +41,7 @@ class Workspace:
 
     def find(self, stage: str, key: str) -> Result | None:
         """The finished result, or None."""
-        return _whole(self.folder(stage, key))
+        return whole(self.folder(stage, key))
 
     def results(self, stage: str | None = None, *, key: str = "") -> list[Result]:
         """Finished results, least recently used first.
@@ -79,7 +52,7 @@ class Workspace:
         found = [
             result
             for folder in self.folders(stage)
-            if folder.name.startswith(key) and (result := _whole_if_readable(folder)) is not None
+            if folder.name.startswith(key) and (result := whole_if_readable(folder)) is not None
         ]
         return sorted(found, key=lambda result: (result.folder / RECORD_NAME).stat().st_mtime_ns)
 
@@ -101,7 +74,7 @@ class Workspace:
             names = ", ".join(f"{r.record.stage}/{r.key}" for r in found)
             raise StorageError(f"key {key!r} is ambiguous in {self.root}: {names}; give more digits")
         folder = self.locate(key)
-        damaged = self.is_damaged(folder)
+        damaged = is_damaged(folder)
         if damaged is None:
             raise UnreadableError(f"{folder} may not be read; ask its owner")
         what = "is damaged" if damaged else "was begun and is not finished"
@@ -180,37 +153,13 @@ class Workspace:
             Whether it was finished once, and is damaged: then what its files say cannot be trusted unseen.
         """
         folder = self.folder(stage, key)
-        was_finished = (folder / RECORD_NAME).exists() or (folder / _DAMAGED).exists()
+        was_finished = (folder / RECORD_NAME).exists() or (folder / DAMAGED).exists()
         if was_finished:
-            (folder / _DAMAGED).touch()  # a kill before the damage is mended must not make it forgotten
+            (folder / DAMAGED).touch()  # a kill before the damage is mended must not make it forgotten
             (folder / RECORD_NAME).unlink(missing_ok=True)
         noted = {"config": dict(config), "inputs": dict(inputs), "contents": dict(contents or {})}
-        write_atomic(folder / _BEGUN, canonical_json(noted).encode())
+        write_atomic(folder / BEGUN, canonical_json(noted).encode())
         return was_finished
-
-    def mark_damaged(self, folder: Path, lines: Sequence[str]) -> None:
-        """Keep a result from being used again as it is: from now on it is unfinished work, for its stage to mend."""
-        write_atomic(folder / _DAMAGED, "".join(f"{line}\n" for line in lines).encode())
-
-    def is_damaged(self, folder: Path) -> bool | None:
-        """Whether the result in `folder` was finished once and is no longer whole; None: it may not be read."""
-        try:
-            return (folder / _DAMAGED).exists() or ((folder / RECORD_NAME).exists() and _whole(folder) is None)
-        except (UnreadableError, PermissionError):
-            return None
-
-    def known_damage(self, folder: Path) -> list[str]:
-        """What `mark_damaged` was told; empty where files are merely missing, or nothing is wrong."""
-        try:
-            return (folder / _DAMAGED).read_text(errors="replace").splitlines()
-        except FileNotFoundError:
-            return []
-
-    def clear_damaged(self, folder: Path) -> None:
-        """Take back `mark_damaged`: everything was checked, and is whole."""
-        if (folder / _DAMAGED).exists():
-            with disk_errors(folder):
-                (folder / _DAMAGED).unlink()
 
     def commit(
         self,
@@ -240,7 +189,7 @@ class Workspace:
         )  # fmt: skip
         record = sealed(record)
         write_atomic(folder / RECORD_NAME, record.model_dump_json(indent=1).encode())
-        (folder / _DAMAGED).unlink(missing_ok=True)
+        (folder / DAMAGED).unlink(missing_ok=True)
         result = Result(folder, record)
         self.touch(result)
         return result
@@ -263,16 +212,6 @@ class Workspace:
         clear(folder)
         with disk_errors(folder):
             folder.rmdir()
-
-    def is_half_removed(self, folder: Path) -> bool:
-        """Whether a process that removed the result in `folder` was killed over it."""
-        return (folder / _HALF_REMOVED).exists()
-
-    def is_left_over(self, folder: Path) -> bool:
-        """Whether nothing can be resumed in `folder`: a removal of its result was killed, or there is nothing in it."""
-        with suppress(OSError, UnreadableError):
-            return self.is_half_removed(folder) or not _entries(folder)
-        return False
 
     def lineage(self, result: Result) -> list[Result]:
         """The result and everything it was made of, inputs before what reads them."""
@@ -307,29 +246,6 @@ def as_workspace(place: Workspace | str | os.PathLike[str]) -> Workspace:
     return place if isinstance(place, Workspace) else Workspace(place)
 
 
-def clear(folder: Path) -> None:
-    """Remove all in the folder of a result; its record goes first, and last what says that it is half removed."""
-    with disk_errors(folder):
-        (folder / RECORD_NAME).unlink(missing_ok=True)
-        with suppress(OSError):  # of a disk that is full things may be removed all the same
-            (folder / _HALF_REMOVED).touch()
-        for path in sorted(folder.iterdir(), key=lambda path: (path.name == _HALF_REMOVED, path.name == _BEGUN)):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-
-
-def remove_changed(folder: Path) -> None:
-    """Remove files of a result that lacks others and that are not as its record says: no new one may vouch for them."""
-    record = read_record(folder)
-    for file in record.files if record is not None else ():
-        path = folder / file.path
-        if path.is_file() and digest_file(path) != file.digest:
-            with disk_errors(path):
-                path.unlink()
-
-
 def _last_use(result: Result) -> int:
     """When another result of its stage was used last, in ns."""
     last = 0
@@ -340,21 +256,6 @@ def _last_use(result: Result) -> int:
     return last
 
 
-def _whole(folder: Path) -> Result | None:
-    """The finished result in `folder`, all its files there and none known to be damaged; or None."""
-    record = read_record(folder)
-    if record is None or (folder / _DAMAGED).exists() or missing_files(folder, record):
-        return None
-    return Result(folder, record)
-
-
-def _whole_if_readable(folder: Path) -> Result | None:
-    try:
-        return _whole(folder)
-    except UnreadableError:
-        return None
-
-
 def _entries(folder: Path) -> list[Path]:
     """What lies in a folder, by name; nothing where there is none."""
     try:
@@ -363,28 +264,3 @@ def _entries(folder: Path) -> list[Path]:
         return []
     except OSError as error:
         raise UnreadableError(f"cannot list {folder}: {error.strerror}; ask its owner") from error
-
-
-def made_with(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """(settings, inputs) of the result in `folder`, finished or begun; empty as far as that is not known."""
-    record = read_record(folder)
-    if record is not None:
-        return record.config, record.inputs
-    begun = _begun(folder)
-    return begun.get("config", {}), begun.get("inputs", {})
-
-
-def contents_read(folder: Path) -> dict[str, str]:
-    """Stage name -> `content_of` what the result in `folder`, finished or begun, was made from, as far as is known."""
-    record = read_record(folder)
-    return record.contents if record is not None else _begun(folder).get("contents", {})
-
-
-def _begun(folder: Path) -> dict[str, dict[str, Any]]:
-    try:
-        begun = json.loads((folder / _BEGUN).read_bytes())
-        return {name: dict(begun.get(name, {})) for name in ("config", "inputs", "contents")}
-    except PermissionError as error:
-        raise UnreadableError(f"cannot read {folder / _BEGUN}: {error.strerror}; ask its owner") from error
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}

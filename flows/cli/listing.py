@@ -10,7 +10,7 @@ from flows.cli.results import KEY_DIGITS, came_out
 from mscl.display.amounts import byte_size
 from mscl.stage.execute import PRESET
 from storage.record import Record
-from storage.workspace import Result
+from storage.result_folder import Result
 
 HEAD = ("stage", "key", "preset", "dataset", "result", "age", "size")
 _UNKNOWN = "-"

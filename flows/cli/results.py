@@ -17,7 +17,8 @@ from mscl.pipeline import BY_NAME, Outcome
 from mscl.report.results import Results
 from mscl.stage.view import Stages, plain_metrics, stage_view
 from storage.record import Record
-from storage.workspace import Result, Workspace
+from storage.result_folder import Result
+from storage.workspace import Workspace
 
 KEY_DIGITS = 8
 """Of a key in tables: as many as every command needs to know a result by."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mscl.embedding.index import Index
     from mscl.finetune.predict import Prediction
     from mscl.report.video_pages import Look
-    from storage.workspace import Result
+    from storage.result_folder import Result
 
 console = Console()
 _SOME_FAILED = 1

@@ -38,6 +38,7 @@ def verify(
 
     What is found damaged is not used any more until it is made again. Exit code 1 if anything is damaged and stays so.
     """
+    from storage.result_folder import is_damaged
     from storage.workspace import Workspace
 
     place = Workspace(workspace)
@@ -45,7 +46,7 @@ def verify(
         folders = [place.locate(key)]
     else:
         folders = [result.folder for result in place.results()]
-        folders += [folder for folder in place.unfinished() if place.is_damaged(folder) is not False]
+        folders += [folder for folder in place.unfinished() if is_damaged(folder) is not False]
     sound = [_check(place, folder, workspace, mend=mend) for folder in folders]
     if key is None and (begun := [folder for folder in place.unfinished() if folder not in folders]):
         # A repair that was stopped is among them.
@@ -60,10 +61,11 @@ def verify(
 def _check(place: Workspace, folder: Path, option: Path, *, mend: bool) -> bool:
     """Whether the result is whole, in the end."""
     from mscl.pipeline import BY_NAME
+    from storage.result_folder import clear_damaged
 
     name = f"{folder.parent.name} {folder.name}"
     try:
-        found = _damage(place, folder)
+        found = _damage(folder)
     except UnreadableError as error:
         print_line(console, f"{name} cannot be verified: {error}", style="yellow")
         return False
@@ -71,11 +73,11 @@ def _check(place: Workspace, folder: Path, option: Path, *, mend: bool) -> bool:
         print_line(console, f"{name} was begun and is not finished; the same command again continues it")
         return False
     if not found:
-        place.clear_damaged(folder)
+        clear_damaged(folder)
         print_line(console, f"{name} is whole")
         return True
     _print(name, found)
-    _mark(place, folder, found)
+    _mark(folder, found)
     if folder.parent.name not in BY_NAME:
         print_line(console, "damaged; the command that made it makes it again, out of runs that are reused")
         return False
@@ -88,23 +90,25 @@ def _check(place: Workspace, folder: Path, option: Path, *, mend: bool) -> bool:
     return _mend(place, folder, found)
 
 
-def _mark(place: Workspace, folder: Path, found: list[Damage]) -> None:
+def _mark(folder: Path, found: list[Damage]) -> None:
     """Without a sound record a result is not used anyway, and its other files may well be whole."""
     from storage.record import RECORD_NAME
+    from storage.result_folder import mark_damaged
 
     if all(damage.file == RECORD_NAME for damage in found):
         return
     try:
-        place.mark_damaged(folder, [str(damage) for damage in found])
+        mark_damaged(folder, [str(damage) for damage in found])
     except StorageError as error:
         print_line(console, f"it cannot be kept from being used as it is: {error}", style="yellow")
 
 
-def _damage(place: Workspace, folder: Path) -> list[Damage] | None:
+def _damage(folder: Path) -> list[Damage] | None:
     """What is wrong; None: it was never finished."""
     from flows.progress import ConsoleProgress
     from mscl.pipeline import BY_NAME
     from storage.record import RECORD_NAME, read_record
+    from storage.result_folder import is_damaged
     from storage.verify import Damage, verify_result
 
     record = read_record(folder)
@@ -119,7 +123,7 @@ def _damage(place: Workspace, folder: Path) -> list[Damage] | None:
             progress.done()
     if (folder / RECORD_NAME).exists():
         return [Damage(RECORD_NAME, None, (), "fails its checksum, or is no record")]
-    if place.is_damaged(folder):
+    if is_damaged(folder):
         return [Damage(RECORD_NAME, None, (), "is not there: a repair was begun and not finished")]
     return None
 
@@ -136,9 +140,9 @@ def _mend(place: Workspace, folder: Path, found: list[Damage]) -> bool:
         with place.claim(stage.name, folder.name):
             take_back(folder, found)
     repair(place, stage, folder, progress=ConsoleProgress(console))
-    left = _damage(place, folder)
+    left = _damage(folder)
     if left:
-        _mark(place, folder, left)
+        _mark(folder, left)
         _print(f"{stage.name} {folder.name}, after making it again,", left)
         return False
     print_line(console, f"{stage.name} {folder.name} is whole again")

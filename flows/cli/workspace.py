@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
 def ls(workspace: WorkspaceOption = Path("workspace")) -> None:
     """Finished results, the latest last, and what was begun and not finished."""
     from flows.cli.listing import HEAD, rows_of
+    from storage.result_folder import is_damaged, is_left_over
     from storage.workspace import Workspace
 
     place = Workspace(workspace)
@@ -39,8 +40,8 @@ def ls(workspace: WorkspaceOption = Path("workspace")) -> None:
         print_line(console, f"no finished results in {place.root}")
     for folder in place.unfinished():
         what = {True: "damaged (`mscl verify` tells)", False: "unfinished", None: "may not be read"}
-        said = what[place.is_damaged(folder)]
-        if said == "unfinished" and place.is_left_over(folder):
+        said = what[is_damaged(folder)]
+        if said == "unfinished" and is_left_over(folder):
             said = "half removed (`mscl gc --yes` removes the rest)"
         print_line(console, f"{said}: {folder.relative_to(place.root)}", style="yellow")
 

@@ -28,7 +28,8 @@ from mscl.progress import Progress
 from mscl.score.scores import percent
 from mscl.stage.skipped import Skipped
 from storage.record import result_key
-from storage.workspace import Result, Workspace
+from storage.result_folder import Result
+from storage.workspace import Workspace
 
 VERSION = 2
 """2: scores by superclasses are rows, too."""

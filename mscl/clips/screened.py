@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from storage.frame_store import FrameReader
     from storage.manifest import Manifest
     from storage.motion_store import MotionReader
+    from storage.result_folder import Result
     from storage.screen_table import ScreenTable
-    from storage.workspace import Result, Workspace
+    from storage.workspace import Workspace
 
 Starts = Literal["chosen", "all"]
 """`chosen`: those that motion differential sampling chose. `all`: every start from which a whole clip fits, whatever

@@ -16,8 +16,9 @@ from mscl.video.config import ClipConfig
 from mscl.video.frame_recipe import EncoderInput, FrameRecipe
 from storage.errors import StorageError
 from storage.record import RECORD_NAME
+from storage.result_folder import Result
 from storage.user_paths import user_path
-from storage.workspace import Result, Workspace
+from storage.workspace import Workspace
 
 if TYPE_CHECKING:
     from mscl.models.outside_encoder import Encoder

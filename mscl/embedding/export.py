@@ -16,9 +16,10 @@ from mscl.models.files import encoder_card, read_encoder, write_encoder
 from mscl.stage.latest import outdated, refuse_outdated
 from mscl.video.config import ClipConfig
 from mscl.video.frame_recipe import EncoderInput
+from storage.result_folder import Result
 from storage.user_paths import user_path
 from storage.verify import refuse_changed
-from storage.workspace import Result, Workspace
+from storage.workspace import Workspace
 
 _SCORED_BY = ("probe", "retrieve", "finetune")
 

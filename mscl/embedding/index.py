@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from mscl.video.file_clips import Clips
     from storage.features import Features
     from storage.manifest import Manifest
-    from storage.workspace import Result, Workspace
+    from storage.result_folder import Result
+    from storage.workspace import Workspace
 
 VARIANT = "trained"
 

@@ -13,7 +13,7 @@ from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 from storage.json_files import write_json
 from storage.layout import Extracted, Ingested
-from storage.workspace import Result
+from storage.result_folder import Result
 
 ENCODER_INPUT = "encoder_input.json"
 """What the videos of the features went through."""

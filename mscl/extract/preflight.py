@@ -10,8 +10,8 @@ from mscl.errors import ConfigError, DataError
 from mscl.extract.config import FlowConfig
 from storage.garbage import bytes_on_disk
 from storage.layout import Ingested
+from storage.result_folder import Result
 from storage.user_paths import user_path
-from storage.workspace import Result
 
 _LEAST_BYTES_PER_PX = 0.1
 """Of a field and its frame together. Videos that hardly move take twice that; noisy ones six times (docs/scale.md)."""

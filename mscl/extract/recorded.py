@@ -5,7 +5,7 @@ from typing import Any
 
 from mscl.extract.config import FlowConfig
 from mscl.video.frame_recipe import FrameRecipe
-from storage.workspace import Result
+from storage.result_folder import Result
 
 
 def recorded_frames(results: Mapping[str, Result]) -> tuple[FrameRecipe, dict[str, Any]]:

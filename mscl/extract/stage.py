@@ -16,8 +16,8 @@ from mscl.extract.picture_marks import pictures_mark
 from mscl.extract.plugin_marks import file_mark, plugin_marks
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
+from storage.result_folder import Result
 from storage.user_paths import user_path
-from storage.workspace import Result
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from mscl.score.scored_splits import ScoredSplits, split_settings
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.skipped import Skipped
 from mscl.stage.view import Stages
-from storage.workspace import Result
+from storage.result_folder import Result
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:

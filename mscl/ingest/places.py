@@ -13,8 +13,8 @@ from mscl.ingest.annotations.lists_at_hand import given_lists
 from mscl.ingest.bucket import listing, object_marks
 from mscl.ingest.content_mark import content_mark, marked_parts
 from mscl.video.places import Place, place_of
+from storage.result_folder import Result
 from storage.user_paths import user_path
-from storage.workspace import Result
 
 _READERS = 16
 """Threads: they wait for the disk, or for the network that it is on."""

@@ -21,7 +21,8 @@ from storage.verify import refuse_changed
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from storage.workspace import Result, Workspace
+    from storage.result_folder import Result
+    from storage.workspace import Workspace
 
 _WITH_ALL_SCORES = 2
 """Version of stage motion that measured the camera's motion first."""

@@ -11,8 +11,9 @@ from mscl.progress import Progress
 from mscl.stage.contract import Outcome, Stage
 from mscl.stage.execute import PRESET, execute
 from storage.errors import StorageError
+from storage.result_folder import Result, made_with
 from storage.user_paths import in_workspace
-from storage.workspace import Result, Workspace, made_with
+from storage.workspace import Workspace
 
 
 def repair(workspace: Workspace, stage: Stage, folder: Path, *, progress: Progress) -> Outcome:

@@ -12,7 +12,8 @@ from mscl.pipeline.stages import PIPELINE
 from mscl.stage.contract import Outcome, Stage
 from mscl.stage.execute import execute
 from mscl.stage.latest import outdated
-from storage.workspace import Result, Workspace
+from storage.result_folder import Result
+from storage.workspace import Workspace
 
 
 class RunOne(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mscl.config import ExperimentConfig
 from mscl.errors import DataError
 from storage.layout import Ingested
-from storage.workspace import Result
+from storage.result_folder import Result
 
 if TYPE_CHECKING:
     from mscl.models.outside_encoder import Encoder

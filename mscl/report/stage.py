@@ -8,7 +8,7 @@ from typing import Any
 from mscl.config import ExperimentConfig
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import stage_view
-from storage.workspace import Result
+from storage.result_folder import Result
 
 
 def report_stage(stages: Sequence[Stage]) -> Stage:

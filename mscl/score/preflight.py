@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from mscl.config import ExperimentConfig
 from mscl.errors import ConfigError, DataError
 from mscl.score.superclasses import Superclasses, by_superclass, superclass_of
-from storage.workspace import Result
+from storage.result_folder import Result
 
 
 def check_test_videos(

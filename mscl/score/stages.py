@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mscl.score.classifier_scores import ProbeMetrics
     from mscl.score.retrieval_scores import RetrievalMetrics
     from storage.manifest import Manifest
-    from storage.workspace import Result
+    from storage.result_folder import Result
 
 
 def _probe_settings(config: ExperimentConfig) -> dict[str, Any]:

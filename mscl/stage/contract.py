@@ -17,7 +17,8 @@ from mscl.stage.skipped import Skipped
 from mscl.stage.view import Stages, plain_metrics
 from mscl.stage.worker_pool import Spread, Tick, run_in_processes
 from storage.record import changed_since, result_key
-from storage.workspace import Result, Workspace
+from storage.result_folder import Result
+from storage.workspace import Workspace
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")

@@ -12,8 +12,9 @@ from mscl.stage.contract import Outcome, Stage, StageRun
 from mscl.stage.worker_pool import Spread, refuse_while_imported
 from storage.atomic import disk_errors
 from storage.record import content_of
+from storage.result_folder import Result, clear, contents_read, is_half_removed, known_damage, remove_changed
 from storage.verify import refuse_changed
-from storage.workspace import Result, Workspace, clear, contents_read, remove_changed
+from storage.workspace import Workspace
 
 PRESET = "preset"
 """In a record's settings: what they are called."""
@@ -74,11 +75,11 @@ def execute(
         if done is not None:
             workspace.discard(stage.name, key)
             folder.mkdir(parents=True)
-        elif force or (workspace.known_damage(folder) and not stage.repairs_in_place):
+        elif force or (known_damage(folder) and not stage.repairs_in_place):
             if force and any(folder.iterdir()):
                 progress.say(f"{stage.name} {key}: what was begun is removed, for the stage is forced")
             clear(folder)
-        elif workspace.is_half_removed(folder):
+        elif is_half_removed(folder):
             progress.say(
                 f"{stage.name} {key}: what is left of an earlier result, whose removal was stopped, is removed"
             )

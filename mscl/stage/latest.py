@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from mscl.errors import UserError
 from mscl.stage.skipped import Skipped
 from storage.record import changed_since
-from storage.workspace import Result, Workspace
+from storage.result_folder import Result
+from storage.workspace import Workspace
 
 
 def latest_of(workspace: Workspace, stage: str, key: str = "") -> Result:

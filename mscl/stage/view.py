@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from storage.workspace import Result
+from storage.result_folder import Result
 
 
 @dataclass(frozen=True)

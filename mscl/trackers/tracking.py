@@ -7,7 +7,8 @@ from pydantic import Field
 from mscl.config.base import Section
 from mscl.stage.contract import StageRun
 from mscl.trackers.named import TENSORBOARD
-from storage.workspace import Workspace, made_with
+from storage.result_folder import made_with
+from storage.workspace import Workspace
 
 LOCAL = ".trackers"
 """Of a workspace: what trackers keep on this machine. Hidden, as it is no result."""

@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 
 from flows.server.background_processes import family, survivors
-from storage.workspace import Result, Workspace
+from storage.result_folder import Result
+from storage.workspace import Workspace
 
 
 def mscl(*arguments: str | Path, api: str | None = None, **variables: str) -> subprocess.Popen[str]:

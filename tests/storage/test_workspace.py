@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from storage.errors import LockedError, StorageError
 from storage.garbage import dependents, garbage, in_use, remove
 from storage.record import read_record, result_key
+from storage.result_folder import Result, clear_damaged, is_damaged, mark_damaged
 from storage.verify import refuse_changed, verify_result
-from storage.workspace import Result, Workspace
+from storage.workspace import Workspace
 
 
 def make(workspace: Workspace, stage: str, *, inputs: dict[str, str] | None = None, text: str = "content") -> Result:
@@ -163,20 +164,20 @@ def test_a_result_known_to_be_damaged_is_not_used_until_it_is_made_again(tmp_pat
     workspace = Workspace(tmp_path)
     ingest = make(workspace, "ingest")
     result = make(workspace, "extract", inputs={"ingest": ingest.key})
-    workspace.mark_damaged(result.folder, ["data.txt: a bit has flipped"])
+    mark_damaged(result.folder, ["data.txt: a bit has flipped"])
     assert workspace.find("extract", result.key) is None
-    assert workspace.is_damaged(result.folder) and workspace.locate(result.key[:6]) == result.folder
+    assert is_damaged(result.folder) and workspace.locate(result.key[:6]) == result.folder
     with pytest.raises(StorageError, match=f"is damaged; `mscl verify {result.key} --workspace {tmp_path}`"):
         workspace.by_key(result.key)
     assert garbage(workspace) == []  # it can be mended, and needs what it was made of
-    workspace.clear_damaged(result.folder)
+    clear_damaged(result.folder)
     assert workspace.find("extract", result.key) == result
-    workspace.mark_damaged(result.folder, [])
+    mark_damaged(result.folder, [])
     for _ in "ab":  # also when the run that was to mend it is killed
         assert workspace.begin("extract", result.key, config={}, inputs={"ingest": ingest.key})
         assert read_record(result.folder) is None and garbage(workspace) == []
     again = make(workspace, "extract", inputs={"ingest": ingest.key})
-    assert workspace.find("extract", result.key) == again and not workspace.is_damaged(result.folder)
+    assert workspace.find("extract", result.key) == again and not is_damaged(result.folder)
 
 
 def test_every_flipped_bit_of_a_record_is_seen(tmp_path: Path) -> None:

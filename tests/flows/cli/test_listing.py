@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli.listing import HEAD, age, rows_of
-from storage.workspace import Result, Workspace
+from storage.result_folder import Result
+from storage.workspace import Workspace
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from mscl.config import load_config
 from mscl.ingest.places import dataset_root
 from storage.errors import StorageError
 from storage.record import RECORD_NAME
+from storage.result_folder import is_damaged
 from storage.user_paths import user_path
 from storage.workspace import Workspace
 from tests.flows.cli.test_workspace_commands import make
@@ -87,7 +88,7 @@ def test_what_may_not_be_read_is_said_and_is_neither_damaged_nor_gone(mscl: Comm
             code, output = mscl(*command, *where)
             assert code == 2 and len(output.splitlines()) == 1 and "ask its owner" in output, output
     record.chmod(0o644)
-    assert len(workspace.results()) == 5 and not any(workspace.is_damaged(path) for path in workspace.unfinished())
+    assert len(workspace.results()) == 5 and not any(is_damaged(path) for path in workspace.unfinished())
 
 
 def test_another_users_lock_file_is_locked_and_not_refused(workspace: Workspace) -> None:

@@ -25,7 +25,8 @@ from mscl.models.weight_files import read_safetensors, write_safetensors
 from mscl.pipeline import BY_NAME, execute, latest_inputs
 from storage.errors import DamagedError
 from storage.features import read_features, write_features
-from storage.workspace import Result, Workspace
+from storage.result_folder import Result
+from storage.workspace import Workspace
 from tests.tiny import copy_stages
 
 SOME_FAILED, USER_ERROR = 1, 2

@@ -8,7 +8,8 @@ import pytest
 
 from flows.cli import app as console
 from storage.record import result_key
-from storage.workspace import Result, Workspace
+from storage.result_folder import Result
+from storage.workspace import Workspace
 
 Command = Callable[..., tuple[int, str]]
 

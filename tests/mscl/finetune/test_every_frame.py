@@ -22,7 +22,8 @@ from mscl.video.frame_recipe import EncoderInput
 from mscl.video.video_info import inspect_video
 from storage.layout import Ingested
 from storage.manifest import SegmentRow, write_manifest
-from storage.workspace import Result, Workspace
+from storage.result_folder import Result
+from storage.workspace import Workspace
 
 FRAMES = 36
 RECIPE = every_frame_recipe(FlowConfig().recipe, 32)

@@ -14,6 +14,7 @@ from mscl.pipeline import Outcome, execute
 from mscl.pipeline.repair import repair
 from mscl.progress import Silent
 from storage.manifest import SegmentRow, read_manifest, write_manifest, write_table
+from storage.result_folder import mark_damaged
 from storage.verify import verify_result
 from storage.workspace import Workspace
 from tests.mscl.video.test_cuts import shot
@@ -86,11 +87,11 @@ def test_a_damaged_manifest_is_made_again_to_the_same_bytes(tmp_path: Path, writ
     path.write_bytes(sound[:100] + bytes([sound[100] ^ 4]) + sound[101:])
     (found,) = verify_result(result.folder, result.record)
     assert found.file == "manifest.parquet"
-    workspace.mark_damaged(result.folder, [str(found)])
+    mark_damaged(result.folder, [str(found)])
     assert not repair(workspace, INGEST, result.folder, progress=Silent()).reused
     assert path.read_bytes() == sound and verify_result(result.folder, result.record) == []
     write_video("good.mp4", 40)
-    workspace.mark_damaged(result.folder, [str(found)])
+    mark_damaged(result.folder, [str(found)])
     with pytest.raises(UserError, match="cannot be made again from its record: code, videos or hardware"):
         repair(workspace, INGEST, result.folder, progress=Silent())
 

@@ -9,7 +9,7 @@ from mscl.motion.motion_stage import MOTION
 from mscl.progress import Progress, Silent
 from mscl.stage.contract import StageRun
 from storage.record import Record
-from storage.workspace import Result
+from storage.result_folder import Result
 from tests.mscl.conftest import PatchRun
 
 

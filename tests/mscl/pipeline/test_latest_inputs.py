@@ -7,7 +7,8 @@ import pytest
 from mscl.errors import UserError
 from mscl.pipeline import BY_NAME, latest_inputs
 from storage.record import content_of
-from storage.workspace import Result, Workspace
+from storage.result_folder import Result
+from storage.workspace import Workspace
 
 
 @pytest.fixture

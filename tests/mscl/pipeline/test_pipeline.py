@@ -28,8 +28,9 @@ from mscl.models.files import read_encoder
 from mscl.pipeline import BY_NAME, Outcome, execute, latest_inputs, run_pipeline, stages_for
 from mscl.pipeline.repair import config_of
 from storage.manifest import read_manifest
+from storage.result_folder import made_with
 from storage.verify import verify_result
-from storage.workspace import Workspace, made_with
+from storage.workspace import Workspace
 from tests.mscl.cosines import least_cosine
 from tests.ranks_here import ranks_here
 from tests.tiny import FINETUNE

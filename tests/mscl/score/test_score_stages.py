@@ -15,8 +15,9 @@ from mscl.pretrain.stage import PRETRAIN
 from mscl.progress import Silent
 from storage.errors import StorageError
 from storage.manifest import read_manifest
+from storage.result_folder import Result
 from storage.splits import write_splits
-from storage.workspace import Result, Workspace
+from storage.workspace import Workspace
 
 SMALL = [
     "clip.length=4", "clip.stride=1", "embed.clips=2", "embed.crops=3", "embed.crop_px=16", "embed.controls=false",

@@ -14,6 +14,7 @@ from mscl.stage.contract import Outcome, Stage, StageRun
 from mscl.stage.execute import execute
 from storage.errors import StorageError
 from storage.record import sealed
+from storage.result_folder import mark_damaged
 from storage.workspace import Workspace
 
 
@@ -188,7 +189,7 @@ def test_what_is_known_of_damage_may_be_damaged_itself(tmp_path: Path, config: E
     calls: list[str] = []
     workspace, stage = Workspace(tmp_path), counting_stage(calls)
     folder = execute(stage, workspace, config, {}).result.folder
-    workspace.mark_damaged(folder, ["1.txt: digest"])
+    mark_damaged(folder, ["1.txt: digest"])
     (folder / ".damaged").write_bytes(b"1.txt: \xff\n")
     assert not execute(stage, workspace, config, {}).reused
     assert len(calls) == 6
@@ -227,10 +228,10 @@ def test_what_is_known_to_be_damaged_is_made_from_nothing_unless_the_stage_repai
     calls: list[str] = []
     workspace, stage = Workspace(tmp_path), counting_stage(calls)
     folder = execute(stage, workspace, config, {}).result.folder
-    workspace.mark_damaged(folder, ["1.txt: a bit has flipped"])
+    mark_damaged(folder, ["1.txt: a bit has flipped"])
     assert not execute(stage, workspace, config, {}).reused
     assert calls == ["unit 0", "unit 1", "unit 2"] * 2
-    workspace.mark_damaged(folder, ["1.txt: a bit has flipped"])
+    mark_damaged(folder, ["1.txt: a bit has flipped"])
     seen: list[bool] = []
 
     def mend(run: StageRun) -> dict[str, Any]:

@@ -1,0 +1,140 @@
+"""The folder of one result: its record, what it was made with, and the marks of damage and of a killed removal.
+
+The record is written last and removed first. A mark of damage makes of a finished result unfinished work, which its
+stage mends.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.atomic import digest_file, disk_errors, write_atomic
+from storage.errors import UnreadableError
+from storage.record import RECORD_NAME, Record, missing_files, read_record
+
+BEGUN = ".begun.json"
+DAMAGED = ".damaged"
+HALF_REMOVED = ".half-removed"
+"""There while everything else goes: what a kill leaves beside it is nothing to go on from."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished stage result: its folder and its record."""
+
+    folder: Path
+    record: Record
+
+    @property
+    def key(self) -> str:
+        return self.record.key
+
+
+def whole(folder: Path) -> Result | None:
+    """The finished result in `folder`, all its files there and none known to be damaged; or None."""
+    record = read_record(folder)
+    if record is None or (folder / DAMAGED).exists() or missing_files(folder, record):
+        return None
+    return Result(folder, record)
+
+
+def whole_if_readable(folder: Path) -> Result | None:
+    """As `whole`; None where it may not be read, too."""
+    try:
+        return whole(folder)
+    except UnreadableError:
+        return None
+
+
+def mark_damaged(folder: Path, lines: Sequence[str]) -> None:
+    """Keep a result from being used again as it is: from now on it is unfinished work, for its stage to mend."""
+    write_atomic(folder / DAMAGED, "".join(f"{line}\n" for line in lines).encode())
+
+
+def is_damaged(folder: Path) -> bool | None:
+    """Whether the result in `folder` was finished once and is no longer whole; None: it may not be read."""
+    try:
+        return (folder / DAMAGED).exists() or ((folder / RECORD_NAME).exists() and whole(folder) is None)
+    except (UnreadableError, PermissionError):
+        return None
+
+
+def known_damage(folder: Path) -> list[str]:
+    """What `mark_damaged` was told; empty where files are merely missing, or nothing is wrong."""
+    try:
+        return (folder / DAMAGED).read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def clear_damaged(folder: Path) -> None:
+    """Take back `mark_damaged`: everything was checked, and is whole."""
+    if (folder / DAMAGED).exists():
+        with disk_errors(folder):
+            (folder / DAMAGED).unlink()
+
+
+def is_half_removed(folder: Path) -> bool:
+    """Whether a process that removed the result in `folder` was killed over it."""
+    return (folder / HALF_REMOVED).exists()
+
+
+def is_left_over(folder: Path) -> bool:
+    """Whether nothing can be resumed in `folder`: a removal of its result was killed, or there is nothing in it."""
+    with suppress(OSError):
+        return is_half_removed(folder) or not any(folder.iterdir())
+    return False
+
+
+def clear(folder: Path) -> None:
+    """Remove all in the folder of a result; its record goes first, and last what says that it is half removed."""
+    with disk_errors(folder):
+        (folder / RECORD_NAME).unlink(missing_ok=True)
+        with suppress(OSError):  # of a disk that is full things may be removed all the same
+            (folder / HALF_REMOVED).touch()
+        for path in sorted(folder.iterdir(), key=lambda path: (path.name == HALF_REMOVED, path.name == BEGUN)):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def remove_changed(folder: Path) -> None:
+    """Remove files of a result that lacks others and that are not as its record says: no new one may vouch for them."""
+    record = read_record(folder)
+    for file in record.files if record is not None else ():
+        path = folder / file.path
+        if path.is_file() and digest_file(path) != file.digest:
+            with disk_errors(path):
+                path.unlink()
+
+
+def made_with(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """(settings, inputs) of the result in `folder`, finished or begun; empty as far as that is not known."""
+    record = read_record(folder)
+    if record is not None:
+        return record.config, record.inputs
+    begun = _begun(folder)
+    return begun.get("config", {}), begun.get("inputs", {})
+
+
+def contents_read(folder: Path) -> dict[str, str]:
+    """Stage name -> `content_of` what the result in `folder`, finished or begun, was made from, as far as is known."""
+    record = read_record(folder)
+    return record.contents if record is not None else _begun(folder).get("contents", {})
+
+
+def _begun(folder: Path) -> dict[str, dict[str, Any]]:
+    try:
+        begun = json.loads((folder / BEGUN).read_bytes())
+        return {name: dict(begun.get(name, {})) for name in ("config", "inputs", "contents")}
+    except PermissionError as error:
+        raise UnreadableError(f"cannot read {folder / BEGUN}: {error.strerror}; ask its owner") from error
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
