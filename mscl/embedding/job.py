@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mscl.devices import device_of, gpus_to_use
 from mscl.embedding.config import EmbedConfig
-from mscl.embedding.dataset_features import (
-    PARTS_FOLDER,
-    controls_of,
-    embed_variants,
-    part_files,
-    read_part,
-    write_variants,
-)
+from mscl.embedding.dataset_features import controls_of, embed_variants
+from mscl.embedding.feature_files import PARTS_FOLDER, part_files, read_part, write_variants
 from mscl.errors import CardError
 from mscl.progress import Progress
 from mscl.stage.config import RuntimeConfig

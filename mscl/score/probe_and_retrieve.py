@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mscl.array_types import Floats, Ints
-from mscl.embedding.dataset_features import read_variants, tokens_name
+from mscl.embedding.feature_files import read_variants, tokens_name
 from mscl.errors import DataError
 from mscl.score.classifier_scores import ClassifierScores, ProbeMetrics
 from mscl.score.config import ProbeConfig, RetrieveConfig

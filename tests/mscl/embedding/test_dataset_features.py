@@ -10,13 +10,8 @@ import pytest
 import torch
 
 from mscl.config import ClipConfig, EmbedConfig, ModelConfig, ProbeConfig, RetrieveConfig, RuntimeConfig
-from mscl.embedding.dataset_features import (
-    embed_variants,
-    embedded_batches,
-    evaluation_clips,
-    read_variants,
-    tokens_name,
-)
+from mscl.embedding.dataset_features import embed_variants, embedded_batches, evaluation_clips
+from mscl.embedding.feature_files import read_variants, tokens_name
 from mscl.embedding.variants import VARIANTS
 from mscl.errors import DataError
 from mscl.models.encoders import untrained_encoder

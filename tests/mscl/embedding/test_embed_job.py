@@ -10,7 +10,8 @@ import torch
 
 from mscl.config import ClipConfig, EmbedConfig, ModelConfig, RuntimeConfig
 from mscl.embedding import process as embed_main
-from mscl.embedding.dataset_features import embed_share, read_variants
+from mscl.embedding.dataset_features import embed_share
+from mscl.embedding.feature_files import read_variants
 from mscl.embedding.job import EmbedJob, run_embedding
 from mscl.embedding.variants import VARIANTS
 from mscl.models.encoders import untrained_encoder
