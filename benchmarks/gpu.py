@@ -253,9 +253,7 @@ def tvl1(*, tiny: bool, **_: Any) -> None:
         say(f"TV-L1 balanced, batch {batch}", ms_a_pair=pair_s * 1e3, pairs_per_s=1 / pair_s)
 
 
-MEASUREMENTS: dict[str, Callable[..., None]] = {
-    "step": step, "profile": profile, "convs": convs, "tvl1": tvl1
-}  # fmt: skip
+MEASUREMENTS: dict[str, Callable[..., None]] = {"step": step, "profile": profile, "convs": convs, "tvl1": tvl1}
 
 
 def run_part(part: str, tree: Path, *, limit_s: float, tiny: bool, out: Path) -> list[dict[str, Any]]:

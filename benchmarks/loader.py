@@ -174,9 +174,7 @@ def waiting_share(dataset: ClipDataset, *, batch_size: int, steps: int, output: 
 
     @contextmanager
     def batches_from(start: int) -> Iterator[Iterator[RawBatch]]:
-        with make_loader(
-            dataset, batch_size=batch_size, start_step=start, total_steps=steps, workers=1
-        ) as loader:  # fmt: skip
+        with make_loader(dataset, batch_size=batch_size, start_step=start, total_steps=steps, workers=1) as loader:
             yield clocked(iter(loader))
 
     def clocked(batches: Iterator[RawBatch]) -> Iterator[RawBatch]:

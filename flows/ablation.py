@@ -34,7 +34,8 @@ def ablate(plan: AblationPlan, workspace: str = "workspace") -> str:
     with workspace_slot(place, limit=limit, say=get_run_logger().info):
         done = run_ablation(place, plan, progress=Both([ConsoleProgress(), ArtifactProgress("ablate")]))
     create_markdown_artifact(
-        markdown(done.rows, done.settings), key="ablate-report",
+        markdown(done.rows, done.settings),
+        key="ablate-report",
         description=f"ablate {done.result.key}: {plan.name}",
-    )  # fmt: skip
+    )
     return done.result.key

@@ -58,9 +58,7 @@ def read_split(folder: Path, number: int) -> Manifest:
     if table.num_rows != len(manifest):
         raise DamagedError(f"{path} has {table.num_rows} rows, the manifest {len(manifest)}")
     place = manifest.table.column_names.index("split")
-    return Manifest(
-        manifest.table.set_column(place, "split", table.column(f"split{number}")), manifest.classes
-    )  # fmt: skip
+    return Manifest(manifest.table.set_column(place, "split", table.column(f"split{number}")), manifest.classes)
 
 
 def asked_split(ingest: Result, number: int) -> Manifest:

@@ -175,9 +175,10 @@ def torn_shards(folder: Path, flow_spec: FlowSpec, frame_spec: FrameSpec) -> lis
     rows = CommitLog(folder / COMMITS_NAME).rows()
     return [
         damage
-        for row in rows.values() if 0 <= row.shard < flow_spec.grid.num_shards
+        for row in rows.values()
+        if 0 <= row.shard < flow_spec.grid.num_shards
         for damage in _verify_shard(folder, row, flow_spec, frame_spec, "index")
-    ]  # fmt: skip
+    ]
 
 
 def changed_shards(folder: Path) -> list[Damage]:

@@ -180,9 +180,10 @@ class Workspace:
         files = tuple(
             OutputFile(path=name, size=path.stat().st_size, digest=known.get(name) or digest_file(path))
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and not (name := path.relative_to(folder).as_posix()).startswith(".")
+            if path.is_file()
+            and not (name := path.relative_to(folder).as_posix()).startswith(".")
             and name != RECORD_NAME
-        )  # fmt: skip
+        )
         record = Record(
             stage=stage, key=key, version=version, config=dict(config), inputs=dict(inputs),
             contents=dict(contents or {}), files=files, metrics=dict(metrics), timings=dict(timings), **provenance(),

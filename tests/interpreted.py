@@ -15,9 +15,10 @@ import pytest
 from tests.made_once import made_once
 
 SCRIPTS = (
-    "tests.kernels.tvl1_interpreted", "tests.mscl.models.batch_norm_interpreted",
+    "tests.kernels.tvl1_interpreted",
+    "tests.mscl.models.batch_norm_interpreted",
     "tests.mscl.pretrain.augment_interpreted",
-)  # fmt: skip
+)
 
 
 def interpreted(script: str, factory: pytest.TempPathFactory) -> dict[str, float]:

@@ -118,7 +118,7 @@ def _run_as_flow(
     with tags(settings.TAG):
         outcomes: dict[str, Outcome] = full(
             workspace=str(place.root), preset=preset_for_flow(preset), **sections, force=force, until=until
-        )  # fmt: skip
+        )
     return outcomes
 
 

@@ -158,8 +158,9 @@ def predict(
         page = prediction_page(out / "index.html", looks, about=about).resolve()
     failed = {look.prediction.video: look.prediction.failed for look in looks if look.prediction.failed}
     if as_json:
-        _print_json([_as_json(look.prediction, pictures) for look in looks if not look.prediction.failed]
-                    + _failures(failed))  # fmt: skip
+        _print_json(
+            [_as_json(look.prediction, pictures) for look in looks if not look.prediction.failed] + _failures(failed)
+        )
     else:
         for look in looks:
             if not look.prediction.failed:

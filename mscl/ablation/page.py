@@ -111,10 +111,11 @@ def scores_table(rows: Sequence[SeedScore], name: str = "") -> Table:
         cells = [preset]
         for metric in METRIC_TITLES:
             cells += [
-                shown_score(rows, preset, metric), shown_difference(rows, preset, metric),
+                shown_score(rows, preset, metric),
+                shown_difference(rows, preset, metric),
                 _still(rows, preset, metric),
                 shown_score(rows, preset, metric + SHUFFLED_SUFFIX, spread=False),
-            ]  # fmt: skip
+            ]
         lines.append(tuple(cells))
     return Table(tuple(head), tuple(lines), caption=f"{name}: % of the test videos, mean ± deviation over seeds")
 

@@ -197,9 +197,7 @@ def encode_h264(
         )
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         quality = {"qp": str(_QP), "g": "1"} if each_alone else {"crf": str(_CRF)}
-        options = {
-            **quality, "preset": "veryfast", "threads": "1", "x264-params": _X264_PARAMS, "flags": "+bitexact"
-        }  # fmt: skip
+        options = {**quality, "preset": "veryfast", "threads": "1", "x264-params": _X264_PARAMS, "flags": "+bitexact"}
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number, frame in enumerate(frames):
@@ -236,9 +234,7 @@ def _write_video(root: Path, video: _Video, settings: _Settings) -> None:
     if path.exists():
         return
     place = list(PARTS).index(part.name)
-    rng = np.random.default_rng(
-        [settings.seed, _VERSION, place, video.split == "test", video.label, video.number]
-    )  # fmt: skip
+    rng = np.random.default_rng([settings.seed, _VERSION, place, video.split == "test", video.label, video.number])
     poses = draw_poses(
         part.classes[video.class_name], rng, num_frames=part.num_frames, moving_frames=part.moving_frames,
         least_still=part.least_still, speed=part.speed, slower=settings.slower,

@@ -196,9 +196,7 @@ def embedded_batches(
     from mscl.training.precision import inference
     from mscl.video.normalise import normalise_rgb
 
-    loader = make_eval_loader(
-        clips, batch_size=videos_per_batch, workers=workers, pin_memory=device.type == "cuda"
-    )  # fmt: skip
+    loader = make_eval_loader(clips, batch_size=videos_per_batch, workers=workers, pin_memory=device.type == "cuda")
     was_training = encoder.training
     encoder = encoder.to(device).eval()
     convolutions_channels_last(encoder)

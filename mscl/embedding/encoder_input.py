@@ -105,9 +105,7 @@ def embedded_as(path: str | PathLike[str], *, stacklevel: int = 2) -> EncoderInp
 def assumed_input(*, crop_px: int | None = None) -> EncoderInput:
     """The defaults of the settings, which are the paper's; `crop_px`: of the training, where that is known."""
     embed = EmbedConfig() if crop_px is None else EmbedConfig(crop_px=crop_px)
-    return embed.encoder_input(
-        FlowConfig().recipe, ClipConfig(), max_segment_seconds=DataConfig().max_segment_seconds
-    )  # fmt: skip
+    return embed.encoder_input(FlowConfig().recipe, ClipConfig(), max_segment_seconds=DataConfig().max_segment_seconds)
 
 
 def recorded_input(results: Mapping[str, Result]) -> EncoderInput:

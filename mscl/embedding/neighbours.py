@@ -55,9 +55,7 @@ def search(features_QD: npt.NDArray[np.float32], index: "Features", *, k: int = 
             "embed with the encoder that made the index"
         )
     centre_D = gallery_GD.mean(axis=0, dtype=np.float64).astype(np.float32)
-    similarity, rows = nearest(
-        _unit(features_QD - centre_D), _unit(gallery_GD - centre_D), min(k, len(gallery_GD))
-    )  # fmt: skip
+    similarity, rows = nearest(_unit(features_QD - centre_D), _unit(gallery_GD - centre_D), min(k, len(gallery_GD)))
 
     def neighbour(row: int, cosine: float) -> Neighbour:
         return Neighbour(index.ids[row], int(index.labels_N[row]), cosine, row)

@@ -128,8 +128,9 @@ def features_of_files(
                 failed[path] = str(error)
                 continue
             if not np.isfinite(features_D).all():
-                raise DataError(f"the features of {path} are not finite; the encoder comes from a training that "
-                                "diverged")  # fmt: skip
+                raise DataError(
+                    f"the features of {path} are not finite; the encoder comes from a training that diverged"
+                )
             done.append(path)
             features.append(features_D)
     empty = np.empty((0, encoder.feature_dim), np.float32)

@@ -159,9 +159,10 @@ class _SplitFolders(FlowPictures):
     def _find(self) -> tuple[dict[int, Path], dict[int, Path]]:
         x, y = (
             {int(match[1]): path for path in sorted(folder.iterdir()) if (match := _NUMBER.match(path.name))}
-            if folder.is_dir() else {}
+            if folder.is_dir()
+            else {}
             for folder in self._components
-        )  # fmt: skip
+        )
         return x, y
 
 

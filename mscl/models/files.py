@@ -114,9 +114,7 @@ def encoder_card(encoder: Encoder, model: ModelConfig | None) -> dict[str, Any]:
 def network_card(encoder: Encoder, model: ModelConfig | None) -> dict[str, Any]:
     """How a network is built again, for `network_of_card`."""
     if isinstance(encoder, OutsideEncoder):
-        return {
-            "origin": encoder.origin.model_dump(mode="json"), "contract": encoder.contract.model_dump(mode="json")
-        }  # fmt: skip
+        return {"origin": encoder.origin.model_dump(mode="json"), "contract": encoder.contract.model_dump(mode="json")}
     assert model is not None, "an encoder of this program has its configuration"
     return {"model_config": model.model_dump(mode="json")}
 

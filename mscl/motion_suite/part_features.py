@@ -45,9 +45,7 @@ def fitted_input(named: NamedEncoder, part: Part, *, side_px: int, slower: int) 
             f"give --slower {-(-wanted_frames // part.num_frames)}, or --part without {part.name}"
         )
     recipe = own.recipe.model_copy(update={"span_frames": 1, "computed_px": side_px, "stored_px": side_px})
-    return own.model_copy(
-        update={"recipe": recipe, "max_segment_seconds": None, "clips": part.clips, "crops": 1}
-    )  # fmt: skip
+    return own.model_copy(update={"recipe": recipe, "max_segment_seconds": None, "clips": part.clips, "crops": 1})
 
 
 def part_features(

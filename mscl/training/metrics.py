@@ -235,9 +235,10 @@ class MetricsLog:
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """Rows of a `metrics.jsonl`; what a kill tore off or damage made unreadable is left out."""
     return [
-        row for row in read_json_lines(path)
+        row
+        for row in read_json_lines(path)
         if isinstance(row.get("step"), int) and all(isinstance(value, int | float) for value in row.values())
-    ]  # fmt: skip
+    ]
 
 
 def _drop_rows(path: Path, step: int) -> list[dict[str, float]]:

@@ -32,9 +32,7 @@ class VideoInfo:
     """Frames with which another shot begins (`mscl.video.cuts`), or which follow a stretch without frames."""
 
 
-def inspect_video(
-    path: Path | str, *, limits: DecodeLimits, min_frames: int = 2, min_side_px: int = 1
-) -> VideoInfo:  # fmt: skip
+def inspect_video(path: Path | str, *, limits: DecodeLimits, min_frames: int = 2, min_side_px: int = 1) -> VideoInfo:
     """Decode a whole video, in this process, and say what it is. Never raises for what is wrong with the file.
 
     Args:

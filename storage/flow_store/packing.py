@@ -84,7 +84,7 @@ def unpack_pixels(
     assert found is not None
     failed = found.packing_unpack(
         packed, len(packed), height, width, *box, scale, line.ctypes.data, out_hw2.ctypes.data
-    )  # fmt: skip
+    )
     if failed:
         raise DamagedError(f"{len(packed)} bytes are no packed field of {height}x{width} px")
 

@@ -29,9 +29,10 @@ def first(api: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Fir
     run = flow_runs(limit=1)[0].id
     # The server writes task runs down from events, which may come after the end of the run that they belong to.
     wait_until(
-        lambda: sum(one.state.is_final() for one in task_runs(run)) == len(NAMES), seconds=60,
+        lambda: sum(one.state.is_final() for one in task_runs(run)) == len(NAMES),
+        seconds=60,
         why="the end of each stage is written down",
-    )  # fmt: skip
+    )
     return workspace, outcomes
 
 
@@ -175,9 +176,10 @@ def test_a_second_run_reuses_everything(first: First, tiny: Path) -> None:
     assert run.name == f"tiny · {load_config(str(tiny)).data.root.rpartition('/')[2]}"
     assert {"preset:tiny", "dataset:videos", f"workspace:{'/'.join(workspace.parts[-2:])}"} <= set(run.tags)
     wait_until(
-        lambda: [one.state.name for one in task_runs(run.id)] == len(NAMES) * ["Reused"], seconds=60,
+        lambda: [one.state.name for one in task_runs(run.id)] == len(NAMES) * ["Reused"],
+        seconds=60,
         why="each stage says that it was reused",
-    )  # fmt: skip
+    )
     assert all(outcome.reused for outcome in again.values())
     assert [o.result.key for o in again.values()] == [o.result.key for o in before.values()]
     table = _artifacts("pipeline")[0]

@@ -190,9 +190,7 @@ def test_ray_has_no_way_to_leave_out_the_first_gpu() -> None:
 @pytest.mark.parametrize("runner", RUNNERS)
 def test_a_killed_run_takes_its_cluster_along(api: str, tiny: Path, tmp_path: Path, runner: str) -> None:
     workspace = tmp_path / "workspace"
-    process = mscl(
-        "run", tiny, f"runtime.task_runner={runner}", "runtime.workers=2", "--workspace", workspace, api=api
-    )  # fmt: skip
+    process = mscl("run", tiny, f"runtime.task_runner={runner}", "runtime.workers=2", "--workspace", workspace, api=api)
     wait_until(lambda: committed(workspace), seconds=200, why="a shard is committed")
     members = family(process.pid)
     assert len(members) >= 3

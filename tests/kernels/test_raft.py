@@ -35,9 +35,7 @@ def _frames(batch: int, height: int, width: int) -> tuple[torch.Tensor, torch.Te
 @pytest.mark.parametrize("name", _EPE_PX)
 def test_accuracy_of_the_real_weights(shared_dir: Path, name: str) -> None:
     def method(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        return compute_flow(
-            first, second, method="raft_small", raft_weights=shared_dir / _WEIGHTS, raft_updates=12
-        )  # fmt: skip
+        return compute_flow(first, second, method="raft_small", raft_weights=shared_dir / _WEIGHTS, raft_updates=12)
 
     (result,) = evaluate_folder(shared_dir / "data" / "flow_gt" / name, method)
     assert result.score.epe_mean_px == pytest.approx(_EPE_PX[name], abs=0.02)

@@ -86,7 +86,7 @@ def patch_run(tmp_path_factory: pytest.TempPathFactory) -> PatchRun:
 
     writer = MotionWriter(
         run.motion / "motion.zarr", segments=18, max_fields=FRAMES - 1, segments_per_shard=8, attributes={}
-    )  # fmt: skip
+    )
     stats, screened = [], []
     for i, (_, flow) in enumerate(videos):
         magnitude = np.hypot(flow[..., 0], flow[..., 1]).reshape(len(flow), -1)

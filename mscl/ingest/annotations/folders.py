@@ -78,8 +78,9 @@ def read_folders(index: VideoIndex, *, test_pattern: str, test_fraction: float) 
     if splits:
         rows = [
             ListedVideo((video,), _class_of(folder), splits[folder.partition("/")[0]])
-            for folder, videos in by_class.items() for video in videos
-        ]  # fmt: skip
+            for folder, videos in by_class.items()
+            for video in videos
+        ]
         return Listing(rows, in_order({row.class_name or "" for row in rows}), notes)
     by_name: dict[str, list[str]] = defaultdict(list)
     for folder, videos in by_class.items():
@@ -115,8 +116,9 @@ def _doubts(by_class: Mapping[str, list[str]], index: VideoIndex, splits: Mappin
     """
     deep = {
         folder: sorted({video[len(folder) + 1 :].partition("/")[0] for video in videos})
-        for folder, videos in by_class.items() if all("/" in video[len(folder) + 1 :] for video in videos)
-    }  # fmt: skip
+        for folder, videos in by_class.items()
+        if all("/" in video[len(folder) + 1 :] for video in videos)
+    }
     if deep:
         first = min(deep)
         yield (
@@ -132,9 +134,10 @@ def _doubts(by_class: Mapping[str, list[str]], index: VideoIndex, splits: Mappin
             how = "blanks alone" if len(set(map(one_spelling, names))) > 1 else "how accents are written alone"
             yield f"folders that differ in {how} are one class: {', '.join(map(repr, sorted(names)))}"
     inside = [
-        types for folder, types in index.others.items()
+        types
+        for folder, types in index.others.items()
         if any(folder == name or folder.startswith(f"{name}/") for name in by_class)
-    ]  # fmt: skip
+    ]
     yield from _left_out_files(inside)
     yield from _same_names(by_class)
     level = 2 if splits else 1
@@ -221,8 +224,9 @@ def _by_pattern(by_class: dict[str, list[str]], pattern: str) -> list[ListedVide
         raise DataError(f"data.test_pattern {pattern!r} is no regular expression: {error}") from error
     rows = [
         ListedVideo((video,), name, "test" if matches(video) else "train")
-        for name, videos in by_class.items() for video in videos
-    ]  # fmt: skip
+        for name, videos in by_class.items()
+        for video in videos
+    ]
     matched = sum(row.split == "test" for row in rows)
     if rows and matched in (0, len(rows)):
         example = rows[0].paths[0]

@@ -50,8 +50,9 @@ def test_what_is_printed_is_a_preset_of_ones_own(
 
 def test_a_variant_is_one_setting_beside_its_preset() -> None:
     assert yaml.safe_load(printed("config", "ucf101+mscl-no-fra", "--changed")) == {
-        "base": "ucf101", "pretrain": {"loss": {"rotation": False}},
-    }  # fmt: skip
+        "base": "ucf101",
+        "pretrain": {"loss": {"rotation": False}},
+    }
     ours, theirs = printed("config", "ucf101+mscl-no-fra").splitlines(), printed("config", "ucf101").splitlines()
     differing = [pair for pair in zip(ours, theirs, strict=True) if pair[0] != pair[1]]
     assert differing[1:] == [("    rotation: false", "    rotation: true")]

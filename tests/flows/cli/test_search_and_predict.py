@@ -250,9 +250,7 @@ def test_what_embed_chose_last_is_what_the_encoder_of_its_workspace_says(
     with pytest.warns(AssumptionWarning, match=f"took crop_px 20, while embed {before.key} took crop_px 24"):
         encoder = load_encoder(checkpoint)
     assert encoder.input == index.encoder_input
-    np.testing.assert_allclose(
-        embed([index.path(0)], encoder).features_ND[0], index.features.features_ND[0], rtol=1e-3
-    )  # fmt: skip
+    np.testing.assert_allclose(embed([index.path(0)], encoder).features_ND[0], index.features.features_ND[0], rtol=1e-3)
     code, _, err = mscl("export", before.key, "first.safetensors", "-w", place.root)
     assert (code, err) == (0, "")
     assert load_encoder("first.safetensors").input == open_index(place, before.key).encoder_input

@@ -87,9 +87,7 @@ def test_grad_cam_points_at_what_the_class_depends_on(trained: Trained) -> None:
 
 def test_a_classifier_s_file_says_what_its_videos_went_through(trained: Trained, tmp_path: Path) -> None:
     path = tmp_path / "classifier.safetensors"
-    save_classifier(
-        path, trained.classifier, classes=trained.classes, model=TINY, finetune=CONFIG, encoder_input=INPUT
-    )  # fmt: skip
+    save_classifier(path, trained.classifier, classes=trained.classes, model=TINY, finetune=CONFIG, encoder_input=INPUT)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         loaded = load_classifier(path)

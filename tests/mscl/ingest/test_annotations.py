@@ -70,8 +70,9 @@ def test_hmdb51(tmp_path: Path) -> None:
     (lists / "golf_test_split2.txt").write_text("Golf_(HQ)_+_Yards!!!_golf_f.avi 2 \nb_golf.avi 1 \n")
     root = touch(tmp_path / "hmdb51", "golf/Golf_(HQ)_+_Yards!!!_golf_f.avi", "golf/b_golf.avi", "golf/c_golf.avi")
     assert table(read(root, annotations=lists)) == {
-        "golf/Golf_(HQ)_+_Yards!!!_golf_f.avi": ("golf", "train"), "golf/b_golf.avi": ("golf", "test")
-    }  # fmt: skip
+        "golf/Golf_(HQ)_+_Yards!!!_golf_f.avi": ("golf", "train"),
+        "golf/b_golf.avi": ("golf", "test"),
+    }
     assert {s.split for s in read(root, annotations=lists, split=2).samples} == {"train", "test"}
     with pytest.raises(DataError, match="data.split"):
         read(root, annotations=lists, split=3)
@@ -96,8 +97,9 @@ def test_kinetics_names(tmp_path: Path) -> None:
     assert found.classes == ("abseiling", "air drumming")
     assert table(found) == {
         "val/air drumming/-abc_DEF123_000417_000427.mp4": ("air drumming", "val"),
-        "val/abseiling/xyz45678901.mkv": ("abseiling", "val"), "flat5678901_000005_000015.mp4": ("abseiling", "train"),
-    }  # fmt: skip
+        "val/abseiling/xyz45678901.mkv": ("abseiling", "val"),
+        "flat5678901_000005_000015.mp4": ("abseiling", "train"),
+    }
     assert found.missing == ("abseiling/gone5678901_000001_000011",)
     assert any("no label" in note for note in found.notes)
 

@@ -33,7 +33,7 @@ def test_folders_of_unlisted_types_are_said(tmp_path: Path) -> None:
         ("run/1 run/2 more/jump/3 more/sit/4", "1 of the 2 class folders .*, more in jump, sit"),
         ("train/a/run/1 test/a/run/2", "2 of the 2 class folders .*, test/a in run"),
     ],
-)  # fmt: skip
+)
 def test_class_folders_that_hold_folders_alone_are_said(tmp_path: Path, videos: str, says: str) -> None:
     found = read(touch(tmp_path, *(f"{video}.mp4" for video in videos.split())))
     (note,) = (note for note in found.notes if "further folders" in note)
@@ -61,9 +61,7 @@ def test_splits_below_classes_are_refused_unless_a_pattern_says_them(tmp_path: P
     with pytest.raises(DataError, match=r"run/test and run/train: if run is a class, set data.test_pattern=/test/"):
         read(root)
     found = read(root, test_pattern="/test/")
-    assert {sample.video: sample.split for sample in found.samples} == {
-        video: video.split("/")[1] for video in videos
-    }  # fmt: skip
+    assert {sample.video: sample.split for sample in found.samples} == {video: video.split("/")[1] for video in videos}
     with pytest.raises(DataError, match=r"data/test and data/train: .* if it holds the dataset, give it as data.root"):
         read(touch(tmp_path / "deep", "data/train/run/1.mp4", "data/test/run/2.mp4"))
 

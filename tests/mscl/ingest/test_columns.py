@@ -33,7 +33,7 @@ def read_text(tmp_path: Path, text: str) -> Annotations:
         "path,label,class\n3.mp4,,run\n1.mp4,,walk\n2.mp4,,jump\n",
         "path,label,label_name\n3.mp4,run,run\n1.mp4,walk,walk\n2.mp4,jump,jump\n",
     ],
-)  # fmt: skip
+)
 def test_videos_and_classes_are_taken_from_the_columns_that_hold_them(tmp_path: Path, text: str) -> None:
     found = {sample.video: sample.class_name for sample in read_text(tmp_path, text).samples}
     assert found == {"3.mp4": "run", "1.mp4": "walk", "2.mp4": "jump"}

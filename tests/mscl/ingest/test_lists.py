@@ -155,8 +155,9 @@ def test_with_blanks_between_the_path_comes_first(tmp_path: Path) -> None:
 
 def test_a_colon_makes_no_drive(tmp_path: Path) -> None:
     assert set(table(read_text(tmp_path, "1:30.mp4,run\na:b.mp4,walk\n", "1:30.mp4", "a:b.mp4"))) == {
-        "1:30.mp4", "a:b.mp4"
-    }  # fmt: skip
+        "1:30.mp4",
+        "a:b.mp4",
+    }
     with pytest.raises(DataError, match=r"names 'C:\\\\x\\\\a.mp4', which is outside data.root"):
         read_text(tmp_path, "C:\\x\\a.mp4,run\n", *VIDEOS)
 
@@ -271,8 +272,9 @@ def test_absolute_paths_inside_the_root(tmp_path: Path, through_link: bool) -> N
         given.symlink_to(root)
     (tmp_path / "train.csv").write_text(f"{root}/a.mp4 0\n{given}/b c.mp4 1\n")
     assert table(read(given, annotations=tmp_path / "train.csv")) == {
-        "a.mp4": ("0", "train"), "b c.mp4": ("1", "train")
-    }  # fmt: skip
+        "a.mp4": ("0", "train"),
+        "b c.mp4": ("1", "train"),
+    }
     (tmp_path / "train.csv").write_text("/elsewhere/a.mp4 0\n")
     with pytest.raises(DataError, match="line 1 names '/elsewhere/a.mp4', which is outside data.root"):
         read(given, annotations=tmp_path / "train.csv")

@@ -68,7 +68,7 @@ def launch(output: Path, *, processes: int, deed: str, changes: dict[str, Any] |
     try:
         run_torchrun(
             "tests.mscl.ranks", [str(output / "job.json")], runtime=runtime, log=output / "train.log", watch=look
-        )  # fmt: skip
+        )
     except TrainingError as error:
         launched.error = str(error)
     finally:

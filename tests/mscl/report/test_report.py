@@ -232,10 +232,11 @@ CHARTS = {
     ),
     "confusion": lambda: confusion_matrix([[3, 1], [0, 0]], ["a < b", "c"]),
     "large confusion": lambda: confusion_matrix(np.eye(101, dtype=int).tolist(), [f"c{i}" for i in range(101)]),
-    "lineage": lambda: lineage_graph([StageView("ingest", "k" * 16, Path()),
-                                              StageView("extract", "l" * 16, Path(), inputs={"ingest": "k" * 16})]),
+    "lineage": lambda: lineage_graph(
+        [StageView("ingest", "k" * 16, Path()), StageView("extract", "l" * 16, Path(), inputs={"ingest": "k" * 16})]
+    ),
     "time": lambda: time_and_disk([StageView("ingest", "k" * 16, Path(), timings={"seconds": 4000.0})]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CHARTS)

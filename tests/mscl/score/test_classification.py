@@ -115,9 +115,7 @@ def test_probe_with_a_class_of_one_says_that_it_could_not_choose() -> None:
 def test_probe_refuses_what_it_cannot_learn_from(train: np.ndarray, labels: np.ndarray, message: str) -> None:
     test = np.zeros((1, 2), np.float32)
     with pytest.raises(DataError, match=message):
-        linear_probe(
-            train.astype(np.float32), labels, test, np.array([0]), num_classes=2, config=ProbeConfig()
-        )  # fmt: skip
+        linear_probe(train.astype(np.float32), labels, test, np.array([0]), num_classes=2, config=ProbeConfig())
 
 
 def test_many_classes_of_few_videos_are_classes_all_the_same() -> None:

@@ -22,7 +22,7 @@ from mscl.training.launch import (
     loader_workers_of,
     processes_of,
     torchrun_command,
-)  # fmt: skip
+)
 from mscl.training.messages import MESSAGES_VARIABLE, Inbox, Message, say, tell
 
 STOPPED = [Message(rank=1, say="stopped after step 3"), Message(rank=1, exit_code=STOPPED_CODE)]

@@ -71,9 +71,7 @@ def test_frames_are_those_that_extraction_would_store(tmp_path: Path) -> None:
     path = tmp_path / "noise.mp4"
     draws = np.random.default_rng(0)
     encode_h264(path, (draws.integers(0, 255, (60, 80, 3), np.uint8) for _ in range(10)), fps=25, height=60, width=80)
-    settings = encoder_input(
-        stride=2, crop_px=16, short_side_px=16, stored_px=16, computed_px=32, jpeg_quality=75
-    )  # fmt: skip
+    settings = encoder_input(stride=2, crop_px=16, short_side_px=16, stored_px=16, computed_px=32, jpeg_quality=75)
     clip = only_segment(path, settings)[0]
     # 43 x 32 px at first: stored with the video's own aspect it is 21 px wide, with that of the copy it would be 22.
     height, width = stored_size(60, 80, 16)
