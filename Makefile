@@ -7,7 +7,7 @@ TEST_WORKERS ?= 2
 .PHONY: help install demo test test-gpu check lint types bench faults lowest audit ablate settings docs clean
 
 help:  ## What can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 # What is compiled is part of it: a library of other sources is refused.
 SOURCES := pyproject.toml setup.py $(wildcard kernels/tvl1/*.cpp kernels/tvl1/*.h storage/flow_store/*.cpp)

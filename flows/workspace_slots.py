@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from storage.atomic import disk_errors
 from storage.errors import StorageError
-from storage.locks import open_lock, take_lock
+from storage.locks import take_lock
 from storage.workspace import Workspace
 
 _POLL_SECONDS = 0.5
@@ -49,12 +48,8 @@ def workspace_slot(workspace: Workspace, *, limit: int, say: Callable[[str], Non
 
 
 def _take(workspace: Workspace, limit: int) -> int | None:
-    workspace.prepare()
-    folder = workspace.root / ".locks"
     for number in range(limit):
-        with disk_errors(folder):
-            folder.mkdir(exist_ok=True)
-            descriptor = open_lock(folder / f"run-{number}")
+        descriptor = workspace.open_lock(f"run-{number}")
         if take_lock(descriptor, wait=False):
             return descriptor
         os.close(descriptor)

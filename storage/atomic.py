@@ -16,7 +16,7 @@ from storage.errors import DamagedError, StorageError, UnreadableError
 STAGED_PREFIX = ".staged-"
 
 Buffer = bytes | bytearray | memoryview
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -84,7 +84,7 @@ def disk_errors(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL | _NOT_ALLOWED:
+        if error.errno not in DISK_IS_FULL | _NOT_ALLOWED:
             raise
         verb = "read or write" if error.errno in (errno.EACCES, errno.EPERM) else "write"
         path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else place
@@ -95,7 +95,7 @@ def cannot_write(path: Path, error: OSError, *, verb: str = "write", needs_bytes
     """What the user is told of a file that the file system does not take, in one line."""
     what = "choose a place where you may" if error.errno in _NOT_ALLOWED else "check the path"
     room = []
-    if error.errno in _FULL:
+    if error.errno in DISK_IS_FULL:
         what = "free space or choose another workspace"
         if needs_bytes is not None:
             room.append(f"it takes {needs_bytes / 1e6:,.1f} MB")

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.atomic import publish
+from storage.atomic import DISK_IS_FULL, publish
 from storage.errors import StorageError
 from storage.locks import open_lock, take_lock
 
@@ -23,7 +23,6 @@ _COUNT = ".bytes"
 _LOW = 0.9
 """Part of the size down to which is cleared, so that not every new file has all others counted."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)

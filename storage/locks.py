@@ -57,6 +57,22 @@ def is_locked(path: Path) -> bool:
 
 
 @contextmanager
+def held(descriptor: int, *, on_wait: Callable[[], object]) -> Iterator[None]:
+    """Holds an open lock file, and closes it in the end; waits for whoever has it, unless `on_wait` raises.
+
+    Raises:
+        OSError: a system without such locks.
+    """
+    try:
+        if not take_lock(descriptor, wait=False):
+            on_wait()
+            take_lock(descriptor, wait=True)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def alone(path: Path, *, on_wait: Callable[[], object]) -> Iterator[None]:
     """Holds the lock file, which goes when the work is done; waits, after `on_wait`, for whoever has it.
 
@@ -65,12 +81,6 @@ def alone(path: Path, *, on_wait: Callable[[], object]) -> Iterator[None]:
     Raises:
         OSError: the file cannot be made, or a system without such locks.
     """
-    lock = open_lock(path)
-    try:
-        if not take_lock(lock, wait=False):
-            on_wait()
-            take_lock(lock, wait=True)
+    with held(open_lock(path), on_wait=on_wait):
         yield
         path.unlink(missing_ok=True)
-    finally:
-        os.close(lock)

@@ -182,13 +182,16 @@ def write_table(path: Path, table: pa.Table) -> str:
 def read_table(path: Path, *schemas: pa.Schema) -> pa.Table:
     """Table in the Parquet file `path`, page checksums checked.
 
+    Args:
+        schemas: that the table may have, today's first; none: any.
+
     Raises:
-        DamagedError: missing, damaged, or with the columns of none of `schemas`, of which the first is today's.
+        DamagedError: missing, damaged, or with the columns of none of `schemas`.
     """
     try:
         table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
     except (OSError, pa.ArrowException) as error:
         raise DamagedError(f"cannot read {path}: {error}") from error
-    if not any(table.schema.equals(schema) for schema in schemas):
+    if schemas and not any(table.schema.equals(schema) for schema in schemas):
         raise DamagedError(f"{path} has columns {table.column_names}, expected {schemas[0].names}")
     return table

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from storage.errors import DamagedError, StorageError
 from storage.layout import Ingested
-from storage.manifest import Manifest, write_table
+from storage.manifest import Manifest, read_table, write_table
 from storage.result_folder import Result
 
 
@@ -25,7 +25,7 @@ def split_numbers(folder: Path) -> tuple[int, ...]:
     path = Ingested(folder).splits_path
     if not path.is_file():
         return ()
-    return tuple(int(name.removeprefix("split")) for name in _read(path).column_names)
+    return tuple(int(name.removeprefix("split")) for name in read_table(path).column_names)
 
 
 def which_split(folder: Path, asked: int | None) -> str:
@@ -54,7 +54,7 @@ def read_split(folder: Path, number: int) -> Manifest:
         shown = ", ".join(map(str, numbers))
         raise StorageError(f"the dataset has no split {number}; its official splits are {shown}: set data.split")
     path = Ingested(folder).splits_path
-    table = _read(path)
+    table = read_table(path)
     if table.num_rows != len(manifest):
         raise DamagedError(f"{path} has {table.num_rows} rows, the manifest {len(manifest)}")
     place = manifest.table.column_names.index("split")
@@ -82,12 +82,3 @@ def write_split(folder: Path, number: int, path: Path) -> Path:
     table = chosen.table.replace_schema_metadata(manifest.table.schema.metadata)
     write_table(path, table)
     return path
-
-
-def _read(path: Path) -> pa.Table:
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_table(path, page_checksum_verification=True, partitioning=None)
-    except (OSError, pa.ArrowException) as error:
-        raise DamagedError(f"cannot read {path}: {error}") from error

@@ -16,7 +16,7 @@ from typing import Any
 
 from storage.atomic import digest_file, disk_errors, write_atomic
 from storage.errors import LockedError, StorageError, UnreadableError
-from storage.locks import is_locked, open_lock, take_lock
+from storage.locks import held, is_locked, open_lock
 from storage.record import RECORD_NAME, OutputFile, Record, canonical_json, provenance, sealed
 from storage.result_folder import BEGUN, DAMAGED, Result, clear, is_damaged, whole, whole_if_readable
 from storage.user_paths import in_workspace, user_path
@@ -109,31 +109,34 @@ class Workspace:
 
         With `on_wait=None` a taken folder raises `LockedError` at once.
         """
-        self.prepare()
-        path = self._lock(stage, key)
-        with disk_errors(path):
-            path.parent.mkdir(exist_ok=True)
-            lock = open_lock(path)
-        try:
-            if not take_lock(lock, wait=False):
-                message = f"{stage} {key} is being computed by another process in {self.root}"
-                if on_wait is None:
-                    raise LockedError(f"{message}; wait for it or stop it") from None
-                on_wait(f"{message}; waiting for it")
-                take_lock(lock, wait=True)
+
+        def say_or_refuse() -> None:
+            message = f"{stage} {key} is being computed by another process in {self.root}"
+            if on_wait is None:
+                raise LockedError(f"{message}; wait for it or stop it")
+            on_wait(f"{message}; waiting for it")
+
+        with held(self.open_lock(f"{stage}-{key}"), on_wait=say_or_refuse):
             folder = self.folder(stage, key)
             with disk_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             yield folder
-        finally:
-            os.close(lock)
 
     def is_claimed(self, stage: str, key: str) -> bool:
         """Whether a process has the folder of a result for itself; nothing is written for the question."""
-        return is_locked(self._lock(stage, key))
+        return is_locked(self.root / _LOCKS / f"{stage}-{key}")
 
-    def _lock(self, stage: str, key: str) -> Path:
-        return self.root / _LOCKS / f"{stage}-{key}"
+    def open_lock(self, name: str) -> int:
+        """Descriptor of a lock file of this workspace, which is made if it is not there.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        self.prepare()
+        path = self.root / _LOCKS / name
+        with disk_errors(path):
+            path.parent.mkdir(exist_ok=True)
+            return open_lock(path)
 
     def begin(
         self,

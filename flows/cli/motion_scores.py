@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 console = Console()
 motion = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="How much moves, and what: the motion stage.")
 
-Bounds = Annotated[list[str] | None, typer.Option(metavar="SCORE=VALUE", help="May be given several times.")]
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +11,7 @@ from rich.console import Console
 from flows.cli.options import WorkspaceOption
 from flows.printing import print_line, print_table
 from storage.errors import StorageError, UnreadableError
+from storage.user_paths import in_workspace
 
 if TYPE_CHECKING:
     from storage.verify import Damage
@@ -47,7 +47,7 @@ def verify(
     else:
         folders = [result.folder for result in place.results()]
         folders += [folder for folder in place.unfinished() if is_damaged(folder) is not False]
-    sound = [_check(place, folder, workspace, mend=mend) for folder in folders]
+    sound = [_check(place, folder, mend=mend) for folder in folders]
     if key is None and (begun := [folder for folder in place.unfinished() if folder not in folders]):
         # A repair that was stopped is among them.
         names = ", ".join(f"{folder.parent.name} {folder.name}" for folder in begun)
@@ -58,7 +58,7 @@ def verify(
         print_line(console, f"{len(folders)} results are whole")
 
 
-def _check(place: Workspace, folder: Path, option: Path, *, mend: bool) -> bool:
+def _check(place: Workspace, folder: Path, *, mend: bool) -> bool:
     """Whether the result is whole, in the end."""
     from mscl.pipeline import BY_NAME
     from storage.result_folder import clear_damaged
@@ -83,9 +83,8 @@ def _check(place: Workspace, folder: Path, option: Path, *, mend: bool) -> bool:
         return False
     if not mend:
         what = _what_again(folder.parent.name, found)
-        where = f" --workspace {quote(str(option))}" if option != Path("workspace") else ""
         print_line(console, f"damaged; this makes {what} again:")
-        print_line(console, f"  mscl verify {folder.name} --repair{where}")
+        print_line(console, f"  mscl verify {folder.name} --repair{in_workspace(place.root)}")
         return False
     return _mend(place, folder, found)
 

@@ -56,11 +56,6 @@ class Difference:
     """Of the 95 % interval of the mean by Student's t over the seeds; NaN below `LEAST_PAIRS`."""
     by_seed: tuple[float, ...]
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return abs(self.mean) > self.half_width
-
 
 def as_json(rows: Iterable[SeedScore]) -> list[dict[str, Any]]:
     """Rows as plain values, in a fixed order."""

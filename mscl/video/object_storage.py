@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from mscl.errors import ConfigError, DataError, one_line
-from storage.file_cache import DISK_IS_FULL
+from storage.atomic import DISK_IS_FULL
 
 T = TypeVar("T")
 
