@@ -14,8 +14,9 @@ from mscl.clips.readme import readme
 from mscl.clips.screened import ScreenedClips, Starts, screened_clips
 from mscl.errors import UserError
 from mscl.progress import Progress, Silent
-from storage.atomic import cannot_write, remove_staged, write_atomic
+from storage.atomic import STAGED_PREFIX, cannot_write, remove_staged, write_atomic
 from storage.locks import open_lock, take_lock
+from storage.record import content_of
 from storage.splits import which_split
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def export_clips(
 def _plan(form: str, stores: ScreenedClips) -> dict[str, Any]:
     return {
         "form": form, "results": {result.record.stage: result.key for result in stores.results},
+        "contents": {result.record.stage: content_of(result.record) for result in stores.results},
         "flow": stores.flow_config.noted(), "classes": stores.manifest().classes,
     }  # fmt: skip
 
@@ -158,7 +160,7 @@ def _begun(out: Path, plan: dict[str, Any]) -> Iterator[None]:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; give a folder that is empty or not there")
     there = _read_plan(out)
-    if there is None and out.exists() and any(path.name != _LOCK_NAME for path in out.iterdir()):
+    if there is None and out.exists() and not all(_is_of_a_beginning(path) for path in out.iterdir()):
         raise UserError(f"{out} is not empty and holds no export; give a folder that is empty or not there")
     if there is not None and (other := _difference(there, plan)):
         raise UserError(f"{out} holds another export: {other}; give another folder, or remove it")
@@ -177,6 +179,11 @@ def _begun(out: Path, plan: dict[str, Any]) -> Iterator[None]:
         (out / _LOCK_NAME).unlink(missing_ok=True)
     finally:
         os.close(lock)
+
+
+def _is_of_a_beginning(path: Path) -> bool:
+    """Whether an export that was killed before its plan was written left it."""
+    return path.name == _LOCK_NAME or (path.name.startswith(STAGED_PREFIX) and path.name.endswith(PLAN_NAME))
 
 
 def _read_plan(out: Path) -> dict[str, Any] | None:

@@ -141,6 +141,12 @@ def test_an_export_goes_on_where_it_was_stopped(
     assert files == {path.relative_to(out) for path in out.rglob("*") if path.is_file()}
     assert all((whole / name).read_bytes() == (out / name).read_bytes() for name in files)
     assert export_clips(place, "flo", out / "flo").found == 4
+    plan = json.loads((out / "flo" / PLAN_NAME).read_text())
+    plan["contents"]["extract"] = "of the flow before"  # it was computed again since, under its key
+    (out / "flo" / PLAN_NAME).write_text(json.dumps(plan))
+    with pytest.raises(UserError, match=r'holds another export: contents .*"extract": "of the flow before"'):
+        export_clips(place, "flo", out / "flo")
+    (out / "flo" / PLAN_NAME).write_bytes((whole / "flo" / PLAN_NAME).read_bytes())
     with pytest.raises(UserError, match=r'holds another export: split "" there, "test" here'):
         export_clips(place, "flo", out / "flo", split="test")
 
@@ -171,6 +177,13 @@ def test_folders_of_others_are_left_alone(place: Workspace, tmp_path: Path) -> N
     with pytest.raises(StorageError, match=r"cannot write .*mine\.txt/below: Not a directory"):
         export_clips(place, "npz", tmp_path / "mine.txt" / "below")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_export_that_was_killed_before_its_plan_begins_again(place: Workspace, tmp_path: Path) -> None:
+    for name in (".writing", f".staged-1-{PLAN_NAME}"):
+        (tmp_path / name).touch()
+    assert export_clips(place, "npz", tmp_path, split="test").found == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", PLAN_NAME, "index.csv", "segments"]
 
 
 def test_of_several_official_splits_the_one_asked_for_is_written(tmp_path: Path) -> None:
