@@ -1,5 +1,8 @@
 """Work in child processes that may die: a job that crashes, hangs or eats memory costs that job and no other.
 
+One whose process was killed from outside is tried once more: the system takes whichever process it likes where memory
+runs out.
+
 Workers are plain subprocesses that speak JSON lines, so they can be had from anywhere (scripts without a main
 guard, daemonic processes, threads), and nothing is unpickled. A worker is killed with its parent.
 """
@@ -16,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from mscl.video.config import DecodeLimits
 from mscl.video.job_feed import Fetched, Job, JobEnd, JobFeed, Ready
@@ -127,6 +130,9 @@ class _Run:
         self._function, self._feed, self._selector = function, feed, selector
         self._timeout_seconds, self._memory_bytes, self._on_result = timeout_seconds, memory_bytes, on_result
         self._workers: list[_Worker] = []
+        self._again: list[tuple[int, Job]] = []
+        """Jobs whose worker was killed from outside, to be tried once more."""
+        self._killed: set[int] = set()
         if feed.bell is not None:
             selector.register(feed.bell, selectors.EVENT_READ, None)
 
@@ -164,7 +170,10 @@ class _Run:
             reason = worker.obituary()
             if not worker.ready:
                 raise RuntimeError(f"worker process for {self._function} does not start: {reason}")
-            if worker.job is not None:
+            if worker.job is not None and worker.was_killed and worker.job not in self._killed:
+                self._killed.add(worker.job)
+                self._again.append((worker.job, worker.order))
+            elif worker.job is not None:
                 self._finish(worker, JobEnd("crashed", reason=reason))
             self._end(worker)
             return
@@ -177,7 +186,7 @@ class _Run:
     def _give_out(self) -> None:
         """What can begin goes to the workers that have nothing to do."""
         idle = [worker for worker in self._workers if worker.ready and worker.job is None]
-        while idle and (taken := self._feed.take()) is not None:
+        while idle and (taken := self._again.pop() if self._again else self._feed.take()) is not None:
             index, job = taken
             if isinstance(job, JobEnd):
                 self._note(index, job)
@@ -211,6 +220,7 @@ class _Worker:
 
     def __init__(self, function: str, memory_bytes: int | None) -> None:
         self.job: int | None = None
+        self.order: Job = {}
         self.ready = False
         self.deadline_s = time.monotonic() + _START_SECONDS
         self._said_fd, name = tempfile.mkstemp()
@@ -225,8 +235,13 @@ class _Worker:
         self._orders: IO[bytes] = self._process.stdin
         self.answers: IO[bytes] = self._process.stdout
 
-    def give(self, index: int, job: dict[str, Any], timeout_seconds: float) -> None:
-        self.job = index
+    @property
+    def was_killed(self) -> bool:
+        """Whether it ended by SIGKILL, which no decoder sends itself."""
+        return self._process.wait() == -signal.SIGKILL
+
+    def give(self, index: int, job: Job, timeout_seconds: float) -> None:
+        self.job, self.order = index, job
         self.deadline_s = time.monotonic() + timeout_seconds
         try:
             self._orders.write(json.dumps({"job": job, "seconds": timeout_seconds}).encode() + b"\n")
