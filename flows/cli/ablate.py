@@ -60,9 +60,10 @@ def ablate(
         variants, base=base, name=name, seeds=seeds, folds=fold, sweeps=sweep, equal_time=equal_time, controls=control
     )
     done = run_ablation(Workspace(workspace), plan, progress=ConsoleProgress(console))
+    if export is not None:  # first, for what is printed may go to a pipe that ends early
+        merge_results(export, done.rows, done.settings)
     print_blocks(console, [scores_table([r for r in done.rows if r.set == name], name) for name in done.settings])
     if export is not None:
-        merge_results(export, done.rows, done.settings)
         print_line(console, f"Exported     {export / PAGE}")
     print_line(console, f"Results      {done.result.folder / PAGE}")
 

@@ -66,13 +66,14 @@ def scores(
     table, of, note = score_list(Workspace(workspace), key, by=by, official_split=official_split)
     kept = filtered(table, at_least=min_ or [], at_most=max_ or [], classes=classes or [])
     kept = _sorted(kept, sort, ascending=ascending)
+    for path in out or []:  # first, for what is printed may go to a pipe that ends early
+        write_list(path, kept)
     _print(kept, limit=limit)
     unshown = f", {limit:,} of them shown (--limit 0: all)" if 0 < limit < kept.num_rows else ""
     print_line(console, f"{kept.num_rows:,} of {table.num_rows:,} {by}s of motion {of}{unshown}")
     if note:
         print_line(console, note)
     for path in out or []:
-        write_list(path, kept)
         print_line(console, f"Written      {path}")
         if path.suffix == ".txt" and set(kept.column("split").to_pylist()) - {"train", "unlabelled"}:
             print_line(console, f"{path} says no splits: as data.annotations all of it is train; .csv says them")

@@ -69,6 +69,12 @@ def search(
     neighbours = index.search(good, k=k, device=resolve_device(device, setting="--device"))
     failed |= neighbours.queries.failed
     pairs = list(zip(neighbours.queries.videos, neighbours.found, strict=True))
+    page, refused = None, None
+    if pairs:  # an earlier page is worth more than an empty one
+        try:  # before anything is printed, which may go to a pipe that ends early
+            page = _search_page(out or Path("search.html"), index, pairs, failed)
+        except StorageError as error:
+            refused = error
     if as_json:
         rows: list[dict[str, Any]] = [
             {
@@ -94,14 +100,10 @@ def search(
                 neighbour_rows.append((rank, f"{one.similarity:.4f}", name, path))
             print_table(console, ("rank", "cosine", "class", "path"), neighbour_rows)
         print_line(console, f"Searched     {len(index.features.ids)} segments of {index.root}")
-    page = None
-    if pairs:  # an earlier page is worth more than an empty one
-        try:
-            page = _search_page(out or Path("search.html"), index, pairs, failed)
-        except StorageError as error:
-            if out is not None:
-                raise
-            print_line(Console(stderr=True), f"mscl: no page: {error}; --out names another place", style="yellow")
+    if refused is not None and out is not None:
+        raise refused
+    if refused is not None:
+        print_line(Console(stderr=True), f"mscl: no page: {refused}; --out names another place", style="yellow")
     if page is not None and not as_json:
         print_line(console, f"Page         {page}")
     _finish(failed, page if show else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -32,6 +33,10 @@ def test_motion_from_scores_to_files(
     assert "splits" not in out
     code, out, _ = mscl("scores", "--by", "video", "--min", "mean_px=4.5", "--out", "all.txt")
     assert code == 0 and "all.txt says no splits: as data.annotations all of it is train; .csv says them" in out
+    with monkeypatch.context() as patch, pytest.raises(BrokenPipeError):  # `| head -1`: the file is there all the same
+        patch.setattr("flows.cli.motion_scores.print_table", Mock(side_effect=BrokenPipeError))
+        mscl("scores", "--out", "piped.csv")
+    assert (tmp_path / "piped.csv").exists()
     code, out, _ = mscl("page")
     assert code == 0 and "motion.html" in out and 'class="film"' in (tmp_path / "motion.html").read_text()
     code, out, _ = mscl("export", "npz", "arrays", "--split", "test")
