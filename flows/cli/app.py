@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 import warnings
@@ -32,6 +33,8 @@ console = Console()
 # Typer carries a click of its own and gives its base of usage errors no public name.
 _USAGE_ERROR: Any = typer.BadParameter.__base__
 _TERMINATED = 143
+_NO_MEMORY = ("failed to map segment", "can't allocate memory", "Cannot allocate memory", "Insufficient memory")
+"""How the linker, PyTorch, the system and OpenCV say it."""
 app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -112,11 +115,18 @@ def _server_is_gone(error: Exception) -> bool:
     return httpx is not None and isinstance(error, httpx.TransportError)
 
 
+def _memory_ran_out(error: Exception) -> bool:
+    """Whether the system gave no memory: to Python, or to a library, which says so in words of its own."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return any(words in str(error) for words in _NO_MEMORY)
+
+
 def main() -> None:
     """Entry point: user errors are one clear line and exit code 2; Ctrl-C and SIGTERM say how to go on."""
     settings.apply()
     before = signal.signal(signal.SIGTERM, _on_sigterm)
-    from mscl.errors import USER_ERRORS, UserError
+    from mscl.errors import USER_ERRORS, UserError, one_line
     from storage.atomic import disk_errors
 
     try:
@@ -144,6 +154,13 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except Exception as error:
+        if _memory_ran_out(error):
+            _complain(
+                f"memory ran out ({one_line(error, named=True)}). What is done is kept: give more (`ulimit -v`, the "
+                "limit of the job or container) or ask for less (runtime.workers, batch sizes), then run the same "
+                "command again"
+            )
+            sys.exit(1)
         if not _server_is_gone(error):
             raise
         _complain(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -122,6 +123,23 @@ def test_a_server_that_went_away_in_the_middle_is_one_line(mscl: Command, monkey
     code, _, err = mscl("run", "demo")
     assert code == 1
     assert "does not answer any more (refused)" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 9 GiB"), OSError(errno.ENOMEM, "Cannot allocate memory"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+    ],
+)  # fmt: skip
+def test_memory_that_ran_out_is_one_line(mscl: Command, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def refused(**_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(console, "app", refused)
+    code, _, err = mscl("run", "demo")
+    assert code == 1 and err.startswith("mscl: memory ran out") and str(error) in err and err.count("\n") == 1
 
 
 def test_commands_are_listed_without_heavy_imports() -> None:
