@@ -44,12 +44,17 @@ def write_results(folder: Path, rows: Sequence[SeedScore], settings: Settings) -
 
 
 def merge_results(folder: Path, rows: Sequence[SeedScore], settings: Settings) -> None:
-    """As `write_results`, beside the datasets that `folder` holds already; those of the same name keep their place."""
+    """As `write_results`, beside the datasets that `folder` holds already; those of the same name keep their place.
+
+    Of a dataset that was written by a process that was killed one file may be there; the same command writes it again.
+    """
     kept: list[SeedScore] = []
     known: dict[str, Any] = {}
-    if (folder / ROWS).is_file():
-        kept = [row for row in from_json(read_json(folder / ROWS)) if row.set not in settings]
+    if (folder / ROWS).is_file() and (folder / SETTINGS).is_file():
         known = read_json(folder / SETTINGS)
+        kept = [row for row in from_json(read_json(folder / ROWS)) if row.set in known and row.set not in settings]
+        whole = {row.set for row in kept} | set(settings)
+        known = {name: facts for name, facts in known.items() if name in whole}
     write_results(folder, [*kept, *rows], known | dict(settings))
 
 

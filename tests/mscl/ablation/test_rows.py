@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mscl.ablation.page import PAGE, ROWS, merge_results, write_results
+from mscl.ablation.page import PAGE, ROWS, SETTINGS, merge_results, write_results
 from mscl.ablation.plan import AblationPlan
 from mscl.ablation.rows import (
     LINEAR,
@@ -103,3 +103,23 @@ def test_another_dataset_joins_and_the_same_one_is_replaced(tmp_path: Path) -> N
     assert {(r.set, r.preset, r.value) for r in rows} == {("other", "mscl", 0.3), ("set", "mscl", 0.4)}
     text = (tmp_path / PAGE).read_text()
     assert text.count("## ") == 2 and "## other" in text and "30.0" in text and "70.0" not in text
+
+
+def test_an_export_that_was_killed_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("dot_plot", "card_svg"):
+        monkeypatch.setattr(f"mscl.ablation.page.{name}", lambda *given, **more: "")
+    one, other = (rows_of({"mscl": {0: 0.4}}), {"set": facts_of("set")}), rows_of({"mscl": {0: 0.3}}, name="other")
+    merge_results(tmp_path, *one)
+    merge_results(tmp_path, other, {"other": facts_of("other")})
+    whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for name in (SETTINGS, ROWS):  # a dataset is in one of the two files
+        content = json.loads(whole[name])
+        left = [row for row in content if row["set"] != "set"] if name == ROWS else {"other": content["other"]}
+        (tmp_path / name).write_text(json.dumps(left))
+        merge_results(tmp_path, other, {"other": facts_of("other")})
+        assert (tmp_path / PAGE).read_text().count("## ") == 1
+        merge_results(tmp_path, *one)
+        assert json.loads((tmp_path / ROWS).read_text()) == json.loads(whole[ROWS])
+    (tmp_path / SETTINGS).unlink()  # the first export of all
+    merge_results(tmp_path, *one)
+    assert (tmp_path / PAGE).read_text().count("## ") == 1
