@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from operator import index
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
 from mscl.clips.screened import Starts, rows_of_split, screened_clips
 from mscl.errors import UserError
@@ -47,8 +48,8 @@ def open_clips(
         StorageError: files that are missing or not as they were written.
     """
     for name, value in (("length", length), ("stride", stride), ("side_px", side_px)):
-        if value is not None and value < 1:
-            raise UserError(f"{name} {value}: give 1 or more")
+        if value is not None and (not isinstance(value, SupportsIndex) or index(value) < 1):
+            raise UserError(f"{name} {value!r}: give a whole number, 1 or more")
     from mscl.clips.dataset import StoredClips
     from storage.workspace import as_workspace
 

@@ -1,7 +1,8 @@
 """The nearest segments of an indexed set, for videos of one's own."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from operator import index as index_of
+from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +39,8 @@ def search(features_QD: npt.NDArray[np.float32], index: "Features", *, k: int = 
     """
     from mscl.embedding.search import nearest
 
-    if k < 1:
-        raise DataError(f"k = {k}: give 1 or more")
+    if isinstance(k, bool) or not isinstance(k, SupportsIndex) or index_of(k) < 1:
+        raise DataError(f"k = {k!r}: give a whole number, 1 or more")
     features_QD = np.asarray(features_QD, dtype=np.float32)
     if features_QD.ndim != 2 or not np.isfinite(features_QD).all():
         raise DataError(

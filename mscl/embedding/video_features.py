@@ -58,7 +58,7 @@ def embed(
 
     Args:
         videos: files, or one.
-        encoder: from `load_encoder`; comes back as it was.
+        encoder: from `load_encoder`, in any float type; comes back as it was.
         recipe: how frames come out of a video.
         clip: length and stride of a clip in index units.
         clips: evenly spaced clips per segment of a video, averaged.
@@ -81,6 +81,8 @@ def embed(
         raise UserError(f"mscl.embed: the encoder is a {type(encoder).__name__}; give what mscl.load_encoder returns")
     if precision not in get_args(Precision):
         raise ConfigError(f"mscl.embed: precision {precision!r}; give one of {', '.join(get_args(Precision))}")
+    if not isinstance(limits, DecodeLimits | None):
+        raise ConfigError(f"mscl.embed: limits is a {type(limits).__name__}; give a mscl.config.DecodeLimits")
     if not isinstance(recipe, FrameRecipe | None):
         raise ConfigError(f"mscl.embed: recipe is a {type(recipe).__name__}; give an mscl.FrameRecipe, or its settings")
     asked = {"recipe": recipe, "clip": clip, "clips": clips, "crop_px": crop_px, "crops": crops}
@@ -144,9 +146,11 @@ def _features(encoder: "Encoder", clips_KTHW3: npt.NDArray[np.uint8], precision:
     from mscl.training.precision import inference
     from mscl.video.normalise import normalise_rgb
 
-    device = next(chain(encoder.parameters(), encoder.buffers())).device  # a network of one's own may learn nothing
-    with inference(precision, device):
-        rgb_K3THW = normalise_rgb(torch.from_numpy(clips_KTHW3).to(device)).to(memory_format=torch.channels_last_3d)
+    weights = next(chain(encoder.parameters(), encoder.buffers()))  # a network of one's own may learn nothing
+    dtype = weights.dtype if weights.is_floating_point() else torch.float32
+    with inference(precision, weights.device):
+        rgb_K3THW = normalise_rgb(torch.from_numpy(clips_KTHW3).to(weights.device))
+        rgb_K3THW = rgb_K3THW.to(dtype, memory_format=torch.channels_last_3d)
         features_D: Floats = encoder(rgb_K3THW).float().mean(dim=0).cpu().numpy()
     return features_D
 

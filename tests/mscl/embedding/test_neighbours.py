@@ -22,5 +22,7 @@ def test_search_finds_the_segment_itself_first() -> None:
     with pytest.raises(DataError, match=r"of shape \(6,\) .*give a row"):
         mscl.search(features[0], index)
     assert mscl.search(features[[4]].tolist(), index, k=1)[0][0].segment_id == "v4"
-    with pytest.raises(DataError, match="k = 0: give 1 or more"):
-        mscl.search(features[:1], index, k=0)
+    for wrong in (0, 2.5, "3"):
+        with pytest.raises(DataError, match=f"k = {wrong!r}: give a whole number, 1 or more"):
+            mscl.search(features[:1], index, k=wrong)  # type: ignore[arg-type]
+    assert len(mscl.search(features[:1], index, k=np.int64(2))[0]) == 2  # type: ignore[arg-type]

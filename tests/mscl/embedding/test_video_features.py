@@ -123,6 +123,7 @@ def test_an_encoder_that_says_nothing_is_embedded_with_the_paper_s_settings_and_
         ({"crops": 2}, "crops: Input should be 1 or 3 .given 2."),
         ({"precision": "fp64"}, "precision 'fp64'; give one of auto, fp32"),
         ({"recipe": {"gap_frames": 2}}, "recipe is a dict; give an mscl.FrameRecipe"),
+        ({"limits": {"max_frames": 9}}, "limits is a dict; give a mscl.config.DecodeLimits"),
     ],
 )
 def test_a_wrong_setting_is_named(encoder: VideoEncoder, wrong: dict[str, Any], says: str) -> None:
@@ -150,6 +151,16 @@ def test_the_caller_s_encoder_comes_back_as_it_was(videos: list[Path]) -> None:
     assert [module.training for module in encoder.modules()] == modes
     assert [name for name, parameter in encoder.named_parameters() if not parameter.requires_grad] == ["stem.0.weight"]
     assert not any(parameter.is_inference() for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float16, 0.01), (torch.bfloat16, 0.05), (torch.float64, 1e-4)])
+def test_an_encoder_of_another_float_type_embeds_in_it(
+    encoder: VideoEncoder, videos: list[Path], dtype: torch.dtype, near: float
+) -> None:
+    wanted = mscl.embed(videos[:1], encoder).features_ND
+    found = mscl.embed(videos[:1], encoder.to(dtype)).features_ND
+    assert found.dtype == np.float32 and encoder.stem[0].weight.dtype == dtype
+    np.testing.assert_allclose(found, wanted, atol=near * np.abs(wanted).max())
 
 
 def test_a_damaged_encoder_is_an_error(encoder: VideoEncoder, videos: list[Path]) -> None:
