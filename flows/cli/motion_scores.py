@@ -11,7 +11,7 @@ from rich.console import Console
 from flows.cli import completion
 from flows.cli.motion_export import export
 from flows.cli.motion_page import page
-from flows.cli.options import OfficialSplitOption, WorkspaceOption
+from flows.cli.options import OfficialSplitOption, WorkspaceOption, at_home
 from flows.printing import print_line, print_table
 from mscl.errors import UserError
 
@@ -35,7 +35,10 @@ def scores(
     key: Annotated[
         str, typer.Option(help="Key of a result of motion; without it the latest.", autocompletion=completion.keys)
     ] = "",
-    by: Annotated[Literal["segment", "video"], typer.Option(help="A row each; a video is the mean.")] = "segment",
+    by: Annotated[
+        Literal["segment", "video"],
+        typer.Option(help="A row each; a video has the mean over its frames, and the largest peak_px."),
+    ] = "segment",
     sort: Annotated[
         str, typer.Option(help="mean_px, peak_px, moving, change, camera_px or object_px; the largest first.")
     ] = "mean_px",
@@ -51,7 +54,9 @@ def scores(
     limit: Annotated[int, typer.Option(min=0, help="Rows to print; 0: all. Files hold all.")] = 20,
     out: Annotated[
         list[Path] | None,
-        typer.Option(help="Also write FILE.parquet, FILE.csv, or FILE.txt with a `path label` line a video."),
+        typer.Option(
+            help="Also write FILE.parquet, FILE.csv, or FILE.txt with a `path label` line a video.", callback=at_home
+        ),
     ] = None,
 ) -> None:
     """Motion scores of segments or videos: list, sort, filter, export.

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import WorkspaceOption
+from flows.cli.options import WorkspaceOption, at_home
 from flows.printing import print_blocks, print_line
 
 console = Console()
@@ -30,9 +30,12 @@ def motion_suite(
     part: Annotated[
         list[str] | None, typer.Option(help="direction, kind, order, stills, shortcut; several; all for none.")
     ] = None,
-    suite: Annotated[Path, typer.Option(help="Folder of the videos; written if absent.")] = Path("motion-suite"),
+    suite: Annotated[Path, typer.Option(help="Folder of the videos; written if absent.", callback=at_home)] = Path(
+        "motion-suite"
+    ),
     out: Annotated[
-        Path | None, typer.Option(help="Folder for table, figure and scores; default: SUITE/results.")
+        Path | None,
+        typer.Option(help="Folder for table, figure and scores; default: SUITE/results.", callback=at_home),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the videos.")] = 1000,
     train_per_class: Annotated[int, typer.Option(min=4)] = 96,

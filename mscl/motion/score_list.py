@@ -35,7 +35,7 @@ def score_list(
 
     Args:
         key: of a result of motion, or its first digits; empty: the latest.
-        by: `segment` or `video`; scores of a video are the means over its segments.
+        by: `segment` or `video`, whose `peak_px` is the largest of its segments, and all else their mean by frames.
         official_split: number of the split, of a dataset that has several; None: the first, which is said in the note.
 
     Raises:
@@ -48,8 +48,7 @@ def score_list(
     ingest = next((one for one in workspace.lineage(result) if one.record.stage == "ingest"), None)
     if ingest is None:
         raise UserError(f"the ingest that motion {result.key} was made of is not there; run the pipeline again")
-    for one in (result, ingest):
-        refuse_changed(one.folder, one.record)
+    refuse_changed(result, ingest)
     whole = Ingested(ingest.folder).manifest() if official_split is None else asked_split(ingest, official_split)
     manifest = whole.ok()
     columns: dict[str, Any] = {
@@ -137,7 +136,8 @@ def write_list(path: Path, table: pa.Table) -> None:
     """Write Parquet, CSV, or a list of `path label` lines, one a video, as `data.annotations` and other tools read it.
 
     Raises:
-        UserError: another ending, a folder that cannot be written, or a path that such a line cannot hold.
+        UserError: another ending, or a path that such a line cannot hold.
+        StorageError: the file cannot be written.
     """
     import pyarrow as pa
     import pyarrow.csv
@@ -153,10 +153,7 @@ def write_list(path: Path, table: pa.Table) -> None:
             sink.write(_lines(table).encode())
         case _:
             raise UserError(f"--out {path}: the ending says the form; give .parquet, .csv or .txt")
-    try:
-        write_atomic(path, sink.getvalue().to_pybytes())
-    except OSError as error:
-        raise UserError(f"--out {path} cannot be written: {error.strerror}; check the folder") from error
+    write_atomic(path, sink.getvalue().to_pybytes())
 
 
 def _lines(table: pa.Table) -> str:

@@ -81,7 +81,7 @@ def screen_segment(
 ) -> ScreenRow:
     """Verdict, reason, scores and chosen starts of one segment.
 
-    Verdicts: `chosen`; `too_short` for a clip; `no_motion` above `min_motion_px` (D18); `outside` the thresholds
+    Verdicts: `chosen`; `too_short` for a clip; `no_motion` as large as `min_motion_px` (D18); `outside` the thresholds
     `min` and `max`; `cut` where every clip crosses a cut; `uniform` where no start scores above the median, as in a
     video that moves alike throughout, which then keeps every start. The median is that of the clips that cross no cut.
 

@@ -4,14 +4,17 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated, get_args, get_origin, get_type_hints
 
 import pytest
+import typer
 
 import flows.progress
 import mscl.pipeline.repair
 import storage.garbage
 import storage.verify
 from flows.cli import app as console
+from flows.cli.options import WorkspaceOption
 from flows.workspace_slots import workspace_slot
 from mscl.config import load_config
 from mscl.ingest.places import dataset_root
@@ -141,3 +144,18 @@ def test_a_home_folder_is_found_wherever_a_path_is_given(
         assert code == 2 and output.startswith("mscl: s3://bucket/a b.mp4 is no path of this machine"), output
     with pytest.raises(StorageError, match="s3:/b/c is no path of this machine; .* has two slashes: s3://b/c"):
         user_path("s3:/b/c")
+
+
+def test_every_path_that_a_command_takes_may_begin_at_home() -> None:
+    def without(app: typer.Typer) -> Iterator[str]:
+        for group in app.registered_groups:
+            yield from without(group.typer_instance)
+        for command in app.registered_commands:
+            for name, hint in get_type_hints(command.callback, include_extras=True).items():
+                if hint == WorkspaceOption or get_origin(hint) is not Annotated:  # `Workspace` looks for its own
+                    continue
+                given, said = get_args(hint)[:2]
+                if "Path" in str(given) and said.callback is None:
+                    yield f"{command.callback.__name__} {name}"
+
+    assert list(without(console.app)) == []
