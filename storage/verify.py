@@ -22,6 +22,7 @@ from storage.flow_store.writer import read_preamble
 from storage.frame_store import FrameSpec, frame_shard_key, read_frame_spec
 from storage.layout import COMMITS_NAME, FLOW_NAME, FRAMES_NAME
 from storage.record import RECORD_NAME, Record
+from storage.result_folder import Result
 from storage.shards import Scratch, ShardFile, without_crc32c
 from storage.user_paths import in_workspace
 
@@ -82,15 +83,20 @@ def verify_result(
     return found
 
 
-def refuse_changed(folder: Path, record: Record) -> None:
-    """Compare the files of a result that have no checksums of their own, before something is computed from them.
+def refuse_changed(*results: Result) -> None:
+    """Compare the files of results that have no checksums of their own, before something is computed from them.
 
     Shards of flow and frames have, and are left out: reading all of them would take minutes.
 
     Raises:
         DamagedError: one is not as it was written.
-        StorageError: the result is not there any more.
+        StorageError: a result is not there any more.
     """
+    for result in results:
+        _refuse_changed(result.folder, result.record)
+
+
+def _refuse_changed(folder: Path, record: Record) -> None:
     if not (folder / RECORD_NAME).exists():
         raise StorageError(
             f"{record.stage} {record.key} in {folder.parents[1]} was removed, or is made again, since it was found; "

@@ -38,8 +38,7 @@ def page(
 
     place = Workspace(workspace)
     results = place.lineage(latest_of(place, "screen", key))
-    for result in results:
-        refuse_changed(result.folder, result.record)
+    refuse_changed(*results)
     views = [stage_view(result) for result in results]
     build_report(views, out, stages=stages_for("screen"), title="Motion")
     print_line(console, f"Page         {out}")

@@ -137,7 +137,7 @@ def predict(
     from storage.workspace import Workspace
 
     result = latest_of(Workspace(workspace), "finetune", key)
-    refuse_changed(result.folder, result.record)
+    refuse_changed(result)
     trained = load_classifier(result.folder / "classifier.safetensors", own_code=True)
     good, reasons = readable(videos)
     place = resolve_device(device, setting="--device")

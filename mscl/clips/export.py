@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from mscl.clips.screened import ScreenedClips, Starts, screened_clips
 from mscl.errors import UserError
 from mscl.progress import Progress, Silent
 from storage.atomic import STAGED_PREFIX, cannot_write, remove_staged, write_atomic
-from storage.locks import open_lock, take_lock
+from storage.locks import held, open_lock
 from storage.record import content_of
 from storage.splits import which_split
 
@@ -169,16 +168,16 @@ def _begun(out: Path, plan: dict[str, Any]) -> Iterator[None]:
         lock = open_lock(out / _LOCK_NAME)
     except OSError as error:
         raise cannot_write(out, error) from error
-    try:
-        if not take_lock(lock, wait=False):
-            raise UserError(f"another process is writing into {out}; wait for it, or give another folder")
+
+    def refuse() -> None:
+        raise UserError(f"another process is writing into {out}; wait for it, or give another folder")
+
+    with held(lock, on_wait=refuse):
         remove_staged(out)
         if there is None:
             write_atomic(out / PLAN_NAME, _json(plan | {_COMPLETE: False}))
         yield
         (out / _LOCK_NAME).unlink(missing_ok=True)
-    finally:
-        os.close(lock)
 
 
 def _is_of_a_beginning(path: Path) -> bool:

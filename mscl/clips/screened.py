@@ -95,7 +95,7 @@ class ScreenedClips:
         from storage.motion_store import MotionReader
         from storage.verify import refuse_changed
 
-        refuse_changed(self.motion.folder, self.motion.record)
+        refuse_changed(self.motion)
         return MotionReader(Measured(self.motion.folder).motion)
 
     def starts(self, segments: Ints, which: Starts, clip: ClipConfig) -> tuple[Ints, Ints]:
@@ -162,8 +162,7 @@ def screened_clips(workspace: Workspace, key: str = "") -> ScreenedClips:
     needed = ("ingest", "extract", "motion", "screen")
     if gone := [name for name in needed if name not in found]:
         raise UserError(f"the {' and '.join(gone)} behind screen {screen.key} is gone; run the pipeline again")
-    for name in ("ingest", "screen"):
-        refuse_changed(found[name].folder, found[name].record)
+    refuse_changed(found["ingest"], screen)
     return ScreenedClips(found["ingest"], found["extract"], found["motion"], found["screen"])
 
 

@@ -131,7 +131,7 @@ def _checkpoint(source: str, workspace: Workspace) -> tuple[Path, dict[str, Resu
             "of a stage after it (`mscl ls`), or a file"
         )
     pretrained = results["pretrain"]
-    refuse_changed(pretrained.folder, pretrained.record)  # a sound file, but another training's
+    refuse_changed(pretrained)  # a sound file, but another training's
     return pretrained.folder / str(pretrained.record.metrics["checkpoint"]), results
 
 

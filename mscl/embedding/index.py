@@ -74,7 +74,7 @@ class Index:
         from mscl.models.files import read_encoder
         from storage.verify import refuse_changed
 
-        refuse_changed(self.pretrain.folder, self.pretrain.record)  # a sound file, but another training's
+        refuse_changed(self.pretrain)  # a sound file, but another training's
         checkpoint = self.pretrain.folder / str(self.pretrain.record.metrics["checkpoint"])
         encoder = read_encoder(checkpoint, own_code=True).encoder
         if encoder.feature_dim != self.features.features_ND.shape[1]:
@@ -139,8 +139,7 @@ def open_index(workspace: "Workspace | str | PathLike[str]", key: str = "") -> I
             f"the {' and '.join(missing)} result behind {embed.folder} is gone, and a search needs it; run the "
             "pipeline again"
         )
-    for result in (embed, stages["ingest"]):
-        refuse_changed(result.folder, result.record)
+    refuse_changed(embed, stages["ingest"])
     features = read_features(embed.folder / f"{VARIANT}.zarr")
     if len(features.ids) == 0:
         raise UserError(f"the index {embed.folder} holds no video; embed a dataset with usable videos")

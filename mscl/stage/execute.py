@@ -68,8 +68,7 @@ def execute(
             progress.say(
                 f"{stage.name} {key} is made again: {', '.join(changed)} was computed again since, and differs"
             )
-        for result in used.values():
-            refuse_changed(result.folder, result.record)
+        refuse_changed(*used.values())
         read_before = contents_read(folder)
         others = [name for name, content in contents.items() if read_before.get(name, content) != content]
         if done is not None:

@@ -22,6 +22,7 @@ from storage.errors import DamagedError
 from storage.flow_store import FlowReader
 from storage.frame_store import FrameReader
 from storage.record import RECORD_NAME, Record, read_record
+from storage.result_folder import Result
 from storage.verify import refuse_changed, verify_result
 from storage.workspace import Workspace
 from tests.tiny import FINETUNE, write_tiny
@@ -117,7 +118,7 @@ def _how_found(flip: Flip, workspace: Workspace, records: dict[Path, Record], ex
     named = any(one.file == name for one in damage) or (name == "commits.jsonl" and bool(damage))
     assert named, f"{flip}: verify names {damage}"
     try:
-        refuse_changed(folder, record)
+        refuse_changed(Result(folder, record))
     except DamagedError:
         return "verify, and before anything is computed"
     try:

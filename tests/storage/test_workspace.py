@@ -153,11 +153,11 @@ def test_the_latest_is_the_one_used_last_though_the_clock_was_set_back(tmp_path:
 def test_a_result_that_was_removed_meanwhile_is_not_called_damaged(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     result = make(workspace, "ingest")
-    refuse_changed(result.folder, result.record)
+    refuse_changed(result)
     workspace.discard("ingest", result.key)
     result.folder.mkdir()  # another run makes it again
     with pytest.raises(StorageError, match=f"ingest {result.key} in .* was removed, or is made again, .* same command"):
-        refuse_changed(result.folder, result.record)
+        refuse_changed(result)
 
 
 def test_a_result_known_to_be_damaged_is_not_used_until_it_is_made_again(tmp_path: Path) -> None:
