@@ -36,6 +36,11 @@ class EmbedConfig(Section):
     """Also embed with the untrained encoder, and clips that repeat the first, middle or last frame or have their frames
     in random order: the controls that a result needs."""
 
+    @property
+    def videos_at_once(self) -> int:
+        """How many videos, with all their clips and crops, go through one forward pass."""
+        return max(1, self.batch_size // (self.clips * self.crops))
+
     def clip(self, trained: ClipConfig, recipe: FrameRecipe) -> ClipConfig:
         """The clips that are embedded.
 

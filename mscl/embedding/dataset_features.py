@@ -100,11 +100,9 @@ def embed_share(
     from mscl.training.launch import loader_workers_of
 
     progress, seconds = progress or Silent(), {}
-    views = config.clips * config.crops
-    at_once = max(1, config.batch_size // views)
     for name, encoder in encoders.items():
         for variant, shown in controls_of(name, controls=config.controls).items():
-            own = part_files(output, variant, len(manifest), at_once=at_once)[rank::world_size]
+            own = part_files(output, variant, len(manifest), at_once=config.videos_at_once)[rank::world_size]
             todo = [(path, rows) for path, rows in own if read_part(path, len(rows)) is None]
             if not todo or is_whole(output / f"{variant}.zarr"):
                 continue
@@ -117,7 +115,7 @@ def embed_share(
             batches = embedded_batches(
                 encoder,
                 clips,
-                videos_per_batch=at_once,
+                videos_per_batch=config.videos_at_once,
                 workers=loader_workers_of(runtime),
                 device=device,
                 precision=config.precision,

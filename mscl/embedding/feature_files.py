@@ -65,14 +65,13 @@ def write_variants(
     from storage.features import read_features, write_features, write_tokens
 
     metrics: dict[str, Any] = {"videos": len(manifest)}
-    at_once = max(1, config.batch_size // (config.clips * config.crops))
     for variant in VARIANTS:
         folder = output / f"{variant}.zarr"
         if not is_whole(folder):
             if not (output / PARTS_FOLDER / variant).is_dir():
                 continue
             shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed while it wrote
-            files = part_files(output, variant, len(manifest), at_once=at_once)
+            files = part_files(output, variant, len(manifest), at_once=config.videos_at_once)
             parts = [part for path, rows in files if (part := read_part(path, len(rows))) is not None]
             if len(parts) < len(files):
                 raise DataError(f"parts of {folder} were damaged while others were computed; run the same again")

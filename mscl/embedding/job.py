@@ -98,11 +98,10 @@ def run_embedding(job: EmbedJob, *, progress: Progress) -> dict[str, Any]:
     job_path, log = output / ".job.json", output / ".embed.log"
     names = ("trained", "untrained") if job.embed.controls else ("trained",)
     variants = [variant for name in names for variant in controls_of(name, controls=job.embed.controls)]
-    at_once = max(1, job.embed.batch_size // (job.embed.clips * job.embed.crops))
     waiting = {
         path: len(rows)
         for variant in variants
-        for path, rows in part_files(output, variant, len(manifest), at_once=at_once)
+        for path, rows in part_files(output, variant, len(manifest), at_once=job.embed.videos_at_once)
         if read_part(path, len(rows)) is None
     }
     progress.start("Embedding", sum(waiting.values()), "segments")
