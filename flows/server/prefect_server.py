@@ -41,9 +41,9 @@ def ui_for_people() -> str:
     return ui_url() + (f" (asks once for a key: what stands in {key_file()})" if is_ours else "")
 
 
-def is_healthy(url: str, *, timeout_seconds: float = 3.0) -> bool:
+def is_healthy(url: str) -> bool:
     """Whether a Prefect API answers at `url`."""
-    return ask(f"{url}/health", timeout_seconds=timeout_seconds)[1] is True
+    return ask(f"{url}/health")[1] is True
 
 
 def ensure_server(

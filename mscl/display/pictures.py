@@ -14,6 +14,7 @@ Flow = npt.NDArray[np.float32]
 
 _MARKS: dict[Mark, str] = {"right": GREEN, "wrong": RED, "query": BLUE}
 _FRAME_PX = 4
+_LEGEND_PX = 168
 GAP_PX = 2
 """Grey lines between pictures: fields without motion are white, and would run into each other and into the page."""
 
@@ -23,9 +24,9 @@ def flow_strip(frames_THW3: Picture, flow_THW2: Flow, *, height_px: int = 96) ->
     return jpeg(rows_of_frames([frames_THW3, clip_in_colour(flow_THW2)], height_px=height_px))
 
 
-def heat_strip(frames_THW3: Picture, heat_THW: npt.NDArray[np.float32], *, height_px: int = 96) -> bytes:
+def heat_strip(frames_THW3: Picture, heat_THW: npt.NDArray[np.float32]) -> bytes:
     """Frames in a row, and underneath the same frames under a heat map of 0..1 (Grad-CAM); one JPEG."""
-    return jpeg(rows_of_frames([frames_THW3, heated(frames_THW3, heat_THW)], height_px=height_px))
+    return jpeg(rows_of_frames([frames_THW3, heated(frames_THW3, heat_THW)]))
 
 
 def rows_of_frames(rows: Sequence[Picture], *, height_px: int = 96) -> Picture:
@@ -66,9 +67,9 @@ def thumbnail(frame_HW3: Picture, flow_HW2: Flow | None = None, *, height_px: in
     return jpeg(picture)
 
 
-def flow_legend(*, side_px: int = 168) -> bytes:
+def flow_legend() -> bytes:
     """What the colours of flow mean: each direction from the middle in its colour, stronger further out; a JPEG."""
-    across = np.linspace(-1, 1, side_px, dtype=np.float32)
+    across = np.linspace(-1, 1, _LEGEND_PX, dtype=np.float32)
     flow_HW2 = np.stack(np.meshgrid(across, across), axis=-1)
     flow_HW2[np.hypot(flow_HW2[..., 0], flow_HW2[..., 1]) > 1] = 0  # outside the disc: white
     return jpeg(colour_coded(flow_HW2))

@@ -6,8 +6,10 @@ from mscl.extract.config import FlowConfig
 from mscl.extract.segment_pictures import SegmentPictures
 from mscl.stage.view import Stages
 
+_SEGMENTS_SHOWN = 4
 
-def extract_blocks(stages: Stages, *, count: int = 4) -> list[Block]:
+
+def extract_blocks(stages: Stages) -> list[Block]:
     """Frames with their flow in colour underneath."""
     flow = FlowConfig.model_validate(stages["extract"].config["flow"])
     pictures = SegmentPictures.of(stages)
@@ -21,7 +23,7 @@ def extract_blocks(stages: Stages, *, count: int = 4) -> list[Block]:
     ]
     if clipped := stages["extract"].metrics.get("clipped"):
         blocks.append(Note(flow.clipped_note(int(clipped))))
-    for segment in pictures.sample(count):
+    for segment in pictures.sample(_SEGMENTS_SHOWN):
         indices = pictures.strip_indices(segment)
         numbers = ", ".join(str(index * flow.gap_frames) for index in indices)
         caption = f"{pictures.class_name(segment)} · {pictures.name(segment)} · {what} · from frames {numbers}"

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from storage.frame_store import FrameReader
     from storage.manifest import Manifest
 
+_STRIP_FRAMES = 8
+"""At most."""
+
 
 @dataclass(frozen=True)
 class SegmentPictures:
@@ -73,10 +76,10 @@ class SegmentPictures:
         """Class of the segment; a dash where it has none."""
         return str(self.manifest.row(segment).class_name) or "–"
 
-    def strip_indices(self, segment: int, *, count: int = 8) -> list[int]:
-        """At most `count` evenly spaced indices of a segment."""
+    def strip_indices(self, segment: int) -> list[int]:
+        """Evenly spaced indices of a segment, for a strip of a few frames."""
         there = self.num_indices(segment)
-        return [int(i) for i in np.linspace(0, there - 1, min(count, there))]
+        return [int(i) for i in np.linspace(0, there - 1, min(_STRIP_FRAMES, there))]
 
     def strip(self, segment: int, indices: Sequence[int]) -> tuple[Picture, Flow]:
         """Frames of a segment with the flow that starts at each of them."""

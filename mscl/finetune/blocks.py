@@ -17,6 +17,10 @@ from mscl.stage.view import Stages
 from storage.json_lines import read_json_lines
 from storage.layout import Extracted
 
+_VIDEOS_SHOWN = 2
+_FRAMES_SHOWN = 8
+"""Of each of them."""
+
 
 def finetune_blocks(stages: Stages) -> list[Block]:
     """Curve over the epochs, scores, confusion."""
@@ -57,7 +61,7 @@ def _curve(folder: Path, scores: ClassifierScores) -> Chart:
     )
 
 
-def heat_maps(pictures: SegmentPictures, folder: Path, *, count: int = 2, frames: int = 8) -> list[Photo]:
+def heat_maps(pictures: SegmentPictures, folder: Path) -> list[Photo]:
     """Test videos with Grad-CAM of the fine-tuned classifier: where it saw the class that it named.
 
     Raises:
@@ -75,7 +79,7 @@ def heat_maps(pictures: SegmentPictures, folder: Path, *, count: int = 2, frames
     test = np.flatnonzero(np.isin(pictures.manifest.column("video").astype(str), tested))
     stride = trained.input.recipe.nearest_stride(config.stride, gap_frames=pictures.gap_frames)
     photos = []
-    for segment in pictures.sample(count, among=test.tolist()):
+    for segment in pictures.sample(_VIDEOS_SHOWN, among=test.tolist()):
         clips = EvalClips(
             Extracted(pictures.extract_folder).frames, rows=np.array([segment]), labels=labels[[segment]], clips=1,
             length=config.frames, stride=stride, crop_px=config.test_crop_px,
@@ -86,7 +90,7 @@ def heat_maps(pictures: SegmentPictures, folder: Path, *, count: int = 2, frames
         named = int(probabilities_C.argmax())
         clip_THW3 = batch.rgb_BKTHW3[0, 0].numpy()
         heat_THW = grad_cam(trained.classifier, clip_THW3, label=named)
-        shown = np.linspace(0, len(clip_THW3) - 1, min(frames, len(clip_THW3))).astype(int)
+        shown = np.linspace(0, len(clip_THW3) - 1, min(_FRAMES_SHOWN, len(clip_THW3))).astype(int)
         caption = (
             f"Grad-CAM · {pictures.class_name(segment)}, called {trained.classes[named]} "
             f"({100 * float(probabilities_C[named]):.0f} %) · {pictures.name(segment)}"

@@ -23,7 +23,7 @@ from mscl.trackers.tracking import Tracking
 from mscl.training.checkpoint import Checkpoints
 from mscl.training.distributed import World
 from mscl.training.epochs import steps_per_epoch
-from mscl.training.fit import LOG_EVERY_STEPS, Finished, StopRequest, distributed, fit
+from mscl.training.fit import Finished, StopRequest, distributed, fit
 from mscl.training.loader import Loader, make_loader
 from mscl.training.metrics import Journal, StepMetrics
 from mscl.training.precision import agreed_precision, autocast_of, gradient_scaler
@@ -81,7 +81,6 @@ def fit_classifier(
     workers: int,
     stop: StopRequest,
     validate: Callable[[], float] | None = None,
-    log_every: int = LOG_EVERY_STEPS,
     tracking: Tracking | None = None,
 ) -> tuple[Finished, list[dict[str, float]]]:
     """Train for `config.epochs` epochs, or for what is left of them, and return the curve.
@@ -160,7 +159,6 @@ def fit_classifier(
         world=world,
         checkpoint_minutes=CHECKPOINT_MINUTES,
         end_epoch=end_epoch,
-        log_every=log_every,
     )
     return finished, curve.rows
 

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mscl.errors import UserError
-from mscl.video.config import DecodeLimits
 from mscl.video.file_clips import Clips, each_file, file_clips, middle_clip
 from mscl.video.opening import VideoError
 
@@ -51,7 +50,6 @@ def predict_videos(
     videos: Sequence[Path],
     *,
     best: int = 5,
-    limits: DecodeLimits | None = None,
     device: str = "cpu",
 ) -> Iterator[Prediction]:
     """Class probabilities of video files, as in the test of fine-tuning; one result per video, in order.
@@ -65,7 +63,7 @@ def predict_videos(
     import torch
 
     classifier, precision = trained.classifier.to(device), trained.finetune.precision
-    for video, segments in each_file(videos, partial(file_clips, encoder_input=trained.input, limits=limits)):
+    for video, segments in each_file(videos, partial(file_clips, encoder_input=trained.input)):
         if isinstance(segments, Exception):
             yield Prediction(video, failed=str(segments))
             continue
@@ -88,8 +86,6 @@ def explain(
     label: int | None = None,
     heat: bool = True,
     flow: bool = True,
-    method: str = "dis",
-    limits: DecodeLimits | None = None,
 ) -> Explained:
     """The middle test clip of a file, its centre crop, with where the classifier looked and what moved.
 
@@ -97,19 +93,18 @@ def explain(
         label: class whose evidence is mapped; None: the most probable one of this clip.
         heat: Grad-CAM.
         flow: from each frame of the clip to the next index of the video, `gap_frames` of the recipe later.
-        method: of `kernels.flow.compute_flow`.
 
     Raises:
         VideoError: the file does not decode.
     """
     from kernels.flow import compute_flow
 
-    clip_THW3 = middle_clip(video, trained.input, limits=limits)
-    later_THW3 = middle_clip(video, trained.input, later=1, limits=limits) if flow else None
+    clip_THW3 = middle_clip(video, trained.input)
+    later_THW3 = middle_clip(video, trained.input, later=1) if flow else None
     return Explained(
         clip_THW3,
         grad_cam(trained.classifier, clip_THW3, label=label) if heat else None,
-        None if later_THW3 is None else compute_flow(clip_THW3, later_THW3, method=method),
+        None if later_THW3 is None else compute_flow(clip_THW3, later_THW3, method="dis"),
     )
 
 

@@ -139,7 +139,7 @@ def network_of_card(
     return encoder.eval().to_empty(device="cpu"), model
 
 
-def load_matching(module: nn.Module, weights: Any, *, source: str, advice: str = "") -> None:
+def load_matching(module: nn.Module, weights: Any, *, source: str) -> None:
     """`load_state_dict` that names the first tensors that differ, and refuses values that are not finite.
 
     Raises:
@@ -156,7 +156,7 @@ def load_matching(module: nn.Module, weights: Any, *, source: str, advice: str =
             for name in differing[:3]
         )
         raise CheckpointError(
-            f"{source} is of another architecture: {len(differing)} of {len(wanted)} tensors differ ({shown}){advice}"
+            f"{source} is of another architecture: {len(differing)} of {len(wanted)} tensors differ ({shown})"
         )
     for name, tensor in weights.items():
         if not bool(torch.isfinite(tensor).all()):

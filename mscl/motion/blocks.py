@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
     from storage.screen_table import ScreenRow
 
+_CURVES_SHOWN = 2
+_SEGMENTS_SHOWN = 4
+_CLIPS_SHOWN = 3
+"""Of each of these segments, kept and dropped ones."""
+
 
 def motion_blocks(stages: Stages) -> list[Block]:
     """How much moves, and the segments at the ends of the scale."""
@@ -68,7 +73,7 @@ def _limits(stages: Stages) -> dict[str, list[tuple[str, float]]]:
     return limits
 
 
-def screen_blocks(stages: Stages, *, curves: int = 2, sheet: int = 4) -> list[Block]:
+def screen_blocks(stages: Stages) -> list[Block]:
     """Verdicts of the screen, motion curves with chosen and dropped starts, clips kept and dropped."""
     from storage.motion_store import MotionReader
     from storage.screen_table import read_screen
@@ -99,7 +104,7 @@ def screen_blocks(stages: Stages, *, curves: int = 2, sheet: int = 4) -> list[Bl
     blocks += [Note(f"{name}, for example: {reason}") for name, reason in sorted(reasons.items()) if reason]
     store = MotionReader(Measured(stages["motion"].folder).motion)
     picked = [row.segment for row in rows if row.verdict == "chosen"]
-    for segment in pictures.sample(curves, among=picked):
+    for segment in pictures.sample(_CURVES_SHOWN, among=picked):
         row = rows[segment]
         chart = motion_curve(
             store.differences(segment), np.asarray(row.scores), [int(i) for i in row.chosen],
@@ -107,16 +112,16 @@ def screen_blocks(stages: Stages, *, curves: int = 2, sheet: int = 4) -> list[Bl
         )  # fmt: skip
         caption = "Motion differences of the fields (above); scores of the clips that start there (below)"
         blocks.append(Chart(chart, caption=caption))
-    sheet_of = kept_and_dropped(pictures, [rows[i] for i in pictures.sample(sheet, among=picked)], clip_span=clip.span)
+    sheet_of = kept_and_dropped(
+        pictures, [rows[i] for i in pictures.sample(_SEGMENTS_SHOWN, among=picked)], clip_span=clip.span
+    )
     legend = Photo(
         flow_legend(), "Colours of flow: the direction away from the middle, scaled picture by picture", is_legend=True
     )
     return [*blocks, legend, sheet_of]
 
 
-def kept_and_dropped(
-    pictures: SegmentPictures, rows: Sequence["ScreenRow"], *, clip_span: int = 1, each: int = 3
-) -> ContactSheet:
+def kept_and_dropped(pictures: SegmentPictures, rows: Sequence["ScreenRow"], *, clip_span: int = 1) -> ContactSheet:
     """Per segment the clips with the highest scores among the chosen, and with the lowest among the dropped.
 
     `clip_span`: indices from the first to the last of a clip; its middle is shown.
@@ -128,8 +133,8 @@ def kept_and_dropped(
         chosen = np.asarray(row.chosen, dtype=int)
         dropped = np.setdiff1d(np.arange(row.num_candidates), chosen)
         median = float(np.median(scores)) if len(scores) else 0.0
-        best = _apart(chosen[np.argsort(-scores[chosen], kind="stable")], each)
-        worst = _apart(dropped[np.argsort(scores[dropped], kind="stable")], each)
+        best = _apart(chosen[np.argsort(-scores[chosen], kind="stable")], _CLIPS_SHOWN)
+        worst = _apart(dropped[np.argsort(scores[dropped], kind="stable")], _CLIPS_SHOWN)
         cells = [
             SheetPicture(
                 pictures.thumb(row.segment, start + middle, mark="right"),

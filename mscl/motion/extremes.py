@@ -13,15 +13,15 @@ from mscl.extract.segment_pictures import SegmentPictures
 if TYPE_CHECKING:
     from storage.motion_store import MotionReader
 
+_SEGMENTS_SHOWN = 4
+"""In each row."""
 _FRAMES = 12
 _SECONDS = 2.0
 _USUAL_FPS = 25.0
 
 
-def extremes(
-    pictures: SegmentPictures, store: "MotionReader", scores: Mapping[str, Doubles], *, each: int = 4
-) -> list[Block]:
-    """Up to `each` segments of different videos in each row, around the field that puts them there."""
+def extremes(pictures: SegmentPictures, store: "MotionReader", scores: Mapping[str, Doubles]) -> list[Block]:
+    """A few segments of different videos in each row, around the field that puts them there."""
     orders = (
         ("The slowest", scores["mean_px"], None),
         ("The fastest", -scores["mean_px"], store.magnitude_mean),
@@ -33,7 +33,7 @@ def extremes(
     rows = []
     for title, order_S, of_field in orders:
         films = []
-        for segment in _first_of_videos(pictures, order_S, each):
+        for segment in _first_of_videos(pictures, order_S, _SEGMENTS_SHOWN):
             where = pictures.num_indices(segment) // 2 if of_field is None else int(np.argmax(of_field(segment)))
             films.append(_film(pictures, segment, where, scores, radius_px))
         if films:

@@ -86,7 +86,6 @@ def refuse_early(
     config: ExperimentConfig,
     *,
     stages: Sequence[Stage] = PIPELINE,
-    force: Sequence[str] = (),
     done: Mapping[str, Result] | None = None,
 ) -> None:
     """What `run_pipeline` would refuse at once, without running anything.
@@ -98,7 +97,7 @@ def refuse_early(
         UserError: a stage that is not done cannot work with these settings and results.
     """
     if done is None:
-        done = done_so_far(workspace, config, stages=stages, force=force)
+        done = done_so_far(workspace, config, stages=stages)
     _ask(stages[len(done) :], config, done)
 
 

@@ -18,6 +18,10 @@ from mscl.stage.skipped import Skipped
 from mscl.stage.view import Stages
 from storage.json_files import read_json
 
+_QUERIES_SHOWN = 6
+_NEIGHBOURS_SHOWN = 5
+"""Of each of them."""
+
 
 def probe_blocks(stages: Stages) -> list[Block]:
     """Accuracy of the classifier with its controls, and whom it takes for whom."""
@@ -43,7 +47,7 @@ def probe_blocks(stages: Stages) -> list[Block]:
     ]
 
 
-def retrieve_blocks(stages: Stages, *, queries: int = 6) -> list[Block]:
+def retrieve_blocks(stages: Stages) -> list[Block]:
     """R@k with its controls, and neighbours as pictures."""
     view = stages["retrieve"]
     metrics = RetrievalMetrics.read(view.metrics)
@@ -64,28 +68,26 @@ def retrieve_blocks(stages: Stages, *, queries: int = 6) -> list[Block]:
         *run_blocks(scores, what=f"Encoder {called.get(name, name)}"),
         *(Note(f"{note}.") for note in metrics.notes),
         *protocol_blocks(stages, "retrieve", scores.splits),
-        *attempt("neighbours", lambda: [neighbours(SegmentPictures.of(stages), view.folder, count=queries)]),
+        *attempt("neighbours", lambda: [neighbours(SegmentPictures.of(stages), view.folder)]),
     ]
 
 
-def neighbours(
-    pictures: SegmentPictures, folder: Path, *, count: int, each: int = 5, variant: str = "trained"
-) -> ContactSheet:
-    """Queries with their nearest train videos, framed green where the class is the same, red where not.
+def neighbours(pictures: SegmentPictures, folder: Path) -> ContactSheet:
+    """Queries with the nearest train videos of the trained encoder, framed green where the class is the same, else red.
 
     Queries are spread over the classes; nothing is picked by success.
 
     Raises:
-        KeyError: the result has no such variant.
+        KeyError: the result has no trained encoder.
     """
-    found = read_json(folder / "neighbours.json")[variant]
+    found = read_json(folder / "neighbours.json")["trained"]
     place = {row: position for position, row in enumerate(found["query_rows"])}
     labels = np.asarray(pictures.manifest.column("label"))
     lines = []
-    for query in pictures.sample(count, among=found["query_rows"]):
+    for query in pictures.sample(_QUERIES_SHOWN, among=found["query_rows"]):
         cells = [SheetPicture(pictures.thumb(query, mark="query"), pictures.class_name(query), "query")]
         rows, similarity = found["gallery_rows"][place[query]], found["similarity"][place[query]]
-        for row, cosine in list(zip(rows, similarity, strict=True))[:each]:
+        for row, cosine in list(zip(rows, similarity, strict=True))[:_NEIGHBOURS_SHOWN]:
             right = bool(labels[row] == labels[query])
             caption = f"{'✓' if right else '✗'} {cosine:.2f} · {pictures.class_name(row)}"
             cells.append(
@@ -101,19 +103,18 @@ def neighbours(
     )
 
 
-def score_tables(rows: Mapping[str, VariantScores], *, caption: str, corner: str = "%") -> list[Block]:
+def score_tables(rows: Mapping[str, VariantScores], *, caption: str) -> list[Block]:
     """Encoders as rows, scores as columns in % with their intervals, chance as the last row; and whether it decides.
 
     Args:
         rows: what an encoder is called -> its scores.
-        corner: head of the first column.
     """
     named = {label: scores.named() for label, scores in rows.items()}
     columns = list(dict.fromkeys(name for scores in named.values() for name in scores))
     return score_table(
         {label: {TITLES.get(name, name): scores.get(name) for name in columns} for label, scores in named.items()},
         caption=caption,
-        corner=corner,
+        corner="%",
     )
 
 

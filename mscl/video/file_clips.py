@@ -30,6 +30,8 @@ Clips = npt.NDArray[np.uint8]
 T = TypeVar("T")
 
 _LEAST_FRAMES = 2
+_AHEAD = 2
+"""Files that are decoded while the caller works on another."""
 _KEPT_FRAMES = 2000
 """A video with more frames at every `gap_frames` is decoded once more, segment by segment as they are asked for."""
 
@@ -83,16 +85,14 @@ def file_clips(
     return _decoded_again(path, segments, encoder_input, limits)
 
 
-def middle_clip(
-    path: Path, encoder_input: EncoderInput, *, later: int = 0, limits: DecodeLimits | None = None
-) -> Clips:
+def middle_clip(path: Path, encoder_input: EncoderInput, *, later: int = 0) -> Clips:
     """The middle clip (T, H, H, 3) of a video file, its centre crop; for pictures.
 
     Raises:
         VideoError: as `file_clips`.
     """
     whole = encoder_input.model_copy(update={"max_segment_seconds": None, "crops": 1})
-    (clips_KTHW3,) = file_clips(path, whole, later=later, limits=limits)
+    (clips_KTHW3,) = file_clips(path, whole, later=later)
     middle: Clips = clips_KTHW3[len(clips_KTHW3) // 2]
     return middle
 
@@ -138,28 +138,25 @@ def _stored(frame_HW3: Clips, quality: int) -> Clips:
     return np.asarray(simplejpeg.decode_jpeg(encode_jpeg(frame_HW3, quality=quality), colorspace="RGB"), np.uint8)
 
 
-def readable(paths: Sequence[Path], *, limits: DecodeLimits | None = None) -> tuple[list[Path], dict[Path, str]]:
+def readable(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
     """Files with clips, and why the others have none: each is decoded once in a child process that may die of it."""
     from mscl.video.decode_pool import inspect_many
 
-    limits = limits or DecodeLimits()
-    found = inspect_many(paths, limits=limits, workers=min(cores(), len(paths)), min_frames=_LEAST_FRAMES)
+    found = inspect_many(paths, limits=DecodeLimits(), workers=min(cores(), len(paths)), min_frames=_LEAST_FRAMES)
     failed = {path: info.reason for path, info in zip(paths, found, strict=True) if info.num_frames < _LEAST_FRAMES}
     return [path for path in paths if path not in failed], failed
 
 
-def each_file(
-    paths: Sequence[Path], read: Callable[[Path], T], *, ahead: int = 2
-) -> Iterator[tuple[Path, T | Exception]]:
-    """`read` of every path, in order, `ahead` of them decoded while the caller works on the one before.
+def each_file(paths: Sequence[Path], read: Callable[[Path], T]) -> Iterator[tuple[Path, T | Exception]]:
+    """`read` of every path, in order, the next ones while the caller works on the one before.
 
     A file that cannot be used comes as the error it raised, and the others go on.
     """
-    with ThreadPoolExecutor(max_workers=ahead) as pool:
+    with ThreadPoolExecutor(max_workers=_AHEAD) as pool:
         waiting: list[tuple[Path, Future[T]]] = []
         rest = iter(paths)
         try:
-            waiting += [(path, pool.submit(read, path)) for path in islice(rest, ahead)]
+            waiting += [(path, pool.submit(read, path)) for path in islice(rest, _AHEAD)]
             while waiting:
                 path, future = waiting.pop(0)
                 error = future.exception()
