@@ -63,7 +63,7 @@ def doctor() -> None:
     import av
     import torch
 
-    from flows.server.found import Kind, find
+    from flows.server.found import find
     from kernels.tvl1 import backends
     from mscl.video.object_storage import MODULES
 
@@ -84,8 +84,7 @@ def doctor() -> None:
     rows.append(("videos in storage", ", ".join(there) or "none", "" if len(there) == len(MODULES) else do))
     try:
         found = find()
-        is_usable = found.kind is Kind.OURS or (found.kind is Kind.OTHERS and bool(found.address.named_by))
-        rows.append(("Prefect server", str(found), "" if is_usable else found.advice))
+        rows.append(("Prefect server", str(found), "" if found.is_wanted else found.advice))
     except UserError as error:
         rows.append(("Prefect server", "no", str(error)))
     print_table(console, ("what", "", ""), rows)

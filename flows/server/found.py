@@ -49,6 +49,11 @@ class Found:
         return self.address.url
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether it is our server, or one that somebody asked for."""
+        return self.kind is Kind.OURS or (self.kind is Kind.OTHERS and bool(self.address.named_by))
+
+    @property
     def advice(self) -> str:
         """What to do about it, where it cannot be used."""
         if self.kind is Kind.OTHERS:

@@ -121,7 +121,7 @@ def status() -> bool:
     """Say whether server, worker and deployments are there; False if one is not."""
     found = _find()
     worker = _worker_pid(end_strangers=False)
-    is_usable = _is_ours_to_use(found)
+    is_usable = _is_usable(found)
     print_line(console, f"server       {found}" + ("" if is_usable else f"; {found.advice}"))
     print_line(console, f"worker       {f'process {worker}' if worker is not None else 'not running'}")
     names: list[str] = []
@@ -153,10 +153,8 @@ def _find() -> Found:
     return found
 
 
-def _is_ours_to_use(found: Found) -> bool:
-    """Whether it is our server, or one that somebody asked for, and answers."""
-    is_asked_for = found.kind is Kind.OURS or (found.kind is Kind.OTHERS and bool(found.address.named_by))
-    return is_asked_for and is_healthy(found.url)
+def _is_usable(found: Found) -> bool:
+    return found.is_wanted and is_healthy(found.url)
 
 
 def _make_pool(client: SyncPrefectClient) -> None:
@@ -180,7 +178,7 @@ def _make_pool(client: SyncPrefectClient) -> None:
 
 def _end_runs(found: Found, *, of_worker: bool) -> list[str]:
     """Mark as crashed the runs that ended with the worker: Prefect says no word of it. Names of those that go on."""
-    if not _is_ours_to_use(found):
+    if not _is_usable(found):
         return []
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
