@@ -13,6 +13,7 @@ from prefect.utilities.urls import url_for
 from flows.background import submit
 from mscl.display.blocks import Note
 from mscl.pipeline import Outcome, stage_named
+from mscl.report.stage import PAGE_NAME
 from mscl.stage.view import stage_view
 from storage.atomic import write_atomic
 from storage.result_folder import Result
@@ -55,7 +56,7 @@ def publish_summary(outcomes: Mapping[str, Outcome], *, failed: str = "") -> Non
     results = Results.of({name: stage_view(outcome.result) for name, outcome in outcomes.items()})
     parts = [markdown_block(block) for block in (*results.tables(), *results.notes())]
     if "report" in outcomes:
-        page = outcomes["report"].result.folder / "report.html"
+        page = outcomes["report"].result.folder / PAGE_NAME
         parts.append(f"Report with all pictures, on the worker's machine: `{page}`")
     head = ("stage", "", "result", "key", "seconds", "size", "made by")
     rows = [

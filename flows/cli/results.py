@@ -15,6 +15,7 @@ from mscl.display.blocks import Note
 from mscl.ingest.left_out import left_out_of
 from mscl.pipeline import BY_NAME, Outcome
 from mscl.report.results import Results
+from mscl.report.stage import PAGE_NAME
 from mscl.stage.view import Stages, plain_metrics, stage_view
 from storage.record import Record
 from storage.result_folder import Result
@@ -59,7 +60,7 @@ def print_results(console: Console, outcomes: Mapping[str, Outcome], *, seconds:
     print_line(console, f"{duration(seconds)} in all")
     if "report" in outcomes:
         print_line(console, "Report:")
-        print_line(console, str(outcomes["report"].result.folder / "report.html"))
+        print_line(console, str(outcomes["report"].result.folder / PAGE_NAME))
 
 
 def print_result(console: Console, result: Result) -> None:

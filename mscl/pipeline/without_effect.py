@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from mscl.config import ExperimentConfig, load_config
+from mscl.config import ExperimentConfig, PretrainConfig, load_config
 from mscl.errors import USER_ERRORS
 from mscl.stage.contract import Stage
 
@@ -12,9 +12,11 @@ _OF_HEAD = {
 _OF_FLOW = ("loss.rotation", "loss.local_motion", "model.flow_width", "model.neck_channels", "augment.angles",
             "augment.scale")  # fmt: skip
 _NO_PART_OF_A_KEY = (
-    "runtime.", "data.root", "data.limits.", "pretrain.checkpoint_minutes", "pretrain.keep_checkpoints",
-    "pretrain.cuda_graph",
-)  # fmt: skip
+    "runtime.",
+    "data.root",
+    "data.limits.",
+    *(f"pretrain.{name}" for name in PretrainConfig.no_result),
+)
 """They work, and no result is another one for them."""
 
 

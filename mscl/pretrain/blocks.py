@@ -10,6 +10,7 @@ from mscl.display.blocks import Block, Chart, Note, Table
 from mscl.pretrain.config import PretrainConfig
 from mscl.pretrain.figures import LOSS_NAMES, loss_curves
 from mscl.stage.view import Stages
+from mscl.training.progress import METRICS_NAME
 from mscl.video.config import ClipConfig
 from storage.json_lines import read_json_lines
 
@@ -19,7 +20,7 @@ def pretrain_blocks(stages: Stages) -> list[Block]:
     view = stages["pretrain"]
     if "given" in view.metrics:
         return [Note(f"Nothing was trained: the encoder was given, {view.metrics['given']}.")]
-    rows = read_json_lines(view.folder / "metrics.jsonl")
+    rows = read_json_lines(view.folder / METRICS_NAME)
     if not rows:
         return [Note("No step of the training is left in its metrics.jsonl.")]
     loss = PretrainConfig.model_validate(view.config["pretrain"]).loss

@@ -48,6 +48,8 @@ class PretrainConfig(Section):
     """MSCL and its baselines; the defaults are the paper's R18 on Kinetics-400."""
 
     overrules: ClassVar[Mapping[str, str]] = {"epochs": "min_steps"}
+    no_result: ClassVar[tuple[str, ...]] = ("checkpoint_minutes", "keep_checkpoints", "cuda_graph")
+    """Settings that change no result: a run may go on with others."""
 
     encoder: str = ""
     """Score this encoder instead of training one: a checkpoint or export of this program; one of torchvision's video

@@ -25,8 +25,6 @@ from mscl.training.updater import Updater
 from mscl.video.frame_recipe import EncoderInput
 from mscl.views import RawBatch, TwoViews
 
-_FREE_TO_CHANGE = frozenset({"checkpoint_minutes", "keep_checkpoints", "compile", "cuda_graph"})
-
 
 def fit_mscl(
     config: PretrainConfig,
@@ -104,7 +102,7 @@ def fit_mscl(
                 "encoder_input": None if encoder_input is None else encoder_input.model_dump_json(),
             },
             settings=config.model_dump(mode="json"),
-            free=_FREE_TO_CHANGE,
+            free=frozenset({*config.no_result, "compile"}),
             before=config.done_before(),
             total_steps=total_steps,
             keep=config.keep_checkpoints,
@@ -115,7 +113,7 @@ def fit_mscl(
             total_steps=total_steps,
             steps_per_epoch=steps_per_epoch,
             batch_size=config.batch_size,
-            advice="Lower pretrain.optim.lr or clip_norm",
+            advice="Lower pretrain.optim.lr or pretrain.optim.clip_norm",
             tracking=tracking,
         ),
         stop=stop,

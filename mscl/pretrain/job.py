@@ -27,7 +27,7 @@ class PretrainJob(Job):
     """
 
     kind: ClassVar[str] = "training"
-    memory_advice: ClassVar[str] = "lower pretrain.batch_size or augment.crop_px, or raise pretrain.accumulate"
+    memory_advice: ClassVar[str] = "lower pretrain.batch_size or pretrain.augment.crop_px, or raise pretrain.accumulate"
 
     extract_folder: str
     """Holds `flow.zarr` and `frames`."""

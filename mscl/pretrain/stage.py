@@ -14,9 +14,6 @@ from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 from mscl.video.frame_recipe import EncoderInput
 
-_DECIDE_NOTHING = ("checkpoint_minutes", "keep_checkpoints", "cuda_graph", "encoder")
-"""`encoder`: it is empty where something is trained."""
-
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
     if config.pretrain.encoder:
@@ -28,7 +25,8 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
         # 2: torchvision's r3d_18 gets its own mean and deviation, where it had ImageNet's.
         again = {} if given == RANDOM else {"given": 2}
         return {"pretrain": {"encoder": name, **kept}, "encoder_sha256": external_encoder_digest(given), **again}
-    pretrain = config.pretrain.key_values(leave_out=_DECIDE_NOTHING)
+    # `encoder` is empty where something is trained.
+    pretrain = config.pretrain.key_values(leave_out=(*config.pretrain.no_result, "encoder"))
     settings: dict[str, Any] = {"pretrain": pretrain, "clip": config.clip.key_values()}
     if "released" in (config.pretrain.augment.routing, config.pretrain.loss.enqueue, config.pretrain.key_updates):
         settings["released"] = 2  # these options did something else before they did what the released code does

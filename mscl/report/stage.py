@@ -10,6 +10,8 @@ from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import stage_view
 from storage.result_folder import Result
 
+PAGE_NAME = "report.html"
+
 
 def report_stage(stages: Sequence[Stage]) -> Stage:
     """The stage that shows these stages, in their order."""
@@ -20,7 +22,7 @@ def report_stage(stages: Sequence[Stage]) -> Stage:
 
         views = [stage_view(result) for result in run.inputs.values()]
         run.progress.start("Drawing the report", None, "pages")
-        page = build_report(views, run.folder / "report.html", stages=stages)
+        page = build_report(views, run.folder / PAGE_NAME, stages=stages)
         run.progress.done()
         tell_trackers(run, page)
         return {"bytes": page.stat().st_size}

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mscl.config.trees import joined
 from mscl.stage.contract import StageRun
 from mscl.trackers.couriers import Couriers
 from mscl.trackers.named import TENSORBOARD
-from mscl.trackers.tracker import flat
 from mscl.trackers.tracking import Tracking
 
 
@@ -34,6 +34,6 @@ def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a record's metrics, by their joined names."""
     return {
         tag: float(value)
-        for tag, value in flat(metrics, between="/").items()
+        for tag, value in joined(metrics, between="/").items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }

@@ -1,9 +1,10 @@
 """How a score was taken: the protocol in full, and where it departs from the one it is named after."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mscl.config import build_config, overlay_names, overlay_tree
+from mscl.config.trees import joined
 from mscl.display.blocks import Block, Table
 from mscl.stage.view import Stages
 
@@ -26,7 +27,7 @@ def protocol_blocks(stages: Stages, name: str, scored: Sequence[int] = ()) -> li
     sections[name] = view.config[name]
     wanted = _wanted(protocol)
     rows, departs = [], 0
-    for setting, value in _flat(sections):
+    for setting, value in joined(sections).items():
         if setting == f"{name}.protocol":
             continue
         other = setting in wanted and wanted[setting] != value
@@ -46,7 +47,7 @@ def _wanted(protocol: str) -> dict[str, Any]:
         return {}
     tree = overlay_tree(protocol)
     config = build_config(tree, source=protocol).model_dump(mode="json")
-    return {setting: _value(config, setting) for setting, _ in _flat(tree)}
+    return {setting: _value(config, setting) for setting in joined(tree)}
 
 
 def _value(tree: Mapping[str, Any], setting: str) -> Any:
@@ -54,14 +55,6 @@ def _value(tree: Mapping[str, Any], setting: str) -> Any:
     for part in setting.split("."):
         found = found[part]
     return found
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _shown(value: Any) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from mscl.config.trees import joined
+
 Ending = Literal["finished", "stopped", "failed"]
 """How a run ended; one that was stopped goes on later, under the same id."""
 
@@ -39,7 +41,7 @@ class TrackedRun:
 
     def flat_settings(self) -> dict[str, Any]:
         """`settings` by dotted names, such as `extract.flow.method`."""
-        return flat(self.settings)
+        return joined(self.settings)
 
 
 class Tracker(Protocol):
@@ -53,14 +55,3 @@ class Tracker(Protocol):
 
     def finish(self, ending: Ending) -> None:
         """Everything was told; returns when it is kept."""
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "", *, between: str = ".") -> dict[str, Any]:
-    """A nested mapping by the joined names of its leaves."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}{between}", between=between)
-        else:
-            found[f"{prefix}{name}"] = value
-    return found

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mscl.config.trees import joined
 from mscl.errors import CheckpointError
 from mscl.models.weight_files import read_checkpoint, write_checkpoint
 from mscl.training.distributed import World
@@ -151,8 +152,8 @@ class Checkpoints:
                 f"{state['world_size']}, or {_ANEW}"
             )
         before, now = (
-            {**self.before, **_flat(json.loads(state["config"]))},
-            _flat(json.loads(json.dumps(self.settings))),
+            {**self.before, **joined(json.loads(state["config"]))},
+            joined(json.loads(json.dumps(self.settings))),
         )
         changed = [name for name in now if name not in self.free and before.get(name) != now[name]]
         if changed:
@@ -180,13 +181,6 @@ def drop_damaged(path: Path) -> None:
 def checkpoints(folder: Path) -> list[Path]:
     """Checkpoints in a folder, oldest first."""
     return sorted(folder.glob("step-*.pt"))
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
