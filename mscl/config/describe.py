@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
@@ -104,5 +104,6 @@ def _range(bounds: Sequence[Any]) -> str:
     least = next((c.ge for c in bounds if isinstance(c, Ge)), None)
     above = next((c.gt for c in bounds if isinstance(c, Gt)), None)
     most = next((c.le for c in bounds if isinstance(c, Le)), None)
+    below = next((c.lt for c in bounds if isinstance(c, Lt)), None)
     low = f" from {least:g}" if least is not None else f" above {above:g}" if above is not None else ""
-    return low + (f" to {most:g}" if most is not None else "")
+    return low + (f" to {most:g}" if most is not None else f" to below {below:g}" if below is not None else "")

@@ -45,7 +45,7 @@ class FinetuneConfig(Section):
     """Least and largest ratio of width to height of a training crop."""
     flip: Fraction = 0.0
     """No flip by default: in SSv2 direction carries the label."""
-    dropout: Fraction = 0.5
+    dropout: float = Field(default=0.5, ge=0, lt=1)
     """Share of the features that the classifier does not see in a training step."""
     optim: OptimConfig = OptimConfig(lr=0.12, weight_decay=1e-6, schedule="constant")
     """Optimiser and learning rate of all weights, encoder included."""
