@@ -64,8 +64,14 @@ def outside(scores: MotionScores, config: ScreenConfig) -> tuple[str, str] | Non
         for name, bound in given(limits):
             value = getattr(scores, name)
             if value < bound if word == "under" else value > bound:
-                return f"{setting}.{name}", f"{name} {value:.3g} is {word} {setting}.{name} {bound:g}"
+                return f"{setting}.{name}", f"{name} {told_from(bound, value)} is {word} {setting}.{name} {bound:.15g}"
     return None
+
+
+def told_from(bound: float, value: float) -> str:
+    """The value with three digits, or as many as tell it from the bound."""
+    texts = [f"{value:.{digits}g}" for digits in (3, 6, 17)]
+    return next((text for text in texts if float(text) != bound), texts[-1])
 
 
 def given(limits: ScoreLimits) -> Iterator[tuple[str, float]]:

@@ -15,7 +15,7 @@ from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
 from mscl.motion.clips_in_shots import clips_in_one_shot
 from mscl.motion.config import ScreenConfig
-from mscl.motion.scores import MotionScores, outside, scores_of
+from mscl.motion.scores import MotionScores, outside, scores_of, told_from
 from mscl.screening import chosen_starts, clip_scores
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
@@ -105,7 +105,8 @@ def screen_segment(
         reason = f"{len(differences_M)} fields, a clip of {clip.length} with stride {clip.stride} spans {clip.span}"
     elif strongest < config.min_motion_px:
         verdict = "no_motion"
-        reason = f"99th percentile of flow stays at {strongest:.3f} px, under {config.min_motion_px}"
+        least = config.min_motion_px
+        reason = f"99th percentile of flow stays at {told_from(least, strongest)} px, under {least}"
     elif scores is not None and (missed := outside(scores, config)):
         verdict, reason = "outside", missed[1]
     elif not len(everything):

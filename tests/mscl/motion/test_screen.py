@@ -59,6 +59,9 @@ def test_thresholds_drop_with_the_reason() -> None:
 
     assert verdict(min={"mean_px": 1.0}, max={"camera_px": 0.9}) == ("chosen", "")
     assert verdict(min={"object_px": 0.2}) == ("outside", "object_px 0.1 is under screen.min.object_px 0.2")
+    assert verdict(max={"camera_px": 0.8999}) == ("outside", "camera_px 0.9 is above screen.max.camera_px 0.8999")
+    assert verdict(min={"mean_px": 1.00004})[1] == "mean_px 1 is under screen.min.mean_px 1.00004"
+    assert verdict(max={"object_px": 0.09999999})[1] == "object_px 0.1 is above screen.max.object_px 0.09999999"
     assert verdict(max={"peak_px": 2}) == ("outside", "peak_px 3 is above screen.max.peak_px 2")
 
 
