@@ -74,7 +74,7 @@ def full(
     with _working(place, config, preset=preset) as run_one:
         try:
             run_pipeline(place, config, stages=stages, force=force or [], run_one=run_one, on_outcome=note)
-        except Exception:
+        except Exception:  # what is done is shown, whatever ended the run
             publish_summary(done, failed=next(stage.name for stage in stages if stage.name not in done))
             raise
     publish_summary(done)

@@ -153,7 +153,7 @@ def main() -> None:
     except _USAGE_ERROR as error:
         error.show()
         code = error.exit_code
-    except Exception as error:
+    except Exception as error:  # the client is not imported here, so its errors have no names
         if _memory_ran_out(error):
             _complain(
                 f"memory ran out ({one_line(error, named=True)}). What is done is kept: give more (`ulimit -v`, the "

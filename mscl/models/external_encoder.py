@@ -2,7 +2,6 @@
 
 import hashlib
 from functools import lru_cache
-from hashlib import file_digest
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +12,7 @@ from mscl.models.files import EXPORT_NAME, EncoderFile, load_matching, read_enco
 from mscl.models.hub import hub_folder, is_hub_name
 from mscl.models.outside_encoder import Encoder, build_outside
 from mscl.models.weight_files import check_file
+from storage.atomic import digest_file
 from storage.user_paths import user_path
 
 RANDOM = "random"
@@ -90,6 +90,7 @@ def external_encoder_digest(name: str) -> str:
 
     Raises:
         CheckpointError: no such file.
+        StorageError: a file that may not be read.
         UserError: as `named_file`.
     """
     from mscl.models import torchvision_networks, transformers_networks
@@ -101,7 +102,7 @@ def external_encoder_digest(name: str) -> str:
         case "pushed" | "folder":
             whole = hashlib.sha256()
             for one in transformers_networks.folder_files(place):
-                whole.update(f"{one.name} {_file_digest(one)}\n".encode())
+                whole.update(f"{one.name} {digest_file(one)}\n".encode())
             return whole.hexdigest()
         case "torchvision":
             return torchvision_networks.published_name(name)
@@ -109,16 +110,11 @@ def external_encoder_digest(name: str) -> str:
             return _function_digest(name)
         case "file":
             check_file(place)
-            return _file_digest(place)
+            return digest_file(place)
 
 
 def _place(name: str) -> Path:
     return hub_folder(name) if is_hub_name(name) else user_path(name)
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
 
 
 @lru_cache
@@ -129,7 +125,7 @@ def _function_digest(name: str) -> str:
 
     encoder = read_own(name)
     source = import_module(name.partition(":")[0]).__file__  # None of what is built into Python
-    whole = hashlib.sha256(_file_digest(Path(source)).encode() if source else b"")
+    whole = hashlib.sha256(digest_file(Path(source)).encode() if source else b"")
     for tensor_name, tensor in encoder.state_dict().items():
         whole.update(tensor_name.encode())
         whole.update(tensor.contiguous().numpy().tobytes())

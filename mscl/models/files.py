@@ -134,9 +134,14 @@ def network_of_card(
             refuse_foreign_code(origin, source)
         return build_outside(origin, Contract.model_validate(card["contract"])), None
     model = ModelConfig.model_validate(card["model_config"])
-    with torch.device("meta"):  # compared before memory is taken
+    return _empty_encoder(model), model
+
+
+def _empty_encoder(model: ModelConfig) -> VideoEncoder:
+    """For weights to come: no time goes into random ones."""
+    with torch.device("meta"):
         encoder = build_rgb_encoder(model)
-    return encoder.eval().to_empty(device="cpu"), model
+    return encoder.eval().to_empty(device="cpu")
 
 
 def load_matching(module: nn.Module, weights: Any, *, source: str) -> None:
@@ -173,9 +178,7 @@ def _kind(tensor: Any) -> str:
 
 
 def _encoder(model: ModelConfig, weights: Any, path: Path) -> VideoEncoder:
-    with torch.device("meta"):  # compared before memory is taken
-        encoder = build_rgb_encoder(model)
-    encoder.eval().to_empty(device="cpu")
+    encoder = _empty_encoder(model)
     load_matching(encoder, weights, source=str(path))
     return encoder
 

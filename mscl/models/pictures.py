@@ -6,9 +6,6 @@ dimensions of the layers they stand for, so state dicts are torchvision's. On a 
 quick or quicker, they run as they are.
 """
 
-# torchvision ships no types, so its classes are Any to the checker.
-# mypy: warn-return-any=False
-
 import importlib.util
 from collections.abc import Callable
 
@@ -32,7 +29,8 @@ def clips(x_NCHW: Tensor, batch: int) -> Tensor:
     """(B*T, C, H, W) -> (B, C, T, H, W)."""
     if x_NCHW.shape[0] == batch:  # strides as of clips; with others PyTorch's batch norm takes them for both formats
         return x_NCHW.unsqueeze(2)
-    return x_NCHW.unflatten(0, (batch, -1)).transpose(1, 2)
+    x_BCTHW: Tensor = x_NCHW.unflatten(0, (batch, -1)).transpose(1, 2)
+    return x_BCTHW
 
 
 class PictureConv(nn.Conv3d):
@@ -64,7 +62,8 @@ class TimeConv(nn.Conv3d):
     def as_pictures(self, input: Tensor) -> Tensor:
         """The same numbers, by a GPU's way."""
         y_BCTN = F.conv2d(input.flatten(3), self.weight.squeeze(4), self.bias, padding=(int(self.padding[0]), 0))
-        return y_BCTN.unflatten(3, input.shape[3:])
+        y_BCTHW: Tensor = y_BCTN.unflatten(3, input.shape[3:])
+        return y_BCTHW
 
 
 class UnfoldedConv(nn.Conv3d):
@@ -162,6 +161,7 @@ def _picture_form(layer: nn.Module) -> nn.Module | None:
             form = UnfoldedConv
         else:
             return None
+        # To the type checker a layer may have tuples of any length.
         return form(
             layer.in_channels,
             layer.out_channels,

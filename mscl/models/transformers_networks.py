@@ -29,7 +29,8 @@ class TransformersNetwork(nn.Module):
 
     def __init__(self, network: nn.Module, kind: str) -> None:
         super().__init__()
-        # V-JEPA 2 predicts hidden tokens of its encoder, which is all that is scored.
+        # V-JEPA 2 predicts hidden tokens of its encoder, which is all that is scored. To the type checker any attribute
+        # of a module may be a tensor.
         self.network: nn.Module = network.encoder if kind == "vjepa2" else network  # type: ignore[assignment]
         self.has_class_token = kind == "timesformer"
         self.feature_dim: int = int(network.config.hidden_size)  # type: ignore[union-attr, arg-type]

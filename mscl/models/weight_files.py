@@ -102,11 +102,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a reader of pickles raises of any file
         why = str(error).partition("\n")[0]
-        if (
-            isinstance(error, pickle.UnpicklingError) or "weights_only" in why
-        ):  # whose advice is to let the file execute
+        # The advice of these is to let the file execute.
+        if isinstance(error, pickle.UnpicklingError) or "weights_only" in why:
             raise CheckpointError(
                 f"checkpoint {path} cannot be read: it is no PyTorch file of tensors and plain values alone; of a "
                 "network that was saved whole, with its code, save the state_dict"

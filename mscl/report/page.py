@@ -146,7 +146,6 @@ def _template() -> "Template":
     environment.filters["jpeg"] = lambda content: data_address(content, "image/jpeg")
     environment.filters["svg"] = lambda chart: for_page(chart.svg, label=chart.caption)
     environment.filters["soft"] = _soft
-    environment.tests["kind"] = lambda block, name: isinstance(
-        block, getattr(block_kinds, name)
-    )  # a name that is gone fails
+    # By the class, so that a name that is gone fails.
+    environment.tests["kind"] = lambda block, name: isinstance(block, getattr(block_kinds, name))
     return environment.from_string((files("mscl.report") / "page.html").read_text())

@@ -30,7 +30,7 @@ def main() -> None:
         die_with_parent(signal.SIGTERM, parent=int(command))
         try:
             _run()
-        except Exception:
+        except Exception:  # the command is to hear of it, whatever it is
             tell(Message(exit_code=1, failure=traceback.format_exc()))
             raise
 

@@ -94,7 +94,7 @@ def asked(url: str, call: Callable[[Any], T], *, setting: str, is_first: bool = 
             return call(files)
         except (FileNotFoundError, PermissionError):
             raise
-        except Exception as error:
+        except Exception as error:  # each library has a tree of its own
             if isinstance(error, OSError) and (error.errno in DISK_IS_FULL or error.filename is not None):
                 raise  # of this machine's disk
             status = next((str(getattr(error, name)) for name in _STATUS if hasattr(error, name)), "")

@@ -55,9 +55,8 @@ class BucketPath:
             DataError: storage does not answer, or the object does not fit into the cache.
             StorageError: the cache cannot be written.
         """
-        from mscl.video.opening import (
-            check_bytes,  # brings the decoder, which whoever only names places need not wait for
-        )
+        # Here, for it brings the decoder, which whoever only names places need not wait for.
+        from mscl.video.opening import check_bytes
 
         info = asked(self.url, lambda files: files.info(self.url), setting=_SETTING)
         if info["size"] is None:
