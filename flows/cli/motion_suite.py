@@ -51,7 +51,7 @@ def motion_suite(
     from flows.progress import ConsoleProgress
     from mscl.devices import resolve_device
     from mscl.motion_suite.named_encoders import named_encoders
-    from mscl.motion_suite.page import scores_table, write_page
+    from mscl.motion_suite.page import replaced_by, scores_table, write_page
     from mscl.motion_suite.run_suite import score_encoders
     from mscl.motion_suite.suite_scores import verdict
     from storage.workspace import Workspace
@@ -62,12 +62,19 @@ def motion_suite(
             print_line(console, f"{one.name} does not say all that its videos go through; assumed: {one.input}")
     place = suite / f"{side}px{f'-{slower}x' if slower > 1 else ''}-seed{seed}"
     sizes = {"train_per_class": train_per_class, "test_per_class": test_per_class, "side_px": side, "slower": slower}
+    settings, results = {"seed": seed, **sizes}, out or suite / "results"
+    if lost := replaced_by(results, [one.name for one in named], parts=part or (), settings=settings):
+        print_line(
+            console,
+            f"{results} holds scores of {', '.join(lost)}, which will be replaced; another --out keeps both",
+            style="yellow",
+        )
     found = score_encoders(
         named, place, parts=part or (), seed=seed, device=torch.device(resolve_device(device)),
         progress=ConsoleProgress(console), train_per_class=train_per_class, test_per_class=test_per_class,
         side_px=side, slower=slower,
     )  # fmt: skip
-    page = write_page(out or suite / "results", found, settings={"seed": seed, **sizes})
+    page = write_page(results, found, settings=settings)
     print_blocks(console, [scores_table(found)])
     for name, scores in found.items():
         print_line(console, verdict(name, scores))

@@ -11,7 +11,8 @@ from mscl.motion_suite.suite_scores import STILL, PartScores, verdict
 from mscl.report.markdown import markdown_table
 from mscl.score.scores import percent
 from storage.atomic import write_atomic
-from storage.json_files import write_json
+from storage.errors import DamagedError
+from storage.json_files import read_json_object, write_json
 
 PAGE, FIGURE, SCORES = "motion-suite.md", "motion-suite.svg", "motion-suite.json"
 EXPLAINED = (
@@ -71,6 +72,28 @@ def figure(found: ScoresByEncoder) -> str:
             "dotted: chance, grey line: supervised"
         )
         return to_svg(drawn)
+
+
+def replaced_by(
+    folder: Path, encoders: Sequence[str], *, parts: Sequence[str], settings: Mapping[str, Any]
+) -> list[str]:
+    """Encoders whose scores `write_page` has left in `folder`, and would not write again as they are.
+
+    Args:
+        encoders: those that are to be written now.
+        parts: of these; all for none.
+    """
+    try:
+        there = read_json_object(folder / SCORES)
+        scored = {name: {str(one["part"]) for one in records} for name, records in there["encoders"].items()}
+    except (DamagedError, KeyError, TypeError, AttributeError):
+        return []
+    same = there.get("settings") == dict(settings)
+    return [
+        name
+        for name, scored_parts in scored.items()
+        if not (same and name in encoders and (not parts or scored_parts <= set(parts)))
+    ]
 
 
 def write_page(folder: Path, found: ScoresByEncoder, *, settings: Mapping[str, Any]) -> Path:

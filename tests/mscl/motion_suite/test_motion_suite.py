@@ -18,7 +18,7 @@ from mscl.models.config import ModelConfig
 from mscl.models.encoders import untrained_encoder
 from mscl.models.files import write_encoder
 from mscl.motion_suite.named_encoders import NamedEncoder, named_encoder, named_encoders
-from mscl.motion_suite.page import FIGURE, PAGE, SCORES, scores_table, write_page
+from mscl.motion_suite.page import FIGURE, PAGE, SCORES, replaced_by, scores_table, write_page
 from mscl.motion_suite.part_features import SHOWN, UNTRAINED, fitted_input
 from mscl.motion_suite.run_suite import score_encoders
 from mscl.motion_suite.suite_scores import LabelledPart, labellings, part_scores, verdict
@@ -61,6 +61,22 @@ def test_one_command_scores_every_part_with_every_control(tmp_path: Path) -> Non
     record = json.loads((tmp_path / "results" / SCORES).read_text())
     assert len(record["encoders"]["flicker"]) == 2 and record["settings"] == {"seed": 0}
     assert len(scores_table(found | {"x" * 80: scores}).rows) == 6
+
+
+def test_scores_that_another_run_would_replace_are_named(tmp_path: Path) -> None:
+    def lost(*encoders: str, parts: tuple[str, ...] = (), seed: int = 0) -> list[str]:
+        return replaced_by(tmp_path, encoders, parts=parts, settings={"seed": seed})
+
+    assert lost("mine") == []
+    records = [{"part": "order"}, {"part": "kind"}]
+    (tmp_path / SCORES).write_text(
+        json.dumps({"settings": {"seed": 0}, "encoders": {"r3d_18": records, "mine": records}})
+    )
+    assert lost("mine") == ["r3d_18"] and lost("r3d_18", "mine", "third") == []
+    assert lost("r3d_18", "mine", seed=1) == lost("r3d_18", "mine", parts=("order",)) == ["r3d_18", "mine"]
+    assert lost("r3d_18", "mine", parts=("order", "kind")) == []
+    (tmp_path / SCORES).write_text("no JSON")
+    assert lost("mine") == []
 
 
 def scored(shown: dict[str, float], *, orderless: float = 0.5, name: str = "direction") -> object:
