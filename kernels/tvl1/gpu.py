@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kernels.tvl1 import oracle
 from kernels.tvl1.params import TVL1Params, level_sizes
+from kernels.tvl1.pyramid import resampling
 from kernels.tvl1.tiles import iterate_tile, linearise_block, median3_block, median5_block
 
 TILE = 32
@@ -36,6 +37,8 @@ def flow(first_BHW: Tensor, second_BHW: Tensor, params: TVL1Params) -> Tensor:
             gains = [first.shape[2] / u_2BHW.shape[3], first.shape[1] / u_2BHW.shape[2]]
             u_2BHW = torch.stack([_resample(u, *first.shape[1:]) * gain for u, gain in zip(u_2BHW, gains, strict=True)])
         u_2BHW, light = _solve_level(first, second, u_2BHW, light, params)
+        if params.retreat and first.shape != first_BHW.shape:
+            u_2BHW = torch.stack(oracle.retreat(first, second, (u_2BHW[0], u_2BHW[1]), light))
     if params.final_median_px > 1:
         finished = torch.empty_like(u_2BHW)
         median(u_2BHW, finished, params.final_median_px)
@@ -127,7 +130,7 @@ def median(source: Tensor, target: Tensor, side_px: int) -> None:
 
 @functools.lru_cache(maxsize=256)
 def _matrix(source: int, target: int, sigma_px: float, device: torch.device) -> Tensor:
-    return oracle.resampling(source, target, sigma_px).to(device, torch.float32)
+    return resampling(source, target, sigma_px).to(device, torch.float32)
 
 
 def _resample(field_BHW: Tensor, rows: int, columns: int, sigma_px: float = 0.0) -> Tensor:

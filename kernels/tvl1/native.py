@@ -24,7 +24,7 @@ _FLOATS = (
     "edge_sensitivity",
     "light_residual",
 )
-_INTS = ("levels", "warps", "median_rounds", "iterations", "median_px", "five_point", "final_median_px")
+_INTS = ("levels", "warps", "median_rounds", "iterations", "median_px", "five_point", "final_median_px", "retreat")
 
 
 class _Schedule(ctypes.Structure):

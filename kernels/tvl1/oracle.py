@@ -9,14 +9,21 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import avg_pool2d, pad
 
 from kernels.tvl1.params import TVL1Params, level_sizes
+from kernels.tvl1.pyramid import pyramid, resample
 
 EDGE_STEPS = 64
 """1/g - 1 is kept in steps of 1/64, at most 255 of them: a byte per pixel."""
 FLAT = 1.1920929e-7
 """A squared gradient up to this carries no data term (OpenCV's limit)."""
+RETREAT_STRIDES_PX = (1, 3, 3)
+"""So far a pixel looks along each axis for other flow, one after the other: 7 px in all."""
+MISFIT_CAP, MISFIT_OUTSIDE = 8.0, 3.0
+"""Grey values by which a flow misses at most, and those by which it is taken to miss where it leaves the frame."""
+AS_GOOD = 1e-3
+"""Grey values that make no difference: on a plain surface rounding would decide."""
 
 
 class Linearisation(NamedTuple):
@@ -53,6 +60,8 @@ def flow(first_BHW: Tensor, second_BHW: Tensor, params: TVL1Params) -> Tensor:
         if u[0].shape[1:] != first.shape[1:]:
             u = resample(u[0], rows, columns) * gain_u, resample(u[1], rows, columns) * gain_v
         u, light = solve_level(first, second, u, light, params)
+        if params.retreat and first.shape != first_BHW.shape:
+            u = retreat(first, second, u, light)
     return torch.stack([median(field, params.final_median_px) for field in u], dim=-1)
 
 
@@ -84,6 +93,63 @@ def solve_level(
             if not active.any():
                 break
     return state.u, light
+
+
+def retreat(first: Tensor, second: Tensor, u: tuple[Tensor, Tensor], light: Light) -> tuple[Tensor, Tensor]:
+    """The flow of a coarse level without what it spread beyond the objects that move so.
+
+    A fast object takes plain surroundings along, which fit its motion as well as their own. So every pixel takes, from
+    up to 7 px away, the flow that is nearest to the dominant motion (the median of u and of v), where that fits as
+    well: where the mean over 5 x 5 px of |I1(x + u) - I0 - change of light|, capped, is no greater.
+    """
+    distance = (u[0] - _middle(u[0])).square() + (u[1] - _middle(u[1])).square()
+    nearest = torch.stack([*u, distance])
+    for axis in (3, 2):
+        for stride_px in RETREAT_STRIDES_PX:
+            nearest = _least_distant(nearest, axis, stride_px)
+    nearby = nearest[0], nearest[1]
+    worse = _box(_misfit(first, second, nearby, light) - _misfit(first, second, u, light), 5)
+    return torch.where(worse < AS_GOOD, nearby[0], u[0]), torch.where(worse < AS_GOOD, nearby[1], u[1])
+
+
+def _middle(field_BHW: Tensor) -> Tensor:
+    """Median (B, 1, 1) of every other pixel of every other row, of an even number the lower one."""
+    values = field_BHW[:, ::2, ::2].flatten(1).sort(dim=1).values
+    return values[:, (values.shape[1] - 1) // 2, None, None]
+
+
+def _least_distant(planes_3BHW: Tensor, axis: int, stride_px: int) -> Tensor:
+    """Of every pixel and those `stride_px` before and after it on an axis, the one whose last plane is least."""
+    last = planes_3BHW.shape[axis] - 1
+    at = torch.arange(last + 1, device=planes_3BHW.device)
+    best = planes_3BHW
+    for offset_px in (-stride_px, stride_px):
+        other = planes_3BHW.index_select(axis, (at + offset_px).clamp(0, last))
+        best = torch.where(other[2] < best[2], other, best)
+    return best
+
+
+def _misfit(first: Tensor, second: Tensor, u: tuple[Tensor, Tensor], light: Light) -> Tensor:
+    """|I1(x + u) - I0 - change of light|, at most MISFIT_CAP, and MISFIT_OUTSIDE there; I1 is sampled bilinearly."""
+    batch, height, width = first.shape
+    qx, qy, inside = landing(u)
+    cx, cy = qx.long(), qy.long()
+    pixels = second.reshape(batch, height * width)
+    corners = [
+        pixels.gather(1, ((cy + dy).clamp(max=height - 1) * width + (cx + dx).clamp(max=width - 1)).flatten(1))
+        for dy in (0, 1)
+        for dx in (0, 1)
+    ]
+    top, top_right, low, low_right = (corner.reshape(first.shape) for corner in corners)
+    top, low = (left + (qx - cx) * (right - left) for left, right in ((top, top_right), (low, low_right)))
+    misfit = (top + (qy - cy) * (low - top) - first - light.offset - light.gain * (first - 128) / 64).abs()
+    return torch.where(inside > 0, misfit.clamp(max=MISFIT_CAP), torch.full_like(misfit, MISFIT_OUTSIDE))
+
+
+def _box(field_BHW: Tensor, side_px: int) -> Tensor:
+    """Mean over a square window, replicated border."""
+    wide = pad(field_BHW[:, None], (side_px // 2,) * 4, mode="replicate")
+    return avg_pool2d(wide, side_px, stride=1)[:, 0]
 
 
 def step(state: State, data: Linearisation, edge_steps_BHW: Tensor, params: TVL1Params) -> State:
@@ -228,34 +294,3 @@ def median(field_BHW: Tensor, side_px: int) -> Tensor:
     wide = pad(field_BHW[:, None], (reach,) * 4, mode="replicate")[:, 0]
     shifts = [wide[:, y : y + height, x : x + width] for y in range(side_px) for x in range(side_px)]
     return torch.stack(shifts).median(dim=0).values
-
-
-def pyramid(frames_BHW: Tensor, sizes: list[tuple[int, int]], params: TVL1Params) -> list[Tensor]:
-    """The frames at every size, finest first."""
-    sigma = params.presmooth * (1 / params.scale_step**2 - 1) ** 0.5
-    levels = [frames_BHW]
-    for rows, columns in sizes[1:]:
-        levels.append(resample(levels[-1], rows, columns, sigma_px=sigma))
-    return levels
-
-
-def resample(field_BHW: Tensor, rows: int, columns: int, *, sigma_px: float = 0.0) -> Tensor:
-    """Half-pixel bilinear resampling after a Gaussian of `sigma_px` source pixels, replicated border."""
-    _, height, width = field_BHW.shape
-    down, across = (resampling(*ends, sigma_px).to(field_BHW) for ends in ((height, rows), (width, columns)))
-    return down @ field_BHW @ across.T
-
-
-def resampling(source: int, target: int, sigma_px: float) -> Tensor:
-    """Matrix (target, source) of one axis, float64."""
-    reach = max(1, -int(-3 * sigma_px // 1)) if sigma_px > 0 else 0
-    offsets = torch.arange(-reach, reach + 1)
-    bell = torch.exp(-0.5 * (offsets / sigma_px).double() ** 2) if reach else torch.ones(1, dtype=torch.float64)
-    bell = bell / bell.sum()
-    at = ((torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5).clamp(0, source - 1)
-    low = at.long()
-    matrix = torch.zeros(target, source, dtype=torch.float64)
-    for base, share in ((low, 1 - (at - low)), (low + 1, at - low)):
-        for offset, weight in zip(offsets.tolist(), bell.tolist(), strict=True):
-            matrix.scatter_add_(1, (base + offset).clamp(0, source - 1)[:, None], (share * weight)[:, None])
-    return matrix

@@ -14,8 +14,8 @@ class TVL1Params:
     """Model and schedule of duality-based TV-L1 flow (Zach, Pock and Bischof 2007), in grey values of 0..255.
 
     Equal parameters give equal numbers on the backends cpp, triton and torch, up to rounding. `opencv` knows OpenCV's
-    terms only: there cubic_a, presmooth, five_point, gradient_blend, edge_sensitivity, light_residual and
-    final_median_px have no effect.
+    terms only: there cubic_a, presmooth, five_point, gradient_blend, edge_sensitivity, light_residual,
+    final_median_px and retreat have no effect.
     """
 
     data_weight: float = 0.25
@@ -30,11 +30,11 @@ class TVL1Params:
     """Size of a level relative to the finer one."""
     presmooth: float = 0.3
     """Gaussian before each halving: sigma in units of sqrt(1 / scale_step**2 - 1) px; 0 for none."""
-    warps: int = 4
+    warps: int = 3
     """Linearisations of I1 at every level."""
     median_rounds: int = 2
     """Rounds of (median, iterations) after each warp."""
-    iterations: int = 15
+    iterations: int = 19
     """Primal-dual iterations after each median."""
     median_px: int = 3
     """Side of the median window on u and v: 1 (none), 3 or 5."""
@@ -54,6 +54,9 @@ class TVL1Params:
     taken away. Pixels that miss the last fit by more than so many grey values count little; 0 fits nothing."""
     final_median_px: int = 5
     """Side of the median window on the finished u and v: 1 (none), 3 or 5."""
+    retreat: bool = True
+    """After every coarser level a pixel takes, of the flow nearby, that closest to the frame's dominant motion, where
+    it fits as well: fast objects give back the plain surroundings that they took along."""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -111,6 +114,7 @@ PRESETS: dict[str, TVL1Params] = {
         edge_sensitivity=0.0,
         light_residual=0.0,
         final_median_px=1,
+        retreat=False,
     ),
     "accurate": TVL1Params(warps=5, iterations=20),
     "balanced": BALANCED,

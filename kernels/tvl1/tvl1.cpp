@@ -10,12 +10,13 @@
 #include "lanes.h"
 #include "median.h"
 #include "resample.h"
+#include "retreat.h"
 #include "warp.h"
 
 extern "C" struct TVL1Schedule {  // kernels/tvl1/params.py says what each is
     float data_weight, theta, tau, scale_step, epsilon, cubic_a, presmooth, gradient_blend, edge_sensitivity,
         light_residual;
-    int levels, warps, median_rounds, iterations, median_px, five_point, final_median_px;
+    int levels, warps, median_rounds, iterations, median_px, five_point, final_median_px, retreat;
 };
 
 namespace {
@@ -240,6 +241,68 @@ class Pair {
                 if (s.epsilon > 0) done = iterate_until(f, step, s.iterations, (double)s.epsilon * s.epsilon);
                 else iterate(f, step, s.iterations);
             }
+        }
+        if (s.retreat && l) retreat(l);
+    }
+
+    // The median of every other pixel of every other row.
+    float middle(const float *plane) {
+        float *end = f.rc;
+        for (int y = 0; y < f.height; y += 2)
+            for (int x = 0; x < f.width; x += 2) *end++ = plane[(ptrdiff_t)y * f.stride + x];
+        float *at = f.rc + (end - f.rc - 1) / 2;
+        std::nth_element(f.rc, at, end);
+        return *at;
+    }
+
+    // On a coarse level, whose p and data term are done with.
+    void retreat(int l) {
+        const float du = middle(f.u), dv = middle(f.v);
+        float *padded[2][2];  // of either turn, a row of u and of v between replicated pixels
+        for (int i = 0; i < 4; ++i) padded[i / 2][i % 2] = lines + i * (round_up(levels[0].width, LANES) + 2 * LANES) + LANES;
+        for (int y = 0; y < f.height; ++y) {
+            const ptrdiff_t o = (ptrdiff_t)y * f.stride;
+            int turn = 0;
+            std::copy_n(f.u + o, f.width, padded[0][0]), std::copy_n(f.v + o, f.width, padded[0][1]);
+            for (const int stride : RETREAT_STRIDES) {
+                float *u = padded[turn][0], *v = padded[turn][1];
+                for (float *row : {u, v})
+                    for (int m = 1; m <= stride; ++m) row[-m] = row[0], row[f.width - 1 + m] = row[f.width - 1];
+                const float *us[] = {u, u - stride, u + stride}, *vs[] = {v, v - stride, v + stride};
+                turn = 1 - turn;
+                nearest_row(us, vs, du, dv, padded[turn][0], padded[turn][1], f.width);
+            }
+            std::copy_n(padded[turn][0], f.width, f.p11 + o), std::copy_n(padded[turn][1], f.width, f.p12 + o);
+        }
+        float *u = f.p11, *v = f.p12, *to_u = f.p21, *to_v = f.p22;
+        for (const int stride : RETREAT_STRIDES) {
+            for (int y = 0; y < f.height; ++y) {
+                const ptrdiff_t at[] = {y * (ptrdiff_t)f.stride, std::max(y - stride, 0) * (ptrdiff_t)f.stride,
+                                        std::min(y + stride, f.height - 1) * (ptrdiff_t)f.stride};
+                const float *us[] = {u + at[0], u + at[1], u + at[2]}, *vs[] = {v + at[0], v + at[1], v + at[2]};
+                nearest_row(us, vs, du, dv, to_u + at[0], to_v + at[0], f.width);
+            }
+            std::swap(u, to_u), std::swap(v, to_v);
+        }
+        float *worse = f.ix, *fraction_y = landing.sampled.data();
+        for (int y = 0; y < f.height; ++y) {
+            const ptrdiff_t o = (ptrdiff_t)y * f.stride;
+            std::fill_n(worse + o, f.width, 0.0f);
+            for (const bool moved : {true, false}) {
+                land(seconds[l], (moved ? u : f.u) + o, (moved ? v : f.v) + o, y, landing.offset.data(),
+                     landing.fraction_x.data(), fraction_y, landing.inside.data());
+                add_misfit_row(seconds[l].row(0), seconds[l].stride, firsts[l] + (ptrdiff_t)y * f.width, landing, fraction_y,
+                               light, moved ? 1.0f : -1.0f, worse + o, f.width);
+            }
+        }
+        for (int y = 0; y < f.height; ++y) {
+            const float *rows[5];
+            for (int i = 0; i < 5; ++i) rows[i] = worse + (ptrdiff_t)std::min(std::max(y + i - 2, 0), f.height - 1) * f.stride;
+            float *sum = padded[0][0];
+            sum5_row(rows, sum, f.width);
+            sum[-1] = sum[-2] = sum[0], sum[f.width] = sum[f.width + 1] = sum[f.width - 1];
+            const ptrdiff_t o = (ptrdiff_t)y * f.stride;
+            take_row(sum, u + o, v + o, f.u + o, f.v + o, f.width);
         }
     }
 };

@@ -31,8 +31,8 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
         return {"flow": noted, "plugin": plugin_marks(flow)}
     if flow.method.startswith("raft") and flow.raft_weights:
         return {"flow": noted, "raft_weights": file_mark(flow.raft_weights)}
-    # 2: `accurate` made 5 x 2 x 30 iterations a level, with a median of 5 x 5.
-    again = {"accurate": 2} if flow.method == "tvl1" and flow.preset == "accurate" else {}
+    # 3: before, no preset took flow back from plain surroundings, and `balanced` made 4 x 2 x 15 iterations a level.
+    again = {"tvl1": 3} if flow.method == "tvl1" and flow.preset != "opencv" else {}
     return {"flow": noted, **again}
 
 

@@ -1,0 +1,56 @@
+// What the flow of a coarse level gives back of an object's plain surroundings: rows of it. oracle.py says what and why.
+#pragma once
+
+#include "common.h"
+#include "warp.h"
+
+namespace {
+
+constexpr int RETREAT_STRIDES[] = {1, 3, 3};
+constexpr float MISFIT_CAP = 8, MISFIT_OUTSIDE = 3, AS_GOOD = 1e-3f;
+
+// Of three flows of every pixel, that nearest to (du, dv); the first where none is nearer.
+CLONES void nearest_row(const float *const *us, const float *const *vs, float du, float dv, float *__restrict to_u,
+                        float *__restrict to_v, int width) {
+    const float *u0 = us[0], *u1 = us[1], *u2 = us[2], *v0 = vs[0], *v1 = vs[1], *v2 = vs[2];
+#pragma GCC ivdep
+    for (int x = 0; x < width; ++x) {
+        const float e0 = (u0[x] - du) * (u0[x] - du) + (v0[x] - dv) * (v0[x] - dv);
+        const float e1 = (u1[x] - du) * (u1[x] - du) + (v1[x] - dv) * (v1[x] - dv);
+        const float e2 = (u2[x] - du) * (u2[x] - du) + (v2[x] - dv) * (v2[x] - dv);
+        const float least = std::min(e0, e1), u = e1 < e0 ? u1[x] : u0[x], v = e1 < e0 ? v1[x] : v0[x];
+        to_u[x] = e2 < least ? u2[x] : u, to_v[x] = e2 < least ? v2[x] : v;
+    }
+}
+
+// misfit += sign min(|I1(x + u) - I0 - change of light|, MISFIT_CAP), I1 sampled bilinearly where `land` says.
+CLONES void add_misfit_row(const float *origin, ptrdiff_t stride, const float *first, const Landing &landing,
+                           const float *fraction_y, Light light, float sign, float *__restrict misfit, int width) {
+    const int32_t *offset = landing.offset.data();
+    const float *fraction_x = landing.fraction_x.data(), *inside = landing.inside.data();
+#pragma GCC ivdep
+    for (int x = 0; x < width; ++x) {
+        const float *at = origin + offset[x];
+        const float top = at[0] + fraction_x[x] * (at[1] - at[0]);
+        const float low = at[stride] + fraction_x[x] * (at[stride + 1] - at[stride]);
+        const float seen = top + fraction_y[x] * (low - top);
+        const float miss = std::abs(seen - first[x] - light.offset - light.gain * ((first[x] - 128) / 64));
+        misfit[x] += sign * (inside[x] > 0 ? std::min(miss, MISFIT_CAP) : MISFIT_OUTSIDE);
+    }
+}
+
+CLONES void sum5_row(const float *const *rows, float *__restrict sum, int width) {
+    for (int x = 0; x < width; ++x) sum[x] = rows[0][x] + rows[1][x] + rows[2][x] + rows[3][x] + rows[4][x];
+}
+
+// Takes the flow that is nearby where it fits as well; `worse` are sums of five rows.
+CLONES void take_row(const float *worse, const float *nearby_u, const float *nearby_v, float *__restrict u,
+                     float *__restrict v, int width) {
+#pragma GCC ivdep
+    for (int x = 0; x < width; ++x) {
+        const bool fits = worse[x - 2] + worse[x - 1] + worse[x] + worse[x + 1] + worse[x + 2] < 25 * AS_GOOD;
+        u[x] = fits ? nearby_u[x] : u[x], v[x] = fits ? nearby_v[x] : v[x];
+    }
+}
+
+}  // namespace
