@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.arrays import flow_tensor
+from kernels.errors import KernelInputError
 
 Floats = NDArray[np.float64]
 _POINTS = 1000
@@ -31,7 +32,7 @@ def global_motion(flow_MHW2: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
     to itself, and one that covers less than half of it is not to bend it.
 
     Raises:
-        KernelInputError: an array that is no flow.
+        KernelInputError: an array that is no flow, NaN or infinite vectors.
     """
     flow_MHW2 = np.asarray(flow_tensor(flow_MHW2, "flow_MHW2", ndim=4))
     num_fields, height, width, _ = flow_MHW2.shape
@@ -61,6 +62,11 @@ def global_motion(flow_MHW2: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
         left_N2 = flow_HW2.reshape(-1, 2) - global_N2
         camera_M[field] = np.hypot(global_N2[:, 0], global_N2[:, 1]).mean()
         beside_M[field] = np.hypot(left_N2[:, 0], left_N2[:, 1]).mean()
+    if not np.isfinite(beside_M).all():
+        raise KernelInputError(
+            f"flow_MHW2 of shape {flow_MHW2.shape} holds NaN or infinite vectors in field "
+            f"{np.flatnonzero(~np.isfinite(beside_M))[0]}; leave those fields out or set the vectors to 0"
+        )
     return camera_M, beside_M
 
 

@@ -38,7 +38,7 @@ def verify(
 
     What is found damaged is not used any more until it is made again. Exit code 1 if anything is damaged and stays so.
     """
-    from storage.result_folder import is_damaged
+    from storage.result_folder import is_damaged, is_left_over
     from storage.workspace import Workspace
 
     place = Workspace(workspace)
@@ -50,8 +50,11 @@ def verify(
     sound = [_check(place, folder, mend=mend) for folder in folders]
     if key is None and (begun := [folder for folder in place.unfinished() if folder not in folders]):
         # A repair that was stopped is among them.
-        names = ", ".join(f"{folder.parent.name} {folder.name}" for folder in begun)
-        print_line(console, f"not verified, for begun and not finished: {names}; `mscl run` goes on", style="yellow")
+        for is_left, said in ((False, "begun and not finished: {}; `mscl run` goes on"),
+                              (True, "half removed: {}; `mscl gc --yes` removes the rest")):  # fmt: skip
+            names = [f"{path.parent.name} {path.name}" for path in begun if is_left_over(path) == is_left]
+            if names:
+                print_line(console, f"not verified, for {said.format(', '.join(names))}", style="yellow")
     if not all(sound):
         raise typer.Exit(1)
     if key is None:

@@ -1,8 +1,10 @@
 """Camera motion against motions that were put in."""
 
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose
 
+from kernels.errors import KernelInputError
 from kernels.global_motion import global_motion
 
 H, W = 48, 64
@@ -37,6 +39,15 @@ def test_an_object_of_nearly_half_the_picture_does_not_bend_the_camera() -> None
     camera, beside = global_motion(flow.astype(np.float32))
     assert_allclose(camera, np.hypot(*np.moveaxis(camera_N, -1, 0)).mean(axis=(1, 2)), rtol=0.01, atol=0.01)
     assert_allclose(beside / np.where(np.arange(len(flow)) % 2, 2, 10), 34 * 40 / (H * W) * np.sqrt(2), rtol=0.04)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_vectors_that_are_not_finite_are_refused() -> None:
+    for value in (np.nan, np.inf):
+        flow = np.zeros((3, H, W, 2), np.float32)
+        flow[1, 3, 4, 0] = value
+        with pytest.raises(KernelInputError, match="holds NaN or infinite vectors in field 1"):
+            global_motion(flow)
 
 
 def test_nothing_and_pictures_of_one_row() -> None:

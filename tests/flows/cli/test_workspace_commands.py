@@ -93,6 +93,7 @@ def test_gc_ends_a_removal_that_was_killed(mscl: Command, workspace: Workspace) 
         assert f"half removed (`mscl gc --yes` removes the rest): {folder.relative_to(workspace.root)}" in mscl("ls")[1]
     code, output = mscl("gc")
     assert code == 0 and half.name in output and "can be resumed" not in output
+    assert f"for half removed: extract {half.name}, motion {empty.name}; `mscl gc" in mscl("verify")[1]
     with workspace.claim("motion", empty.name):  # a stage has just begun, and what it reads is not known yet
         assert mscl("gc", "--yes")[0] == 0
     assert half.exists() and empty.exists()
