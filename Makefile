@@ -92,8 +92,8 @@ ablate: .venv/.installed  ## The method against its baselines: tables and pictur
 		--seeds 101,102,103,104,105,106 $(call folds,direction,$(SIX))
 	$(ON_SUITE) --name order mscl-no-fra mscl-no-lmcl --seeds 101,102,103,104,105,106 $(call folds,order,$(SIX))
 	$(ON_SUITE) --name shortcut --seeds 101,102,103 $(call folds,shortcut,$(THREE))
-	$(ABLATE) mscl mscl-no-mds moco --control mscl --base demo --name stills --seeds 101,102,103 \
-		$(call folds,stills,$(THREE))
+	$(ABLATE) mscl mscl-no-mds moco --base demo --name stills --seeds 101,102,103,104,105,106 \
+		$(call folds,stills,$(SIX))
 	$(ON_VIDEOS) --name weizmann64 data.root=$(VIDEOS)/weizmann64 data.max_segment_seconds=1 \
 		--fold 'data.test_pattern=subject0[012]' --fold 'data.test_pattern=subject0[345]' \
 		--fold 'data.test_pattern=subject0[678]' pretrain.min_steps=160 finetune.epochs=60
