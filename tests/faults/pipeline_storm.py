@@ -17,48 +17,24 @@ import json
 import os
 import random
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import psutil
-
-from flows.server.background_processes import alive
 from storage.garbage import dependents, garbage, in_use, remove
-from storage.verify import verify_result
 from storage.workspace import Workspace
-from tests.faults.warm_commands import WarmCommand, WarmCommands
+from tests.faults.run_processes import all_gone, ends_within, kill, run_once
+from tests.faults.warm_commands import WarmCommands
+from tests.faults.workspace_facts import differences, facts
 
-CLOCKS = ("job.json", "train.log", "tensorboard/", "report.html")
-"""Files that tell times, process ids or where the workspace lies. Everything else must be the same, byte by byte."""
-_METRIC_CLOCKS = ("seconds", "clips_per_second", "data_wait")
 SOON_SECONDS = 10.0
 """Time in which all processes of a run that was hit end on a machine that is not busy with other work."""
-_SURVIVAL_SECONDS = 90.0
-"""A killed run's training writes a last checkpoint and ends well within this time, however busy the machine."""
-_RUN_VARIABLE = "MSCL_STORM_WORKSPACE"
-"""Environment variable that all processes of a run have, whoever their parent is by now."""
-_ROLES = {
-    "agent": "mscl.training.agent",
-    "rank": "mscl.training.rank",
-    "fork server": "multiprocessing.forkserver",
-    "worker": "multiprocessing.forkserver",
-}
-"""Word in the command line of the processes that a kill may hit, beside the command; workers are the fork server's."""
-_CHOICES = (
-    ("command",), ("group",), ("agent",), ("rank",), ("worker",), ("fork server",), ("agent", "rank"),
-    ("command", "agent"), ("command", "rank"), ("command", "agent", "rank"), ("everything",),
-)  # fmt: skip
-_WITHOUT_TRAINING = (("command",), ("group",), ("everything",))
 _RUN_SECONDS = 1200.0
 _PATIENCE = 1.25
 """A kill without progress lets the next run live longer: on a busy machine the longest stage is over some time, too."""
@@ -68,7 +44,6 @@ _FROM_NOTHING_EVERY = 5
 """One round in so many begins with an empty workspace."""
 _BEFORE_TRAINING = "screen"
 Say = Callable[[str], None]
-Command = subprocess.Popen[bytes] | WarmCommand
 
 
 @dataclass
@@ -90,85 +65,6 @@ class Storm:
     def late(self) -> int:
         """How many runs had a process left after `SOON_SECONDS`."""
         return sum(seconds > SOON_SECONDS for seconds in self.ends_seconds)
-
-
-def run_once(
-    config: Path, workspace: Path, *, settings: Sequence[str] = (), until: str = "", api: str | None = None,
-    warm: WarmCommands | None = None,
-) -> Command:  # fmt: skip
-    """`mscl run` in a process group of its own, its output appended to a file beside the workspace."""
-    variables = {"OMP_NUM_THREADS": "1", _RUN_VARIABLE: str(workspace)} | ({"PREFECT_API_URL": api} if api else {})
-    command = ["run", str(config), *settings, "--workspace", str(workspace), *([] if api else ["--no-prefect"])]
-    command += ["--until", until] if until else []
-    log_file = workspace.with_suffix(".log")
-    if warm is not None:
-        return warm.start(command, variables, log_file)
-    with log_file.open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-c", "from flows.cli.app import main; main()", *command],
-            env=os.environ | variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-
-
-def facts(workspace: Path, *, keys: Collection[str] = ()) -> dict[str, object]:
-    """Everything a finished workspace holds, but for clocks: digest by file, tensors, losses.
-
-    Args:
-        keys: of these results only; empty: of all, one a stage.
-
-    Raises:
-        AssertionError: a file is not as its record says.
-    """
-    place = Workspace(workspace)
-    found: dict[str, object] = {}
-    for result in place.results():
-        if keys and result.key not in keys:
-            continue
-        damage = verify_result(result.folder, result.record)
-        assert not damage, damage
-        stage, key = result.record.stage, result.key
-        found[f"{stage} key"], found[f"{stage} inputs"] = key, result.record.inputs
-        for file in result.record.files:
-            name = f"{stage}/{file.path}"
-            if file.path == "metrics.jsonl":
-                rows = [json.loads(line) for line in (result.folder / file.path).read_text().splitlines()]
-                found[name] = [{k: v for k, v in row.items() if k not in _METRIC_CLOCKS} for row in rows]
-            elif file.path.endswith(".pt"):
-                found[name] = _tensors(result.folder / file.path)
-            elif not file.path.startswith(CLOCKS):
-                found[name] = file.digest
-    return found
-
-
-def _tensors(checkpoint: Path) -> str:
-    """Digest of all that training goes on from; the file itself also holds the name that it was staged under."""
-    from hashlib import sha256
-
-    import torch
-
-    digest = sha256()
-
-    def add(name: str, value: Any) -> None:
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode() + value.numpy().tobytes())
-        elif isinstance(value, dict):
-            for key in value:
-                add(f"{name}.{key}", value[key])
-        elif isinstance(value, list | tuple):
-            for number, item in enumerate(value):
-                add(f"{name}.{number}", item)
-        else:
-            digest.update(f"{name} {value!r}".encode())
-
-    state = torch.load(checkpoint, weights_only=True)
-    # States of generators that no step draws from: they tell how often a loader was made.
-    add("", {name: value for name, value in state.items() if name != "random"})
-    return digest.hexdigest()
-
-
-def differences(expected: dict[str, object], found: dict[str, object]) -> list[str]:
-    """Names of what is missing, new or changed."""
-    return [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]
 
 
 def pipeline_storm(
@@ -217,7 +113,7 @@ def pipeline_storm(
                 longest = longest_seconds
             elif not is_early:
                 longest *= _PATIENCE
-            victims = _kill(process, workspace, rng)
+            victims = kill(process, workspace, rng)
             lived = time.monotonic() - began
             storm.kills += 1
             storm.stages[stage] += 1
@@ -248,77 +144,10 @@ def pipeline_storm(
     return storm
 
 
-def ends_within(process: Command, seconds: float) -> int | None:
-    """Its exit code; None where it still runs."""
-    try:
-        return process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return None
-
-
 def _how_far(workspace: Path) -> str:
     """Changes whenever a result, a shard or a step is added."""
     names = ("record.json", "commits.jsonl", "metrics.jsonl")
     return str(sorted((str(path), path.stat().st_size) for name in names for path in workspace.glob(f"*/*/{name}")))
-
-
-def _kill(process: Command, workspace: Path, rng: random.Random) -> tuple[str, ...]:
-    """SIGKILL to one of the choices that is there; what it was."""
-    there = _processes(workspace, process)
-    of_role = {
-        role: [one for one in there if word in _command(one) and (role == "worker") == _is_forked(one)]
-        for role, word in _ROLES.items()
-    }
-    choices = [choice for choice in _CHOICES if all(of_role.get(role, there) for role in choice)]
-    chosen = rng.choice(choices if of_role["rank"] else [c for c in choices if c in _WITHOUT_TRAINING])
-    for role in chosen:
-        if role == "group":
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        elif role == "command":
-            with suppress(ProcessLookupError):
-                process.kill()
-        else:
-            for victim in there if role == "everything" else [rng.choice(of_role[role])]:
-                with suppress(psutil.NoSuchProcess):
-                    victim.kill()
-    return chosen
-
-
-def _processes(workspace: Path, command: Command) -> list[psutil.Process]:
-    """All living processes of runs in this workspace, whoever is their parent."""
-    forked = command.pid if command.returncode is None else None  # its environment is that of its parent
-    found = []
-    for one in psutil.process_iter():
-        with suppress(psutil.Error):  # ended, or somebody else's
-            if (one.pid == forked or one.environ().get(_RUN_VARIABLE) == str(workspace)) and alive(one):
-                found.append(one)
-    return sorted(found, key=lambda one: int(one.pid))
-
-
-def _command(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
-
-
-def _is_forked(process: psutil.Process) -> bool:
-    """Whether a fork server made it: its command line is its parent's."""
-    try:
-        parent = process.parent()
-        return parent is not None and "forkserver" in _command(parent) and "forkserver" in _command(process)
-    except psutil.Error:
-        return False
-
-
-def all_gone(workspace: Path, command: Command) -> None:
-    """Wait until no process of runs in this workspace is left."""
-    deadline = time.monotonic() + _SURVIVAL_SECONDS
-    while left := _processes(workspace, command):
-        shown = [f"{one.pid} {_command(one)[-150:]}" for one in left]
-        assert time.monotonic() < deadline, f"still there {_SURVIVAL_SECONDS:.0f} s after the kill: {shown}"
-        time.sleep(0.1)
 
 
 def _remove_something(workspace: Path, rng: random.Random) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from mscl.errors import CheckpointError
 from mscl.finetune.classifier import load_classifier
-from tests.faults import hostile_files
+from tests.faults import hostile_files, hostile_samples
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def trace(tmp_path: Path) -> Path:
 
 def test_hostile_encoders_and_classifiers(tmp_path: Path, trace: Path) -> None:
     (tmp_path / "files").mkdir()
-    made = hostile_files.encoders(tmp_path / "files", trace)
+    made = hostile_samples.encoders(tmp_path / "files", trace)
     assert len(made) > 80
     for path in made:
         hostile_files.try_encoder(path, tmp_path / "out.safetensors")
@@ -28,11 +28,11 @@ def test_hostile_encoders_and_classifiers(tmp_path: Path, trace: Path) -> None:
 
 
 def test_hostile_presets(tmp_path: Path, trace: Path) -> None:
-    for path in hostile_files.presets(tmp_path, trace):
+    for path in hostile_samples.presets(tmp_path, trace):
         hostile_files.refused("config", path, about=path)
     assert not trace.exists()
 
 
 def test_hostile_lists(tmp_path: Path) -> None:
-    for path in hostile_files.lists(tmp_path):
+    for path in hostile_samples.lists(tmp_path):
         hostile_files.try_list(path, tmp_path / "workspace")

@@ -24,7 +24,8 @@ from mscl.pipeline import PIPELINE
 from storage.record import RECORD_NAME
 from storage.workspace import Workspace
 from tests.faults.in_process import command
-from tests.faults.pipeline_storm import all_gone, differences, ends_within, facts, run_once
+from tests.faults.run_processes import all_gone, ends_within, run_once
+from tests.faults.workspace_facts import differences, facts
 from tests.tiny import FINETUNE
 
 Say = Callable[[str], None]

@@ -33,8 +33,10 @@ from pathlib import Path
 import pytest
 
 from storage.commits import FINAL, CommitLog
-from tests.faults.pipeline_storm import SOON_SECONDS, differences, facts, pipeline_storm, run_once
+from tests.faults.pipeline_storm import SOON_SECONDS, pipeline_storm
+from tests.faults.run_processes import run_once
 from tests.faults.warm_commands import WarmCommands
+from tests.faults.workspace_facts import differences, facts
 from tests.flows.running import (
     checkpointed,
     committed,

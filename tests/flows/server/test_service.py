@@ -26,7 +26,7 @@ import pytest
 
 from flows.server.background_processes import family
 from storage.workspace import Workspace
-from tests.faults.pipeline_storm import differences, facts
+from tests.faults.workspace_facts import differences, facts
 from tests.flows.running import checkpointed, committed, finished, no_survivors, ranks, wait_until
 
 pytestmark = [pytest.mark.storm, pytest.mark.timeout(900)]
