@@ -17,9 +17,15 @@ import pytest
 from flows import settings
 
 # Before anything imports Prefect: a home of our own, so that nobody's database or server is touched.
-os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="mscl-test-prefect-")
+HOME = tempfile.mkdtemp(prefix="mscl-test-prefect-")
+os.environ["PREFECT_HOME"] = HOME
 os.environ.pop("PREFECT_API_URL", None)
 settings.apply()
+
+
+def pytest_unconfigure() -> None:
+    """Take the home away again, when this process has run its tests."""
+    shutil.rmtree(HOME, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
