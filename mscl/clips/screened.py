@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mscl.array_types import Ints
 from mscl.errors import DataError, UserError
 from mscl.extract.config import FlowConfig
-from mscl.stage.latest import latest_of, refuse_outdated
+from mscl.stage.latest import latest_of, made_of
 from mscl.video.config import ClipConfig
 from storage.layout import Extracted, Measured, Screened
 
@@ -157,13 +157,9 @@ def screened_clips(workspace: Workspace, key: str = "") -> ScreenedClips:
     from storage.verify import refuse_changed
 
     screen = latest_of(workspace, "screen", key)
-    refuse_outdated(workspace, screen)
-    found = {result.record.stage: result for result in workspace.lineage(screen)}
-    needed = ("ingest", "extract", "motion", "screen")
-    if gone := [name for name in needed if name not in found]:
-        raise UserError(f"the {' and '.join(gone)} behind screen {screen.key} is gone; run the pipeline again")
+    found = made_of(workspace, screen, "ingest", "extract", "motion")
     refuse_changed(found["ingest"], screen)
-    return ScreenedClips(found["ingest"], found["extract"], found["motion"], found["screen"])
+    return ScreenedClips(found["ingest"], found["extract"], found["motion"], screen)
 
 
 def rows_of_split(manifest: Manifest, split: str) -> Ints:

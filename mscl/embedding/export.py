@@ -13,7 +13,7 @@ from mscl.errors import AssumptionWarning, UserError
 from mscl.extract.recorded import recorded_frames
 from mscl.models.external_encoder import kind_of, named_file
 from mscl.models.files import encoder_card, read_encoder, write_encoder
-from mscl.stage.latest import outdated, refuse_outdated
+from mscl.stage.latest import made_of, outdated
 from mscl.video.config import ClipConfig
 from mscl.video.frame_recipe import EncoderInput
 from storage.result_folder import Result
@@ -123,8 +123,7 @@ def _checkpoint(source: str, workspace: Workspace) -> tuple[Path, dict[str, Resu
     if checkpoint.is_file() or checkpoint.suffix or len(checkpoint.parts) != 1:
         return checkpoint, {}
     named = workspace.by_key(source)
-    refuse_outdated(workspace, named)
-    results = {result.record.stage: result for result in workspace.lineage(named)}
+    results = made_of(workspace, named)
     if "pretrain" not in results:
         raise UserError(
             f"{named.record.stage} {named.key} was made without an encoder; give the key of a pretrain result or "

@@ -12,7 +12,7 @@ from mscl.embedding.config import EmbedConfig
 from mscl.embedding.encoder_input import recorded_input
 from mscl.errors import CheckpointError, UserError
 from mscl.stage.config import RuntimeConfig
-from mscl.stage.latest import latest_of, refuse_outdated
+from mscl.stage.latest import latest_of, made_of
 from mscl.video.frame_recipe import EncoderInput
 from mscl.video.places import place_of
 
@@ -132,13 +132,7 @@ def open_index(workspace: "Workspace | str | PathLike[str]", key: str = "") -> I
 
     workspace = as_workspace(workspace)
     embed = latest_of(workspace, "embed", key)
-    refuse_outdated(workspace, embed)
-    stages = {result.record.stage: result for result in workspace.lineage(embed)}
-    if missing := [name for name in ("ingest", "extract", "pretrain") if name not in stages]:
-        raise UserError(
-            f"the {' and '.join(missing)} result behind {embed.folder} is gone, and a search needs it; run the "
-            "pipeline again"
-        )
+    stages = made_of(workspace, embed, "ingest", "extract", "pretrain")
     refuse_changed(embed, stages["ingest"])
     features = read_features(embed.folder / f"{VARIANT}.zarr")
     if len(features.ids) == 0:

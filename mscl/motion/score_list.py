@@ -12,6 +12,7 @@ import numpy as np
 
 from mscl.errors import UserError
 from mscl.motion.scores import NAMES, score_table
+from mscl.stage.latest import made_of
 from storage.atomic import write_atomic
 from storage.layout import Ingested, Measured
 from storage.motion_store import MotionReader
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from storage.result_folder import Result
     from storage.workspace import Workspace
 
-_WITH_ALL_SCORES = 2
-"""Version of stage motion that measured the camera's motion first."""
+_OF_TODAY = 3
+"""Version of stage motion since which large objects do not bend the camera's motion."""
 
 
 def score_list(
@@ -45,9 +46,7 @@ def score_list(
     import pyarrow as pa
 
     result = _motion(workspace, key)
-    ingest = next((one for one in workspace.lineage(result) if one.record.stage == "ingest"), None)
-    if ingest is None:
-        raise UserError(f"the ingest that motion {result.key} was made of is not there; run the pipeline again")
+    ingest = made_of(workspace, result, "ingest")["ingest"]
     refuse_changed(result, ingest)
     whole = Ingested(ingest.folder).manifest() if official_split is None else asked_split(ingest, official_split)
     manifest = whole.ok()
@@ -68,7 +67,7 @@ def _motion(workspace: Workspace, key: str) -> Result:
         raise UserError(f"no finished result of motion in {workspace.root}; `mscl run PRESET --until motion` makes one")
     if result.record.stage != "motion":
         raise UserError(f"{result.record.stage} {result.key} is no result of motion; `mscl ls` lists them")
-    if result.record.version < _WITH_ALL_SCORES:
+    if result.record.version < _OF_TODAY:
         raise UserError(f"motion {result.key} was made by an earlier version; `mscl run PRESET --until motion` again")
     return result
 

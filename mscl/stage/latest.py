@@ -52,14 +52,24 @@ def outdated(lineage: Sequence[Result]) -> str:
     return ""
 
 
-def refuse_outdated(workspace: Workspace, result: Result) -> None:
-    """Refuse what does not belong together any more.
+def made_of(workspace: Workspace, result: Result, *needed: str) -> dict[str, Result]:
+    """The result and all that it was made of, by stage.
+
+    Args:
+        needed: stages whose results must be there still.
 
     Raises:
-        UserError: the result, or one that it was made of, was made from one whose files are others by now.
+        UserError: one of them is gone, or what is there does not belong together any more.
     """
-    if said := outdated(workspace.lineage(result)):
+    lineage = workspace.lineage(result)
+    if said := outdated(lineage):
         raise UserError(said)
+    found = {one.record.stage: one for one in lineage}
+    if gone := [stage for stage in needed if stage not in found]:
+        raise UserError(
+            f"the {' and '.join(gone)} behind {result.record.stage} {result.key} is gone; run the pipeline again"
+        )
+    return found
 
 
 def _listed(workspace: Workspace, stage: str) -> str:

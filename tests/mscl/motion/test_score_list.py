@@ -1,5 +1,6 @@
 """Motion scores of a small set with known flow: list, filter, files."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from storage.errors import DamagedError, StorageError
 from storage.layout import Ingested, Measured
 from storage.manifest import SegmentRow, write_manifest
 from storage.motion_store import MotionStats, MotionWriter
+from storage.record import content_of
 from storage.splits import write_splits
 from storage.workspace import Workspace
 
@@ -34,14 +36,16 @@ def place(tmp_path: Path) -> Workspace:
             for video, first, count in rows
         ]  # fmt: skip
         write_manifest(Ingested(folder).manifest_path, segments, classes=CLASSES)
-        place.commit("ingest", "1" * 16, version=3, config={}, inputs={}, metrics={}, timings={})
+        ingest = place.commit("ingest", "1" * 16, version=3, config={}, inputs={}, metrics={}, timings={})
     with place.claim("motion", "2" * 16) as folder:
         writer = MotionWriter(Measured(folder).motion, segments=3, max_fields=2)
         ramps = [np.array([value, 3 * value], np.float32) for value in (1.0, 2.0, 4.0)]
         writer.write(0, [MotionStats(ramp, ramp, 2 * ramp, ramp / 20, ramp / 2, ramp / 4) for ramp in ramps])
         writer.finalise()
-        inputs = {"ingest": "1" * 16}
-        place.commit("motion", "2" * 16, version=2, config={}, inputs=inputs, metrics={}, timings={})
+        place.commit(
+            "motion", "2" * 16, version=3, config={}, inputs={"ingest": "1" * 16}, metrics={}, timings={},
+            contents={"ingest": content_of(ingest.record)},
+        )  # fmt: skip
     return place
 
 
@@ -61,6 +65,16 @@ def test_scores_of_another_set_in_their_place_are_not_listed(place: Workspace) -
     numbers = next(path for path in Measured(motion.folder).motion.glob("magnitude_mean/c*") if path.is_file())
     numbers.write_bytes(next(numbers.parents[1].glob("magnitude_p99/c*")).read_bytes())
     with pytest.raises(DamagedError, match="mscl verify 2222222222222222 --repair --workspace"):
+        score_list(place, "", by="segment")
+
+
+def test_scores_of_videos_that_were_replaced_since_are_not_listed(place: Workspace) -> None:
+    folder = place.folder("ingest", "1" * 16)
+    rows = [*Ingested(folder).manifest().rows()]
+    swapped = [replace(row, video=other.video) for row, other in zip(rows, rows[::-1], strict=True)]
+    write_manifest(Ingested(folder).manifest_path, swapped, classes=CLASSES)
+    place.commit("ingest", "1" * 16, version=3, config={}, inputs={}, metrics={}, timings={})
+    with pytest.raises(UserError, match="motion 2222222222222222 was made from another ingest 1111111111111111"):
         score_list(place, "", by="segment")
 
 
