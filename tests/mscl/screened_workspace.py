@@ -76,4 +76,4 @@ def screened_workspace(folder: Path) -> Workspace:
 
 
 def _commit(place: Workspace, stage: str, digit: str, config: dict[str, object], inputs: dict[str, str]) -> None:
-    place.commit(stage, digit * 16, version=2, config=config, inputs=inputs, metrics={}, timings={})
+    place.commit(stage, digit * 16, version=3, config=config, inputs=inputs, metrics={}, timings={})
