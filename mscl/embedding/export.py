@@ -21,7 +21,8 @@ from storage.user_paths import user_path
 from storage.verify import refuse_changed
 from storage.workspace import Workspace
 
-_SCORED_BY = ("probe", "retrieve", "finetune")
+_INTERVAL = "_interval"
+"""End of the name beside a score's: a stage whose numbers have one has scored something."""
 
 
 @dataclass(frozen=True)
@@ -87,17 +88,19 @@ def _scores(pretrained: str, workspace: Workspace) -> dict[str, dict[str, Any]]:
         return {
             name: value
             for name, value in values.items()
-            if (isinstance(value, int | float) and not isinstance(value, bool)) or name.endswith("_interval")
+            if (isinstance(value, int | float) and not isinstance(value, bool)) or name.endswith(_INTERVAL)
         }
 
     found = {}
     for result in workspace.results():
-        of_it = result.record.inputs.get("pretrain") == pretrained
-        if of_it and result.record.stage in _SCORED_BY and not outdated(workspace.lineage(result)):
-            metrics = result.record.metrics
-            variants = {name: numbers(value) for name, value in metrics.items() if isinstance(value, Mapping)}
-            if scores := numbers(metrics) | {name: said for name, said in variants.items() if said}:
-                found[result.key] = {"stage": result.record.stage, **scores}
+        if result.record.inputs.get("pretrain") != pretrained or outdated(workspace.lineage(result)):
+            continue
+        metrics = result.record.metrics
+        variants = {name: numbers(value) for name, value in metrics.items() if isinstance(value, Mapping)}
+        own = numbers(metrics)
+        if any(name.endswith(_INTERVAL) for said in (own, *variants.values()) for name in said):
+            scores = own | {name: said for name, said in variants.items() if said}
+            found[result.key] = {"stage": result.record.stage, **scores}
     return found
 
 
