@@ -93,10 +93,11 @@ def refuse_changed(*results: Result) -> None:
         StorageError: a result is not there any more.
     """
     for result in results:
-        _refuse_changed(result.folder, result.record)
+        _refuse_changed(result)
 
 
-def _refuse_changed(folder: Path, record: Record) -> None:
+def _refuse_changed(result: Result) -> None:
+    folder, record = result.folder, result.record
     if not (folder / RECORD_NAME).exists():
         raise StorageError(
             f"{record.stage} {record.key} in {folder.parents[1]} was removed, or is made again, since it was found; "

@@ -160,13 +160,13 @@ def main() -> None:
                 "limit of the job or container) or ask for less (runtime.workers, batch sizes), then run the same "
                 "command again"
             )
-            sys.exit(1)
-        if not _server_is_gone(error):
+        elif _server_is_gone(error):
+            _complain(
+                f"Prefect's server does not answer any more ({error}). What is done is kept: the same command goes on "
+                "from there; with --no-prefect it needs no server."
+            )
+        else:
             raise
-        _complain(
-            f"Prefect's server does not answer any more ({error}). What is done is kept: the same command goes on from "
-            "there; with --no-prefect it needs no server."
-        )
         code = 1
     finally:
         signal.signal(signal.SIGTERM, before)
