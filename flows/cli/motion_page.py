@@ -31,13 +31,13 @@ def page(
     """
     from mscl.pipeline import stages_for
     from mscl.report.page import build_report
-    from mscl.stage.latest import latest_of
+    from mscl.stage.latest import latest_of, made_of
     from mscl.stage.view import stage_view
     from storage.verify import refuse_changed
     from storage.workspace import Workspace
 
     place = Workspace(workspace)
-    results = place.lineage(latest_of(place, "screen", key))
+    results = made_of(place, latest_of(place, "screen", key)).values()
     refuse_changed(*results)
     views = [stage_view(result) for result in results]
     build_report(views, out, stages=stages_for("screen"), title="Motion")

@@ -50,3 +50,20 @@ def test_motion_from_scores_to_files(
     ):
         code, _, err = mscl(*arguments)
         assert code == 2 and says in err and err.count("\n") == 1 and err.startswith("mscl: ")
+
+
+def test_the_page_of_videos_that_were_replaced_since_is_not_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    place = screened_workspace(tmp_path / "w")
+    motion = place.by_key("3333").record
+    place.commit(
+        "motion", motion.key, version=motion.version, config=motion.config, inputs=motion.inputs, metrics={},
+        timings={}, contents={"ingest": "what was there before"},
+    )  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["mscl", "motion", "page", "-w", str(place.root)])
+    with pytest.raises(SystemExit, match="2"):
+        console.main()
+    assert "motion 3333333333333333 was made from another ingest" in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "motion.html").exists()
