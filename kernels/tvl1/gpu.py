@@ -52,10 +52,9 @@ def _solve_level(
     states = [first.new_zeros(6, *first.shape), first.new_empty(6, *first.shape)]  # tiles read one and write the other
     states[0][:2] = u_2BHW
     data = first.new_empty(3, *first.shape)
-    gx, gy = oracle.gradient(first, params)
     edge = oracle.edge_steps(first, params).to(torch.uint8)
     for _ in range(params.warps):
-        linearise(first, second, gx.contiguous(), gy.contiguous(), states[0], data, params)
+        linearise(first, second, states[0], data, params)
         lit, light = oracle.relight(
             first, (states[0][0], states[0][1]), oracle.Linearisation(data[0], data[1], data[2]), light, params
         )
@@ -95,9 +94,7 @@ def iterate(state_in: Tensor, state_out: Tensor, data: Tensor, edge: Tensor, par
     )
 
 
-def linearise(
-    first: Tensor, second: Tensor, gx: Tensor, gy: Tensor, state: Tensor, data: Tensor, params: TVL1Params
-) -> None:
+def linearise(first: Tensor, second: Tensor, state: Tensor, data: Tensor, params: TVL1Params) -> None:
     """Fill data (3, B, H, W) with the linearisation around the flow in state (6, B, H, W)."""
     batch, height, width = first.shape
     k1, k2 = (8 / 12, -1 / 12) if params.five_point else (0.5, 0.0)
@@ -105,15 +102,12 @@ def linearise(
     linearise_block[(triton.cdiv(plane, BLOCK),)](
         first,
         second,
-        gx,
-        gy,
         state,
         data,
         height,
         width,
         plane,
         params.cubic_a,
-        params.gradient_blend,
         k1,
         k2,
         BLOCK=BLOCK,

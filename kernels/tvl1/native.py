@@ -20,7 +20,6 @@ _FLOATS = (
     "epsilon",
     "cubic_a",
     "presmooth",
-    "gradient_blend",
     "edge_sensitivity",
     "light_residual",
 )

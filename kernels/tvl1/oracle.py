@@ -186,8 +186,7 @@ def _where(active: Tensor, new: State, old: State) -> State:
 def linearise(first: Tensor, second: Tensor, u: tuple[Tensor, Tensor], params: TVL1Params) -> Linearisation:
     """Warp the second image by u with cubic convolution (Keys 1981) and linearise its difference to the first.
 
-    Its derivatives are differences of the warped interpolant, blended with those of the first image. Pixels that land
-    outside have no data term.
+    Its derivatives are differences of the warped interpolant. Pixels that land outside have no data term.
     """
     batch, height, width = first.shape
     qx, qy, inside = landing(u)
@@ -206,9 +205,7 @@ def linearise(first: Tensor, second: Tensor, u: tuple[Tensor, Tensor], params: T
             sampled = sampled + value_y[row] * value_x[column] * tap
             gx = gx + value_y[row] * slope_x[column] * tap
             gy = gy + slope_y[row] * value_x[column] * tap
-    first_gx, first_gy = gradient(first, params)
-    gx = inside * (gx + params.gradient_blend * (first_gx - gx))
-    gy = inside * (gy + params.gradient_blend * (first_gy - gy))
+    gx, gy = inside * gx, inside * gy
     return Linearisation(gx, gy, inside * (sampled - first) - gx * u[0] - gy * u[1])
 
 

@@ -14,8 +14,8 @@ class TVL1Params:
     """Model and schedule of duality-based TV-L1 flow (Zach, Pock and Bischof 2007), in grey values of 0..255.
 
     Equal parameters give equal numbers on the backends cpp, triton and torch, up to rounding. `opencv` knows OpenCV's
-    terms only: there cubic_a, presmooth, five_point, gradient_blend, edge_sensitivity, light_residual,
-    final_median_px and retreat have no effect.
+    terms only: there cubic_a, presmooth, five_point, edge_sensitivity, light_residual, final_median_px and retreat have
+    no effect.
     """
 
     data_weight: float = 0.25
@@ -45,8 +45,6 @@ class TVL1Params:
     """Free parameter of the cubic convolution kernel used to warp (Keys 1981: -.5; OpenCV: -.75)."""
     five_point: bool = True
     """Image derivatives by five points, (1, -8, 0, 8, -1) / 12, rather than by central differences."""
-    gradient_blend: float = 0.0
-    """Share of I0's gradient in the linearisation, the rest is that of the warped I1 (Wedel et al. 2009: .5)."""
     edge_sensitivity: float = 0.003
     """alpha of g = 1 / (1 + alpha |grad I0|), the weight of the total variation at image edges; 0 for g = 1."""
     light_residual: float = 3.0
@@ -71,7 +69,6 @@ class TVL1Params:
             ("iterations", 0, 100_000),
             ("epsilon", 0.0, 10.0),
             ("cubic_a", -1.0, 0.0),
-            ("gradient_blend", 0.0, 1.0),
             ("edge_sensitivity", 0.0, 10.0),
             ("light_residual", 0.0, 255.0),
         ):
@@ -110,7 +107,6 @@ PRESETS: dict[str, TVL1Params] = {
         epsilon=0.01,
         cubic_a=-0.75,
         five_point=False,
-        gradient_blend=0.0,
         edge_sensitivity=0.0,
         light_residual=0.0,
         final_median_px=1,

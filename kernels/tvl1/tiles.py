@@ -144,15 +144,12 @@ def _row_slope(image, origin, row, column, height, width, there, s0, s1, s2, s3,
 def linearise_block(
     first,
     second,
-    first_gx,
-    first_gy,
     state,
     data,
     height,
     width,
     plane,
     a,
-    blend,
     k1,
     k2,
     BLOCK: tl.constexpr,
@@ -190,8 +187,7 @@ def linearise_block(
         + y2 * _row_slope(second, origin, cy + 1, cx, height, width, there, sx0, sx1, sx2, sx3, sx4, sx5, sx6, sx7)
         + y3 * _row_slope(second, origin, cy + 2, cx, height, width, there, sx0, sx1, sx2, sx3, sx4, sx5, sx6, sx7)
     )
-    gx = inside * (gx + blend * (tl.load(first_gx + at, there, 0.0) - gx))
-    gy = inside * (gy + blend * (tl.load(first_gy + at, there, 0.0) - gy))
+    gx, gy = inside * gx, inside * gy
     rc = inside * (value - tl.load(first + at, there, 0.0)) - gx * u - gy * v
     tl.store(data + at, gx, there)
     tl.store(data + plane + at, gy, there)

@@ -14,8 +14,7 @@
 #include "warp.h"
 
 extern "C" struct TVL1Schedule {  // kernels/tvl1/params.py says what each is
-    float data_weight, theta, tau, scale_step, epsilon, cubic_a, presmooth, gradient_blend, edge_sensitivity,
-        light_residual;
+    float data_weight, theta, tau, scale_step, epsilon, cubic_a, presmooth, edge_sensitivity, light_residual;
     int levels, warps, median_rounds, iterations, median_px, five_point, final_median_px, retreat;
 };
 
@@ -187,7 +186,6 @@ class Pair {
     }
 
     void warp(int l) {
-        auto rows = ring(l);
         const float *value_y[4], *slope_y[8];
         for (int k = 0; k < 4; ++k) value_y[k] = landing.value_y[k].data();
         for (int k = 0; k < 8; ++k) slope_y[k] = landing.slope_y[k].data();
@@ -208,10 +206,11 @@ class Pair {
             auto *sample = s.five_point ? sample_five_point : sample_central;
             sample(seconds[l].row(0), seconds[l].stride, taps, landing.offset.data(), landing.fraction_x.data(), value_y,
                    slope_y, landing.sampled.data(), f.width);
-            linearise(rows.around(y), gradient, s.gradient_blend, landing.sampled.data(), landing.inside.data(), f.u + o,
-                      f.v + o, f.ix + o, f.iy + o, f.rc + c, f.ig + c, f.width);
+            copy_first(l, y, lines);
+            linearise(lines, landing.sampled.data(), landing.inside.data(), f.u + o, f.v + o, f.ix + o, f.iy + o, f.rc + c,
+                      f.ig + c, f.width);
             if (s.light_residual > 0)
-                fit.add(rows.rows[2], landing.sampled.data(), landing.inside.data(), light, s.light_residual, f.width);
+                fit.add(lines, landing.sampled.data(), landing.inside.data(), light, s.light_residual, f.width);
         }
         if (s.light_residual > 0) {
             light = fit.solve((double)f.width * f.height);

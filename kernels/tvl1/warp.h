@@ -112,21 +112,13 @@ CLONES void sample_central(const float *origin, ptrdiff_t stride, const Taps &ta
     sample_row<false>(origin, stride, taps, offset, fraction, value_y, slope_y, sampled, width);
 }
 
-struct Gradient {  // taps of a derivative: k1 at distance 1, k2 at distance 2
-    float k1, k2;
-};
-
-// The linearised data term of a row: rho(u) = rc + ix u + iy v, ig = 1 / (ix^2 + iy^2). `rows` are five of the first image.
-CLONES void linearise(const float *const *rows, Gradient g, float blend, const float *__restrict sampled,
-                      const float *__restrict inside, const float *__restrict u, const float *__restrict v,
-                      float *__restrict ix, float *__restrict iy, float *__restrict rc, float *__restrict ig, int width) {
-    const float *a = rows[0], *b = rows[1], *first = rows[2], *d = rows[3], *e = rows[4];
+// The linearised data term of a row: rho(u) = rc + ix u + iy v, ig = 1 / (ix^2 + iy^2).
+CLONES void linearise(const float *__restrict first, const float *__restrict sampled, const float *__restrict inside,
+                      const float *__restrict u, const float *__restrict v, float *__restrict ix, float *__restrict iy,
+                      float *__restrict rc, float *__restrict ig, int width) {
 #pragma GCC ivdep
     for (int x = 0; x < width; ++x) {
-        const float gx0 = g.k1 * (first[x + 1] - first[x - 1]) + g.k2 * (first[x + 2] - first[x - 2]);
-        const float gy0 = g.k1 * (d[x] - b[x]) + g.k2 * (e[x] - a[x]);
-        const float gx = inside[x] * (sampled[4 * x + 1] + blend * (gx0 - sampled[4 * x + 1]));
-        const float gy = inside[x] * (sampled[4 * x + 2] + blend * (gy0 - sampled[4 * x + 2]));
+        const float gx = inside[x] * sampled[4 * x + 1], gy = inside[x] * sampled[4 * x + 2];
         const float norm = gx * gx + gy * gy;
         ix[x] = gx, iy[x] = gy;
         rc[x] = inside[x] * (sampled[4 * x] - first[x]) - gx * u[x] - gy * v[x];
@@ -163,6 +155,10 @@ struct LightFit {  // weighted least squares, one step further from the last fit
 CLONES void take_light(const float *__restrict first, Light light, float *__restrict rc, int width) {
     for (int x = 0; x < width; ++x) rc[x] -= light.offset + light.gain * ((first[x] - 128) / 64);
 }
+
+struct Gradient {  // taps of a derivative: k1 at distance 1, k2 at distance 2
+    float k1, k2;
+};
 
 CLONES void edges(const float *const *rows, Gradient g, float sensitivity, uint8_t *__restrict edge, int width) {
     const float *a = rows[0], *b = rows[1], *first = rows[2], *d = rows[3], *e = rows[4];

@@ -42,9 +42,9 @@ KERNELS = {
         | {"limit": "fp32", "theta": "fp32", "t": "fp32"}
     ),
     "linearise_block": (
-        dict.fromkeys(("first", "second", "first_gx", "first_gy", "state", "data"), "*fp32")
+        dict.fromkeys(("first", "second", "state", "data"), "*fp32")
         | {"height": "i32", "width": "i32", "plane": "i32"}
-        | {"a": "fp32", "blend": "fp32", "k1": "fp32", "k2": "fp32"}
+        | {"a": "fp32", "k1": "fp32", "k2": "fp32"}
     ),
     "median3_block": {"source": "*fp32", "target": "*fp32", "height": "i32", "width": "i32", "total": "i32"},
     "median5_block": {"source": "*fp32", "target": "*fp32", "height": "i32", "width": "i32", "total": "i32"},

@@ -95,7 +95,7 @@ def test_equals_oracle(preset: str) -> None:
     [
         {"median_px": 1},
         {"median_px": 5, "median_rounds": 3, "iterations": 5},
-        {"five_point": False, "gradient_blend": 0.0},
+        {"five_point": False},
         {"presmooth": 0.0, "edge_sensitivity": 0.0},
         {"scale_step": 0.8, "levels": 6, "presmooth": 0.6},
         {"edge_sensitivity": 0.5},
