@@ -39,8 +39,7 @@ class TVL1Params:
     median_px: int = 3
     """Side of the median window on u and v: 1 (none), 3 or 5."""
     epsilon: float = 0.0
-    """Iterations of a warp end when the root mean square change of the flow falls under it, in px; 0 runs them all.
-    Triton runs them all at any value: asking would stop the device."""
+    """Iterations of a warp end when the root mean square change of the flow falls under it, in px; 0 runs them all."""
     cubic_a: float = -0.65
     """Free parameter of the cubic convolution kernel used to warp (Keys 1981: -.5; OpenCV: -.75)."""
     five_point: bool = True

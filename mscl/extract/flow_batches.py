@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels.tvl1 import PRESETS
 from mscl.extract.config import FlowConfig
 from mscl.extract.pair_flow import PairSize, stored_flow
 from mscl.training.card_errors import card_errors
@@ -46,6 +47,8 @@ class FlowComputer:
         self._sizes: OrderedDict[PairSize, _Buffers] = OrderedDict()
         self._pool: Any = None
         self._turn = 0
+        # With epsilon TV-L1 asks the device how far it is, which a recording cannot.
+        self._is_recorded = flow.method == "tvl1" and PRESETS[flow.preset].epsilon == 0
 
     def batch(self, size: PairSize) -> int:
         """Pairs of a batch."""
@@ -86,7 +89,7 @@ class FlowComputer:
         buffers.frames.copy_(buffers.incoming[self._turn], non_blocking=True)
         if buffers.graph is not None:
             buffers.graph.replay()
-        elif self._flow.method == "tvl1" and buffers.batches == _EAGER_BATCHES:
+        elif self._is_recorded and buffers.batches == _EAGER_BATCHES:
             buffers.graph = torch.cuda.CUDAGraph()
             self._pool = self._pool or torch.cuda.graph_pool_handle()  # one for all: they never run side by side
             with torch.cuda.graph(buffers.graph, pool=self._pool):
