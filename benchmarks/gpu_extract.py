@@ -3,9 +3,10 @@
     python benchmarks/gpu_extract.py [--baseline DIR] [--videos 96] [--half] [--cpu] [--raft 24] [--tiny]
 
 Draws videos of 340x256 px and 300 frames (moving noise, H.264), ingests them, and clocks `mscl stage extract` as a
-user would run it: interpreters, imports, compiling kernels and all. `--baseline DIR` does the same with that checkout,
-on the same videos. Shares of the GPU's memory are what nvidia-smi says, twice a second. All is written to TMPDIR: on a
-slow disk that is what is measured. `--raft N` takes RAFT with random weights on the first N videos as well.
+user would run it: interpreters, imports, compiling kernels and all; with when each of its processes came how far.
+`--baseline DIR` does the same with that checkout, on the same videos. Shares of the GPU's memory are what nvidia-smi
+says, twice a second. All is written to TMPDIR: on a slow disk that is what is measured. `--raft N` takes RAFT with
+random weights on the first N videos as well.
 """
 
 import argparse
@@ -72,17 +73,33 @@ class Memory:
         return self.most
 
 
-def mscl(tree: Path, *arguments: str) -> float:
-    """Seconds of a command of that checkout."""
+def timeline(file: Path, began: float, ended: float) -> None:
+    """Print when each kind of milestone was first and last reached, in seconds after the command (mscl.milestones)."""
+    found: dict[str, list[float]] = {}
+    for line in file.read_text().splitlines():
+        when, _, what = line.split(" ", 2)
+        found.setdefault(what, []).append(float(when) - began)
+    for what, times in sorted(found.items(), key=lambda item: min(item[1])):
+        several = f" to {max(times):5.2f} s, {len(times)} times" if len(times) > 1 else ""
+        print(f"    {min(times):6.2f} s{several:<24} {what}")
+    print(f"    {ended - began:6.2f} s{'':<24} command ended", flush=True)
+
+
+def mscl(tree: Path, *arguments: str, milestones: Path | None = None) -> float:
+    """Seconds of a command of that checkout; with a file for its milestones, when they were reached is printed."""
     others = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and Path(p).resolve() != HERE]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tree), *others])}
     program = "from flows.cli.command import main; main()"
-    began = time.monotonic()
+    if milestones is not None:
+        environment["MSCL_MILESTONES"] = str(milestones)
+    began, began_at = time.monotonic(), time.time()
     run = subprocess.run([sys.executable, "-c", program, *arguments], env=environment, capture_output=True, text=True)
     seconds = time.monotonic() - began
     if run.returncode:
         said = run.stdout[-2000:] + run.stderr[-3000:]
         sys.exit(f"mscl {' '.join(arguments)} in {tree} ended with {run.returncode}:\n{said}")
+    if milestones is not None and milestones.exists():
+        timeline(milestones, began_at, began_at + seconds)
     return seconds
 
 
@@ -101,7 +118,7 @@ def measure(name: str, tree: Path, videos: Path, settings: list[str]) -> tuple[f
         common = ["demo", f"data.root={videos}", "--workspace", workspace, *FLOW, *settings]
         mscl(tree, "stage", "ingest", *common)
         memory = Memory()
-        seconds = mscl(tree, "stage", "extract", *common)
+        seconds = mscl(tree, "stage", "extract", *common, milestones=Path(workspace) / "milestones")
         found = digests(Path(workspace))
         record = json.loads(next(Path(workspace).glob("extract/*/record.json")).read_text())
         fields = int(record["metrics"]["fields"])

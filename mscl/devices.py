@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
+from mscl.cuda_driver import gpus_of_driver
 from mscl.errors import AssumptionWarning, ConfigError
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
@@ -25,12 +26,14 @@ _pytorch_said: list[str] = []
 
 
 def has_gpu(devices: Path = Path("/dev")) -> bool:
-    """As `torch.cuda.is_available()`, but PyTorch is imported only where it may say yes: that takes 1.5 s.
+    """As `torch.cuda.is_available()`, but PyTorch is imported only where nothing else can tell: that takes seconds.
 
-    A run with nothing to do asks this and needs nothing else of PyTorch.
+    A run with nothing to do, and one whose other processes compute, ask this and need nothing else of PyTorch.
     """
     if sys.platform == "linux" and not any(any(devices.glob(name)) for name in DEVICE_FILES):
         return False
+    if (counted := _counted()) is not None:
+        return counted > 0
     import torch
 
     with warnings.catch_warnings(record=True) as said:
@@ -40,10 +43,17 @@ def has_gpu(devices: Path = Path("/dev")) -> bool:
     return there
 
 
+def _counted() -> int | None:
+    """GPUs that the driver counts; None: PyTorch is to be asked, it is imported or knows more."""
+    return None if "torch" in sys.modules else gpus_of_driver()
+
+
 def num_gpus() -> int:
-    """GPUs that PyTorch sees; PyTorch is imported only where there may be one."""
+    """GPUs that PyTorch sees; PyTorch is imported only where nothing else can tell."""
     if not has_gpu():
         return 0
+    if (counted := _counted()) is not None:
+        return counted
     import torch
 
     return torch.cuda.device_count()

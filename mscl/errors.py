@@ -35,6 +35,10 @@ class CardError(UserError):
         )
 
 
+class CardMemoryError(UserError):
+    """The memory of a GPU does not suffice."""
+
+
 def one_line(error: BaseException, *, named: bool = False) -> str:
     """The text of a stranger's error, whatever it looks like, as a part of ours; `named`: after the error's class."""
     text = " ".join(str(error).split())[:300]

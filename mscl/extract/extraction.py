@@ -15,9 +15,11 @@ from typing import Any
 from mscl.devices import device_of
 from mscl.extract.config import FlowConfig
 from mscl.extract.denseflow import refuse_shared_pictures
+from mscl.extract.flow_process import flow_processes
 from mscl.extract.shard import ShardTask, extract_shard, num_fields
 from mscl.extract.video_pass import Segment, segments_of
 from mscl.ingest.places import videos_root
+from mscl.milestones import reached
 from mscl.stage.contract import StageRun
 from mscl.video.stored_size import stored_size
 from storage.atomic import remove_staged
@@ -62,11 +64,14 @@ def extract(run: StageRun, flow: FlowConfig, *, gpus: Sequence[int]) -> dict[str
         if shard not in done
     ]
     to_do = sum(num_fields(segment.num_frames, flow) for task in tasks for segment in task.segments)
+    reached("work is known")
     run.progress.start(f"Optical flow ({flow.method})", to_do, "fields")
     with _flow_processes(run, flow, gpus if tasks else ()) as addresses:
         tasks = [replace(task, flow_processes=addresses) for task in tasks]
         for shard in run.over_workers(extract_shard, tasks, gpus=gpus):
             log.append(shard.shard, shard.files, **shard.info)
+        reached("all shards are there")
+    reached("processes have ended")
     run.progress.done()
     log.append(FINAL, finalise_flow_store(result.flow))
     log.compact()  # the same bytes, whatever the order in which workers were done
@@ -87,8 +92,6 @@ def _flow_processes(run: StageRun, flow: FlowConfig, gpus: Sequence[int]) -> Abs
     """One for each GPU of this machine; on a cluster each task computes its own flow."""
     if not gpus or run.spread is not None:
         return nullcontext({})
-    from mscl.extract.flow_process import flow_processes  # brings PyTorch
-
     return flow_processes(flow, [device_of(0, (gpu,)) for gpu in gpus])
 
 

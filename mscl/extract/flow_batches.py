@@ -17,6 +17,7 @@ from torch import Tensor
 from kernels.tvl1 import PRESETS
 from mscl.extract.config import FlowConfig
 from mscl.extract.pair_flow import PairSize, stored_flow
+from mscl.milestones import reached
 from mscl.training.card_errors import card_errors
 
 _EAGER_BATCHES = 2
@@ -80,6 +81,7 @@ class FlowComputer:
             while len(self._sizes) >= _SIZES:
                 self._sizes.popitem(last=False)
             found = _Buffers.of(self.batch(size), size, self._device)
+            reached("GPU memory is there")
         self._sizes[size] = found
         return found
 
@@ -94,6 +96,7 @@ class FlowComputer:
             self._pool = self._pool or torch.cuda.graph_pool_handle()  # one for all: they never run side by side
             with torch.cuda.graph(buffers.graph, pool=self._pool):
                 buffers.fields = self._computed(buffers.frames, size)
+            reached("recorded")
             buffers.graph.replay()
         else:
             buffers.fields = self._computed(buffers.frames, size)

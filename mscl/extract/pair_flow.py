@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from kernels.arrays import ArrayT
 from kernels.errors import KernelInputError
-from mscl.errors import CardError
+from mscl.errors import CardError, CardMemoryError
 from mscl.extract.config import FlowConfig
+from mscl.milestones import reached
 
 Frame = NDArray[np.uint8]
 
@@ -154,6 +155,7 @@ class FlowOfProcess:
         files = []
         room = SharedPairs.bytes(self.pairs(size), size)
         if _TURNS * room > len(self._memory):
+            reached("worker asks")
             files = [os.memfd_create("mscl pairs")]
             os.truncate(files[0], _TURNS * room)
             self._memory = mmap.mmap(files[0], _TURNS * room)
@@ -178,8 +180,6 @@ class FlowOfProcess:
             CardError: the GPU or its process failed.
             CardMemoryError: its memory does not suffice.
         """
-        from mscl.training.card_errors import CardMemoryError
-
         try:
             reply = self._socket.recv(1 << 16)
         except OSError as error:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from mscl.config import ExperimentConfig
 from mscl.errors import ConfigError
+from mscl.milestones import reached
 from mscl.progress import Progress, Silent
 from mscl.stage.contract import Outcome, Stage, StageRun
 from mscl.stage.worker_pool import Spread, refuse_while_imported
@@ -45,6 +46,7 @@ def execute(
         ConfigError: `runtime.task_runner` names a cluster, and nobody gave a way to it.
     """
     refuse_while_imported()
+    reached("stage begins")
     progress = progress or Silent()
     if spread is None and config.runtime.task_runner != "threads":
         raise ConfigError(
@@ -94,6 +96,7 @@ def execute(
         with disk_errors(folder):
             was_finished = workspace.begin(stage.name, key, config=noted, inputs=keys, contents=contents)
             run = StageRun(folder, config, used, progress, is_damaged=was_finished, spread=spread)
+            reached("GPUs are counted, inputs looked at")
             progress.start(stage.title or stage.name, None, "")
             metrics = stage.run(run)
             progress.done()

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from mscl.devices import cores, device_of
 from mscl.errors import CardError, DataError, UserError
+from mscl.milestones import reached
 from mscl.orphans import die_with_parent
 from mscl.progress import Progress
 
@@ -186,6 +187,7 @@ def _start_worker(counter: Synchronized[int], started: Synchronized[int], gpus: 
     import cv2
 
     cv2.setNumThreads(1)  # one process per core is the parallelism
+    reached("worker started")
 
 
 def _call(function: Callable[[Item, Tick], Done], item: Item) -> Done:

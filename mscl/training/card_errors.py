@@ -5,11 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from mscl.errors import CardError, UserError
-
-
-class CardMemoryError(UserError):
-    """The memory of the GPU does not suffice."""
+from mscl.errors import CardError, CardMemoryError
 
 
 @contextmanager

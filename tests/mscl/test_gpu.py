@@ -14,6 +14,7 @@ from torch import nn
 from benchmarks.tvl1_scenes import smooth_motion
 from kernels.tvl1 import PRESETS, oracle, tvl1_flow
 from mscl.config import FlowConfig
+from mscl.errors import CardMemoryError
 from mscl.extract.flow_process import flow_processes
 from mscl.extract.pair_flow import FlowOfProcess, OwnFlow, PairFlow, PairSize
 from mscl.models.pictures import ClipBatchNorm
@@ -24,7 +25,7 @@ from mscl.pretrain.config import AugmentConfig, PretrainConfig
 from mscl.pretrain.draws import num_draws, sample_draws
 from mscl.pretrain.fit_mscl import build_model, fit_mscl, whole_step
 from mscl.pretrain.step import KeyMomenta, StepResult
-from mscl.training.card_errors import CardMemoryError, card_errors
+from mscl.training.card_errors import card_errors
 from mscl.training.distributed import KeyExchange, World
 from mscl.training.fit import StopRequest
 from mscl.training.metrics import read_metrics

@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -119,6 +121,26 @@ def test_what_one_worker_cannot_use_is_not_told_to_another(addresses: dict[str, 
     frames = {"black": np.zeros(size.frame, np.uint8), "grey": np.full(size.frame, 128, np.uint8)}
     side_by_side([(work, item) for item in frames.items()])
     assert said["grey"] == "float32" and re.search("no_black_frames .*(NaN|finite)", said["black"])
+
+
+ASKING = """
+import sys
+import numpy as np
+from mscl.config import FlowConfig
+from mscl.extract import extraction, shard, stage
+from mscl.extract.pair_flow import FlowOfProcess, PairSize
+source = FlowOfProcess(f"\\0{sys.argv[1]}", "cpu", FlowConfig.model_validate_json(sys.argv[2]))
+frames = [np.zeros((24, 32), np.uint8)]
+source.ask(frames, frames, PairSize(24, 32, 0, 16, 21))
+print(source.answer().shape, "torch" in sys.modules)
+"""
+
+
+def test_who_asks_imports_no_pytorch(addresses: dict[str, str]) -> None:
+    """Neither a worker nor the command: sixteen that import it wait for each other, and the GPU for them."""
+    asking = [sys.executable, "-c", ASKING, addresses["tvl1"][1:], TVL1.model_dump_json()]
+    said = subprocess.run(asking, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "(1, 16, 21, 2) False"
 
 
 def test_its_end_is_the_failure_of_its_gpu() -> None:

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from mscl.embedding.job import over_gpus
-from mscl.errors import CardError
+from mscl.errors import CardError, CardMemoryError
 from mscl.progress import Silent
 from mscl.stage.config import RuntimeConfig
-from mscl.training.card_errors import CardMemoryError, card_errors
+from mscl.training.card_errors import card_errors
 from mscl.training.distributed import World
 from mscl.training.process import USER_ERROR_CODE, run_job
 from tests.mscl.ranks import RankJob
