@@ -238,10 +238,10 @@ def profile(*, tiny: bool, out: Path, **_: Any) -> None:
 
 
 def tvl1(*, tiny: bool, **_: Any) -> None:
-    """TV-L1 `balanced` at 340x256 by batch."""
+    """TV-L1 `balanced` at 340x256 by batch: launch by launch, recorded as extraction does it, and by kernel."""
     import torch
 
-    from kernels.tvl1 import PRESETS, tvl1_flow
+    from kernels.tvl1 import PRESETS, gpu, tvl1_flow
 
     timer = Timer()
     height, width = (32, 48) if tiny else (256, 340)
@@ -251,6 +251,32 @@ def tvl1(*, tiny: bool, **_: Any) -> None:
         second = first.roll((1, 2), (1, 2))
         pair_s = timer(functools.partial(tvl1_flow, first, second, params=PRESETS["balanced"]), times=5) / batch
         say(f"TV-L1 balanced, batch {batch}", ms_a_pair=pair_s * 1e3, pairs_per_s=1 / pair_s)
+        if not timer.cuda:
+            continue
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            gpu.flow(first, second, PRESETS["balanced"])
+        pair_s = timer(graph.replay) / batch
+        say(f"TV-L1 balanced, batch {batch}, recorded", ms_a_pair=pair_s * 1e3, pairs_per_s=1 / pair_s)
+        for kernel, (ms, calls) in _by_kernel(functools.partial(gpu.flow, first, second, PRESETS["balanced"])).items():
+            say(f"TV-L1 batch {batch}: {kernel[:70]}", us_a_pair=ms * 1e3 / batch, calls=calls)
+
+
+def _by_kernel(work: Callable[[], Any], most: int = 12) -> dict[str, tuple[float, int]]:
+    """Milliseconds and launches of the kernels that take longest, and of all together."""
+    import torch
+    from torch.autograd import DeviceType  # type: ignore[attr-defined]
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiled
+
+    with profiled(activities=[ProfilerActivity.CUDA]) as seen:
+        work()
+        torch.cuda.synchronize()
+    events = [event for event in seen.key_averages() if event.device_type == DeviceType.CUDA]
+    rows = {event.key: (event.self_device_time_total / 1e3, event.count) for event in events}
+    rows = dict(sorted(rows.items(), key=lambda row: -row[1][0]))
+    every = {"all kernels": (sum(ms for ms, _ in rows.values()), sum(calls for _, calls in rows.values()))}
+    return every | dict(list(rows.items())[:most])
 
 
 MEASUREMENTS: dict[str, Callable[..., None]] = {"step": step, "profile": profile, "convs": convs, "tvl1": tvl1}
