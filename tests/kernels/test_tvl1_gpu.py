@@ -85,7 +85,7 @@ def test_a_batch_is_few_launches(monkeypatch: pytest.MonkeyPatch) -> None:
     with _Operators() as operators:
         gpu.flow(frames, frames, TVL1Params())
     assert len(launches) == 203
-    assert operators.count < 100
+    assert operators.count < 120  # 60 launch something, the others make room
 
 
 FRAMES = {"first": "*fp32", "second": "*fp32"}
