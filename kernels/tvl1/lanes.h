@@ -19,8 +19,7 @@ INLINE Lanes load(const uint8_t *p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
 }
 INLINE void store(float *p, Lanes a) { _mm512_storeu_ps(p, a); }
-INLINE Lanes less(Lanes a, Lanes b) { return _mm512_min_ps(a, b); }
-INLINE Lanes greater(Lanes a, Lanes b) { return _mm512_max_ps(a, b); }
+INLINE Lanes clamp(Lanes a, Lanes most) { return _mm512_range_ps(a, most, 2); }  // the lesser amount, with the sign of a
 INLINE Lanes root(Lanes a) { return _mm512_sqrt_ps(a); }
 INLINE Lanes inverse(Lanes a) {
     const Lanes r = _mm512_rcp14_ps(a);
@@ -47,8 +46,7 @@ INLINE Lanes all(float a) { return _mm256_set1_ps(a); }
 INLINE Lanes load(const float *p) { return _mm256_loadu_ps(p); }
 INLINE Lanes load(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p))); }
 INLINE void store(float *p, Lanes a) { _mm256_storeu_ps(p, a); }
-INLINE Lanes less(Lanes a, Lanes b) { return _mm256_min_ps(a, b); }
-INLINE Lanes greater(Lanes a, Lanes b) { return _mm256_max_ps(a, b); }
+INLINE Lanes clamp(Lanes a, Lanes most) { return _mm256_max_ps(_mm256_min_ps(a, most), -most); }
 INLINE Lanes root(Lanes a) { return _mm256_sqrt_ps(a); }
 INLINE Lanes inverse(Lanes a) {
     const Lanes r = _mm256_rcp_ps(a);

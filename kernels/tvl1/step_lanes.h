@@ -19,7 +19,7 @@ INLINE float step_blocks(const RowPair &r, Step s, int columns) {
         b.up_u = load(r.up_u + x), b.up_v = load(r.up_v + x);
         b.up_p12 = load(r.up_p12 + x), b.up_p22 = load(r.up_p22 + x);
         const Lanes rho = load(r.rc + x) + ix * old_u + iy * old_v;
-        const Lanes d = greater(less(rho * load(r.ig + x), l_t), -l_t);
+        const Lanes d = clamp(rho * load(r.ig + x), l_t);
         b.u = old_u + theta * ((p11 - before(p11_before, p11, r.p11 + x)) + (load(r.p12 + x) - b.up_p12)) - d * ix;
         b.v = old_v + theta * ((p21 - before(p21_before, p21, r.p21 + x)) + (load(r.p22 + x) - b.up_p22)) - d * iy;
         p11_before = p11, p21_before = p21;
