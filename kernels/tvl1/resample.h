@@ -10,7 +10,7 @@ namespace {
 struct Axis {
     int taps, reach;  // a target reads base-reach .. base-reach+taps-1
     std::vector<int> base;
-    std::vector<float> weight;  // (target, taps)
+    std::vector<float> weight;  // (taps, target)
     Axis(int source, int target, float sigma) : base(target) {
         reach = sigma > 0 ? std::max(1, (int)std::ceil(3 * sigma)) : 0;
         taps = 2 * reach + 2;
@@ -24,8 +24,8 @@ struct Axis {
             base[i] = (int)at;
             const double f = at - base[i];
             for (int k = 0; k < 2 * reach + 1; ++k) {
-                weight[(size_t)i * taps + k] += (float)((1 - f) * bell[k] / sum);
-                weight[(size_t)i * taps + k + 1] += (float)(f * bell[k] / sum);
+                weight[(size_t)k * target + i] += (float)((1 - f) * bell[k] / sum);
+                weight[(size_t)(k + 1) * target + i] += (float)(f * bell[k] / sum);
             }
         }
     }
@@ -33,6 +33,14 @@ struct Axis {
 
 CLONES void add_row(float *__restrict sum, const float *__restrict row, float weight, int width) {
     for (int x = 0; x < width; ++x) sum[x] += weight * row[x];
+}
+
+// Two taps at a time, of which there is an even number. For one machine: the others would gather, which many do slowly.
+void across_row(const float *from, const int *base, const float *weight, int taps, float *__restrict out, int width) {
+    std::fill_n(out, width, 0.0f);
+    for (int k = 0; k < taps; k += 2, from += 2, weight += 2 * width)
+        for (int x = 0; x < width; ++x)
+            out[x] += weight[x] * from[base[x]] + weight[width + x] * from[base[x] + 1];
 }
 
 template <class SourceRow, class TargetRow>
@@ -43,18 +51,12 @@ void resample(int sw, int sh, SourceRow source, int tw, int th, TargetRow target
     for (int y = 0; y < th; ++y) {
         std::fill(column.begin(), column.end(), 0.0f);
         for (int k = 0; k < down.taps; ++k) {
-            const float w = gain * down.weight[(size_t)y * down.taps + k];
+            const float w = gain * down.weight[(size_t)k * th + y];
             if (w != 0) add_row(middle, source(std::min(std::max(down.base[y] - down.reach + k, 0), sh - 1)), w, sw);
         }
         for (int i = 1; i <= across.reach; ++i) middle[-i] = middle[0];
         for (int i = 0; i < across.reach + 2; ++i) middle[sw + i] = middle[sw - 1];
-        float *out = target(y);
-        for (int x = 0; x < tw; ++x) {
-            const float *from = middle + across.base[x] - across.reach, *w = &across.weight[(size_t)x * across.taps];
-            float sum = 0;
-            for (int k = 0; k < across.taps; ++k) sum += w[k] * from[k];
-            out[x] = sum;
-        }
+        across_row(column.data(), across.base.data(), across.weight.data(), across.taps, target(y), tw);
     }
 }
 
