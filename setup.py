@@ -58,6 +58,7 @@ class WheelOfAnyPython(bdist_wheel):
 
 # Python builds its own extensions with -fwrapv, which costs the vectoriser 3%.
 # -ffast-math goes to the compiler only: given to the linker it would change the denormal handling of the whole process.
+# The iterations take 512 bits by hand where there are: with the compiler's loops at 256 a pair took 3% longer.
 # GCC 12 takes its own AVX-512 intrinsics for uninitialised.
 flags = [
     "-std=c++17",
@@ -69,7 +70,7 @@ flags = [
     "-Wno-maybe-uninitialized",
 ]
 if platform.machine() in ("x86_64", "AMD64"):
-    flags.append("-mprefer-vector-width=256")
+    flags.append("-mprefer-vector-width=512")
 
 setup(
     cmdclass={"build_ext": OptionalBuild, "bdist_wheel": WheelOfAnyPython},

@@ -10,20 +10,30 @@ INLINE void order(float &a, float &b) {
     b = std::max(a, b), a = low;
 }
 
-CLONES void median3_row(const float *a, const float *b, const float *c, float *out, int width) {
+// Every column of the rows sorted, least first; as many windows share it as there are rows.
+CLONES void sort_columns3(const float *const *rows, float *const *sorted, int begin, int end) {
+    const float *r0 = rows[0], *r1 = rows[1], *r2 = rows[2];
+    float *s0 = sorted[0], *s1 = sorted[1], *s2 = sorted[2];
+#pragma GCC ivdep
+    for (int x = begin; x < end; ++x) {
+        float a = r0[x], b = r1[x], c = r2[x];
+        order(a, b), order(b, c), order(a, b);
+        s0[x] = a, s1[x] = b, s2[x] = c;
+    }
+}
+
+// The median of nine is that of the greatest of the least, the median of the middle, and the least of the greatest values.
+CLONES void median3_row(const float *const *sorted, float *out, int width) {
+    const float *low = sorted[0], *mid = sorted[1], *top = sorted[2];
 #pragma GCC ivdep
     for (int x = 0; x < width; ++x) {
-        float low[3], mid[3], top[3];
-        for (int i = 0; i < 3; ++i) {
-            float p = a[x + i - 1], q = b[x + i - 1], r = c[x + i - 1];
-            order(p, q), order(q, r), order(p, q);
-            low[i] = p, mid[i] = q, top[i] = r;
-        }
-        float p = std::max(std::max(low[0], low[1]), low[2]);
-        float r = std::min(std::min(top[0], top[1]), top[2]);
-        order(mid[0], mid[1]);
-        float q = std::max(mid[0], std::min(mid[1], mid[2]));
-        out[x] = std::max(std::min(p, q), std::min(std::max(p, q), r));
+        float p = std::max(std::max(low[x - 1], low[x]), low[x + 1]);
+        float a = mid[x - 1], b = mid[x], c = mid[x + 1];
+        float r = std::min(std::min(top[x - 1], top[x]), top[x + 1]);
+        order(a, b);
+        const float q = std::max(a, std::min(b, c));
+        order(p, r);
+        out[x] = std::max(p, std::min(r, q));
     }
 }
 
@@ -32,8 +42,7 @@ INLINE void sort5(float &a, float &b, float &c, float &d, float &e) {
     order(c, e), order(b, c), order(d, e), order(c, d);
 }
 
-// Every column of five rows sorted, least first; five windows share it.
-CLONES void sort_columns(const float *const *rows, float *const *sorted, int begin, int end) {
+CLONES void sort_columns5(const float *const *rows, float *const *sorted, int begin, int end) {
     const float *r0 = rows[0], *r1 = rows[1], *r2 = rows[2], *r3 = rows[3], *r4 = rows[4];
     float *s0 = sorted[0], *s1 = sorted[1], *s2 = sorted[2], *s3 = sorted[3], *s4 = sorted[4];
 #pragma GCC ivdep
@@ -84,9 +93,10 @@ void median(float *plane, int width, int height, int stride, int side, float *sc
         for (int i = -r; i <= r; ++i) rows[i + r] = slot(y + i);
         float *out = plane + (ptrdiff_t)y * stride;
         if (side == 3) {
-            median3_row(rows[0], rows[1], rows[2], out, width);
+            sort_columns3(rows, sorted, -r, width + r);
+            median3_row(sorted, out, width);
         } else {
-            sort_columns(rows, sorted, -r, width + r);
+            sort_columns5(rows, sorted, -r, width + r);
             median5_row(sorted, out, width);
         }
     }
