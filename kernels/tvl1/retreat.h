@@ -23,19 +23,33 @@ CLONES void nearest_row(const float *const *us, const float *const *vs, float du
     }
 }
 
-// misfit += sign min(|I1(x + u) - I0 - change of light|, MISFIT_CAP), I1 sampled bilinearly where `land` says.
-CLONES void add_misfit_row(const float *origin, ptrdiff_t stride, const float *first, const Landing &landing,
-                           const float *fraction_y, Light light, float sign, float *__restrict misfit, int width) {
-    const int32_t *offset = landing.offset.data();
-    const float *fraction_x = landing.fraction_x.data(), *inside = landing.inside.data();
+// |I1(x + u) - I0 - change of light| of a block, at most MISFIT_CAP, and MISFIT_OUTSIDE there; I1 is sampled bilinearly.
+INLINE void misfit(const Image &second, const float *first, Light light, const Landing &at, float *miss, int width) {
+    const float *origin = second.row(0);
+    const ptrdiff_t stride = second.stride;
 #pragma GCC ivdep
     for (int x = 0; x < width; ++x) {
-        const float *at = origin + offset[x];
-        const float top = at[0] + fraction_x[x] * (at[1] - at[0]);
-        const float low = at[stride] + fraction_x[x] * (at[stride + 1] - at[stride]);
-        const float seen = top + fraction_y[x] * (low - top);
-        const float miss = std::abs(seen - first[x] - light.offset - light.gain * ((first[x] - 128) / 64));
-        misfit[x] += sign * (inside[x] > 0 ? std::min(miss, MISFIT_CAP) : MISFIT_OUTSIDE);
+        const float *corner = origin + at.offset[x];
+        const float top = corner[0] + at.fraction_x[x] * (corner[1] - corner[0]);
+        const float low = corner[stride] + at.fraction_x[x] * (corner[stride + 1] - corner[stride]);
+        const float seen = top + at.fraction_y[x] * (low - top);
+        const float e = std::abs(seen - first[x] - light.offset - light.gain * ((first[x] - 128) / 64));
+        miss[x] = at.inside[x] > 0 ? std::min(e, MISFIT_CAP) : MISFIT_OUTSIDE;
+    }
+}
+
+// How much worse the flow nearby fits than that of the pixel itself.
+CLONES void worse_row(const Image &second, const float *first, Light light, int y, const float *nearby_u, const float *nearby_v,
+                      const float *u, const float *v, float *__restrict worse) {
+    Landing at;
+    alignas(64) float miss[2][BLOCK];
+    for (int left = 0; left < second.width; left += BLOCK) {
+        const int width = std::min(BLOCK, second.width - left);
+        land(second, nearby_u + left, nearby_v + left, left, y, width, at);
+        misfit(second, first + left, light, at, miss[0], width);
+        land(second, u + left, v + left, left, y, width, at);
+        misfit(second, first + left, light, at, miss[1], width);
+        for (int x = 0; x < width; ++x) worse[left + x] = miss[0][x] - miss[1][x];
     }
 }
 

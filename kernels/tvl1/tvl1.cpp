@@ -66,7 +66,7 @@ template <class Grey>
 class Pair {
   public:
     Pair(const Grey *first, const Grey *second, int width, int height, const TVL1Schedule &schedule, Arena &arena, float *out)
-        : s(schedule), first0(first), out(out), levels(pyramid(width, height, schedule)), landing(width),
+        : s(schedule), first0(first), out(out), levels(pyramid(width, height, schedule)),
           taps(make_taps(schedule.cubic_a, schedule.five_point)),
           gradient(schedule.five_point ? Gradient{8.f / 12, -1.f / 12} : Gradient{.5f, 0}),
           step{schedule.data_weight * schedule.theta, schedule.theta, schedule.tau / schedule.theta} {
@@ -116,7 +116,6 @@ class Pair {
     const Grey *first0;
     float *out;
     std::vector<Level> levels;
-    Landing landing;
     Taps taps;
     Gradient gradient;
     Step step;
@@ -167,15 +166,24 @@ class Pair {
                 std::copy_n(f.v + (ptrdiff_t)y * f.stride, above.width, out + (size_t)(y + above.height) * above.width);
             }
         f.width = here.width, f.height = here.height, f.stride = here.stride();
-        std::memset(region, 0, here.state() * sizeof(float));
+        std::fill_n(region, LANES, 0.0f);
         float *cursor = region + LANES;
         for (float **plane : {&f.u, &f.v, &f.p11, &f.p12, &f.p21, &f.p22, &f.ix, &f.iy}) *plane = cursor, cursor += here.plane();
         f.edge = reinterpret_cast<uint8_t *>(cursor);
+        std::memset(f.p11, 0, 4 * here.plane() * sizeof(float));
+        std::memset(f.edge, 0, here.edge_floats() * sizeof(float));
+        for (float *plane : {f.u, f.v, f.ix, f.iy}) {  // what is read beyond the frame must be numbers
+            for (int y = 0; y < f.height; ++y) std::fill_n(plane + (ptrdiff_t)y * f.stride + f.width, f.stride - f.width, 0.0f);
+            std::fill(plane + (ptrdiff_t)f.height * f.stride, plane + here.plane(), 0.0f);
+        }
         f.rc = out, f.ig = out + (size_t)here.width * here.height;
         f.zero = zero, f.rc_last = rc_last, f.ig_last = ig_last, f.counts = counts, f.inner = widest;
         f.edged = s.edge_sensitivity > 0;
         std::fill_n(counts, here.width, 1.0f);  // levels come in growing width
-        if (coarsest) return;
+        if (coarsest) {
+            std::memset(f.u, 0, 2 * here.plane() * sizeof(float));
+            return;
+        }
         for (int axis = 0; axis < 2; ++axis) {
             const float *from = out + (size_t)axis * above.height * above.width;
             float *plane = axis ? f.v : f.u;
@@ -186,31 +194,14 @@ class Pair {
     }
 
     void warp(int l) {
-        const float *value_y[4], *slope_y[8];
-        for (int k = 0; k < 4; ++k) value_y[k] = landing.value_y[k].data();
-        for (int k = 0; k < 8; ++k) slope_y[k] = landing.slope_y[k].data();
-        float *fraction_y = landing.sampled.data();  // dead before sampled is written
+        auto *warp_row = s.five_point ? warp_five_point : warp_central;
+        const float sharpness = s.light_residual > 0 ? 1 / (s.light_residual * s.light_residual) : 0;
         LightFit fit;
         for (int y = 0; y < f.height; ++y) {
             const ptrdiff_t o = (ptrdiff_t)y * f.stride, c = (ptrdiff_t)y * f.width;
-            land(seconds[l], f.u + o, f.v + o, y, landing.offset.data(), landing.fraction_x.data(), fraction_y,
-                 landing.inside.data());
-            for (int k = 0; k < 4; ++k) {
-                const float w[4] = {taps.value[0][k], taps.value[1][k], taps.value[2][k], taps.value[3][k]};
-                weigh(w, fraction_y, landing.value_y[k].data(), f.width);
-            }
-            for (int k = s.five_point ? 0 : 1; k < (s.five_point ? 8 : 7); ++k) {
-                const float w[4] = {taps.slope[0][k], taps.slope[1][k], taps.slope[2][k], taps.slope[3][k]};
-                weigh(w, fraction_y, landing.slope_y[k].data(), f.width);
-            }
-            auto *sample = s.five_point ? sample_five_point : sample_central;
-            sample(seconds[l].row(0), seconds[l].stride, taps, landing.offset.data(), landing.fraction_x.data(), value_y,
-                   slope_y, landing.sampled.data(), f.width);
             copy_first(l, y, lines);
-            linearise(lines, landing.sampled.data(), landing.inside.data(), f.u + o, f.v + o, f.ix + o, f.iy + o, f.rc + c,
-                      f.ig + c, f.width);
-            if (s.light_residual > 0)
-                fit.add(lines, landing.sampled.data(), landing.inside.data(), light, s.light_residual, f.width);
+            const DataRow row{lines, f.u + o, f.v + o, f.ix + o, f.iy + o, f.rc + c, f.ig + c};
+            warp_row(seconds[l], taps, row, y, light, sharpness, fit);
         }
         if (s.light_residual > 0) {
             light = fit.solve((double)f.width * f.height);
@@ -283,16 +274,10 @@ class Pair {
             }
             std::swap(u, to_u), std::swap(v, to_v);
         }
-        float *worse = f.ix, *fraction_y = landing.sampled.data();
+        float *worse = f.ix;
         for (int y = 0; y < f.height; ++y) {
             const ptrdiff_t o = (ptrdiff_t)y * f.stride;
-            std::fill_n(worse + o, f.width, 0.0f);
-            for (const bool moved : {true, false}) {
-                land(seconds[l], (moved ? u : f.u) + o, (moved ? v : f.v) + o, y, landing.offset.data(),
-                     landing.fraction_x.data(), fraction_y, landing.inside.data());
-                add_misfit_row(seconds[l].row(0), seconds[l].stride, firsts[l] + (ptrdiff_t)y * f.width, landing, fraction_y,
-                               light, moved ? 1.0f : -1.0f, worse + o, f.width);
-            }
+            worse_row(seconds[l], firsts[l] + (ptrdiff_t)y * f.width, light, y, u + o, v + o, f.u + o, f.v + o, worse + o);
         }
         for (int y = 0; y < f.height; ++y) {
             const float *rows[5];

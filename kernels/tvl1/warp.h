@@ -13,8 +13,7 @@ struct Image {  // with MARGIN replicated pixels on every side
 
 // Weights of the eight taps x-3..x+4 as cubic polynomials of the fraction: value, and derivative.
 struct Taps {
-    f4 value[4];
-    f8 slope[4];
+    f8 value[4], slope[4];
 };
 
 Taps make_taps(float a, bool five_point) {
@@ -22,9 +21,8 @@ Taps make_taps(float a, bool five_point) {
     const float w[4][4] = {{0, a, -2 * a, a}, {1, 0, -(a + 3), a + 2}, {0, -a, 2 * a + 3, -(a + 2)}, {0, 0, a, -a}};
     Taps taps{};
     for (int k = 0; k < 4; ++k)
-        for (int c = 0; c < 4; ++c) taps.value[c][k] = w[k][c];
-    for (int k = 0; k < 4; ++k)
         for (int c = 0; c < 4; ++c) {
+            taps.value[c][k + 2] = w[k][c];
             if (!five_point) {  // central difference of the interpolant
                 taps.slope[c][k + 1] -= .5f * w[k][c];
                 taps.slope[c][k + 3] += .5f * w[k][c];
@@ -36,93 +34,82 @@ Taps make_taps(float a, bool five_point) {
     return taps;
 }
 
-INLINE f4 load4(const float *p) { f4 r; std::memcpy(&r, p, sizeof r); return r; }
 INLINE f8 load8(const float *p) { f8 r; std::memcpy(&r, p, sizeof r); return r; }
+INLINE void store8(float *p, f8 a) { std::memcpy(p, &a, sizeof a); }
 INLINE void store4(float *p, f4 a) { std::memcpy(p, &a, sizeof a); }
 
-// Where each pixel of a row lands in the second image, and its weights there.
-struct Landing {
-    std::vector<int32_t> offset;
-    std::vector<float> fraction_x, inside, value_y[4], slope_y[8], sampled;
-    explicit Landing(int width) : offset(width), fraction_x(width), inside(width), sampled((size_t)4 * width) {
-        for (auto &w : value_y) w.resize(width);
-        for (auto &w : slope_y) w.resize(width);
-    }
+// Rows are taken in blocks whose landings and weights stay in the first cache.
+constexpr int BLOCK = 64;
+
+struct Landing {  // where the pixels of a block land in the second image, moved into it
+    alignas(64) int32_t offset[BLOCK];
+    alignas(64) float fraction_x[BLOCK], fraction_y[BLOCK], inside[BLOCK];
 };
 
-CLONES void land(const Image &second, const float *u, const float *v, int y, int32_t *__restrict offset,
-                 float *__restrict fraction_x, float *__restrict fraction_y, float *__restrict inside) {
-    const float right = second.width - 1, bottom = second.height - 1;
+INLINE void land(const Image &second, const float *u, const float *v, int left, int y, int width, Landing &at) {
+    const float last_x = second.width - 1, last_y = second.height - 1;
     const int stride = second.stride;
 #pragma GCC ivdep
-    for (int x = 0; x < second.width; ++x) {
-        const float px = x + u[x], py = y + v[x];
-        const float qx = std::min(std::max(px, 0.0f), right), qy = std::min(std::max(py, 0.0f), bottom);
+    for (int x = 0; x < width; ++x) {
+        const float px = left + x + u[x], py = y + v[x];
+        const float qx = std::min(std::max(px, 0.0f), last_x), qy = std::min(std::max(py, 0.0f), last_y);
         const int cx = (int)qx, cy = (int)qy;
-        offset[x] = cy * stride + cx;
-        fraction_x[x] = qx - cx, fraction_y[x] = qy - cy;
-        inside[x] = (px == qx) & (py == qy) ? 1.0f : 0.0f;
+        at.offset[x] = cy * stride + cx;
+        at.fraction_x[x] = qx - cx, at.fraction_y[x] = qy - cy;
+        at.inside[x] = (px == qx) & (py == qy) ? 1.0f : 0.0f;
     }
 }
 
-CLONES void weigh(const float *coefficients, const float *__restrict fraction, float *__restrict weight, int width) {
-    const float c0 = coefficients[0], c1 = coefficients[1], c2 = coefficients[2], c3 = coefficients[3];
-#pragma GCC ivdep
-    for (int x = 0; x < width; ++x) weight[x] = ((c3 * fraction[x] + c2) * fraction[x] + c1) * fraction[x] + c0;
+INLINE f8 weights(const f8 *taps, float fraction) {
+    return ((taps[3] * fraction + taps[2]) * fraction + taps[1]) * fraction + taps[0];
 }
 
-// Value and both derivatives of the second image at every landing: (I, Ix, Iy, 0) per pixel.
+// The sum of each of four vectors.
+INLINE f4 sums(f8 a, f8 b, f8 c, f8 d) {
+    const f8 ab = f8{a[0], b[0], a[1], b[1], a[4], b[4], a[5], b[5]} + f8{a[2], b[2], a[3], b[3], a[6], b[6], a[7], b[7]};
+    const f8 cd = f8{c[0], d[0], c[1], d[1], c[4], d[4], c[5], d[5]} + f8{c[2], d[2], c[3], d[3], c[6], d[6], c[7], d[7]};
+    const f8 all = f8{ab[0], ab[1], cd[0], cd[1], ab[4], ab[5], cd[4], cd[5]} +
+                   f8{ab[2], ab[3], cd[2], cd[3], ab[6], ab[7], cd[6], cd[7]};
+    return f4{all[0], all[1], all[2], all[3]} + f4{all[4], all[5], all[6], all[7]};
+}
+
+struct Sampled {  // value and derivatives of the second image where a block lands
+    alignas(64) float value[BLOCK], slope_x[BLOCK], slope_y[BLOCK];
+};
+
+// The weights along y lie side by side for a pixel: with a pointer for each of the twelve the compiler ran out of registers,
+// and all took twice as long.
 template <bool FIVE_POINT>
-INLINE void sample_row(const float *origin, ptrdiff_t stride, const Taps &taps, const int32_t *offset,
-                       const float *fraction, const float *const *value_y, const float *const *slope_y,
-                       float *__restrict sampled, int width) {
-    const f4 v0 = taps.value[0], v1 = taps.value[1], v2 = taps.value[2], v3 = taps.value[3];
-    const f8 s0 = taps.slope[0], s1 = taps.slope[1], s2 = taps.slope[2], s3 = taps.slope[3];
-    for (int x = 0; x < width; ++x) {
-        const float *base = origin + offset[x];
-        const float f = fraction[x];
-        const f4 value_x = ((v3 * f + v2) * f + v1) * f + v0;
-        const f8 slope_x = ((s3 * f + s2) * f + s1) * f + s0;
-        f4 slope_column = {};
-        f8 wide = {};
-        for (int k = 0; k < 4; ++k) wide += value_y[k][x] * load8(base + (k - 1) * stride - 3);
-        for (int k = 1; k < 7; ++k) slope_column += slope_y[k][x] * load4(base + (k - 3) * stride - 1);
-        if (FIVE_POINT)
-            slope_column += slope_y[0][x] * load4(base - 3 * stride - 1) + slope_y[7][x] * load4(base + 4 * stride - 1);
-        const f4 column = {wide[2], wide[3], wide[4], wide[5]};
-        const f8 wide_product = slope_x * wide;
-        const f4 a = value_x * column, c = value_x * slope_column;
-        const f4 b = f4{wide_product[0], wide_product[1], wide_product[2], wide_product[3]} +
-                     f4{wide_product[4], wide_product[5], wide_product[6], wide_product[7]};
-        const f4 ab = f4{a[0], b[0], a[1], b[1]} + f4{a[2], b[2], a[3], b[3]};
-        const f4 cc = f4{c[0], 0, c[1], 0} + f4{c[2], 0, c[3], 0};
-        store4(sampled + 4 * (ptrdiff_t)x, f4{ab[0], ab[1], cc[0], 0} + f4{ab[2], ab[3], cc[2], 0});
+INLINE void sample(const Image &second, const Taps &taps, Landing &at, int width, Sampled &sampled) {
+    constexpr int BEGIN = FIVE_POINT ? 0 : 1, END = FIVE_POINT ? 8 : 7;  // taps of the derivative
+    alignas(64) float weights_y[BLOCK][16];
+    const Taps t = taps;
+    for (int x = width; x % 4; ++x) at.offset[x] = 0, at.fraction_x[x] = 0, at.fraction_y[x] = 0;
+    for (int x = 0; x < round_up(width, 4); ++x) {
+        store8(weights_y[x], weights(t.value, at.fraction_y[x]));
+        store8(weights_y[x] + 8, weights(t.slope, at.fraction_y[x]));
     }
-}
-
-CLONES void sample_five_point(const float *origin, ptrdiff_t stride, const Taps &taps, const int32_t *offset,
-                              const float *fraction, const float *const *value_y, const float *const *slope_y,
-                              float *sampled, int width) {
-    sample_row<true>(origin, stride, taps, offset, fraction, value_y, slope_y, sampled, width);
-}
-
-CLONES void sample_central(const float *origin, ptrdiff_t stride, const Taps &taps, const int32_t *offset,
-                           const float *fraction, const float *const *value_y, const float *const *slope_y,
-                           float *sampled, int width) {
-    sample_row<false>(origin, stride, taps, offset, fraction, value_y, slope_y, sampled, width);
-}
-
-// The linearised data term of a row: rho(u) = rc + ix u + iy v, ig = 1 / (ix^2 + iy^2).
-CLONES void linearise(const float *__restrict first, const float *__restrict sampled, const float *__restrict inside,
-                      const float *__restrict u, const float *__restrict v, float *__restrict ix, float *__restrict iy,
-                      float *__restrict rc, float *__restrict ig, int width) {
-#pragma GCC ivdep
-    for (int x = 0; x < width; ++x) {
-        const float gx = inside[x] * sampled[4 * x + 1], gy = inside[x] * sampled[4 * x + 2];
-        const float norm = gx * gx + gy * gy;
-        ix[x] = gx, iy[x] = gy;
-        rc[x] = inside[x] * (sampled[4 * x] - first[x]) - gx * u[x] - gy * v[x];
-        ig[x] = norm > 1.1920929e-7f ? 1.0f / norm : 0.0f;
+    const float *origin = second.row(-3) - 3;
+    const ptrdiff_t stride = second.stride;
+    struct Products {
+        f8 value, slope_x, slope_y;
+    };
+    auto products = [&](int x) __attribute__((always_inline)) {
+        const float *base = origin + at.offset[x], *w = weights_y[x];
+        f8 column = {}, slope_column = {};
+        for (int k = BEGIN; k < END; ++k) {
+            const f8 row = load8(base + k * stride);
+            if (k >= 2 && k < 6) column += w[k] * row;
+            slope_column += w[8 + k] * row;
+        }
+        const f8 value_x = weights(t.value, at.fraction_x[x]), slope_x = weights(t.slope, at.fraction_x[x]);
+        return Products{value_x * column, slope_x * column, value_x * slope_column};
+    };
+    for (int x = 0; x < width; x += 4) {
+        const Products a = products(x), b = products(x + 1), c = products(x + 2), d = products(x + 3);
+        store4(sampled.value + x, sums(a.value, b.value, c.value, d.value));
+        store4(sampled.slope_x + x, sums(a.slope_x, b.slope_x, c.slope_x, d.slope_x));
+        store4(sampled.slope_y + x, sums(a.slope_y, b.slope_y, c.slope_y, d.slope_y));
     }
 }
 
@@ -130,30 +117,72 @@ struct Light {  // its change from the first frame to the second: I1 - I0 = offs
     float offset = 0, gain = 0;
 };
 
-CLONES void add_light_row(const float *__restrict first, const float *__restrict sampled, const float *__restrict inside,
-                          Light last, float sharpness, double *sums, int width) {
-    float w_sum = 0, g_sum = 0, gg_sum = 0, r_sum = 0, rg_sum = 0;
-    for (int x = 0; x < width; ++x) {
-        const float grey = (first[x] - 128) / 64, r = sampled[4 * x] - first[x], misfit = r - last.offset - last.gain * grey;
-        const float w = inside[x] / (1 + sharpness * misfit * misfit);
-        w_sum += w, g_sum += w * grey, gg_sum += w * grey * grey, r_sum += w * r, rg_sum += w * r * grey;
-    }
-    sums[0] += w_sum, sums[1] += g_sum, sums[2] += gg_sum, sums[3] += r_sum, sums[4] += rg_sum;
-}
-
 struct LightFit {  // weighted least squares, one step further from the last fit; a little ridge, for frames without contrast
     double sums[5] = {};
-    void add(const float *first, const float *sampled, const float *inside, Light last, float residual, int width) {
-        add_light_row(first, sampled, inside, last, 1 / (residual * residual), sums, width);
-    }
     Light solve(double pixels) const {
         const double w = sums[0] + 1e-6 * pixels, g = sums[1], gg = sums[2] + .01 * w, det = w * gg - g * g;
         return {(float)((gg * sums[3] - g * sums[4]) / det), (float)((w * sums[4] - g * sums[3]) / det)};
     }
 };
 
+INLINE void add_light(const float *first, const float *value, const float *inside, Light last, float sharpness,
+                      LightFit &fit, int width) {
+    float w_sum = 0, g_sum = 0, gg_sum = 0, r_sum = 0, rg_sum = 0;
+    for (int x = 0; x < width; ++x) {
+        const float grey = (first[x] - 128) / 64, r = value[x] - first[x], misfit = r - last.offset - last.gain * grey;
+        const float w = inside[x] / (1 + sharpness * misfit * misfit);
+        w_sum += w, g_sum += w * grey, gg_sum += w * grey * grey, r_sum += w * r, rg_sum += w * r * grey;
+    }
+    fit.sums[0] += w_sum, fit.sums[1] += g_sum, fit.sums[2] += gg_sum, fit.sums[3] += r_sum, fit.sums[4] += rg_sum;
+}
+
 CLONES void take_light(const float *__restrict first, Light light, float *__restrict rc, int width) {
     for (int x = 0; x < width; ++x) rc[x] -= light.offset + light.gain * ((first[x] - 128) / 64);
+}
+
+// The linearised data term of a row: rho(u) = rc + ix u + iy v, ig = 1 / (ix^2 + iy^2).
+struct DataRow {
+    const float *first, *u, *v;
+    float *ix, *iy, *rc, *ig;
+};
+
+INLINE void linearise(const DataRow &row, int left, const Sampled &sampled, const float *inside, int width) {
+    const float *__restrict first = row.first + left, *__restrict u = row.u + left, *__restrict v = row.v + left;
+    float *__restrict ix = row.ix + left, *__restrict iy = row.iy + left;
+    float *__restrict rc = row.rc + left, *__restrict ig = row.ig + left;
+#pragma GCC ivdep
+    for (int x = 0; x < width; ++x) {
+        const float gx = inside[x] * sampled.slope_x[x], gy = inside[x] * sampled.slope_y[x];
+        const float norm = gx * gx + gy * gy;
+        ix[x] = gx, iy[x] = gy;
+        rc[x] = inside[x] * (sampled.value[x] - first[x]) - gx * u[x] - gy * v[x];
+        ig[x] = norm > 1.1920929e-7f ? 1.0f / norm : 0.0f;
+    }
+}
+
+// One row of a warp; adds to the fit of light where `sharpness` is not 0.
+template <bool FIVE_POINT>
+INLINE void warp_blocks(const Image &second, const Taps &taps, const DataRow &row, int y, Light last, float sharpness,
+                        LightFit &fit) {
+    Landing at;
+    Sampled sampled;
+    for (int left = 0; left < second.width; left += BLOCK) {
+        const int width = std::min(BLOCK, second.width - left);
+        land(second, row.u + left, row.v + left, left, y, width, at);
+        sample<FIVE_POINT>(second, taps, at, width, sampled);
+        linearise(row, left, sampled, at.inside, width);
+        if (sharpness > 0) add_light(row.first + left, sampled.value, at.inside, last, sharpness, fit, width);
+    }
+}
+
+CLONES void warp_five_point(const Image &second, const Taps &taps, const DataRow &row, int y, Light last, float sharpness,
+                            LightFit &fit) {
+    warp_blocks<true>(second, taps, row, y, last, sharpness, fit);
+}
+
+CLONES void warp_central(const Image &second, const Taps &taps, const DataRow &row, int y, Light last, float sharpness,
+                         LightFit &fit) {
+    warp_blocks<false>(second, taps, row, y, last, sharpness, fit);
 }
 
 struct Gradient {  // taps of a derivative: k1 at distance 1, k2 at distance 2

@@ -208,6 +208,20 @@ print((own_bytes() - before - flow.nbytes) / ({size[0]} * {size[1]}))
     assert 20 < float(run.stdout) < 40
 
 
+def test_scratch_of_another_pair_leaves_no_trace() -> None:
+    """The strongest edges are bytes of 255, no numbers where a larger pair keeps its flow: that never converged."""
+    scene = smooth_motion("smooth", height=96, width=130)
+    pair = scene.first_HW[None], scene.second_HW[None]
+    params = replace(PRESETS["opencv"], levels=1, warps=1, median_rounds=1, iterations=200)
+    noise = np.random.default_rng(1).integers(0, 256, (2, 1, 40, 64), dtype=np.uint8)
+    flows = []
+    for _ in range(2):
+        flows.append(native.flow(*pair, params, threads=1))
+        native.flow(*noise, TVL1Params(edge_sensitivity=10, levels=1), threads=1)
+    np.testing.assert_array_equal(*flows)
+    assert not np.array_equal(flows[0], native.flow(*pair, replace(params, epsilon=0), threads=1)), "it should converge"
+
+
 def test_layers_as_good_as_opencv() -> None:
     scene = layered_motion(height=80, width=104)
     pair = scene.first_HW[None], scene.second_HW[None]
