@@ -80,7 +80,10 @@ setup(
             ["kernels/tvl1/tvl1.cpp"],
             depends=[
                 f"kernels/tvl1/{part}.h"
-                for part in ("common", "iterate", "lanes", "median", "resample", "retreat", "step_lanes", "warp")
+                for part in (
+                    *("common", "iterate", "lanes", "median", "pair"),
+                    *("resample", "retreat", "scratch", "step_lanes", "warp"),
+                )
             ],
             language="c++",
             extra_compile_args=flags,

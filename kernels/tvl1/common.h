@@ -1,4 +1,4 @@
-// What every part of the C++ TV-L1 uses. Each header is included once, into tvl1.cpp.
+// What every part of the C++ TV-L1 uses. Every header ends up once in tvl1.cpp.
 #pragma once
 
 #include <algorithm>
@@ -13,6 +13,7 @@
 #include <new>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 #if defined(__x86_64__) && defined(__SSE__)
 #include <xmmintrin.h>

@@ -1,7 +1,7 @@
-// What the flow of a coarse level gives back of an object's plain surroundings: rows of it. oracle.py says what and why.
+// What the flow of a coarse level gives back of an object's plain surroundings. oracle.py says what and why.
 #pragma once
 
-#include "common.h"
+#include "iterate.h"
 #include "warp.h"
 
 namespace {
@@ -64,6 +64,67 @@ CLONES void take_row(const float *worse, const float *nearby_u, const float *nea
     for (int x = 0; x < width; ++x) {
         const bool fits = worse[x - 2] + worse[x - 1] + worse[x] + worse[x + 1] + worse[x + 2] < 25 * AS_GOOD;
         u[x] = fits ? nearby_u[x] : u[x], v[x] = fits ? nearby_v[x] : v[x];
+    }
+}
+
+// The median of every other pixel of every other row.
+float middle(const Fields &f, const float *plane) {
+    float *end = f.rc;
+    for (int y = 0; y < f.height; y += 2)
+        for (int x = 0; x < f.width; x += 2) *end++ = plane[(ptrdiff_t)y * f.stride + x];
+    float *at = f.rc + (end - f.rc - 1) / 2;
+    std::nth_element(f.rc, at, end);
+    return *at;
+}
+
+// Of all flows nearby, that nearest to the dominant one: along the rows into p11 and p12, then down the columns. `lines` are
+// four rows of `line` floats. Returns where its u and v are.
+std::pair<const float *, const float *> nearest(const Fields &f, float *lines, int line) {
+    const float du = middle(f, f.u), dv = middle(f, f.v);
+    float *padded[2][2];  // of either turn, a row of u and of v between replicated pixels
+    for (int i = 0; i < 4; ++i) padded[i / 2][i % 2] = lines + i * line + LANES;
+    for (int y = 0; y < f.height; ++y) {
+        const ptrdiff_t o = (ptrdiff_t)y * f.stride;
+        int turn = 0;
+        std::copy_n(f.u + o, f.width, padded[0][0]), std::copy_n(f.v + o, f.width, padded[0][1]);
+        for (const int stride : RETREAT_STRIDES) {
+            float *u = padded[turn][0], *v = padded[turn][1];
+            for (float *row : {u, v})
+                for (int m = 1; m <= stride; ++m) row[-m] = row[0], row[f.width - 1 + m] = row[f.width - 1];
+            const float *us[] = {u, u - stride, u + stride}, *vs[] = {v, v - stride, v + stride};
+            turn = 1 - turn;
+            nearest_row(us, vs, du, dv, padded[turn][0], padded[turn][1], f.width);
+        }
+        std::copy_n(padded[turn][0], f.width, f.p11 + o), std::copy_n(padded[turn][1], f.width, f.p12 + o);
+    }
+    float *u = f.p11, *v = f.p12, *to_u = f.p21, *to_v = f.p22;
+    for (const int stride : RETREAT_STRIDES) {
+        for (int y = 0; y < f.height; ++y) {
+            const ptrdiff_t at[] = {y * (ptrdiff_t)f.stride, std::max(y - stride, 0) * (ptrdiff_t)f.stride,
+                                    std::min(y + stride, f.height - 1) * (ptrdiff_t)f.stride};
+            const float *us[] = {u + at[0], u + at[1], u + at[2]}, *vs[] = {v + at[0], v + at[1], v + at[2]};
+            nearest_row(us, vs, du, dv, to_u + at[0], to_v + at[0], f.width);
+        }
+        std::swap(u, to_u), std::swap(v, to_v);
+    }
+    return {u, v};
+}
+
+// On a coarse level, whose p and data term are done with: both are overwritten, and u and v changed.
+void retreat(const Fields &f, const Image &second, const float *first, Light light, float *lines, int line) {
+    const auto [u, v] = nearest(f, lines, line);
+    float *worse = f.ix, *sum = lines + LANES;
+    for (int y = 0; y < f.height; ++y) {
+        const ptrdiff_t o = (ptrdiff_t)y * f.stride;
+        worse_row(second, first + (ptrdiff_t)y * f.width, light, y, u + o, v + o, f.u + o, f.v + o, worse + o);
+    }
+    for (int y = 0; y < f.height; ++y) {
+        const float *rows[5];
+        for (int i = 0; i < 5; ++i) rows[i] = worse + (ptrdiff_t)std::min(std::max(y + i - 2, 0), f.height - 1) * f.stride;
+        sum5_row(rows, sum, f.width);
+        sum[-1] = sum[-2] = sum[0], sum[f.width] = sum[f.width + 1] = sum[f.width - 1];
+        const ptrdiff_t o = (ptrdiff_t)y * f.stride;
+        take_row(sum, u + o, v + o, f.u + o, f.v + o, f.width);
     }
 }
 
