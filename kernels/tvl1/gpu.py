@@ -25,6 +25,8 @@ WARPS = 1024
 """Strips times chunks of rows that keep a GPU busy; more chunks only repeat more rows at their ends."""
 LEAST_ROWS = 8
 """Of a chunk."""
+MOST_PAIRS = 65535
+"""At once: CUDA counts no further along the second and third axis of a grid."""
 BLOCK = 256
 """Pixels of a program of the pointwise kernels."""
 
@@ -38,6 +40,9 @@ def flow(first_BHW: Tensor, second_BHW: Tensor, params: TVL1Params) -> Tensor:
     batch, height, width = first_BHW.shape
     if batch == 0:
         return first_BHW.new_zeros(0, height, width, 2)
+    if batch > MOST_PAIRS:
+        parts = zip(first_BHW.split(MOST_PAIRS), second_BHW.split(MOST_PAIRS), strict=True)
+        return torch.cat([flow(first, second, params) for first, second in parts])
     sizes = level_sizes(height, width, params)
     firsts, seconds = (_pyramid(frames.contiguous(), sizes, params) for frames in (first_BHW, second_BHW))
     u_2BHW, light_B2 = first_BHW.new_zeros(2, batch, *sizes[-1]), first_BHW.new_zeros(batch, 2)

@@ -40,6 +40,7 @@ def test_warp_light_and_median_equal_the_oracle(differences: dict[str, float]) -
 def test_a_pair_stays_once_it_is_still(differences: dict[str, float]) -> None:
     assert differences["until_still"] < 1e-4
     assert differences["never_still"] > 1e-3
+    assert differences["in_parts"] == 0
 
 
 def test_retreat_equals_the_oracle(differences: dict[str, float]) -> None:

@@ -85,6 +85,9 @@ def _until_still(report: dict[str, float], first: Tensor, second: Tensor) -> Non
     whole = tvl1_flow(first, second, params=params, backend="triton")
     report["until_still"] = float((whole - oracle.flow(first, second, params)).abs().max())
     never = dataclasses.replace(params, epsilon=0.0)
+    gpu.MOST_PAIRS = 1
+    in_parts = tvl1_flow(first, second, params=params, backend="triton")
+    report["in_parts"] = float((whole - in_parts).abs().max())
     report["never_still"] = float((whole - oracle.flow(first, second, never)).abs().max())
 
 
