@@ -52,13 +52,15 @@ def ablate(
     supervised (the ceiling). Finished runs are reused: the same command goes on where it stopped.
     """
     from flows.progress import ConsoleProgress
-    from mscl.ablation.page import PAGE, merge_results, scores_table
+    from mscl.ablation.page import PAGE, merge_results, refuse_another_dataset, scores_table
     from mscl.ablation.run import run_ablation
     from storage.workspace import Workspace
 
     plan = make_plan(
         variants, base=base, name=name, seeds=seeds, folds=fold, sweeps=sweep, equal_time=equal_time, controls=control
     )
+    if export is not None:
+        refuse_another_dataset(export, plan)
     done = run_ablation(Workspace(workspace), plan, progress=ConsoleProgress(console))
     if export is not None:  # first, for what is printed may go to a pipe that ends early
         merge_results(export, done.rows, done.settings)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mscl.ablation.figure import dot_plot
-from mscl.ablation.plan import REFERENCE
+from mscl.ablation.plan import REFERENCE, AblationPlan, planned_runs
 from mscl.ablation.rows import (
     LEAST_PAIRS,
     METRIC_TITLES,
@@ -21,12 +21,14 @@ from mscl.ablation.rows import (
 )
 from mscl.display.blocks import Table
 from mscl.display.style import card_svg, for_card
+from mscl.errors import ConfigError
 from mscl.report.markdown import markdown_table
 from storage.atomic import write_atomic
 from storage.json_files import read_json, write_json
 
 ROWS, SETTINGS, PAGE = "ablation.json", "ablation-settings.json", "ablation.md"
 Settings = Mapping[str, Mapping[str, Any]]
+_ROOT = "data.root="
 
 
 def write_results(folder: Path, rows: Sequence[SeedScore], settings: Settings) -> None:
@@ -41,6 +43,24 @@ def write_results(folder: Path, rows: Sequence[SeedScore], settings: Settings) -
         write_atomic(folder / picture, card_svg(_picture(own, facts)).encode())
         sections.append(_section(name, own, facts, picture=picture))
     write_atomic(folder / PAGE, "\n\n".join([_HEAD, *sections]).encode() + b"\n")
+
+
+def refuse_another_dataset(folder: Path, plan: AblationPlan) -> None:
+    """Ask before hours of training whether what they give would take the place of another dataset of that name.
+
+    Raises:
+        ConfigError: `folder` holds a dataset of the plan's name that was made of other data.
+    """
+    if not (folder / SETTINGS).is_file() or (known := read_json(folder / SETTINGS).get(plan.name)) is None:
+        return
+    folds = [fold.removeprefix(_ROOT) for fold in known["plan"]["folds"] if fold.startswith(_ROOT)]
+    there = folds or [known["config"]["data"]["root"]]
+    here = list(dict.fromkeys(run.config.data.root for run in planned_runs(plan)))
+    if not {Path(root).resolve() for root in there} & {Path(root).resolve() for root in here}:
+        raise ConfigError(
+            f"{folder} holds a dataset named {plan.name!r}, of {', '.join(there)}; this one, of {', '.join(here)}, "
+            "would take its place: give it another --name"
+        )
 
 
 def merge_results(folder: Path, rows: Sequence[SeedScore], settings: Settings) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mscl.ablation.page import PAGE, ROWS, SETTINGS, merge_results, write_results
+from mscl.ablation.page import PAGE, ROWS, SETTINGS, merge_results, refuse_another_dataset, write_results
 from mscl.ablation.plan import AblationPlan
 from mscl.ablation.rows import (
     LINEAR,
@@ -20,6 +20,7 @@ from mscl.ablation.rows import (
     renamed,
     score,
 )
+from mscl.errors import ConfigError
 
 
 def rows_of(values: dict[str, dict[int, float]], *, metric: str = LINEAR, name: str = "set") -> list[SeedScore]:
@@ -103,6 +104,20 @@ def test_another_dataset_joins_and_the_same_one_is_replaced(tmp_path: Path) -> N
     assert {(r.set, r.preset, r.value) for r in rows} == {("other", "mscl", 0.3), ("set", "mscl", 0.4)}
     text = (tmp_path / PAGE).read_text()
     assert text.count("## ") == 2 and "## other" in text and "30.0" in text and "70.0" not in text
+
+
+def test_other_data_under_a_known_name_is_refused_before_training(tmp_path: Path) -> None:
+    facts = facts_of("set") | {"config": {"data": {"root": "one/videos"}}}
+    merge_results(tmp_path, ROWS_BY_HAND, {"set": facts})
+
+    def plan(name: str, root: str) -> AblationPlan:
+        return AblationPlan(name=name, base="demo", overrides=(f"data.root={root}",), variants=("mscl",))
+
+    with pytest.raises(ConfigError, match="named 'set', of one/videos; this one, of two/videos"):
+        refuse_another_dataset(tmp_path, plan("set", "two/videos"))
+    refuse_another_dataset(tmp_path, plan("set", "one/videos"))
+    refuse_another_dataset(tmp_path, plan("other", "two/videos"))
+    refuse_another_dataset(tmp_path / "empty", plan("set", "two/videos"))
 
 
 def test_an_export_that_was_killed_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
