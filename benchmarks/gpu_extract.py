@@ -1,6 +1,7 @@
 """Extraction with GPUs from end to end, beside another version of this program and beside the CPU.
 
-    python benchmarks/gpu_extract.py [--baseline DIR] [--videos 96] [--half] [--cpu] [--raft 24] [--tiny]
+    python benchmarks/gpu_extract.py [--baseline DIR] [--videos 96] [--half] [--cpu] [--raft 24] [--pretrain STEPS]
+        [--tiny]
 
 Draws videos of 340x256 px and 300 frames (moving noise, H.264), ingests them, and clocks `mscl stage extract` as a
 user would run it: interpreters, imports, compiling kernels and all; with when each of its processes came how far.
@@ -112,8 +113,8 @@ def digests(workspace: Path) -> set[str]:
     return {digest for row in rows for digest in row.files.values()}
 
 
-def measure(name: str, tree: Path, videos: Path, settings: list[str]) -> tuple[float, set[str]]:
-    """Seconds of extract, and digests of its stores."""
+def measure(name: str, tree: Path, videos: Path, settings: list[str], *, steps: int = 0) -> tuple[float, set[str]]:
+    """Seconds of extract, and digests of its stores; then so many steps of a training."""
     with tempfile.TemporaryDirectory() as workspace:
         common = ["demo", f"data.root={videos}", "--workspace", workspace, *FLOW, *settings]
         mscl(tree, "stage", "ingest", *common)
@@ -126,7 +127,27 @@ def measure(name: str, tree: Path, videos: Path, settings: list[str]) -> tuple[f
             f"{name}: {seconds:.1f} s, {fields / seconds:.0f} fields a second in all, GPU memory {memory.end()} MiB",
             flush=True,
         )
+        if steps:
+            train(tree, Path(workspace), common, steps)
         return seconds, found
+
+
+def train(tree: Path, workspace: Path, common: list[str], steps: int) -> None:
+    """Pre-train R18 at 112 px on what was extracted; print when the first step came, and the wait for data."""
+    training = [
+        "screen.select=all", "clip.stride=8", "pretrain.model.rgb_width=1", "pretrain.model.flow_width=1",
+        "pretrain.augment.crop_px=112", "pretrain.optim.warmup_epochs=0", "pretrain.epochs=1",
+        f"pretrain.min_steps={steps}", "pretrain.batch_size=64",
+    ]  # fmt: skip
+    if "runtime.device=cpu" in common:
+        training += ["clip.stride=2", "pretrain.model.rgb_width=0.0625", "pretrain.batch_size=2"]
+    for stage in ("motion", "screen"):
+        mscl(tree, "stage", stage, *common, *training)
+    seconds = mscl(tree, "stage", "pretrain", *common, *training, milestones=workspace / "training")
+    print(f"pretrain, {steps} steps: {seconds:.1f} s", flush=True)
+    for line in next(workspace.glob("pretrain/*/metrics.jsonl")).read_text().splitlines():
+        row = json.loads(line)
+        print(f"    step {row['step']}: {row['data_wait']:.1%} of the time waiting for data", flush=True)
 
 
 def main() -> None:
@@ -137,6 +158,7 @@ def main() -> None:
     parser.add_argument("--half", action="store_true", help="again with half the workers: the same digests")
     parser.add_argument("--cpu", action="store_true", help="the same without the GPU, too")
     parser.add_argument("--raft", type=int, default=0, metavar="N")
+    parser.add_argument("--pretrain", type=int, default=0, metavar="STEPS", help="then train, to clock its first step")
     parser.add_argument("--tiny", action="store_true", help="three videos, on the CPU, to try this program")
     given = parser.parse_args()
     count, frames = (3, 40) if given.tiny else (given.videos, FRAMES)
@@ -149,7 +171,7 @@ def main() -> None:
             paths = [videos / "noise" / f"{number:03d}.mp4" for number in range(count)]
             list(pool.map(draw, paths, range(count), [frames] * count))
         print(f"{count} videos drawn in {time.monotonic() - began:.1f} s", flush=True)
-        now, stores = measure("this", HERE, videos, device)
+        now, stores = measure("this", HERE, videos, device, steps=given.pretrain)
         if given.half:
             workers = f"runtime.workers={len(os.sched_getaffinity(0)) // 2}"
             _, stores_of_half = measure("this, half the workers", HERE, videos, [workers, *device])

@@ -14,7 +14,7 @@ from mscl.training.distributed import World
 from mscl.training.epochs import steps_per_epoch
 from mscl.training.fit import Finished, StopRequest
 from mscl.training.launch import loader_workers_of
-from mscl.training.loader import Loader, make_loader
+from mscl.training.loader import Loader, make_loader, prepare_workers
 from mscl.training.process import run_job
 from mscl.views import RawBatch
 from storage.layout import Extracted
@@ -32,6 +32,8 @@ def pretrain(job: PretrainJob, world: World) -> Finished:
     check_divisions(config, processes=world.size, cuda=world.device.type == "cuda")
     dataset = open_dataset(job)
     per_epoch = steps_per_epoch(len(dataset), config.batch_size)
+    workers = loader_workers_of(job.runtime)
+    prepare_workers(dataset, workers=workers)
 
     def loader(start: int) -> Loader[RawBatch]:
         return make_loader(
@@ -41,7 +43,7 @@ def pretrain(job: PretrainJob, world: World) -> Finished:
             total_steps=config.total_steps(per_epoch),
             rank=world.rank,
             world_size=world.size,
-            workers=loader_workers_of(job.runtime),
+            workers=workers,
             pin_memory=world.device.type == "cuda",
         )
 

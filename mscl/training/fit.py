@@ -14,6 +14,7 @@ from typing import TypeVar
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mscl.milestones import reached
 from mscl.training.checkpoint import Checkpoints
 from mscl.training.distributed import World, any_rank
 from mscl.training.metrics import Journal, StepMetrics
@@ -80,6 +81,7 @@ def fit(
         CheckpointError: the latest checkpoint does not fit this run.
         NonFiniteError: loss or gradient are not finite.
     """
+    reached("model is built")
     start, total_steps = checkpoints.resume(), journal.total_steps
     journal.resumed_at(start)
     if end_epoch is not None and start and start % journal.steps_per_epoch == 0:
@@ -89,9 +91,12 @@ def fit(
     done, saved_at = start, time.monotonic()
     with journal.begun_at(start), loader(start) as opened, fastest_convolutions(world.device, total_steps - start):
         batches = iter(opened)
+        reached("loader is open")
         checkpoints.restore_random_state()
         for done, batch in enumerate(batches, start + 1):
             journal.data_arrived()
+            if done == start + 1:
+                reached("first batch")
             rate = rate_at(done - 1)
             updater.set_rate(rate)
             journal.step_done(done, step(batch, done - 1))
@@ -105,6 +110,8 @@ def fit(
             saved = last or leave or due or epoch_ends
             if saved or logged or done == start + 1:
                 journal.write(done, lr=rate)
+            if done == start + 1:
+                reached("first step")
             if saved:
                 checkpoints.save(done, metrics=journal.last)
                 saved_at = time.monotonic()

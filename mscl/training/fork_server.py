@@ -11,8 +11,8 @@ from functools import cache
 from multiprocessing import forkserver, resource_tracker
 
 
-def ready_fork_server(modules: Sequence[str]) -> None:
-    """Start the server, unless it was started, and wait until it forks.
+def start_fork_server(modules: Sequence[str]) -> None:
+    """Start the server, unless it was started; it imports while this process goes on.
 
     Args:
         modules: to import once, in the server, for all that it forks.
@@ -26,12 +26,11 @@ def ready_fork_server(modules: Sequence[str]) -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    _wait()
 
 
 @cache
-def _wait() -> None:
-    """Have it fork a process that does nothing and holds nothing."""
+def await_fork_server() -> None:
+    """Wait until the server that was started forks: have it fork a process that does nothing and holds nothing."""
     first = multiprocessing.get_context("forkserver").Process(target=_nothing)
     first.start()
     first.join()

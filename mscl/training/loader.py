@@ -19,7 +19,7 @@ from mscl.errors import DataError
 from mscl.orphans import GRACE_SECONDS, die_with_starter
 from mscl.training.delivery import LOOK_SECONDS, Delivery, check_shared_memory
 from mscl.training.epochs import steps_per_epoch
-from mscl.training.fork_server import ready_fork_server
+from mscl.training.fork_server import await_fork_server, start_fork_server
 from mscl.training.socket_paths import short_socket_paths
 from mscl.video.batch_memory import packed
 from mscl.video.clip_indices import epoch_rng
@@ -157,8 +157,8 @@ class Loader(Generic[BatchT]):
             check_shared_memory(self._loader.num_workers)
         with short_socket_paths():
             if self._is_forked:
-                # The server imports once what all workers need, which takes each of them longer than its first batch.
-                ready_fork_server([__name__, type(self._source).__module__])
+                _start_fork_server(self._source)
+                await_fork_server()
             batches = iter(self._loader)
         self._running = self._batches(Delivery(batches) if self._loader.num_workers else batches)
         return self._running
@@ -187,6 +187,18 @@ class Loader(Generic[BatchT]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def prepare_workers(source: Source[Any], *, workers: int) -> None:
+    """Let what forks the workers of a loader import, while the caller does what is to be done before it loads."""
+    if workers:
+        with short_socket_paths():
+            _start_fork_server(source)
+
+
+def _start_fork_server(source: Source[Any]) -> None:
+    """It imports once what all workers need, which takes each of them longer than its first batch."""
+    start_fork_server([__name__, type(source).__module__])
 
 
 def make_loader(

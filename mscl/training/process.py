@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 
 from mscl.errors import CardError, UserError
+from mscl.milestones import reached
 from mscl.training.card_errors import card_errors
 from mscl.training.distributed import World, joined_world
 from mscl.training.fit import Finished
@@ -33,12 +34,14 @@ def run_job(kind: type[JobT], work: Callable[[JobT, World], Finished | None], ar
         0 when it is done, `USER_ERROR_CODE` when the user can mend what stopped it, which the command is told,
         `STOPPED_CODE` when it was asked to stop and has written a checkpoint.
     """
+    reached("rank imported")
     try:
         job = kind.load(Path(arguments[0]))
         if job.runtime.threads:
             torch.set_num_threads(job.runtime.threads)
         full = disk_errors(Path(job.output_folder))
         with full, joined_world(job.runtime.device, job.runtime.gpus) as world, tf32(world.device):
+            reached("rank has its device")
             if world.is_main and job.runtime.loader_workers == "auto":
                 print(f"{loader_workers_of(job.runtime)} processes load for each of {world.size}", flush=True)
             with card_errors(world.device, advice=job.memory_advice):

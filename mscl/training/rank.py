@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 
+from mscl.milestones import reached
 from mscl.orphans import die_with_parent
 from mscl.training.launch import AGENT_VARIABLE, COMMAND_VARIABLE
 from mscl.training.messages import Message, tell
@@ -17,6 +18,7 @@ from mscl.training.messages import Message, tell
 
 def main() -> None:
     """Run the module's `main` and leave with the code it returns."""
+    reached("rank started")
     # Before PyTorch is imported, which may take long.
     agent, command = os.environ.get(AGENT_VARIABLE), os.environ.get(COMMAND_VARIABLE)
     if agent or command is None:  # torchrun's: our agent's, or, on a further node, that of deploy/join.sh

@@ -152,12 +152,13 @@ _SLOW_TO_FORK = """
 import signal
 import sys
 from pathlib import Path
-from mscl.training.fork_server import ready_fork_server
+from mscl.training.fork_server import await_fork_server, start_fork_server
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins without it
 sys.path.insert(0, {folder!r})
 print("begun", flush=True)
 try:
-    ready_fork_server(["slow_to_import"])
+    start_fork_server(["slow_to_import"])
+    await_fork_server()
     print("ready")
 except KeyboardInterrupt:
     print("stopped")
