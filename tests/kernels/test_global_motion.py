@@ -29,6 +29,15 @@ def test_an_object_over_a_pan_is_what_is_left() -> None:
     assert_allclose(beside, [5 * 20 * 30 / (H * W)], rtol=0.15)
 
 
+def test_a_fast_camera_costs_no_precision() -> None:
+    """Of single precision: what is left is found to a thousandth px under a pan of 1000."""
+    flow = np.full((2, H, W, 2), (1000, -500), np.float32)
+    flow[1, :12, :16] += (0.75, 1)
+    camera, beside = global_motion(flow)
+    assert_allclose(camera, np.hypot(1000, 500), rtol=1e-6)
+    assert_allclose(beside, [0, 1.25 * 12 * 16 / (H * W)], atol=1e-3)
+
+
 def test_an_object_of_nearly_half_the_picture_does_not_bend_the_camera() -> None:
     """Fast or slow, in a corner, over a camera that stands still, pans, zooms or turns."""
     still, pan, turn = np.zeros((H, W, 2)), np.full((H, W, 2), 2.0), np.stack([24 - Y, X - 32], axis=-1) / 12
