@@ -10,7 +10,7 @@ help:  ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 # What is compiled is part of it: a library of other sources is refused.
-SOURCES := pyproject.toml setup.py $(wildcard kernels/tvl1/*.cpp kernels/tvl1/*.h storage/flow_store/*.cpp)
+SOURCES := pyproject.toml setup.py $(wildcard kernels/*.cpp kernels/tvl1/*.cpp kernels/tvl1/*.h storage/flow_store/*.cpp)
 
 .venv/.installed: $(SOURCES)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from kernels.arrays import ArrayT, flow_tensor, like, to_tensor
 from kernels.colour import lookup, wheel_position, wheel_ramps
+from kernels.differences import Painter, library
 from kernels.errors import KernelInputError
 from kernels.exact import grow_bilinear, sum_pixels
 from kernels.rotation import NORMALISE_EPSILON_PX
@@ -84,8 +85,18 @@ def field_differences(
     chunk = max(1, _CHUNK_PIXELS.get(tensor.device.type, _CHUNK_PIXELS_ELSEWHERE) // (height * width))
     differences_M = tensor.new_zeros(num_fields)
     last: Tensor | None = None
+    painter: Painter | None = None
+    is_usual = weight == "rgb_map" and attention != "none" and tensor.device.type == "cpu"
+    if is_usual and tensor.dtype == torch.float32 and library() is not None:
+        tensor = tensor.contiguous()
+        painter = Painter(min(chunk, num_fields), height, width)
     for start in range(0, num_fields, chunk):
         stop = min(start + chunk, num_fields)
+        if painter is not None:
+            boundary = painter.boundaries(tensor[start:stop])
+            found = _pool(painter.distances(*_spread(boundary, attention, window, exact=False)), pool)
+            differences_M[max(0, start - 1) : stop - 1] = found if start else found[1:]
+            continue
         flow_2MHW = tensor[start:stop].movedim(-1, 0).contiguous()
         if weight == "rgb_map":
             weighted = _colours(flow_2MHW)
@@ -149,6 +160,12 @@ def _smooth(values: Tensor, dim: int, wide: torch.dtype) -> Tensor:
 
 def _attention(boundary_MHW: Tensor, mode: str, window_px: int, *, exact: bool = True) -> Tensor:
     """A, by default to the last bit of the golden vectors, on every CPU; else by torch's own, which are faster."""
+    spread, whole_M = _spread(boundary_MHW, mode, window_px, exact=exact)
+    return spread.div_(whole_M[:, None, None])
+
+
+def _spread(boundary_MHW: Tensor, mode: str, window_px: int, *, exact: bool = True) -> tuple[Tensor, Tensor]:
+    """A in two parts: (M, H, W) over (M,)."""
     _, height, width = boundary_MHW.shape
     window = (min(window_px, height), min(window_px, width))
     pooled = F.avg_pool2d(boundary_MHW[None], window)
@@ -158,7 +175,7 @@ def _attention(boundary_MHW: Tensor, mode: str, window_px: int, *, exact: bool =
     else:
         spread = F.interpolate(pooled, size=(height, width), mode="bilinear", align_corners=False)[0]
         whole_M = spread.amax(dim=(1, 2)) if mode == "max" else spread.sum(dim=(1, 2))
-    return spread.div_(whole_M.clamp_(min=_TINY)[:, None, None])
+    return spread, whole_M.clamp_(min=_TINY)
 
 
 def _colours(flow_2MHW: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import motion
+from kernels import differences, motion
 from kernels.errors import KernelInputError
 from kernels.motion import attention, default_window_px, field_differences, motion_boundary
 
@@ -121,6 +121,24 @@ def test_differences_equal_the_oracle(weight: str, mode: str, pool: str) -> None
     tolerance = {"avg": 2e-4, "max": 1.5 if mode != "sum" else 0.02}[pool] if weight == "rgb_map" else 0.0
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=tolerance * (expected.max() if pool == "avg" else 1))
     assert got.dtype == np.float32 and (weight != "rgb_map" or got[-1] == 0)
+
+
+@pytest.mark.skipif(differences.library() is None, reason="not built, or not for this machine")
+@pytest.mark.parametrize(
+    "shape", [(7, 45, 61), (12, 64, 64), (11, 130, 99), (3, 1, 1), (3, 1, 5), (3, 5, 1), (1, 8, 8)]
+)
+@pytest.mark.parametrize("mode", ["max", "sum"])
+def test_compiled_differences_have_the_bits_of_the_others(shape: tuple[int, int, int], mode: str) -> None:
+    """Also where nothing moves, which the compiled code handles by itself, and in the steps that flow is stored in."""
+    flows = _smooth_flows(*shape)
+    flows[:, : shape[1] // 2] = np.rint(flows[:, : shape[1] // 2])
+    flows[1:3] = np.where(np.arange(shape[2])[:, None] < shape[2] // 2, 0, flows[1:3])
+    choices = {"attention": mode, "window_px": 9}
+    compiled = [field_differences(flows, **choices, pool=pool) for pool in motion.POOLS]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(motion, "library", lambda: None)
+        for found, pool in zip(compiled, motion.POOLS, strict=True):
+            np.testing.assert_array_equal(found, field_differences(flows, **choices, pool=pool))
 
 
 @settings(max_examples=25)

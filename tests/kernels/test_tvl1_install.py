@@ -1,4 +1,4 @@
-"""Installing where no compiler is: it succeeds, says so, and TV-L1 and packed flow still work."""
+"""Installing where no compiler is: it succeeds, says so, and TV-L1, motion and packed flow still work."""
 
 import os
 import shutil
@@ -28,6 +28,9 @@ pixels = np.empty((3, 4, 2), np.float32)
 FieldDecoder(*shape_of).pixels(memoryview(FieldEncoder(*shape_of)(codes)), (1, 2, 3, 4), np.float32(0.5), pixels)
 assert np.array_equal(pixels, codes[:, 1:4, 2:6].transpose(1, 2, 0) / 2)
 assert not backends()[0].available
+from kernels import differences
+from kernels.motion import field_differences
+assert differences.library() is None and field_differences(np.ones((2, 4, 4, 2), np.float32)).shape == (2,)
 """
 
 
@@ -46,6 +49,7 @@ def test_without_a_compiler(tmp_path: Path) -> None:
     assert build.returncode == 0, build.stderr
     assert "kernels.tvl1._tvl1: not built" in build.stderr and "install a C++ compiler" in build.stderr
     assert "storage.flow_store._packing: not built" in build.stderr
+    assert "kernels._differences: not built" in build.stderr
     assert not list(tmp_path.rglob("*.so"))
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     assert "-py3-none-" in wheel.name, "one for every version of Python"
