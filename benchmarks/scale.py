@@ -202,6 +202,7 @@ def unit_costs(folder: Path, video: Path | None) -> dict[str, float]:
     clocked("flow and frames (extract)", lambda: extract_shard(task, lambda _: None), times, config.flow.method)
     finalise_flow_store(result / "flow.zarr")
     motion = _ShardTask(0, range(1), result / "flow.zarr", config.motion)
+    _measure(motion, lambda _: None)  # imports and loads, once for the thousands of segments of a worker
     clocked("differences (motion)", lambda: _measure(motion, lambda _: None), times)
     times["frames"], times["fields"] = info.num_frames, count
     times["flow bytes"] = sum(p.stat().st_size for p in (result / "flow.zarr").rglob("*") if p.is_file())
