@@ -31,9 +31,12 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
         return {"flow": noted, "plugin": plugin_marks(flow)}
     if flow.method.startswith("raft") and flow.raft_weights:
         return {"flow": noted, "raft_weights": file_mark(flow.raft_weights)}
-    # 3: before, no preset took flow back from plain surroundings, and `balanced` made 4 x 2 x 15 iterations a level.
-    again = {"tvl1": 3} if flow.method == "tvl1" and flow.preset != "opencv" else {}
-    return {"flow": noted, **again}
+    if flow.method == "tvl1" and flow.preset != "opencv":
+        # 3: before, no preset took flow back from plain surroundings; `balanced` made 4 x 2 x 15 iterations a level.
+        return {"flow": noted, "tvl1": 3}
+    if flow.method == "tvl1" and flow.backend == "triton":
+        return {"flow": noted, "tvl1": 2}  # 2: before, Triton made every iteration, whatever epsilon said
+    return {"flow": noted}
 
 
 def _gpus(config: ExperimentConfig) -> tuple[int, ...]:

@@ -139,6 +139,19 @@ def test_other_methods_keep_their_keys() -> None:
     assert "pictures" not in settings and settings["method"] == "dis"
 
 
+@pytest.mark.parametrize(
+    ("preset", "backend", "mark"),
+    [("balanced", "cpp", 3), ("balanced", "triton", 3), ("opencv", "cpp", None), ("opencv", "triton", 2)],
+)
+def test_the_key_knows_what_tvl1_computes_otherwise_now(
+    monkeypatch: pytest.MonkeyPatch, preset: str, backend: str, mark: int | None
+) -> None:
+    """Flow of before is not taken for that of now, and what is the same keeps its key."""
+    monkeypatch.setattr("mscl.extract.stage.resolve_backend", lambda name, device: backend)
+    settings = EXTRACT.settings(load_config("demo", [f"flow.preset={preset}"]))
+    assert settings.get("tvl1") == mark
+
+
 def test_the_key_knows_the_pictures(videos: Path, tmp_path: Path) -> None:
     config = load_config("demo", ["flow.method=denseflow", f"flow.pictures={tmp_path}"])
     found = []
