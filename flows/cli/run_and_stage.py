@@ -87,10 +87,10 @@ def run(
     progress.done()
     print_results(console, outcomes, seconds=time.monotonic() - started)
     if prefect:
-        from flows.server.prefect_server import ui_url
+        from flows.server.prefect_server import ui_for_people
 
         print_line(console, "Prefect UI:")
-        print_line(console, ui_url())
+        print_line(console, ui_for_people())
 
 
 def _run_as_flow(
