@@ -19,6 +19,8 @@ from kernels.tvl1.pyramid import resampling
 
 COLUMNS = 64
 """Of a strip of `iterate`."""
+BEFORE = 2
+"""Columns of the first strip before the frame: p is 0 there, as the divergence at the frame's side wants it."""
 STEPS = 7
 """Iterations of one launch at most; more spill registers."""
 WARPS = 1024
@@ -112,7 +114,7 @@ def iterate(
     """`steps` iterations from a flow and the dual variable of a state (6, B, H, W) into another state."""
     _, batch, height, width = state.shape
     inner = COLUMNS - 2 * steps
-    strips = 1 + max(0, triton.cdiv(width - (COLUMNS - 2), inner))
+    strips = 1 + max(0, triton.cdiv(width - (COLUMNS - BEFORE), inner))
     chunks = max(1, min(WARPS // (strips * batch), height // LEAST_ROWS))
     rows = triton.cdiv(height, chunks)
     iterate_strip[(strips, triton.cdiv(height, rows), batch)](
@@ -129,6 +131,8 @@ def iterate(
         params.theta,
         params.tau / params.theta,
         STEPS=steps,
+        COLUMNS=COLUMNS,
+        BEFORE=BEFORE,
         EDGE_STEPS=oracle.EDGE_STEPS,
         FLAT=oracle.FLAT,
         num_warps=1,

@@ -13,11 +13,6 @@ keeps those. It still reads the old values there, so that states alternate betwe
 import triton
 import triton.language as tl
 
-COLUMNS = tl.constexpr(64)
-"""Of a strip."""
-OUTSIDE = tl.constexpr(2)
-"""Columns of the first strip before the frame: p is 0 there, as the divergence at the frame's side wants it."""
-
 
 @triton.jit
 def _read(flow, state, data, edge, at, there, plane):
@@ -88,6 +83,8 @@ def iterate_strip(
     theta,
     t,  # tau / theta
     STEPS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    BEFORE: tl.constexpr,
     EDGE_STEPS: tl.constexpr,
     FLAT: tl.constexpr,
 ):
@@ -96,7 +93,7 @@ def iterate_strip(
     lane = tl.arange(0, COLUMNS // 2)
     lane_before, lane_behind = tl.maximum(lane - 1, 0), tl.minimum(lane + 1, COLUMNS // 2 - 1)
     strip, last_strip = tl.program_id(0), tl.num_programs(0) - 1
-    x = strip * (COLUMNS - 2 * STEPS) - OUTSIDE + 2 * lane
+    x = strip * (COLUMNS - 2 * STEPS) - BEFORE + 2 * lane
     in_even, in_odd = (x >= 0) & (x < width), (x + 1 >= 0) & (x + 1 < width)
     right_even, right_odd = in_even & (x + 1 < width), in_odd & (x + 2 < width)
     first_kept = tl.where(strip == 0, 0, STEPS)

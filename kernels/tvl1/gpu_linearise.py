@@ -4,6 +4,8 @@
 import triton
 import triton.language as tl
 
+from kernels.tvl1.gpu_pixels import change_of_light, landing, pixels_of_block, scaled
+
 
 @triton.jit
 def _cubic(f, a):
@@ -31,6 +33,11 @@ def _slopes(w0, w1, w2, w3, k1, k2):
 
 
 @triton.jit
+def _line(origin, row, height, width):
+    return origin + tl.minimum(tl.maximum(row, 0), height - 1) * width
+
+
+@triton.jit
 def _tap(image, line, column, width, there):
     return tl.load(image + line + tl.minimum(tl.maximum(column, 0), width - 1), there, 0.0)
 
@@ -38,7 +45,7 @@ def _tap(image, line, column, width, there):
 @triton.jit
 def _row(image, origin, row, column, height, width, there, w0, w1, w2, w3):
     """Value of one row of taps."""
-    line = origin + tl.minimum(tl.maximum(row, 0), height - 1) * width
+    line = _line(origin, row, height, width)
     a = _tap(image, line, column - 1, width, there)
     b = _tap(image, line, column, width, there)
     c = _tap(image, line, column + 1, width, there)
@@ -49,7 +56,7 @@ def _row(image, origin, row, column, height, width, there, w0, w1, w2, w3):
 @triton.jit
 def _row_slope(image, origin, row, column, height, width, there, s0, s1, s2, s3, s4, s5, s6, s7):
     """Derivative along one row of taps."""
-    line = origin + tl.minimum(tl.maximum(row, 0), height - 1) * width
+    line = _line(origin, row, height, width)
     return (
         s0 * _tap(image, line, column - 3, width, there)
         + s1 * _tap(image, line, column - 2, width, there)
@@ -74,15 +81,13 @@ def _difference(image, origin, row, column, row_step, column_step, height, width
 
 @triton.jit
 def _at(image, origin, row, column, height, width, there):
-    return _tap(image, origin + tl.minimum(tl.maximum(row, 0), height - 1) * width, column, width, there)
+    return _tap(image, _line(origin, row, height, width), column, width, there)
 
 
 @triton.jit(do_not_specialize=["height", "width"])
 def edges_block(first, edge, height, width, sensitivity, k1, k2, EDGE_STEPS: tl.constexpr, BLOCK: tl.constexpr):
     """oracle.edge_steps as uint8; the grid is (blocks of a frame, pairs)."""
-    inside_frame = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    there = inside_frame < height * width
-    origin = tl.program_id(1).to(tl.int64) * height * width
+    inside_frame, there, origin = pixels_of_block(height * width, BLOCK)
     y, x = inside_frame // width, inside_frame % width
     gx = _difference(first, origin, y, x, 0, 1, height, width, there, k1, k2)
     gy = _difference(first, origin, y, x, 1, 0, height, width, there, k1, k2)
@@ -109,17 +114,12 @@ def linearise_block(
 ):
     """oracle.linearise around a flow, and the sums of oracle.relight over the block; the grid is (blocks, pairs)."""
     plane = plane.to(tl.int64)
-    inside_frame = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    there = inside_frame < height * width
-    origin = tl.program_id(1).to(tl.int64) * height * width
+    inside_frame, there, origin = pixels_of_block(height * width, BLOCK)
     at = origin + inside_frame
     u = tl.load(flow + at, there, 0.0)
     v = tl.load(flow + plane + at, there, 0.0)
-    x = (inside_frame % width).to(tl.float32) + u
-    y = (inside_frame // width).to(tl.float32) + v
-    qx = tl.minimum(tl.maximum(x, 0.0), width - 1.0)
-    qy = tl.minimum(tl.maximum(y, 0.0), height - 1.0)
-    inside = ((qx == x) & (qy == y)).to(tl.float32)
+    qx, qy, is_inside = landing(u, v, inside_frame, height, width)
+    inside = is_inside.to(tl.float32)
     cx, cy = qx.to(tl.int32), qy.to(tl.int32)
     x0, x1, x2, x3 = _cubic(qx - cx.to(tl.float32), a)
     y0, y1, y2, y3 = _cubic(qy - cy.to(tl.float32), a)
@@ -148,9 +148,8 @@ def linearise_block(
     tl.store(data + plane + at, gy, there)
     tl.store(data + 2 * plane + at, residual - gx * u - gy * v, there)
     if light_residual > 0:
-        grey = (grey - 128.0) / 64.0
-        offset, gain = tl.load(light + 2 * tl.program_id(1)), tl.load(light + 2 * tl.program_id(1) + 1)
-        misfit = (residual - offset - gain * grey) / light_residual
+        misfit = (residual - change_of_light(light, grey)) / light_residual
+        grey = scaled(grey)
         weight = inside * there.to(tl.float32) / (1.0 + misfit * misfit)
         to = sums + tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
         step = tl.num_programs(0) * tl.num_programs(1)
@@ -187,9 +186,7 @@ def _sum_of(sums, number, blocks, BLOCK: tl.constexpr):
 @triton.jit(do_not_specialize=["pixels"])
 def relight_block(first, light, rc, pixels, BLOCK: tl.constexpr):
     """Take the change of light from rc, in place; the grid is (blocks, pairs)."""
-    inside_frame = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    there = inside_frame < pixels
-    at = tl.program_id(1).to(tl.int64) * pixels + inside_frame
-    offset, gain = tl.load(light + 2 * tl.program_id(1)), tl.load(light + 2 * tl.program_id(1) + 1)
-    grey = (tl.load(first + at, there, 0.0) - 128.0) / 64.0
-    tl.store(rc + at, tl.load(rc + at, there, 0.0) - offset - gain * grey, there)
+    inside_frame, there, origin = pixels_of_block(pixels, BLOCK)
+    at = origin + inside_frame
+    change = change_of_light(light, tl.load(first + at, there, 0.0))
+    tl.store(rc + at, tl.load(rc + at, there, 0.0) - change, there)

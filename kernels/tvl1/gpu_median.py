@@ -6,6 +6,13 @@ import triton.language as tl
 
 
 @triton.jit
+def _pixels(height, width, total, BLOCK: tl.constexpr):
+    """Of a block of all planes: where its pixels are, which of them there are, and their x and y."""
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    return at, at < total, at % width, (at // width) % height
+
+
+@triton.jit
 def _sort3(a, b, c):
     low, high = tl.minimum(a, b), tl.maximum(a, b)
     rest = tl.minimum(high, c)
@@ -15,10 +22,7 @@ def _sort3(a, b, c):
 @triton.jit
 def median3_block(source, target, height, width, total, BLOCK: tl.constexpr):
     """3 x 3 median with replicated border, of planes of height x width, `total` pixels in all."""
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    there = at < total
-    x = at % width
-    y = (at // width) % height
+    at, there, x, y = _pixels(height, width, total, BLOCK)
     left = tl.where(x > 0, -1, 0)
     right = tl.where(x < width - 1, 1, 0)
     up = at - tl.where(y > 0, width, 0)
@@ -72,10 +76,7 @@ def _sorted_column(source, at, x, y, offset, height, width, there):
 @triton.jit
 def median5_block(source, target, height, width, total, BLOCK: tl.constexpr):
     """5 x 5 median with replicated border, as median3_block; median.h says where the network comes from."""
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    there = at < total
-    x = at % width
-    y = (at // width) % height
+    at, there, x, y = _pixels(height, width, total, BLOCK)
     a0, b0, c0, d0, e0 = _sorted_column(source, at, x, y, -2, height, width, there)
     a1, b1, c1, d1, e1 = _sorted_column(source, at, x, y, -1, height, width, there)
     a2, b2, c2, d2, e2 = _sorted_column(source, at, x, y, 0, height, width, there)

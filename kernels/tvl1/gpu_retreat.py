@@ -4,15 +4,15 @@
 import triton
 import triton.language as tl
 
+from kernels.tvl1.gpu_pixels import change_of_light, landing, pixels_of_block
+
 
 @triton.jit(do_not_specialize=["height", "width", "plane", "stride"])
 def nearest_block(flow, nearest, middle, height, width, plane, stride, ALONG_X: tl.constexpr, BLOCK: tl.constexpr):
     """Of the flow of every pixel and of those `stride` px before and behind it, that which is nearest to the middle."""
     plane = plane.to(tl.int64)
-    inside_frame = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    there = inside_frame < height * width
+    inside_frame, there, origin = pixels_of_block(height * width, BLOCK)
     pair = tl.program_id(1)
-    origin = pair.to(tl.int64) * height * width
     middle_u, middle_v = tl.load(middle + pair), tl.load(middle + tl.num_programs(1) + pair)
     y, x = inside_frame // width, inside_frame % width
     u = tl.load(flow + origin + inside_frame, there, 0.0)
@@ -35,29 +35,23 @@ def nearest_block(flow, nearest, middle, height, width, plane, stride, ALONG_X: 
 
 @triton.jit
 def _misfit(
-    first, second, light, flow, plane, height, width, inside_frame, there, CAP: tl.constexpr, OUTSIDE: tl.constexpr
-):
+    first, second, light, flow, plane, origin, inside_frame, there, height, width,
+    CAP: tl.constexpr, OUTSIDE: tl.constexpr,
+):  # fmt: skip
     """oracle._misfit."""
-    pair = tl.program_id(1)
-    origin = pair.to(tl.int64) * height * width
     at = origin + inside_frame
-    x = (inside_frame % width).to(tl.float32) + tl.load(flow + at, there, 0.0)
-    y = (inside_frame // width).to(tl.float32) + tl.load(flow + plane + at, there, 0.0)
-    qx, qy = tl.minimum(tl.maximum(x, 0.0), width - 1.0), tl.minimum(tl.maximum(y, 0.0), height - 1.0)
+    u, v = tl.load(flow + at, there, 0.0), tl.load(flow + plane + at, there, 0.0)
+    qx, qy, is_inside = landing(u, v, inside_frame, height, width)
     cx, cy = qx.to(tl.int32), qy.to(tl.int32)
     fx, fy = qx - cx.to(tl.float32), qy - cy.to(tl.float32)
-    behind, below = tl.minimum(cx + 1, width - 1), tl.minimum(cy + 1, height - 1) * width
-    cy = cy * width
-    top, top_right = tl.load(second + origin + cy + cx, there, 0.0), tl.load(second + origin + cy + behind, there, 0.0)
-    low, low_right = (
-        tl.load(second + origin + below + cx, there, 0.0),
-        tl.load(second + origin + below + behind, there, 0.0),
-    )
+    behind = tl.minimum(cx + 1, width - 1)
+    line, line_below = second + origin + cy * width, second + origin + tl.minimum(cy + 1, height - 1) * width
+    top, top_right = tl.load(line + cx, there, 0.0), tl.load(line + behind, there, 0.0)
+    low, low_right = tl.load(line_below + cx, there, 0.0), tl.load(line_below + behind, there, 0.0)
     top, low = top + fx * (top_right - top), low + fx * (low_right - low)
     grey = tl.load(first + at, there, 0.0)
-    offset, gain = tl.load(light + 2 * pair), tl.load(light + 2 * pair + 1)
-    misfit = tl.abs(top + fy * (low - top) - grey - offset - gain * ((grey - 128.0) / 64.0))
-    return tl.where((qx == x) & (qy == y), tl.minimum(misfit, CAP), OUTSIDE)
+    misfit = tl.abs(top + fy * (low - top) - grey - change_of_light(light, grey))
+    return tl.where(is_inside, tl.minimum(misfit, CAP), OUTSIDE)
 
 
 @triton.jit(do_not_specialize=["height", "width", "plane"])
@@ -77,20 +71,17 @@ def worse_block(
 ):
     """By how many grey values more the nearest flow misses than the pixel's own."""
     plane = plane.to(tl.int64)
-    inside_frame = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    there = inside_frame < height * width
-    more = _misfit(first, second, light, nearest, plane, height, width, inside_frame, there, CAP, OUTSIDE)
-    more -= _misfit(first, second, light, flow, plane, height, width, inside_frame, there, CAP, OUTSIDE)
-    tl.store(worse + tl.program_id(1).to(tl.int64) * height * width + inside_frame, more, there)
+    inside_frame, there, origin = pixels_of_block(height * width, BLOCK)
+    more = _misfit(first, second, light, nearest, plane, origin, inside_frame, there, height, width, CAP, OUTSIDE)
+    more -= _misfit(first, second, light, flow, plane, origin, inside_frame, there, height, width, CAP, OUTSIDE)
+    tl.store(worse + origin + inside_frame, more, there)
 
 
 @triton.jit(do_not_specialize=["height", "width", "plane"])
 def retreat_block(nearest, worse, flow, height, width, plane, AS_GOOD: tl.constexpr, BLOCK: tl.constexpr):
     """Take the nearest flow where it fits as well over 5 x 5 px, in place."""
     plane = plane.to(tl.int64)
-    inside_frame = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    there = inside_frame < height * width
-    origin = tl.program_id(1).to(tl.int64) * height * width
+    inside_frame, there, origin = pixels_of_block(height * width, BLOCK)
     y, x = inside_frame // width, inside_frame % width
     total = tl.zeros((BLOCK,), tl.float32)
     for dy in tl.static_range(-2, 3):

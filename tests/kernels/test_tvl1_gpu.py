@@ -125,8 +125,9 @@ def test_compiles_without_stack(tmp_path: Path, name: str, arch: int) -> None:
     from kernels.tvl1 import gpu
 
     known = {
-        "STEPS": gpu.STEPS, "EDGE_STEPS": oracle.EDGE_STEPS, "FLAT": oracle.FLAT, "BLOCK": gpu.BLOCK, "ALONG_X": True,
-        "CAP": oracle.MISFIT_CAP, "OUTSIDE": oracle.MISFIT_OUTSIDE, "AS_GOOD": oracle.AS_GOOD,
+        "STEPS": gpu.STEPS, "COLUMNS": gpu.COLUMNS, "BEFORE": gpu.BEFORE, "BLOCK": gpu.BLOCK, "ALONG_X": True,
+        "EDGE_STEPS": oracle.EDGE_STEPS, "FLAT": oracle.FLAT, "CAP": oracle.MISFIT_CAP,
+        "OUTSIDE": oracle.MISFIT_OUTSIDE, "AS_GOOD": oracle.AS_GOOD,
     }  # fmt: skip
     kernel = getattr(gpu, name)
     constants = {arg: value for arg, value in known.items() if arg in kernel.arg_names}
