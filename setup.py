@@ -2,6 +2,7 @@
 
 import platform
 import sys
+from glob import glob
 
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -79,13 +80,7 @@ setup(
         Extension(
             "kernels.tvl1._tvl1",
             ["kernels/tvl1/tvl1.cpp"],
-            depends=[
-                f"kernels/tvl1/{part}.h"
-                for part in (
-                    *("common", "iterate", "lanes", "median", "pair"),
-                    *("resample", "retreat", "scratch", "step_lanes", "warp"),
-                )
-            ],
+            depends=sorted(glob("kernels/tvl1/*.h")),
             language="c++",
             extra_compile_args=flags,
             extra_link_args=["-pthread"] if sys.platform.startswith("linux") else [],

@@ -211,10 +211,6 @@ def convs(*, tiny: bool, **_: Any) -> None:
 
 def profile(*, tiny: bool, out: Path, **_: Any) -> None:
     """Where a step's time goes on the device, by kernel."""
-    from torch.autograd import DeviceType  # type: ignore[attr-defined]
-    from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as profiled
-
     timer = Timer()
     _choose_convolutions(timer)
     update, augment, raw = _made(*(TINY_JOBS if tiny else JOBS)[0], timer, tiny=tiny)
@@ -223,18 +219,32 @@ def profile(*, tiny: bool, out: Path, **_: Any) -> None:
     for name, work in works.items():
         for _round in range(3):
             work()
-        timer.synchronise()
-        activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if timer.cuda else [])
-        with profiled(activities=activities) as seen:
-            work()
-            timer.synchronise()
+        seen = _profiled(work, timer)
         order = "self_device_time_total" if timer.cuda else "self_cpu_time_total"
-        table = seen.key_averages().table(sort_by=order, row_limit=60, max_name_column_width=90)
+        table = seen.table(sort_by=order, row_limit=60, max_name_column_width=90)
         (out / f"profile-{name}.txt").write_text(table)
-        rows = sorted(seen.key_averages(), key=lambda e: -getattr(e, "self_device_time_total", 0))
-        rows = [e for e in rows if e.device_type == DeviceType.CUDA] if timer.cuda else rows[:5]
-        for event in rows[:25]:
-            say(f"{name}: {event.key[:80]}", ms=event.self_device_time_total / 1e3, calls=event.count)
+        for kernel, ms, calls in _by_kernel(seen)[:25]:
+            say(f"{name}: {kernel[:80]}", ms=ms, calls=calls)
+
+
+def _profiled(work: Callable[[], Any], timer: Timer) -> Any:
+    """What PyTorch's profiler has seen of it, by name."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiled
+
+    timer.synchronise()
+    with profiled(activities=[ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if timer.cuda else [])) as seen:
+        work()
+        timer.synchronise()
+    return seen.key_averages()
+
+
+def _by_kernel(seen: Any) -> list[tuple[str, float, int]]:
+    """Name, milliseconds and launches of a device's kernels, those that take longest first."""
+    from torch.autograd import DeviceType  # type: ignore[attr-defined]
+
+    rows = [(e.key, e.self_device_time_total / 1e3, e.count) for e in seen if e.device_type == DeviceType.CUDA]
+    return sorted(rows, key=lambda row: -row[1])
 
 
 def tvl1(*, tiny: bool, **_: Any) -> None:
@@ -258,25 +268,10 @@ def tvl1(*, tiny: bool, **_: Any) -> None:
             gpu.flow(first, second, PRESETS["balanced"])
         pair_s = timer(graph.replay) / batch
         say(f"TV-L1 balanced, batch {batch}, recorded", ms_a_pair=pair_s * 1e3, pairs_per_s=1 / pair_s)
-        for kernel, (ms, calls) in _by_kernel(functools.partial(gpu.flow, first, second, PRESETS["balanced"])).items():
+        rows = _by_kernel(_profiled(functools.partial(gpu.flow, first, second, PRESETS["balanced"]), timer))
+        every = ("all kernels", sum(ms for _, ms, _ in rows), sum(calls for _, _, calls in rows))
+        for kernel, ms, calls in [every, *rows[:12]]:
             say(f"TV-L1 batch {batch}: {kernel[:70]}", us_a_pair=ms * 1e3 / batch, calls=calls)
-
-
-def _by_kernel(work: Callable[[], Any], most: int = 12) -> dict[str, tuple[float, int]]:
-    """Milliseconds and launches of the kernels that take longest, and of all together."""
-    import torch
-    from torch.autograd import DeviceType  # type: ignore[attr-defined]
-    from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as profiled
-
-    with profiled(activities=[ProfilerActivity.CUDA]) as seen:
-        work()
-        torch.cuda.synchronize()
-    events = [event for event in seen.key_averages() if event.device_type == DeviceType.CUDA]
-    rows = {event.key: (event.self_device_time_total / 1e3, event.count) for event in events}
-    rows = dict(sorted(rows.items(), key=lambda row: -row[1][0]))
-    every = {"all kernels": (sum(ms for ms, _ in rows.values()), sum(calls for _, calls in rows.values()))}
-    return every | dict(list(rows.items())[:most])
 
 
 MEASUREMENTS: dict[str, Callable[..., None]] = {"step": step, "profile": profile, "convs": convs, "tvl1": tvl1}
