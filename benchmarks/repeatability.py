@@ -1,16 +1,18 @@
 """The same preset and seed again and again: how far its scores lie apart.
 
-    python -m benchmarks.repeatability VIDEOS --work DIR [--runs 8 --threads 2 --preset demo setting=value ...]
+    python -m benchmarks.repeatability VIDEOS --work DIR [--threads 1,2,2,2,3,4 --preset demo setting=value ...]
 
-Flow, motion and clips are made once; pre-training, features and scores `--runs` times, each in a workspace of its own.
-With one thread the scores are the same to the last digit; with more, sums are taken in another order each time.
-Printed are the scores of every run, their mean, standard deviation and range.
+Flow, motion and clips are made once; pre-training, features and scores once for every number of threads named, each in
+a workspace of its own. The same number again shows whether a run repeats; other numbers take sums in another order, and
+show how far rounding alone moves a run's scores. Printed are the scores of every run, and mean, deviation and range
+over the runs that came out differently.
 """
 
 import argparse
 import json
 import shutil
 from pathlib import Path
+from statistics import mean, stdev
 
 from mscl.config import load_config
 from mscl.pipeline import run_pipeline, stages_for
@@ -43,25 +45,26 @@ def main() -> None:
     parser.add_argument("videos", type=Path)
     parser.add_argument("settings", nargs="*")
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--runs", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", default="1,1,2,2,2,2,2,2,2,2", help="of each run; 1,2,2 are three runs")
     parser.add_argument("--preset", default="demo")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     root = f"data.root={options.videos.resolve()}"
-    settings = [root, "finetune.enabled=false", f"runtime.threads={options.threads}", *options.settings]
+    settings = [root, "finetune.enabled=false", *options.settings]
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     prepared = work / "prepared"
     run_pipeline(Workspace(prepared), load_config(options.preset, settings), stages=stages_for("screen"))
     found = []
-    for number in range(options.runs):
-        found.append(again(prepared, work / f"run-{options.threads}-{number}", options.preset, settings))
-        print(number, json.dumps(found[-1]), flush=True)
-    for name in found[0]:
-        values = [one[name] for one in found]
-        mean = sum(values) / len(values)
-        deviation = (sum((one - mean) ** 2 for one in values) / max(len(values) - 1, 1)) ** 0.5
-        print(f"{name:<16} mean {mean:.3f}, deviation {deviation:.3f}, {min(values):.3f} to {max(values):.3f}")
+    for number, threads in enumerate(options.threads.split(",")):
+        on = [*settings, f"runtime.threads={threads}"]
+        found.append(again(prepared, work / f"run-{number}-of-{threads}", options.preset, on))
+        print(f"threads {threads}", json.dumps(found[-1]), flush=True)
+    different = [one for number, one in enumerate(found) if one not in found[:number]]
+    print(f"{len(found)} runs, {len(different)} of them different")
+    for name in different[0]:
+        values = [one[name] for one in different]
+        deviation = stdev(values) if len(values) > 1 else 0.0
+        print(f"{name:<16} mean {mean(values):.3f}, deviation {deviation:.3f}, {min(values):.3f} to {max(values):.3f}")
 
 
 if __name__ == "__main__":
