@@ -323,6 +323,7 @@ def main() -> None:
     unknown = [part for part in given.parts if part not in MEASUREMENTS]
     if unknown:
         parser.error(f"no part {unknown[0]!r}; there are {', '.join(MEASUREMENTS)}")
+    given.out.mkdir(parents=True, exist_ok=True)
     ratios: list[str] = []
     everything: dict[str, Any] = {}
     for part in given.parts or MEASUREMENTS:
