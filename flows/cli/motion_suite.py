@@ -53,9 +53,10 @@ def motion_suite(
     from mscl.motion_suite.named_encoders import named_encoders
     from mscl.motion_suite.page import replaced_by, scores_table, write_page
     from mscl.motion_suite.run_suite import score_encoders
-    from mscl.motion_suite.suite_scores import verdict
+    from mscl.motion_suite.suite_scores import part_names, verdict
     from storage.workspace import Workspace
 
+    part_names(part or ())  # before weights are fetched
     named = named_encoders(encoders, workspace=Workspace(workspace))
     for one in named:
         if one.assumed:

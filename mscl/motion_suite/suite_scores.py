@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from mscl.array_types import Floats, Ints
 from mscl.demo.parts import DIRECTION, PARTS, Part
+from mscl.errors import DataError
 from mscl.score.config import ProbeConfig
 from mscl.score.intervals import FEW_VIDEOS, Interval, mean_interval
 from mscl.score.probe import linear_probe
@@ -166,6 +167,13 @@ def _against(found: PartScores) -> str:
 
 
 def part_names(wanted: Sequence[str]) -> list[str]:
-    """Parts to write for the labellings asked for, all of them for none: `kind` is of `direction`."""
+    """Parts to write for the labellings asked for, all of them for none: `kind` is of `direction`.
+
+    Raises:
+        DataError: an unknown one.
+    """
+    for name in wanted:
+        if name != KIND and name not in PARTS:
+            raise DataError(f"unknown part {name!r} of the motion suite; parts: {', '.join((*PARTS, KIND))}")
     names = [DIRECTION if name == KIND else name for name in wanted] or list(PARTS)
     return list(dict.fromkeys(names))

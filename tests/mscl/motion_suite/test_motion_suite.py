@@ -13,7 +13,7 @@ from torchvision.models import get_model, get_model_weights
 from mscl.config import ClipConfig
 from mscl.demo.parts import PARTS
 from mscl.embedding.encoder_input import assumed_input
-from mscl.errors import CheckpointError, UserError
+from mscl.errors import CheckpointError, DataError, UserError
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import untrained_encoder
 from mscl.models.files import write_encoder
@@ -21,7 +21,7 @@ from mscl.motion_suite.named_encoders import NamedEncoder, named_encoder, named_
 from mscl.motion_suite.page import FIGURE, PAGE, SCORES, replaced_by, scores_table, write_page
 from mscl.motion_suite.part_features import SHOWN, UNTRAINED, fitted_input
 from mscl.motion_suite.run_suite import score_encoders
-from mscl.motion_suite.suite_scores import LabelledPart, labellings, part_scores, verdict
+from mscl.motion_suite.suite_scores import LabelledPart, labellings, part_names, part_scores, verdict
 from mscl.progress import Silent
 from mscl.video.frame_recipe import EncoderInput
 from storage.workspace import Workspace
@@ -139,6 +139,11 @@ def test_kind_is_a_labelling_of_direction() -> None:
     direction, kind = labellings(PARTS["direction"])
     assert (direction.name, kind.name, kind.classes) == ("direction", "kind", ("move", "turn", "zoom"))
     assert kind.label_of == (0, 0, 0, 0, 1, 1, 2, 2) and kind.orderless == 1
+
+
+def test_an_unknown_part_is_refused_with_all_that_can_be_asked_for() -> None:
+    with pytest.raises(DataError, match="unknown part 'sideways'.*direction, order, stills, shortcut, kind"):
+        part_names(["kind", "sideways"])
 
 
 def test_an_encoder_that_looks_at_more_than_the_videos_have_is_refused_with_both_values(tmp_path: Path) -> None:
