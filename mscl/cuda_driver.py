@@ -9,6 +9,7 @@ from pathlib import Path
 _LIBRARY = "libcuda.so.1"
 _NO_DEVICE = 100
 """CUDA_ERROR_NO_DEVICE: there is none, or CUDA_VISIBLE_DEVICES hides all."""
+_FUNCTIONS = ("cuDriverGetVersion", "cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDevicePrimaryCtxRetain")
 
 
 @cache
@@ -42,9 +43,10 @@ def make_context(gpu: int) -> None:
 
 def _driver() -> ctypes.CDLL | None:
     try:
-        return ctypes.CDLL(_LIBRARY)
+        driver = ctypes.CDLL(_LIBRARY)
     except OSError:
         return None
+    return driver if all(hasattr(driver, name) for name in _FUNCTIONS) else None  # some stand in for it with half of it
 
 
 def _cuda_of_pytorch() -> int | None:

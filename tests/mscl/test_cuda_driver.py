@@ -52,6 +52,11 @@ def test_what_the_driver_says(
     cuda_driver.gpus_of_driver.cache_clear()
 
 
+def test_a_library_without_its_functions_is_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "_LIBRARY", None)  # this process itself
+    assert cuda_driver._driver() is None
+
+
 def test_pytorch_s_cuda_is_read_from_its_file() -> None:
     import torch
 
