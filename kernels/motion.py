@@ -112,6 +112,8 @@ def field_differences(
                 values = _attention(values, attention, window)
             # Means of maps that sum to 1 differ by rounding alone, and the choice of clips must not by the CPU.
             differences_M[start:stop] = _pool(values, pool, exact=weight == "attention_map")
+    if num_fields == 1 and not bool(torch.isfinite(tensor).all()):
+        differences_M[0] = torch.nan  # there is no difference that would tell
     if not bool(torch.isfinite(differences_M).all()):
         bad = int(torch.nonzero(~torch.isfinite(differences_M))[0, 0])
         raise KernelInputError(

@@ -191,6 +191,18 @@ def test_a_vector_without_a_value_is_an_error_that_names_the_field(bad: float, w
         field_differences(flows, weight=weight)
 
 
+def test_the_only_field_is_looked_at_too() -> None:
+    """It has no neighbour that its difference could tell of."""
+    with pytest.raises(KernelInputError, match="around field 0"):
+        field_differences(np.full((1, 4, 4, 2), np.nan, np.float32))
+
+
+def test_a_library_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(differences, "_FILE", "tvl1/_tvl1.so")
+    with pytest.raises(KernelInputError, match=r"_tvl1\.so was built from other sources"):
+        differences.library.__wrapped__()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
