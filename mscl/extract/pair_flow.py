@@ -6,6 +6,7 @@ import json
 import mmap
 import os
 import socket
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -136,6 +137,7 @@ class FlowOfProcess:
         self._asked: deque[SharedPairs] = deque()
         self._turn = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        weakref.finalize(self, self._socket.close)  # a worker's is kept until the process ends
         try:
             self._socket.connect(address)
         except OSError as error:

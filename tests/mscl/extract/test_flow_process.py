@@ -138,9 +138,10 @@ print(source.answer().shape, "torch" in sys.modules)
 
 def test_who_asks_imports_no_pytorch(addresses: dict[str, str]) -> None:
     """Neither a worker nor the command: sixteen that import it wait for each other, and the GPU for them."""
-    asking = [sys.executable, "-c", ASKING, addresses["tvl1"][1:], TVL1.model_dump_json()]
-    said = subprocess.run(asking, capture_output=True, text=True, check=True).stdout
-    assert said.strip() == "(1, 16, 21, 2) False"
+    asking = [sys.executable, "-W", "always", "-c", ASKING, addresses["tvl1"][1:], TVL1.model_dump_json()]
+    said = subprocess.run(asking, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "(1, 16, 21, 2) False"
+    assert "unclosed" not in said.stderr
 
 
 def test_its_end_is_the_failure_of_its_gpu() -> None:
