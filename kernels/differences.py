@@ -14,16 +14,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.colour import wheel_ramps
+from kernels.errors import KernelInputError
 from kernels.rotation import NORMALISE_EPSILON_PX
+
+_FILE = "_differences.so"
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled code beside this file; None where it was not built, or not for this machine."""
+    """The compiled code beside this file; None where it was not built, or not for this machine.
+
+    Raises KernelInputError for one without the functions of these sources.
+    """
+    path = Path(__file__).parent / _FILE
     try:
-        loaded = ctypes.CDLL(str(Path(__file__).with_name("_differences.so")))
+        loaded = ctypes.CDLL(str(path))
     except OSError:
         return None
+    if not all(hasattr(loaded, f"differences_{name}") for name in ("usable", "boundaries", "paint")):
+        raise KernelInputError(f"{path} was built from other sources than these: run `pip install -e .` again")
     if not loaded.differences_usable():
         return None
     pointer, size, single = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_float

@@ -25,11 +25,12 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.box import Box
-from storage.errors import DamagedError
+from storage.errors import DamagedError, StorageError
 
 PACKED_DIFFERENCES: dict[str, Any] = {"name": "mscl.packed_differences", "configuration": {}}
 """The codec as `zarr.json` names it; zarr_codec.py teaches it to zarr-python."""
 
+_FILE = "_packing.so"
 _BIAS = 8
 _ESCAPE_BIAS = 128
 MAX_BYTES_PER_PIXEL = 5
@@ -91,12 +92,17 @@ def unpack_pixels(
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled code beside this file; None where it was not built, or not for this machine."""
-    path = Path(__file__).with_name("_packing.so")
+    """The compiled code beside this file; None where it was not built, or not for this machine.
+
+    Raises StorageError for one without the functions of these sources.
+    """
+    path = Path(__file__).parent / _FILE
     try:
         loaded = ctypes.CDLL(str(path))
     except OSError:
         return None
+    if not all(hasattr(loaded, f"packing_{name}") for name in ("pack", "unpack")):
+        raise StorageError(f"{path} was built from other sources than these: run `pip install -e .` again")
     pointer, integer, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
     loaded.packing_pack.argtypes = [pointer, integer, integer, pointer]
     loaded.packing_pack.restype = size

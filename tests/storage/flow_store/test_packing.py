@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from storage.errors import DamagedError
+from storage.errors import DamagedError, StorageError
+from storage.flow_store import packing
 from storage.flow_store.packing import MAX_BYTES_PER_PIXEL, library, pack, pack_reference, unpack, unpack_reference
 
 Codes = npt.NDArray[np.int16]
@@ -22,6 +23,12 @@ SMOOTH = arrays(np.int16, SIDES, elements=st.integers(-9, 9))
 def test_the_library_is_there() -> None:
     """Where a compiler is, and the machines that run these tests have one; else the tests below compare nothing."""
     assert library() is not None
+
+
+def test_a_library_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "_FILE", "../../kernels/_differences.so")
+    with pytest.raises(StorageError, match=r"_differences\.so was built from other sources"):
+        library.__wrapped__()
 
 
 @settings(max_examples=150, deadline=None)
