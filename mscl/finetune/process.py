@@ -25,6 +25,7 @@ from mscl.score.videos import Videos, mean_by
 from mscl.training.distributed import World
 from mscl.training.fit import Finished, StopRequest
 from mscl.training.launch import loader_workers_of
+from mscl.training.loader import prepare_workers
 from mscl.training.process import run_job
 from mscl.video.clips import EvalClips, TrainClips
 from storage.json_files import write_json
@@ -70,12 +71,13 @@ def finetune(job: FinetuneJob, world: World) -> Finished:
     folder = Path(job.output_folder)
     # With `val` standing in for an unlabelled test split, scoring every epoch on it would invite choosing by it.
     validates = len(val_videos) > 0 and not np.array_equal(val_videos, test_videos)
+    train_clips = _train_clips(job, manifest, videos.segments(train_videos))
+    prepare_workers(train_clips, workers=workers)
     classifier = _initial(job, len(manifest.classes))
     with StopRequest() as stop:
         finished, curve = fit_classifier(
-            classifier, _train_clips(job, manifest, videos.segments(train_videos)), config=config,
-            batch_size=batch_size, folder=folder, world=world, workers=workers, stop=stop,
-            validate=accuracy if validates else None, tracking=job.tracking,
+            classifier, train_clips, config=config, batch_size=batch_size, folder=folder, world=world,
+            workers=workers, stop=stop, validate=accuracy if validates else None, tracking=job.tracking,
         )  # fmt: skip
     if finished.stopped:
         return finished
