@@ -1,4 +1,4 @@
-"""Child processes that end with their parent, however it ends."""
+"""Child processes that end with their parent, however it ends, and leave Ctrl-C to it."""
 
 import ctypes
 import multiprocessing
@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 GRACE_SECONDS = 60.0
 """Time that a training process gets between SIGTERM and SIGKILL: a step and a checkpoint fit in."""
@@ -42,3 +44,21 @@ def die_with_starter() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=wait, name="die-with-starter", daemon=True).start()
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started in this context never hear Ctrl-C, which reaches all that a terminal runs.
+
+    One that did while Python starts or imports would complain below the command's last words. Whoever started it ends
+    it. What is blocked here is blocked in what is started here; `multiprocessing`'s tracker, which would be started
+    with the first process, takes the block away.
+    """
+    from multiprocessing import resource_tracker  # only Unix has it
+
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import secrets
-import signal
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from contextlib import contextmanager
 from mscl.cuda_driver import make_context
 from mscl.extract.config import FlowConfig
 from mscl.milestones import reached
-from mscl.orphans import die_with_parent
+from mscl.orphans import deaf_to_interrupts, die_with_parent
 
 
 @contextmanager
@@ -35,8 +34,9 @@ def flow_processes(flow: FlowConfig, devices: Sequence[str]) -> Iterator[dict[st
                 opened.bind(address)
                 opened.listen(256)
                 process = context.Process(target=_serve, args=(opened, device, flow, os.getpid()), daemon=True)
-                process.start()
-            processes.append(process)
+                with deaf_to_interrupts():
+                    process.start()
+                    processes.append(process)
             addresses[device] = address
         yield addresses
     finally:
@@ -48,7 +48,6 @@ def flow_processes(flow: FlowConfig, devices: Sequence[str]) -> Iterator[dict[st
 def _serve(opened: socket.socket, device: str, flow: FlowConfig, parent: int) -> None:
     # Before PyTorch is imported, which takes seconds.
     die_with_parent(parent=parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the one that asked for this ends it
     reached("flow process started")
     kind, _, number = device.partition(":")
     if kind == "cuda":

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from mscl.devices import cores, device_of
 from mscl.errors import CardError, DataError, UserError
 from mscl.milestones import reached
-from mscl.orphans import die_with_parent
+from mscl.orphans import deaf_to_interrupts, die_with_parent
 from mscl.progress import Progress
 
 Item = TypeVar("Item")
@@ -148,7 +148,9 @@ def _attempt(
             # After a GPU has failed: what other workers have in hand, and no more.
             room = 0 if failed else processes + (processes > 1)
             while len(running) < room and (item := next(queue, None)) is not None:
-                running[pool.submit(_call, function, item)] = item
+                with deaf_to_interrupts():  # it starts a worker
+                    future = pool.submit(_call, function, item)
+                    running[future] = item
             if not running:
                 if failed:
                     raise failed

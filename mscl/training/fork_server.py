@@ -5,10 +5,11 @@ would be forked all the same, and complain below the command's last words that i
 """
 
 import multiprocessing
-import signal
 from collections.abc import Sequence
 from functools import cache
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver
+
+from mscl.orphans import deaf_to_interrupts
 
 
 def start_fork_server(modules: Sequence[str]) -> None:
@@ -18,14 +19,8 @@ def start_fork_server(modules: Sequence[str]) -> None:
         modules: to import once, in the server, for all that it forks.
     """
     forkserver.set_forkserver_preload(list(modules))
-    # Ctrl-C in a terminal reaches the server, too, which ignores it only after its imports; what is blocked here is
-    # blocked in what is started here. The tracker, which it would start, takes the block away.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with deaf_to_interrupts():  # the server ignores Ctrl-C only after its imports
         forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @cache

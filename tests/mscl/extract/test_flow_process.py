@@ -152,6 +152,8 @@ def test_its_end_is_the_failure_of_its_gpu() -> None:
         firsts, seconds = pairs(2, SMALL, 0)
         fields_of(source, firsts, seconds, SMALL)
         assert process.pid is not None
+        blocked = re.search(r"SigBlk:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+        assert blocked and int(blocked[1], 16) >> signal.SIGINT - 1 & 1, "Ctrl-C is for the command"
         os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(CardError, match="cuda:1 failed .*process that computes its flow has ended"):
             fields_of(source, firsts, seconds, SMALL)

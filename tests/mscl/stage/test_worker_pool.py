@@ -1,5 +1,6 @@
 """Worker processes and their GPUs, told apart by name alone: nothing here computes on one."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -39,6 +40,7 @@ def on_two_cards(item: Item, tick: Callable[[int], None]) -> tuple[int, str]:
     (folder / device).touch()
     while not all((folder / name).exists() for name in ("cuda:0", "cuda:2")):
         time.sleep(0.01)
+    assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])  # Ctrl-C is for the command
     if device == "cuda:2":
         raise CardError(device, "it is gone")
     tick(1)
