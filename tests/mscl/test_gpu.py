@@ -228,6 +228,18 @@ def test_a_card_without_the_memory_says_what_to_lower() -> None:
         torch.empty(1 << 46, device=CUDA)
 
 
+def test_a_card_that_another_program_fills_says_what_to_lower() -> None:
+    free_bytes, _ = torch.cuda.mem_get_info(CUDA)
+    filled = torch.empty(free_bytes - (3 << 29), dtype=torch.uint8, device=CUDA)  # leaves room for another's context
+    program = (
+        "import torch\nfrom mscl.training.card_errors import card_errors\n"
+        "with card_errors('cuda:0', advice='lower x'):\n    torch.empty(1 << 31, dtype=torch.uint8, device='cuda:0')"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert filled.is_cuda and run.returncode == 1
+    assert run.stderr.strip().endswith("lower x; what is done is kept")
+
+
 @pytest.mark.parametrize(("choice", "said"), [("auto", "cpu"), ("cuda", "PyTorch sees no CUDA device here")])
 def test_a_hidden_card(choice: str, said: str) -> None:
     program = f"from mscl.devices import resolve_device\nprint(resolve_device({choice!r}))"
