@@ -7,11 +7,19 @@ that file; without it, nothing is written. `benchmarks/gpu_extract.py` reads the
 import os
 import time
 
+from mscl.errors import UserError
+
 VARIABLE = "MSCL_MILESTONES"
 
 
 def reached(what: str) -> None:
-    """Note that this process has come so far."""
+    """Note that this process has come so far.
+
+    Raises UserError where the file cannot be written.
+    """
     if path := os.environ.get(VARIABLE):
-        with open(path, "a") as file:
-            file.write(f"{time.time():.3f} {os.getpid()} {what}\n")
+        try:
+            with open(path, "a") as file:
+                file.write(f"{time.time():.3f} {os.getpid()} {what}\n")
+        except OSError as error:
+            raise UserError(f"{VARIABLE}={path} cannot be written ({error.strerror}); name another file") from error
