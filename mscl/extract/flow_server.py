@@ -41,7 +41,10 @@ class _Client:
 
     def receive(self) -> _Request | None:
         """What it asks for; None: it has gone."""
-        message, files, _, _ = socket.recv_fds(self.socket, 1 << 12, 1)
+        try:
+            message, files, _, _ = socket.recv_fds(self.socket, 1 << 12, 1)
+        except ConnectionResetError:  # gone with answers that it has not read
+            return None
         if files:
             self.memory = mmap.mmap(files[0], 0)
             os.close(files[0])

@@ -123,6 +123,14 @@ def test_what_one_worker_cannot_use_is_not_told_to_another(addresses: dict[str, 
     assert said["grey"] == "float32" and re.search("no_black_frames .*(NaN|finite)", said["black"])
 
 
+def test_a_worker_that_ends_before_it_reads_its_answer_is_alone_in_that(addresses: dict[str, str]) -> None:
+    gone, other = (FlowOfProcess(addresses["tvl1"], "cpu", TVL1) for _ in range(2))
+    gone.ask(*pairs(1, SMALL, 0), SMALL)
+    for _ in range(2):  # when the first comes, that of the one that asked before is there
+        assert fields_of(other, *pairs(1, SMALL, 0), SMALL).shape == (1, *SMALL.field)
+        gone = None  # type: ignore[assignment]  # its socket is closed
+
+
 ASKING = """
 import sys
 import numpy as np
