@@ -9,6 +9,7 @@ import socket
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from functools import cache
 from typing import Protocol
@@ -198,6 +199,12 @@ class FlowOfProcess:
             raise CardError(self._device, text)
         return shared.fields.copy()
 
+    def forget(self) -> None:
+        """Wait for what was asked for and never taken, as of a segment that failed: the next one would take it."""
+        while self._asked:
+            with suppress(KernelInputError):
+                self.answer()
+
     def _gone(self) -> CardError:
         return CardError(self._device, "the process that computes its flow has ended")
 
@@ -224,7 +231,17 @@ def _aligned(count: int) -> int:
     return -(-count // 64) * 64
 
 
-@cache
 def flow_of_process(address: str, device: str, flow: FlowConfig) -> FlowOfProcess:
-    """This process's connection."""
+    """This process's connection, with nothing under way.
+
+    Raises:
+        CardError, CardMemoryError: as `FlowOfProcess.answer`.
+    """
+    found = _connection(address, device, flow)
+    found.forget()
+    return found
+
+
+@cache
+def _connection(address: str, device: str, flow: FlowConfig) -> FlowOfProcess:
     return FlowOfProcess(address, device, flow)

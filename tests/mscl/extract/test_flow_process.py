@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,21 @@ def test_a_segments_fields_are_those_of_a_worker_alone(
         got[name] = np.stack(list(_computed(iter(frames), segment, task, jpegs, ticks.append)))
         assert len(got[name]) == len(jpegs) == sum(ticks) == 44
     np.testing.assert_array_equal(got["process"], got["alone"])
+
+
+def test_what_a_failed_segment_asked_for_is_not_the_next_ones(
+    addresses: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (45, 36, 48, 3), np.uint8)
+    segment = Segment(Path("a.mp4"), 0, 45, 36, 48, 0)
+    monkeypatch.setattr("mscl.extract.pair_flow._PIXELS", 64 * 36 * 48)
+    task = ShardTask(0, (segment,), TVL1, DecodeLimits(), Path(), {"cpu": addresses["tvl1"]})
+    fields = _computed(iter(frames), segment, task, [], [].append)
+    next(fields)  # of the first request, when the second is under way
+    fields.close()
+    got = np.stack(list(_computed(iter(frames[20:28]), segment, task, [], [].append)))
+    alone = np.stack(list(_computed(iter(frames[20:28]), segment, replace(task, flow_processes={}), [], [].append)))
+    np.testing.assert_array_equal(got, alone)
 
 
 def test_a_batch_is_full_whoever_asks_and_gives_each_pair_what_it_gets_alone() -> None:
