@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import multiprocessing
 import os
@@ -133,12 +134,21 @@ def _attempt(
 ) -> Iterator[tuple[Item, Done]]:
     # spawn: the parent may hold threads (Prefect, OpenCV), which fork would copy in a broken state.
     context = multiprocessing.get_context("spawn")
-    counter: Synchronized[int] = context.Value("q", 0)
-    started: Synchronized[int] = context.Value("q", 0)
+    try:
+        counter: Synchronized[int] = context.Value("q", 0)
+        started: Synchronized[int] = context.Value("q", 0)
+        pool = ProcessPoolExecutor(
+            processes, mp_context=context, initializer=_start_worker,
+            initargs=(counter, started, tuple(gpus), os.getpid()),
+        )  # fmt: skip
+    except OSError as full:
+        if full.errno != errno.ENOSPC:
+            raise
+        raise UserError(
+            "worker processes cannot be started: shared memory (/dev/shm) has no room for their locks; free some, or "
+            "give it more (docker run --shm-size=2g; mount -o remount,size=2g /dev/shm)"
+        ) from full
     seen, queue = 0, iter(list(items))
-    pool = ProcessPoolExecutor(
-        processes, mp_context=context, initializer=_start_worker, initargs=(counter, started, tuple(gpus), os.getpid())
-    )
     failed: CardError | None = None
     others = set(multiprocessing.active_children())
     running: dict[Future[Done], Item] = {}

@@ -1,5 +1,6 @@
 """Worker processes and their GPUs, told apart by name alone: nothing here computes on one."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mscl.errors import CardError
+from mscl.errors import CardError, UserError
 from mscl.stage.worker_pool import run_in_processes, worker_device
 
 Item = tuple[int, Path]
@@ -64,6 +65,15 @@ def test_work_of_a_card_that_fails_goes_to_the_others(tmp_path: Path) -> None:
 def test_the_last_card_ends_the_work(tmp_path: Path, gpus: tuple[int, ...], device: str) -> None:
     with pytest.raises(CardError, match=f"^{device} failed .it is gone.; what is done is kept"):
         list(run_in_processes(gone, [(0, tmp_path)], workers=1, progress=Heard(), gpus=gpus))
+
+
+def test_shared_memory_without_room_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # of a lock: it names no file
+
+    monkeypatch.setattr("mscl.stage.worker_pool.ProcessPoolExecutor", full)
+    with pytest.raises(UserError, match=r"shared memory \(/dev/shm\) has no room"):
+        list(run_in_processes(gone, [(0, Path())], workers=1, progress=Heard()))
 
 
 UNGUARDED = """\
