@@ -1,8 +1,10 @@
 """Builds the optional C++ parts (TV-L1, motion differences, packing of flow); all else is in pyproject.toml."""
 
+import hashlib
 import platform
 import sys
 from glob import glob
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -25,13 +27,9 @@ class OptionalBuild(build_ext):
             self._say(ext.name, error)
 
     def get_outputs(self) -> list[str]:
-        from pathlib import Path
-
         return [path for path in super().get_outputs() if Path(path).is_file()]
 
     def copy_extensions_to_source(self) -> None:
-        from pathlib import Path
-
         built = [ext for ext in self.extensions if Path(self.build_lib, self.get_ext_filename(ext.name)).is_file()]
         self.extensions = built
         super().copy_extensions_to_source()
@@ -58,6 +56,12 @@ class WheelOfAnyPython(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
+def digest_of(sources: list[str]) -> list[tuple[str, str | None]]:
+    """Told by the library, so that one of older sources is refused where it is loaded."""
+    digest = hashlib.sha256(b"".join(Path(source).read_bytes() for source in sorted(sources)))
+    return [("SOURCES", f'"{digest.hexdigest()}"')]
+
+
 # Python builds its own extensions with -fwrapv, which costs the vectoriser 3%.
 # -ffast-math goes to the compiler only: given to the linker it would change the denormal handling of the whole process.
 # The iterations take 512 bits by hand where there are: with the compiler's loops at 256 a pair took 3% longer.
@@ -80,7 +84,8 @@ setup(
         Extension(
             "kernels.tvl1._tvl1",
             ["kernels/tvl1/tvl1.cpp"],
-            depends=sorted(glob("kernels/tvl1/*.h")),
+            depends=glob("kernels/tvl1/*.h"),
+            define_macros=digest_of(["kernels/tvl1/tvl1.cpp", *glob("kernels/tvl1/*.h")]),
             language="c++",
             extra_compile_args=flags,
             extra_link_args=["-pthread"] if sys.platform.startswith("linux") else [],
@@ -88,6 +93,7 @@ setup(
         Extension(
             "kernels._differences",
             ["kernels/differences.cpp"],
+            define_macros=digest_of(["kernels/differences.cpp"]),
             language="c++",
             # To the bit what PyTorch does: one rounding for a product and a sum only where the code says so.
             extra_compile_args=["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"],
@@ -95,6 +101,7 @@ setup(
         Extension(
             "storage.flow_store._packing",
             ["storage/flow_store/packing.cpp"],
+            define_macros=digest_of(["storage/flow_store/packing.cpp"]),
             language="c++",
             extra_compile_args=["-std=c++17", "-O3", "-Wno-psabi"],
         ),

@@ -33,6 +33,8 @@ struct Rows {  // of one component: the row above, the row, the row below
 
 }  // namespace
 
+extern "C" const char *differences_sources() { return SOURCES; }  // setup.py says it
+
 extern "C" int differences_usable() {
 #if defined(__x86_64__)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.colour import wheel_ramps
+from kernels.compiled import is_of
 from kernels.errors import KernelInputError
 from kernels.rotation import NORMALISE_EPSILON_PX
 
@@ -24,14 +25,14 @@ _FILE = "_differences.so"
 def library() -> ctypes.CDLL | None:
     """The compiled code beside this file; None where it was not built, or not for this machine.
 
-    Raises KernelInputError for one without the functions of these sources.
+    Raises KernelInputError for one of other sources.
     """
     path = Path(__file__).parent / _FILE
     try:
         loaded = ctypes.CDLL(str(path))
     except OSError:
         return None
-    if not all(hasattr(loaded, f"differences_{name}") for name in ("usable", "boundaries", "paint")):
+    if not is_of([Path(__file__).with_name("differences.cpp")], loaded, "differences"):
         raise KernelInputError(f"{path} was built from other sources than these: run `pip install -e .` again")
     if not loaded.differences_usable():
         return None

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.compiled import is_of
 from kernels.errors import KernelInputError
 from kernels.tvl1.params import TVL1Params
 
@@ -48,8 +49,8 @@ def library() -> ctypes.CDLL:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
         raise KernelInputError(f"{path} cannot be loaded here ({error}): run `pip install -e .` again") from error
-    # Older ones have another TVL1Schedule, or do not tell.
-    if getattr(loaded, "tvl1_schedule_bytes", int)() != ctypes.sizeof(_Schedule):
+    folder = Path(__file__).parent
+    if not is_of([folder / "tvl1.cpp", *folder.glob("*.h")], loaded, "tvl1"):
         raise KernelInputError(f"{path} was built from other sources than these: run `pip install -e .` again")
     pointer, integer = ctypes.c_void_p, ctypes.c_int
     loaded.tvl1_flow.argtypes = [pointer, pointer, *[integer] * 4, ctypes.POINTER(_Schedule), integer, pointer]

@@ -42,8 +42,7 @@ extern "C" int tvl1_flow(const void *first, const void *second, int is_float, in
     return failed;
 }
 
-// What kernels/tvl1/native.py compares with its own.
-extern "C" int tvl1_schedule_bytes() { return sizeof(TVL1Schedule); }
+extern "C" const char *tvl1_sources() { return SOURCES; }  // setup.py says it
 
 // For tests: `iterations` of one linearisation on contiguous planes, with at most `lanes` lanes by hand; state is u, v, p11,
 // p12, p21, p22, in place. Returns the lanes that it took.

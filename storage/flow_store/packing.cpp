@@ -109,6 +109,8 @@ inline uint8_t half(int16_t difference) {
 
 }  // namespace
 
+extern "C" const char *packing_sources() { return SOURCES; }  // setup.py says it
+
 // Packs int16 codes (2, height, width) into `packed`, which has room for 5 bytes a pixel. Returns the bytes written,
 // or 0 where there is no memory.
 extern "C" CLONES size_t packing_pack(const int16_t *codes, int height, int width, uint8_t *packed) try {

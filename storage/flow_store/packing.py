@@ -18,6 +18,7 @@ here is its oracle, and the fallback where no compiler was there at install time
 
 import ctypes
 import functools
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -94,14 +95,19 @@ def unpack_pixels(
 def library() -> ctypes.CDLL | None:
     """The compiled code beside this file; None where it was not built, or not for this machine.
 
-    Raises StorageError for one without the functions of these sources.
+    Raises StorageError for one of other sources.
     """
     path = Path(__file__).parent / _FILE
     try:
         loaded = ctypes.CDLL(str(path))
     except OSError:
         return None
-    if not all(hasattr(loaded, f"packing_{name}") for name in ("pack", "unpack")):
+    # As kernels/compiled.py does: after an update, an older library would read and write as it did before.
+    told = getattr(loaded, "packing_sources", None)
+    if told is not None:
+        told.restype = ctypes.c_char_p
+    digest = hashlib.sha256(Path(__file__).with_name("packing.cpp").read_bytes()).hexdigest()
+    if told is None or told() != digest.encode():
         raise StorageError(f"{path} was built from other sources than these: run `pip install -e .` again")
     pointer, integer, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
     loaded.packing_pack.argtypes = [pointer, integer, integer, pointer]

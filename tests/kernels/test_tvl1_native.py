@@ -1,5 +1,6 @@
 """The C++ backend of TV-L1 against the oracle, OpenCV and ground truth."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.tvl1_scenes import Scene, end_point_error, layered_motion, smooth_motion
+from kernels.compiled import is_of
 from kernels.errors import KernelInputError
 from kernels.tvl1 import PRESETS, TVL1Params, native, oracle, tvl1_flow
 
@@ -134,11 +136,19 @@ def test_a_change_of_light_is_no_motion(preset: str) -> None:
 
 
 def test_a_library_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parameters would arrive in the wrong places: here a library of ours that is none of TV-L1."""
+    """It would compute what it did before an update: here a library of ours that is none of TV-L1."""
     other = Path(native.__file__).parents[2] / "storage" / "flow_store" / "_packing.so"
     monkeypatch.setattr(native, "library_path", lambda: other)
     with pytest.raises(KernelInputError, match="other sources than these"):
         native.library.__wrapped__()
+
+
+def test_one_comment_more_makes_other_sources(tmp_path: Path) -> None:
+    folder = Path(native.__file__).parent
+    sources = [Path(shutil.copy(path, tmp_path)) for path in (folder / "tvl1.cpp", *folder.glob("*.h"))]
+    assert is_of(sources, native.library(), "tvl1")
+    sources[-1].write_text(sources[-1].read_text() + "// a change\n")
+    assert not is_of(sources, native.library(), "tvl1")
 
 
 def test_converged_equals_opencv_converged() -> None:
