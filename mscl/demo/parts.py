@@ -62,7 +62,8 @@ PARTS = {
     for part in (
         Part(
             name=DIRECTION, classes=_EIGHT, opposites=_EITHER_WAY,
-            question="which way something moves, turns or grows; as `kind`, which of the three", ceiling=0.914,
+            question="which way something moves, turns or grows; as `kind`, which of the three", ceiling=0.918,
+            kind_ceiling=0.992,
             kinds={
                 "move": ("MoveRight", "MoveDown", "MoveLeft", "MoveUp"),
                 "turn": ("TurnClockwise", "TurnCounterclockwise"),
