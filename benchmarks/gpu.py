@@ -241,9 +241,7 @@ def _profiled(work: Callable[[], Any], timer: Timer) -> Any:
 
 def _by_kernel(seen: Any) -> list[tuple[str, float, int]]:
     """Name, milliseconds and launches of a device's kernels, those that take longest first."""
-    from torch.autograd import DeviceType  # type: ignore[attr-defined]
-
-    rows = [(e.key, e.self_device_time_total / 1e3, e.count) for e in seen if e.device_type == DeviceType.CUDA]
+    rows = [(e.key, e.self_device_time_total / 1e3, e.count) for e in seen if e.device_type.name == "CUDA"]
     return sorted(rows, key=lambda row: -row[1])
 
 

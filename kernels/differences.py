@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.colour import wheel_ramps
-from kernels.compiled import is_of
-from kernels.errors import KernelInputError
+from kernels.compiled import refuse_other_sources
 from kernels.rotation import NORMALISE_EPSILON_PX
 
 _FILE = "_differences.so"
@@ -32,8 +31,7 @@ def library() -> ctypes.CDLL | None:
         loaded = ctypes.CDLL(str(path))
     except OSError:
         return None
-    if not is_of([Path(__file__).with_name("differences.cpp")], loaded, "differences"):
-        raise KernelInputError(f"{path} was built from other sources than these: run `pip install -e .` again")
+    refuse_other_sources(path, loaded, "differences", [Path(__file__).with_name("differences.cpp")])
     if not loaded.differences_usable():
         return None
     pointer, size, single = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_float

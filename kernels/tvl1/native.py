@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.compiled import is_of
+from kernels.compiled import refuse_other_sources
 from kernels.errors import KernelInputError
 from kernels.tvl1.params import TVL1Params
 
@@ -50,8 +50,7 @@ def library() -> ctypes.CDLL:
     except OSError as error:
         raise KernelInputError(f"{path} cannot be loaded here ({error}): run `pip install -e .` again") from error
     folder = Path(__file__).parent
-    if not is_of([folder / "tvl1.cpp", *folder.glob("*.h")], loaded, "tvl1"):
-        raise KernelInputError(f"{path} was built from other sources than these: run `pip install -e .` again")
+    refuse_other_sources(path, loaded, "tvl1", [folder / "tvl1.cpp", *folder.glob("*.h")])
     pointer, integer = ctypes.c_void_p, ctypes.c_int
     loaded.tvl1_flow.argtypes = [pointer, pointer, *[integer] * 4, ctypes.POINTER(_Schedule), integer, pointer]
     loaded.tvl1_iterate.argtypes = [*[pointer] * 5, integer, integer, *[ctypes.c_float] * 3, integer, integer]
