@@ -34,7 +34,7 @@ def test_preset_dataset_and_score(tmp_path: Path) -> None:
     )
     one = made(place, "ingest", {"data": {"root": "/a/videos"}}, verdicts={"ok": 12}, **counts)
     two = made(place, "ingest", {"data": {"root": "/b/videos"}}, verdicts={"ok": 12}, **counts)
-    extract = made(place, "extract", {"preset": "/home/me/mine.yaml"}, ucf, fields=1200, segments=12)
+    extract = made(place, "extract", {"preset": "/a/mine.yaml"}, ucf, fields=1200, segments=12)
     scores = {"trained": {"R@1": 0.25, "mAP": 0.2}, "untrained": {"R@1": 0.125, "mAP": 0.1}, "chance": {"R@1": 0.1}}
     made(place, "retrieve", {"preset": "ucf101"}, extract, **scores)
     made(place, "finetune", {}, one, skipped="finetune.enabled is false")
