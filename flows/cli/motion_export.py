@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from flows.cli import completion
-from flows.cli.options import OfficialSplitOption, WorkspaceOption, at_home
+from flows.cli.options import OfficialSplitOption, WorkspaceOption, at_home, int_option
 from flows.printing import print_line
 from mscl.errors import UserError
 
@@ -33,7 +33,7 @@ def export(
     starts: Annotated[
         str | None, typer.Option(help="webdataset: clips as `chosen` by the screen (default), or `all`.")
     ] = None,
-    clips_per_shard: Annotated[int | None, typer.Option(help="webdataset: clips in a tar file; default 1000.")] = None,
+    clips_per_shard: Annotated[int | None, int_option(help="webdataset: clips in a tar file; default 1000.")] = None,
 ) -> None:
     """Write frames, flow and motion scores for tools that read none of our stores.
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from flows.cli import completion
 from flows.cli.motion_export import export
 from flows.cli.motion_page import page
-from flows.cli.options import OfficialSplitOption, WorkspaceOption, at_home
+from flows.cli.options import OfficialSplitOption, WorkspaceOption, at_home, int_option
 from flows.printing import print_line, print_table
 from mscl.errors import UserError
 
@@ -51,7 +51,7 @@ def scores(
     ] = None,
     classes: Annotated[list[str] | None, typer.Option("--class", help="Keep this class; once for each.")] = None,
     official_split: OfficialSplitOption = None,
-    limit: Annotated[int, typer.Option(min=0, help="Rows to print; 0: all. Files hold all.")] = 20,
+    limit: Annotated[int, int_option(least=0, help="Rows to print; 0: all. Files hold all.")] = 20,
     out: Annotated[
         list[Path] | None,
         typer.Option(

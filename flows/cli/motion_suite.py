@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import WorkspaceOption, at_home
+from flows.cli.options import WorkspaceOption, at_home, int_option
 from flows.printing import print_blocks, print_line
 
 console = Console()
@@ -37,11 +37,11 @@ def motion_suite(
         Path | None,
         typer.Option(help="Folder for table, figure and scores; default: SUITE/results.", callback=at_home),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the videos.")] = 1000,
-    train_per_class: Annotated[int, typer.Option(min=4)] = 96,
-    test_per_class: Annotated[int, typer.Option(min=2)] = 32,
-    side: Annotated[int, typer.Option(help="Height and width of the videos in px.")] = 64,
-    slower: Annotated[int, typer.Option(help="So many times as many frames, for long clips.")] = 1,
+    seed: Annotated[int, int_option(help="Of the videos.")] = 1000,
+    train_per_class: Annotated[int, int_option(least=4)] = 96,
+    test_per_class: Annotated[int, int_option(least=2)] = 32,
+    side: Annotated[int, int_option(help="Height and width of the videos in px.")] = 64,
+    slower: Annotated[int, int_option(help="So many times as many frames, for long clips.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     workspace: WorkspaceOption = Path("workspace"),
 ) -> None:

@@ -16,6 +16,23 @@ def at_home(given: Any) -> Any:
     return user_path(given) if isinstance(given, Path) else given
 
 
+def int_option(*names: str, least: int | None = None, help: str = "") -> Any:
+    """An option that is a whole number, `least` or more; unlike Typer's own bounds it repeats what was typed."""
+    wanted = "a whole number" if least is None else f"a whole number, {least} or more"
+
+    def read(typed: str) -> int:
+        try:
+            number = int(typed)
+        except ValueError:
+            raise typer.BadParameter(f"{typed!r} is not {wanted}") from None
+        if least is not None and number < least:
+            raise typer.BadParameter(f"{typed!r} is not {wanted}")
+        return number
+
+    at_least = "" if least is None else f"{least} or more."
+    return typer.Option(*names, parser=read, metavar="<int>", help=f"{help} {at_least}".strip())
+
+
 PresetArgument = Annotated[
     str,
     typer.Argument(metavar="PRESET", help="Preset's name, or a YAML file.", autocompletion=completion.presets),
@@ -38,7 +55,7 @@ ForceOption = Annotated[
 ]
 OfficialSplitOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Of a dataset with several official splits: whose train and test; else the first."),
+    int_option(least=1, help="Of a dataset with several official splits: whose train and test; else the first."),
 ]
 WorkspaceOption = Annotated[
     Path, typer.Option("--workspace", "-w", envvar="MSCL_WORKSPACE", help="Folder of all results.")

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.options import WorkspaceOption, at_home
+from flows.cli.options import WorkspaceOption, at_home, int_option
 from flows.printing import print_line, print_table, visible
 from mscl.devices import resolve_device
 from storage.errors import StorageError
@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
 
 def search(
     videos: VideoFiles,
-    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbours per video.")] = 10,
+    k: Annotated[int, int_option("--k", "-k", least=1, help="Neighbours per video.")] = 10,
     workspace: WorkspaceOption = Path("workspace"),
     key: KeyOption = "",
     out: Annotated[
@@ -111,7 +111,7 @@ def search(
 
 def predict(
     videos: VideoFiles,
-    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Classes per video.")] = 5,
+    k: Annotated[int, int_option("--k", "-k", least=1, help="Classes per video.")] = 5,
     grad_cam: Annotated[bool, typer.Option("--grad-cam", help="Show where the classifier looked.")] = False,
     flow: Annotated[bool, typer.Option("--flow", help="Show the flow of the clip in colour.")] = False,
     workspace: WorkspaceOption = Path("workspace"),

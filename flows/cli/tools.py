@@ -10,7 +10,7 @@ import typer
 from rich.box import HEAVY_HEAD
 from rich.console import Console
 
-from flows.cli.options import at_home
+from flows.cli.options import at_home, int_option
 from flows.printing import print_line, print_table
 from mscl import name_clash
 from mscl.devices import cores, num_gpus
@@ -33,11 +33,11 @@ def demo_data(
     folder: Annotated[Path, typer.Argument(help="Where to write the videos; made if absent.", callback=at_home)],
     suite: Annotated[bool, typer.Option("--suite", help="All parts, each in a folder of its name.")] = False,
     part: Annotated[str, typer.Option(help="direction, order, stills or shortcut.")] = "direction",
-    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
-    train_per_class: Annotated[int, typer.Option(min=2)] = 144,
-    test_per_class: Annotated[int, typer.Option(min=1)] = 32,
-    side: Annotated[int, typer.Option(help="Height and width in px.")] = 64,
-    slower: Annotated[int, typer.Option(help="So many times as many frames.")] = 1,
+    seed: Annotated[int, int_option(help="Same seed, same bytes.")] = 0,
+    train_per_class: Annotated[int, int_option(least=2)] = 144,
+    test_per_class: Annotated[int, int_option(least=1)] = 32,
+    side: Annotated[int, int_option(help="Height and width in px.")] = 64,
+    slower: Annotated[int, int_option(help="So many times as many frames.")] = 1,
 ) -> None:
     """Write real videos in classes that only motion tells apart, with UCF101-style lists; see docs/motion-suite.md."""
     from flows.progress import ConsoleProgress

@@ -36,6 +36,23 @@ def mscl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (["search", "-k", "0", "a.mp4"], "'0' is not a whole number, 1 or more"),
+        (["predict", "-k", "1.5", "a.mp4"], "'1.5' is not a whole number, 1 or more"),
+        (["motion", "scores", "--limit", "-1"], "'-1' is not a whole number, 0 or more"),
+        (["motion", "export", "flo", "out", "--official-split", "two"], "'two' is not a whole number, 1 or more"),
+        (["demo-data", "out", "--train-per-class", "1"], "'1' is not a whole number, 2 or more"),
+        (["motion-suite", "r3d_18", "--side", "64px"], "'64px' is not a whole number"),
+    ],
+)
+def test_a_number_that_cannot_be_is_repeated_as_typed(mscl: Command, arguments: list[str], expected: str) -> None:
+    code, _, err = mscl(*arguments)
+    assert code == USER_ERROR
+    assert err.rstrip().endswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
         (["demo", "data.root=nowhere"], "nowhere"),
         (["demo"], "data.root"),
         (["demo", "data.root=empty"], "empty"),
