@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import tomllib
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from flows.server.address import PROFILE, active_profile
 from flows.settings import home
+from storage.locks import take_lock
 
 if TYPE_CHECKING:
     from prefect.settings import ProfilesCollection
@@ -29,7 +29,7 @@ def make_key() -> None:
     """A key for a server that is to be started: of the environment, or of the last server, or a new one."""
     descriptor = os.open(key_file(), os.O_RDWR | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "r+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # of two commands at once, one makes it
+        take_lock(descriptor, wait=True)  # of two commands at once, one makes it
         os.fchmod(descriptor, 0o600)
         held = file.read().strip()
         key = os.environ.get("PREFECT_SERVER_API_AUTH_STRING") or held or f"mscl:{secrets.token_urlsafe(_RANDOM_BYTES)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import time
@@ -17,6 +16,7 @@ from flows.server.guard import FACTORY
 from flows.settings import home
 from mscl.errors import UserError
 from mscl.progress import Progress
+from storage.locks import held, open_lock
 
 START_SECONDS = 180.0
 """What a server may take to start, on a slow and busy machine."""
@@ -110,8 +110,7 @@ def bring_up(
     """
     if chosen.kind is Kind.OTHERS:
         return
-    with open(home() / "server.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with held(open_lock(home() / "server.lock"), on_wait=lambda: None):
         if our_pid() is None:
             _start(chosen, progress, timeout_seconds, meanwhile)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import subprocess
@@ -31,6 +30,7 @@ from flows.server.prefect_server import (
 )
 from flows.settings import POOL, home
 from mscl.errors import UserError
+from storage.locks import held, open_lock
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -51,8 +51,8 @@ def up() -> None:
 
     progress = ConsoleProgress(console)
     chosen = choose_server(progress)
-    with open(home() / "up.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of two commands at once, one starts the worker
+    # Of two commands at once, one starts the worker.
+    with held(open_lock(home() / "up.lock"), on_wait=_say_that_another_is_at_work):
         # Before the server: it waits for that and for the pool, and is imported meanwhile, as are the flows.
         worker = _start_worker() if _worker_pid() is None else None
         try:
@@ -242,6 +242,10 @@ def _automation() -> AutomationCore:
         trigger=trigger,
         actions=[ChangeFlowRunState(state=StateType.CRASHED, message=message)],
     )
+
+
+def _say_that_another_is_at_work() -> None:
+    print_line(console, "waiting for another `mscl up` of this user")
 
 
 def _start_worker() -> subprocess.Popen[bytes]:
