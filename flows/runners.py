@@ -13,7 +13,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -24,7 +24,7 @@ from prefect.futures import as_completed
 
 from mscl.config import RuntimeConfig
 from mscl.devices import cores, device_of
-from mscl.errors import ConfigError
+from mscl.errors import ConfigError, one_line
 from mscl.progress import Progress
 from mscl.stage.worker_pool import Spread, Tick, set_worker_device
 from mscl.training.socket_paths import short_folder
@@ -115,11 +115,14 @@ def _over_cluster(
     """As `run_in_processes`, on the cluster; results come unit by unit.
 
     Raises:
-        ConfigError: work for GPUs, and the cluster has none.
+        ConfigError: the cluster cannot be reached; work for GPUs, and the cluster has none.
     """
     if not items:
         return
-    with _runner(runtime, gpus) as runner, _asking_for_gpus(runtime, runner) if gpus else nullcontext():
+    with (
+        _connected(runtime, _runner(runtime, gpus)) as runner,
+        _asking_for_gpus(runtime, runner) if gpus else nullcontext(),
+    ):
         # Ray shows a task its own GPU alone, and so does who starts the workers of a Dask cluster.
         seen = tuple(gpus) if runtime.task_runner == "dask" and not runtime.cluster else (0,) if gpus else ()
         futures: list[PrefectFuture[_Unit[Done]]] = [
@@ -130,6 +133,30 @@ def _over_cluster(
             unit = future.result()
             progress.advance(unit.ticks)
             yield from unit.done
+
+
+@contextmanager
+def _connected(runtime: RuntimeConfig, runner: TaskRunner[Any]) -> Iterator[TaskRunner[Any]]:
+    """The runner, with its cluster at the other end.
+
+    Raises:
+        ConfigError: there is none at `runtime.cluster`, or one of other versions.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(runner)
+            if runtime.task_runner == "dask":
+                _ = cast("Any", runner).client  # else the first task run would connect
+        except Exception as error:  # whatever the two libraries raise
+            if not runtime.cluster:
+                raise
+            form = "ray://HOST:10001" if runtime.task_runner == "ray" else "tcp://HOST:8786"
+            raise ConfigError(
+                f"runtime.cluster is {runtime.cluster!r}, and no {runtime.task_runner.capitalize()} cluster could be "
+                f"joined there ({one_line(error)}); start it, correct the address ({form}), or leave runtime.cluster "
+                "empty for a cluster of this machine"
+            ) from error
+        yield runner
 
 
 def _number_of_worker() -> int:

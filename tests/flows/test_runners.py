@@ -14,6 +14,7 @@ import pytest
 from mscl.config import RuntimeConfig, load_config
 from mscl.errors import ConfigError
 from mscl.pipeline import BY_NAME, execute
+from mscl.progress import Silent
 from storage.workspace import Workspace
 from tests.flows.running import (
     command,
@@ -113,6 +114,20 @@ def test_a_process_that_has_used_another_ray_starts_none_that_listens_on_all_int
 def test_an_address_that_others_reach_is_none_of_loopback(address: str) -> None:
     assert not is_loopback(address)
     assert is_loopback("127.0.0.1") and is_loopback("::1") and is_loopback("::ffff:127.0.0.1")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="prefect-dask is an extra, not installed")
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere://head"])
+def test_a_cluster_that_is_not_there_is_said_in_one_line(address: str) -> None:
+    import dask
+
+    from flows.runners import spread_for
+
+    spread = spread_for(RuntimeConfig(task_runner="dask", cluster=address))
+    assert spread is not None
+    said = f"^runtime.cluster is '{address}', and no Dask cluster could be joined there .*; start it, correct"
+    with dask.config.set({"distributed.comm.timeouts.connect": "200ms"}), pytest.raises(ConfigError, match=said):
+        list(spread(len, ["abc"], progress=Silent()))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="prefect-dask is an extra, not installed")
