@@ -6,8 +6,14 @@ It ends with the process that started it, and tells it which rank failed first, 
 import os
 import signal
 import sys
+from traceback import print_exc
 
 from mscl.orphans import die_with_parent
+
+_MEETING = (
+    "give an address of the node that leads, which the others reach, start deploy/join.sh on each of them, and run the "
+    "same command again"
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -18,8 +24,10 @@ def main(arguments: list[str]) -> int:
     die_with_parent(signal.SIGTERM, parent=int(parent))
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.run import main as torchrun
 
+    from mscl.errors import one_line
     from mscl.training.first_failure import first_to_fail, recorded_traceback
     from mscl.training.launch import AGENT_STOPPED_CODE, AGENT_VARIABLE, STANDALONE
     from mscl.training.loopback import keep_to_loopback
@@ -38,6 +46,11 @@ def main(arguments: list[str]) -> int:
         return 1
     except SignalException:
         return AGENT_STOPPED_CODE
+    except RendezvousError as error:
+        print_exc()
+        why = one_line(error.__cause__ or error, named=True).rstrip(".")
+        tell(Message(error=f"the nodes did not meet at runtime.rendezvous ({why}); {_MEETING}"))
+        return 1
     return 0
 
 

@@ -2,6 +2,7 @@
 here. One process is the child itself; several are torchrun's, whose agent is the child."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -82,6 +83,10 @@ def run_torchrun(
             if message.say:
                 (progress or Silent()).say(message.say)
 
+    if runtime.nodes > 1:
+        (progress or Silent()).say(
+            f"{runtime.nodes} nodes meet at {runtime.rendezvous}; the others come by deploy/join.sh on this workspace"
+        )
     try:
         with log.open("a") as output:
             # Its own process group: Ctrl-C in a terminal reaches this process alone, which then asks the child to stop.
@@ -137,11 +142,20 @@ def check_nodes(runtime: RuntimeConfig) -> None:
     """Refuse several nodes that could not find each other.
 
     Raises:
-        ConfigError: several nodes without a rendezvous address.
+        ConfigError: several nodes without a rendezvous address, or with one that is none.
     """
-    if runtime.nodes > 1 and not runtime.rendezvous:
+    if runtime.nodes == 1:
+        return
+    if not runtime.rendezvous:
         raise ConfigError(
             f"runtime.nodes is {runtime.nodes} and runtime.rendezvous is empty; give host:port of one node"
+        )
+    # torchrun takes a port of its own for one that is not said.
+    found = re.fullmatch(r"(?:[\w.-]+|\[[\da-fA-F:.]+\]):(\d+)", runtime.rendezvous)
+    if found is None or not 0 < int(found[1]) < 65536:
+        raise ConfigError(
+            f"runtime.rendezvous is {runtime.rendezvous!r}, which is no host:port with a port from 1 to 65535; give "
+            "one that all nodes reach, such as node0:29500"
         )
 
 

@@ -22,7 +22,7 @@ from mscl.models.weight_files import read_checkpoint
 from mscl.stage.config import RuntimeConfig
 from mscl.training.checkpoint import checkpoints
 from mscl.training.distributed import World
-from mscl.training.launch import TrainingError, run_torchrun
+from mscl.training.launch import TrainingError, check_nodes, run_torchrun
 from mscl.training.metrics import read_metrics
 from tests.mscl import ranks
 from tests.mscl.processes import family, survivors, wait_until
@@ -219,6 +219,15 @@ def test_a_disk_that_is_full_is_one_line_with_the_room_that_a_checkpoint_takes(t
     assert steps == str(list(range(1, 9)))
 
 
-def test_several_nodes_need_a_rendezvous(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"runtime.nodes is 2 and runtime.rendezvous is empty"):
-        run_torchrun("tests.mscl.ranks", [], runtime=RuntimeConfig(nodes=2), log=tmp_path / "train.log")
+@pytest.mark.parametrize(
+    ("rendezvous", "said"),
+    [
+        ("", "runtime.nodes is 2 and runtime.rendezvous is empty"),
+        *((one, f"runtime.rendezvous is '{one}', which is no host:port") for one in ("head", "head:0", "head:65536")),
+    ],
+)
+def test_several_nodes_need_a_rendezvous(tmp_path: Path, rendezvous: str, said: str) -> None:
+    runtime = RuntimeConfig(nodes=2, rendezvous=rendezvous)
+    with pytest.raises(ConfigError, match=said):
+        run_torchrun("tests.mscl.ranks", [], runtime=runtime, log=tmp_path / "train.log")
+    check_nodes(RuntimeConfig(nodes=2, rendezvous="[::1]:29500"))

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 
 from mscl import devices
 from mscl.errors import ConfigError
 from mscl.stage.config import RuntimeConfig
-from mscl.training import launch, loopback
+from mscl.training import agent, launch, loopback
 from mscl.training.distributed import World, joined_world
 from mscl.training.launch import (
     AGENT_STOPPED_CODE,
@@ -89,6 +90,20 @@ def test_command_of_several_nodes() -> None:
     assert {"--nnodes=2", "--rdzv-endpoint=head:29500", "--nproc-per-node=4"} <= set(command)
     assert "--standalone" not in command
     assert processes_of(RuntimeConfig(device="cpu")) == 1
+
+
+def test_nodes_that_do_not_meet_are_told_of_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody_comes(_arguments: list[str]) -> None:
+        raise RendezvousConnectionError("See inner exception.") from TimeoutError("timed out after 60000ms")
+
+    inbox = Inbox(tmp_path / "train.log")
+    monkeypatch.setenv(MESSAGES_VARIABLE, str(inbox.path))
+    monkeypatch.setenv(launch.AGENT_VARIABLE, "0")  # the agent sets it
+    monkeypatch.setattr(agent, "die_with_parent", lambda *_arguments, **_names: None)
+    monkeypatch.setattr("torch.distributed.run.main", nobody_comes)
+    assert agent.main(["1", "--nnodes=2"]) == 1
+    said = failure_message(1, inbox.new(), "Traceback", tmp_path / "train.log")
+    assert said.startswith("the nodes did not meet at runtime.rendezvous (TimeoutError: timed out after 60000ms); give")
 
 
 def test_a_process_for_every_gpu_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
