@@ -29,6 +29,10 @@ def page(
 
     It is the report without what only training tells.
     """
+    from flows.progress import ConsoleProgress
+
+    progress = ConsoleProgress(console)
+    progress.start("Drawing the page", None, "")
     from mscl.pipeline import stages_for
     from mscl.report.page import build_report
     from mscl.stage.latest import latest_of, made_of
@@ -41,6 +45,7 @@ def page(
     refuse_changed(*results)
     views = [stage_view(result) for result in results]
     build_report(views, out, stages=stages_for("screen"), title="Motion")
+    progress.done()
     print_line(console, f"Page         {out}")
     if show:
         typer.launch(out.resolve().as_uri())

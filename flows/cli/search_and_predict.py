@@ -60,6 +60,10 @@ def search(
 
     Exit code 1 if a video could not be read; the others are searched for all the same.
     """
+    from flows.progress import ConsoleProgress
+
+    progress = ConsoleProgress(console)
+    progress.start("Searching", None, "")
     from mscl.embedding.index import open_index
     from mscl.video.file_clips import readable
     from storage.workspace import Workspace
@@ -75,6 +79,7 @@ def search(
             page = _search_page(out or Path("search.html"), index, pairs, failed)
         except StorageError as error:
             refused = error
+    progress.done()
     if as_json:
         rows: list[dict[str, Any]] = [
             {
@@ -128,6 +133,10 @@ def predict(
     With --grad-cam or --flow, a picture per video and a page of all are written. Exit code 1 if a video could not
     be read; the others go on.
     """
+    from flows.progress import ConsoleProgress
+
+    progress = ConsoleProgress(console)
+    progress.start("Classifying", None, "")
     from mscl.finetune.classifier import load_classifier
     from mscl.finetune.predict import Prediction, explain, predict_videos
     from mscl.report.video_pages import Look, prediction_page, write_picture
@@ -159,6 +168,7 @@ def predict(
         about = f"classifier {result.key}, {len(trained.classes)} classes"
         page = prediction_page(out / "index.html", looks, about=about).resolve()
     failed = {look.prediction.video: look.prediction.failed for look in looks if look.prediction.failed}
+    progress.done()
     if as_json:
         _print_json(
             [_as_json(look.prediction, pictures) for look in looks if not look.prediction.failed] + _failures(failed)

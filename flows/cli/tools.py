@@ -60,6 +60,10 @@ def doctor() -> None:
     from importlib.metadata import version
     from importlib.util import find_spec
 
+    from flows.progress import ConsoleProgress
+
+    progress = ConsoleProgress(console)
+    progress.start("Looking at this machine", None, "")
     import av
     import torch
 
@@ -87,6 +91,7 @@ def doctor() -> None:
         rows.append(("Prefect server", str(found), "" if found.is_wanted else found.advice))
     except UserError as error:
         rows.append(("Prefect server", "no", str(error)))
+    progress.done()
     print_table(console, ("what", "", ""), rows)
 
 
@@ -106,6 +111,10 @@ def flow_eval(
     ] = None,
 ) -> None:
     """End-point error and time of flow methods on pairs with ground truth (one thread, the whole pair)."""
+    from flows.progress import ConsoleProgress
+
+    progress = ConsoleProgress(console)
+    progress.start("Loading what computes flow", None, "")
     from kernels.evaluate import evaluate_folder, mean_score
     from kernels.flow import compute_flow
 
@@ -116,7 +125,9 @@ def flow_eval(
         flow = partial(
             compute_flow, method=name, preset=preset, raft_weights=raft_weights or None, weights=weights or None
         )
+        progress.start(label, None, "pairs")
         for result in evaluate_folder(folder, flow):
+            progress.advance()
             score = result.score
             scores.append(score)
             rows.append((
@@ -127,6 +138,7 @@ def flow_eval(
                 _write_png(pictures / f"{score.name}-{name.replace(':', '-')}.png", result.picture())
         if len(scores) > 1:
             rows.append(("mean", "", f"{mean_score(scores).epe_mean_px:.3f}", "", "", ""))
+        progress.done()
         print_line(console, label)
         head = ("pair", "size", "mean px", "99 % px", "zero flow px", "ms")
         print_table(console, head, rows, box=HEAVY_HEAD)

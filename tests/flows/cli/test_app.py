@@ -9,9 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from flows.cli import app as console
+from flows.cli import motion_page, search_and_predict, tools
 
 USER_ERROR = 2
 Command = Callable[..., tuple[int, str, str]]
@@ -48,6 +50,21 @@ def test_a_number_that_cannot_be_is_repeated_as_typed(mscl: Command, arguments: 
     code, _, err = mscl(*arguments)
     assert code == USER_ERROR
     assert err.rstrip().endswith(expected)
+
+
+def test_what_takes_seconds_says_so_in_a_terminal(mscl: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From before PyTorch is imported; what fails ends it."""
+    for module, arguments, shown in (
+        (search_and_predict, ["search", "a.mp4"], "Searching"),
+        (search_and_predict, ["predict", "a.mp4"], "Classifying"),
+        (motion_page, ["motion", "page"], "Drawing the page"),
+        (tools, ["flow-eval", "nowhere"], "tvl1 balanced"),
+    ):
+        monkeypatch.setattr(module, "console", Console(force_terminal=True, color_system=None))
+        code, out, err = mscl(*arguments)
+        assert code == USER_ERROR and shown in out and err.count("\n") == 1, (code, out, err)
+        assert out.endswith("\x1b[2K")  # away
+        assert out.count("\x1b[?25h") == out.count("\x1b[?25l")  # the cursor is back
 
 
 @pytest.mark.parametrize(
