@@ -24,7 +24,7 @@ from flows.one_line_errors import shorten_user_errors
 from flows.outcome_labels import label_run
 from flows.parameters import resolve, with_sections
 from flows.pools import check_pools
-from flows.progress import ConsoleProgress
+from flows.progress import ConsoleProgress, end_bar
 from flows.run_names import tell_apart
 from flows.stage_tasks import execute_as_task, how, note_reuse
 from flows.workspace_slots import workspace_slot
@@ -135,11 +135,14 @@ def _working(
 ) -> Iterator[Callable[..., Outcome]]:
     """In the workspace when it is this run's turn, with how it runs its stages; what the API is told goes beside."""
     check_pools(config)
-    with in_background():
-        submit(tell_apart, place, config, preset=preset, stage=stage)
-        submit(end_left_task_runs)
-        with workspace_slot(place, limit=config.runtime.runs_per_workspace, say=_say):
-            yield partial(execute_as_task, preset=preset)
+    try:
+        with in_background():
+            submit(tell_apart, place, config, preset=preset, stage=stage)
+            submit(end_left_task_runs)
+            with workspace_slot(place, limit=config.runtime.runs_per_workspace, say=_say):
+                yield partial(execute_as_task, preset=preset)
+    finally:
+        end_bar()
 
 
 def _say(message: str) -> None:

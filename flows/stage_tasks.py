@@ -17,7 +17,7 @@ from prefect.task_engine import TaskRunTimeoutError
 
 from flows.artifacts import publish_stage
 from flows.pools import run_on_pool
-from flows.progress import ArtifactProgress, Both, ConsoleProgress, LogProgress
+from flows.progress import ArtifactProgress, Both, ConsoleProgress, LogProgress, end_bar
 from flows.runners import spread_for
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Table
@@ -54,6 +54,7 @@ def execute_as_task(
     if stage.name in runtime.pause_before:
         _pause(stage)
     if pool := runtime.pools.get(stage.name):
+        end_bar()
         work = partial(run_on_pool, pool, stage, workspace, config, inputs, force=force, preset=preset)
     else:
         work = partial(_execute, stage, workspace, config, inputs, force, preset)
@@ -114,6 +115,7 @@ def _may_end_otherwise(_task: object, _run: object, state: State[Any]) -> bool:
 
 
 def _pause(stage: Stage) -> None:
+    end_bar()
     get_run_logger().info(f"paused before {stage.name} (runtime.pause_before); Resume in the UI goes on")
     pause_flow_run(timeout=_WEEK_SECONDS, poll_interval=_PAUSE_POLL_SECONDS, key=f"before-{stage.name}")
 
@@ -136,6 +138,7 @@ def _execute(
         artifact.fail(f"{type(error).__name__}: {error}".strip(": "))
         raise
     artifact.done()
+    ConsoleProgress().start("Telling Prefect", None, "")  # until the next stage begins, or all is told
     logger.info(f"{how(outcome)}, in {outcome.result.folder}")
     _tell_what_came_out(stage, outcome, logger.info)
     if not outcome.reused:

@@ -70,6 +70,7 @@ def run_pretraining(job: PretrainJob, *, progress: Progress) -> PretrainResult:
         progress=progress,
     )  # fmt: skip
     shown.close()
+    progress.start("Reading the checkpoint", None, "")
     # PyTorch takes seconds and 300 MB: not before the training, which has its own.
     from mscl.models.weight_files import read_checkpoint
     from mscl.training.checkpoint import checkpoints, drop_damaged

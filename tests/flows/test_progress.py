@@ -3,12 +3,14 @@
 import logging
 import time
 from io import StringIO
+from unittest.mock import MagicMock, Mock
 
 import pytest
 from rich.console import Console
 
-from flows import progress
+from flows import pipeline, progress, stage_tasks
 from flows.progress import ArtifactProgress, ConsoleProgress, LogProgress
+from mscl.pipeline import BY_NAME
 
 
 def test_a_log_file_gets_a_line_with_rate_and_time_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,6 +62,22 @@ def test_a_bar_stays_one_line_in_a_narrow_terminal() -> None:
     shown.done()
     assert "150/400" in text and "steps/s" in text and "…" in text
     assert "\x1b[1A" not in text  # up a line: what Rich does to redraw more than one
+
+
+def test_what_prefect_is_told_after_a_stage_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing a stage's report and telling Prefect took ten seconds of silence."""
+    shown, out = in_a_terminal(80)
+    monkeypatch.setattr(stage_tasks, "ConsoleProgress", lambda: shown)
+    monkeypatch.setattr(stage_tasks, "get_run_logger", lambda: logging.getLogger("a run"))
+    monkeypatch.setattr(stage_tasks, "execute", Mock())
+    for name in ("spread_for", "how", "_tell_what_came_out", "publish_stage"):
+        monkeypatch.setattr(stage_tasks, name, Mock(return_value=""))
+    for name in ("check_pools", "submit", "workspace_slot"):
+        monkeypatch.setattr(pipeline, name, MagicMock())
+    with pipeline._working(Mock(), Mock(), preset="demo"):
+        stage_tasks._execute(BY_NAME["extract"], Mock(), Mock(), {}, False, "demo")
+        assert "\x1b[?25h" not in out.getvalue()
+    assert "Telling Prefect" in out.getvalue() and "\x1b[?25h" in out.getvalue()
 
 
 def test_names_in_what_is_said_reach_no_terminal_raw() -> None:
