@@ -22,10 +22,12 @@ _USUAL_FPS = 25.0
 
 def extremes(pictures: SegmentPictures, store: "MotionReader", scores: Mapping[str, Doubles]) -> list[Block]:
     """A few segments of different videos in each row, around the field that puts them there."""
+    camera_S, rest_S = scores["camera_px"], scores["object_px"]
+    by_camera_S = np.where(camera_S > rest_S, rest_S - camera_S, np.nan)  # under a camera at rest: none
     orders = (
         ("The slowest", scores["mean_px"], None),
         ("The fastest", -scores["mean_px"], store.magnitude_mean),
-        ("Most moved by the camera", scores["object_px"] - scores["camera_px"], store.camera_mean),
+        ("Most moved by the camera", by_camera_S, store.camera_mean),
     )
     # One scale of colours for all: else noise of a still clip looks like the motion of a fast one.
     known = scores["peak_px"][np.isfinite(scores["peak_px"])]
@@ -42,6 +44,8 @@ def extremes(pictures: SegmentPictures, store: "MotionReader", scores: Mapping[s
         "Clips with their flow; the pointer, or the keyboard's focus, stops them. Numbers are mean motion in px over "
         f"one field: all, the camera's, and the rest. Full colour is {radius_px:.2g} px, faster is darker"
     )
+    if np.isfinite(camera_S).any() and not np.isfinite(by_camera_S).any():
+        caption += ". The camera moves more than the rest in none of the segments"
     return [FilmSheet(tuple(rows), caption)] if rows else []
 
 

@@ -8,12 +8,15 @@ import cv2
 import numpy as np
 import pytest
 
+from mscl.array_types import Doubles
 from mscl.display.blocks import Chart, FilmSheet, PageSection, Table
 from mscl.display.films import MAX_BYTES, film
 from mscl.motion.blocks import motion_blocks
+from mscl.motion.scores import score_table
 from mscl.report.markdown import markdown_block
 from mscl.report.page import write_page
 from mscl.stage.view import StageView, stage_view
+from storage.motion_store import MotionReader
 from tests.mscl.marked_stores import HEIGHT, WIDTH
 from tests.mscl.screened_workspace import screened_workspace
 
@@ -51,6 +54,19 @@ def test_the_slowest_fastest_and_most_camera_driven_are_shown(views: dict[str, S
     assert re.search(r'aria-label="[^"]*&lt;img src=x&gt;', page)
     markdown = markdown_block(sheet)
     assert markdown.count("data:image/jpeg") == 9 and "<img" not in markdown
+
+
+def test_a_camera_at_rest_drives_no_clip(views: dict[str, StageView], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stillest clips stood there: what the camera's motion is behind the rest is least where nothing moves."""
+
+    def at_rest(store: MotionReader) -> dict[str, Doubles]:
+        scores = score_table(store)
+        return {**scores, "camera_px": scores["object_px"] / 2}
+
+    monkeypatch.setattr("mscl.motion.blocks.score_table", at_rest)
+    sheet = motion_blocks(views)[-1]
+    assert isinstance(sheet, FilmSheet) and [title for title, _ in sheet.rows] == ["The slowest", "The fastest"]
+    assert sheet.caption.endswith("The camera moves more than the rest in none of the segments")
 
 
 def test_a_clip_has_a_bounded_size() -> None:
