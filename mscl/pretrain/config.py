@@ -166,6 +166,6 @@ class PretrainConfig(Section):
         if self.optim.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"optim.warmup_epochs {self.optim.warmup_epochs} must be below epochs {self.epochs}; "
-                f"take optim.warmup_epochs={self.epochs - 1} or less"
+                f"take e.g. optim.warmup_epochs={self.epochs - 1}"
             )
         return self

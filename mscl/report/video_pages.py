@@ -60,7 +60,8 @@ def search_page(
     blocks += [Note(f"{video.name} could not be read: {reason}") for video, reason in failed.items()]
     lead = (
         "Blue: the video. Then its neighbours, the nearest first, with the cosine of the centred features. Each "
-        "picture: middle frame above, its flow below."
+        "picture: middle frame above, its flow below, where hue is direction and saturation speed relative to the "
+        "picture's fastest point, so that noise looks strong where nothing moves."
     )
     return write_page(out, [PageSection("found", "Neighbours", tuple(blocks), lead)], title="Search", about=about)
 

@@ -47,7 +47,8 @@ def score_bars(panels: Mapping[str, Mapping[str, Score]], *, labels: Mapping[str
             axis.tick_params(axis="y", length=0)
         axes[-1].set_xlim(0, 108)
         axes[-1].set_xticks(range(0, 101, 20))
-        axes[-1].set_xlabel("% of the test videos; lines: 95 % interval")
+        lined = any(score.interval for variants in panels.values() for score in variants.values())
+        axes[-1].set_xlabel(f"% of the test videos{'; lines: 95 % interval' if lined else ''}")
         return to_svg(figure)
 
 

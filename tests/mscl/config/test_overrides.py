@@ -47,6 +47,7 @@ def test_classes_are_names_and_none_means_all(text: str, classes: tuple[str, ...
         ("finetune.seeds=1,010", "010 is 8"),
         ("probe.superclasses={turn: [a], turn: [b]}", "'turn' is given twice"),
         ("pretrain.batch_size=33", "queue_size 64 is not divisible by batch_size 33"),
+        ("pretrain.epochs=1", r"warmup_epochs 1.0 must be below epochs 1; take e\.g\. optim\.warmup_epochs=0$"),
         ("data.root=caf\udce9", "data.root: this name is not UTF-8; rename the folder"),
         ("data.classes=a,caf\udce9", "data.classes: this name is not UTF-8"),
         ("flow.store_short_side=4000", "store_short_side 4000"),

@@ -249,6 +249,12 @@ def test_charts_are_small_valid_svg_that_follows_the_theme(name: str) -> None:
     assert CHARTS[name]() == svg  # the same picture for the same data
 
 
+def test_intervals_are_named_where_there_are_some() -> None:
+    for interval, named in ((None, False), ((0.4, 0.6), True)):
+        svg = score_bars({"R@1": {"trained": Score(value=0.5, interval=interval)}})
+        assert ("lines: 95 % interval" in svg) is named
+
+
 def test_names_of_classes_are_text_and_tell_them_apart() -> None:
     names = ["a$b$c", r"$\frac$", *(f"Pushing something from {way}" for way in ("left to right", "right to left"))]
     svg = confusion_matrix(np.eye(4, dtype=int).tolist(), names)
