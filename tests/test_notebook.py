@@ -23,6 +23,7 @@ def test_the_notebook_runs_from_top_to_bottom(
     NotebookClient(book, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     said = "".join(output.get("text", "") for cell in book.cells for output in cell.get("outputs", []))
     assert "Nothing has changed: every stage was reused." in said
+    assert "\x1b[2K" not in said  # a bar that is drawn over itself
     assert "(12, " in said and "failed: {}" in said and said.count(".mp4") >= 24
     assert (tmp_path / "motion.html").is_file() and len((tmp_path / "motion.csv").read_text().splitlines()) > 1
 
