@@ -51,8 +51,8 @@ class FlowConfig(Section):
     quantiser: Literal["int16_16", "int8_8", "int8_4"] = "int16_16"
     """int16 in 1/16 px, int8 in 1/8 px (clipped at 15.9 px), int8 in 1/4 px (31.75 px)."""
     coding: Literal["packed", "plain"] = "packed"
-    """How fields are compressed, without loss: `packed` is a third smaller and read faster, and zarr-python opens it
-    where this package is installed; `plain` is larger, and any Zarr reader opens it."""
+    """How fields are compressed, without loss: `packed` is a third smaller (with int8 codes as large) and read faster,
+    and zarr-python opens it where this package is installed; any Zarr reader opens `plain`."""
     jpeg_quality: int = Field(default=90, ge=1, le=100)
     """JPEG quality of the stored frames."""
     segments_per_shard: PositiveInt = 32
