@@ -22,6 +22,8 @@ _MADE_UP = re.compile(r"[A-Za-z]+\d*(-[A-Za-z]+)+")
 """`proud-lemur`, `alpha4-shoni`, `Awesome-Cantil`: of this form are the names that Prefect gives, at the command line
 and in its two UIs. A person's may be, too, and nothing tells whose it was."""
 _SHOWN = 4
+_IN_FULL = ("embed.", "probe.", "retrieve.", "finetune.")
+"""Sections of scores: `epochs=2` is of the pre-training, and `enabled=false` says nothing of what."""
 _NO_CHANGE = ("data.root", "data.annotations", "runtime.")
 
 
@@ -67,9 +69,10 @@ def special(config: ExperimentConfig, *, preset: str) -> list[str]:
         if changes[name] == value or name.startswith(_NO_CHANGE):
             del changes[name]
     last = Counter(name.rpartition(".")[2] for name in changes)
-    texts = [
-        f"{short if last[short := name.rpartition('.')[2]] == 1 else name}={text}" for name, text in changes.items()
-    ]
+    texts = []
+    for name, text in changes.items():
+        short = name.rpartition(".")[2]
+        texts.append(f"{name if last[short] > 1 or name.startswith(_IN_FULL) else short}={text}")
     return texts if len(texts) <= _SHOWN else [*texts[:_SHOWN], f"{len(texts) - _SHOWN} more"]
 
 

@@ -17,6 +17,9 @@ def test_a_name_says_what_differs_from_the_preset_and_not_where_the_data_are() -
     assert special(config, preset="demo") == ["split=2", "lr=0.01"]
     both = load_config("demo", ["pretrain.optim.lr=0.01", "finetune.optim.lr=0.02"])
     assert special(both, preset="demo") == ["pretrain.optim.lr=0.01", "finetune.optim.lr=0.02"]
+    scores = load_config("demo", ["pretrain.seed=20", "finetune.enabled=false"])
+    assert special(scores, preset="demo") == ["seed=20", "finetune.enabled=false"]
+    assert special(load_config("demo", ["finetune.epochs=20"]), preset="demo") == ["finetune.epochs=20"]
     many = load_config("demo", [f"data.{name}" for name in ("split=2", "test_fraction=0.5", "partial=drop")])
     assert special(many, preset="ucf101")[-1].endswith(" more")
     assert special(load_config("ucf101"), preset="ucf101") == []
