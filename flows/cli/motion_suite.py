@@ -46,9 +46,12 @@ def motion_suite(
     workspace: WorkspaceOption = Path("workspace"),
 ) -> None:
     """Does an encoder see motion? Scores it on generated videos beside every control; see docs/motion-suite.md."""
+    from flows.progress import ConsoleProgress
+
+    progress = ConsoleProgress(console)
+    progress.start("Loading the encoders", None, "")
     import torch
 
-    from flows.progress import ConsoleProgress
     from mscl.devices import resolve_device
     from mscl.motion_suite.named_encoders import named_encoders
     from mscl.motion_suite.page import replaced_by, scores_table, write_page
@@ -72,7 +75,7 @@ def motion_suite(
         )
     found = score_encoders(
         named, place, parts=part or (), seed=seed, device=torch.device(resolve_device(device)),
-        progress=ConsoleProgress(console), train_per_class=train_per_class, test_per_class=test_per_class,
+        progress=progress, train_per_class=train_per_class, test_per_class=test_per_class,
         side_px=side, slower=slower,
     )  # fmt: skip
     page = write_page(results, found, settings=settings)

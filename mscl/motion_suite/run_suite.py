@@ -55,8 +55,10 @@ def score_encoders(
                 named, videos, inputs[named.name, name], device=device, progress=progress,
                 title=f"{named.name} on {name}",
             )  # fmt: skip
+            progress.start(f"Classifiers on {name}", None, "")
             wanted = [one for one in labellings(part) if not parts or one.name in parts]
             rows += [part_scores(one, features, labels_N, is_test_N) for one in wanted]
+    progress.done()
     return found
 
 

@@ -60,6 +60,7 @@ def test_one_command_scores_every_part_with_every_control(tmp_path: Path) -> Non
     assert verdict("flicker", scores) in page.read_text() and "| order |" in page.read_text()
     record = json.loads((tmp_path / "results" / SCORES).read_text())
     assert len(record["encoders"]["flicker"]) == 2 and record["settings"] == {"seed": 0}
+    assert "labels reached, measured once on the suite at its usual size, not in this run" in page.read_text()
     assert len(scores_table(found | {"x" * 80: scores}).rows) == 6
 
 
