@@ -11,6 +11,7 @@ from mscl.display.amounts import byte_size
 from mscl.stage.execute import PRESET
 from storage.record import Record
 from storage.result_folder import Result
+from storage.workspace import Workspace
 
 HEAD = ("stage", "key", "preset", "dataset", "result", "age", "size")
 _UNKNOWN = "-"
@@ -28,6 +29,14 @@ def rows_of(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
             record.stage, key[:KEY_DIGITS], _preset(record), names[roots[key]], came_out(record),
             age((now - record.created_at).total_seconds()), byte_size(record.size),
         )  # fmt: skip
+
+
+def reads(place: Workspace, inputs: Mapping[str, Result]) -> str:
+    """`ingest 1f2e3d4c, extract 5a6b7c8d, of /data/UCF-101`: which results a stage reads, and of which videos."""
+    keys = [f"{stage} {result.key[:KEY_DIGITS]}" for stage, result in inputs.items()]
+    made_of = {one.key: one.record for result in inputs.values() for one in place.lineage(result)}
+    roots = {_root(record, made_of) for record in made_of.values()} - {""}
+    return ", ".join([*keys, *(f"of {root}" for root in sorted(roots))])
 
 
 def age(seconds: float) -> str:

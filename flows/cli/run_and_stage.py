@@ -135,7 +135,8 @@ def stage(
 
     progress = ConsoleProgress(console)
     progress.start("Reading the settings", None, "")
-    from flows.cli.results import KEY_DIGITS, print_left_out, print_outcome, print_scores
+    from flows.cli.listing import reads
+    from flows.cli.results import print_left_out, print_outcome, print_scores
     from mscl.config import load_config
     from mscl.pipeline import execute, latest_inputs, run_stage, stage_named
     from mscl.pipeline.without_effect import idle_settings, unread_settings
@@ -152,7 +153,7 @@ def stage(
     for name in unread_settings(chosen, preset, overrides or []):
         print_line(console, f"{name} has no effect on {chosen.name}, which is run alone", style="yellow")
     if inputs:
-        print_line(console, f"reads {', '.join(f'{of} {result.key[:KEY_DIGITS]}' for of, result in inputs.items())}")
+        print_line(console, f"reads {reads(place, inputs)}")
     _say_what_needs_prefect(config.runtime)
     run_here = partial(execute, progress=progress, preset=preset)
     outcome = run_stage(place, config, chosen, inputs, force=force, run_one=run_here)
