@@ -55,7 +55,7 @@ def motion_suite(
     from mscl.devices import resolve_device
     from mscl.motion_suite.named_encoders import named_encoders
     from mscl.motion_suite.page import replaced_by, scores_table, write_page
-    from mscl.motion_suite.run_suite import score_encoders
+    from mscl.motion_suite.run_suite import score_encoders, videos_folder
     from mscl.motion_suite.suite_scores import part_names, verdict
     from storage.workspace import Workspace
 
@@ -64,9 +64,11 @@ def motion_suite(
     for one in named:
         if one.assumed:
             print_line(console, f"{one.name} does not say all that its videos go through; assumed: {one.input}")
-    place = suite / f"{side}px{f'-{slower}x' if slower > 1 else ''}-seed{seed}"
-    sizes = {"train_per_class": train_per_class, "test_per_class": test_per_class, "side_px": side, "slower": slower}
-    settings, results = {"seed": seed, **sizes}, out or suite / "results"
+    settings = {
+        "seed": seed, "train_per_class": train_per_class, "test_per_class": test_per_class, "side_px": side,
+        "slower": slower,
+    }  # fmt: skip
+    results = out or suite / "results"
     if lost := replaced_by(results, [one.name for one in named], parts=part or (), settings=settings):
         print_line(
             console,
@@ -74,9 +76,8 @@ def motion_suite(
             style="yellow",
         )
     found = score_encoders(
-        named, place, parts=part or (), seed=seed, device=torch.device(resolve_device(device)),
-        progress=progress, train_per_class=train_per_class, test_per_class=test_per_class,
-        side_px=side, slower=slower,
+        named, videos_folder(suite, **settings), parts=part or (), device=torch.device(resolve_device(device)),
+        progress=progress, **settings,
     )  # fmt: skip
     page = write_page(results, found, settings=settings)
     print_blocks(console, [scores_table(found)])

@@ -16,6 +16,14 @@ from mscl.progress import Progress
 from mscl.video.frame_recipe import EncoderInput
 
 
+def videos_folder(
+    suite: Path, *, seed: int, train_per_class: int, test_per_class: int, side_px: int, slower: int
+) -> Path:
+    """Where the videos of these settings lie in `suite`; those of others lie elsewhere, and both are kept."""
+    slow = f"-{slower}x" if slower > 1 else ""
+    return suite / f"{side_px}px{slow}-seed{seed}-{train_per_class}+{test_per_class}"
+
+
 def score_encoders(
     encoders: Sequence[NamedEncoder],
     folder: Path,

@@ -20,7 +20,7 @@ from mscl.models.files import write_encoder
 from mscl.motion_suite.named_encoders import NamedEncoder, named_encoder, named_encoders
 from mscl.motion_suite.page import FIGURE, PAGE, SCORES, replaced_by, scores_table, write_page
 from mscl.motion_suite.part_features import SHOWN, UNTRAINED, fitted_input
-from mscl.motion_suite.run_suite import score_encoders
+from mscl.motion_suite.run_suite import score_encoders, videos_folder
 from mscl.motion_suite.suite_scores import LabelledPart, labellings, part_names, part_scores, verdict
 from mscl.progress import Silent
 from mscl.video.frame_recipe import EncoderInput
@@ -191,3 +191,9 @@ def test_encoders_are_named_by_file_or_torchvision_s_name(tmp_path: Path, monkey
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
     with pytest.raises(CheckpointError, match="r3d_18 could not be fetched from https.*put the file into"):
         named_encoder("r3d_18", workspace=place)
+
+
+def test_videos_of_other_settings_lie_in_a_folder_of_their_own() -> None:
+    first = {"seed": 1, "train_per_class": 96, "test_per_class": 32, "side_px": 64, "slower": 1}
+    places = {videos_folder(Path("suite"), **first | {name: value + 1}) for name, value in first.items()}
+    assert len(places | {videos_folder(Path("suite"), **first)}) == len(first) + 1
