@@ -41,7 +41,7 @@ class CardMemoryError(UserError):
 
 def one_line(error: BaseException, *, named: bool = False) -> str:
     """The text of a stranger's error, whatever it looks like, as a part of ours; `named`: after the error's class."""
-    text = " ".join(str(error).split())[:300]
+    text = " ".join(str(error).split())[:300].rstrip(".")
     return f"{type(error).__name__}: {text}" if named else text
 
 

@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
         return AGENT_STOPPED_CODE
     except RendezvousError as error:
         print_exc()
-        why = one_line(error.__cause__ or error, named=True).rstrip(".")
+        why = one_line(error.__cause__ or error, named=True)
         tell(Message(error=f"the nodes did not meet at runtime.rendezvous ({why}); {_MEETING}"))
         return 1
     return 0

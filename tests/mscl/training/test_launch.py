@@ -94,7 +94,7 @@ def test_command_of_several_nodes() -> None:
 
 def test_nodes_that_do_not_meet_are_told_of_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody_comes(_arguments: list[str]) -> None:
-        raise RendezvousConnectionError("See inner exception.") from TimeoutError("timed out after 60000ms")
+        raise RendezvousConnectionError("See inner exception.") from TimeoutError("timed out\nafter 60000ms.")
 
     inbox = Inbox(tmp_path / "train.log")
     monkeypatch.setenv(MESSAGES_VARIABLE, str(inbox.path))
