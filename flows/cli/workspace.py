@@ -146,10 +146,14 @@ def _remove(place: Workspace, folders: list[Path], *, yes: bool) -> None:
     print_table(console, ("stage", "key", "made", "MB"), rows)
     if not yes:
         print_line(
-            console, f"{sum(sizes) / 1e6:.1f} MB in {len(folders)} results; nothing removed yet: add --yes to remove"
+            console, f"{sum(sizes) / 1e6:.1f} MB in {_results(len(folders))}; nothing removed yet: add --yes to remove"
         )
         return
     freed, stay = remove(place, folders)
-    print_line(console, f"removed {len(folders) - len(stay)} results, freed {freed / 1e6:.1f} MB")
+    print_line(console, f"removed {_results(len(folders) - len(stay))}, freed {freed / 1e6:.1f} MB")
     for folder in stay:
         print_line(console, f"in use, stays: {folder.relative_to(place.root)}", style="yellow")
+
+
+def _results(count: int) -> str:
+    return f"{count} result{'s' * (count != 1)}"

@@ -64,7 +64,7 @@ def test_gc_keeps_every_experiment_and_removes_only_when_told(mscl: Command, wor
     assert before["extract stray"] in output and "0.0 MB in 1 results" in output
     assert keys(workspace) == before
     code, output = mscl("gc", "--yes")
-    assert code == 0 and "removed 1 results, freed" in output
+    assert code == 0 and "removed 1 result, freed" in output
     assert before.keys() - keys(workspace).keys() == {"extract stray"}
     assert "nothing to remove" in mscl("gc", "--yes")[1]
 
