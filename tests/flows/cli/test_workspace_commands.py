@@ -61,7 +61,7 @@ def test_gc_keeps_every_experiment_and_removes_only_when_told(mscl: Command, wor
     before = keys(workspace)
     code, output = mscl("gc")
     assert code == 0 and "nothing removed yet: add --yes" in output
-    assert before["extract stray"] in output and "0.0 MB in 1 results" in output
+    assert before["extract stray"] in output and "0.0 MB in 1 result;" in output
     assert keys(workspace) == before
     code, output = mscl("gc", "--yes")
     assert code == 0 and "removed 1 result, freed" in output
