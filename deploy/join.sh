@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A further node of a training that another node leads: joins its torchrun whenever one begins, until stopped.
+# A further node of trainings that another node leads: joins each torchrun that begins or waits for it, until stopped.
 #
 #   leader:      mscl run PRESET ... --workspace WORKSPACE runtime.nodes=2 runtime.rendezvous=LEADER:29500
 #   other nodes: deploy/join.sh WORKSPACE NODES LEADER:29500 [PROCESSES_PER_NODE]
@@ -8,20 +8,40 @@
 # job.json; the same `mscl` command on a second node would wait for that lock and never meet the leader.
 set -euo pipefail
 
-workspace=${1:?workspace}
-nodes=${2:?number of nodes}
-rendezvous=${3:?host:port of the leader}
+usage="usage: deploy/join.sh WORKSPACE NODES LEADER:PORT [PROCESSES_PER_NODE]"
+workspace=${1:?$usage}
+nodes=${2:?$usage}
+rendezvous=${3:?$usage}
 processes=${4:-gpu}
 
 declare -A module=([pretrain]=mscl.pretrain.process [embed]=mscl.embedding.process [finetune]=mscl.finetune.process)
 begun=$(mktemp)
 trap 'rm -f "$begun"' EXIT
 
+there=""
+if [[ ! -d $workspace ]]; then there=", which is not there yet"; fi
+echo "waiting for trainings that begin in $workspace$there"
+# Whether a leader holds this result and has begun no job in it after this one.
+in_work() {
+    local job=$1 result=$2 lock=$workspace/.locks/$stage-${2##*/} other
+    if [[ ! -e $lock || ! $job -nt $result/.begun.json ]]; then return 1; fi
+    for other in "$result"/{job,.job,.runs/*/job}.json; do
+        if [[ $other -nt $job ]]; then return 1; fi
+    done
+    ! flock --shared --nonblock "$lock" true
+}
+
+first=yes
 while true; do
     for stage in pretrain embed finetune; do
-        for job in "$workspace/$stage"/*/job.json "$workspace/$stage"/*/.job.json; do
-            # A job that was begun after us, or again since we last left it, and is not done.
-            if [[ ! -e $job || ! $job -nt $begun || -e ${job%/*}/record.json ]]; then continue; fi
+        for job in "$workspace/$stage"/*/{job,.job,.runs/*/job}.json; do
+            result=${job#"$workspace/$stage/"}
+            result=$workspace/$stage/${result%%/*}
+            if [[ ! -e $job || -e $result/record.json ]]; then continue; fi
+            # Begun after us, or again since we last left it; or before us, and in work.
+            if [[ ! $job -nt $begun ]]; then
+                if [[ -z $first ]] || ! in_work "$job" "$result"; then continue; fi
+            fi
             touch "$begun"
             echo "joining $job"
             torchrun --nnodes="$nodes" --nproc-per-node="$processes" --rdzv-backend=c10d \
@@ -29,5 +49,6 @@ while true; do
                 -m mscl.training.rank "${module[$stage]}" "$job" || echo "left $job with code $?" >&2
         done
     done
+    first=""
     sleep 2
 done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -117,6 +118,33 @@ def test_a_rank_of_a_further_node_has_neither_our_agent_nor_our_command(tmp_path
         env=environment | {"PYTHONPATH": f"{DEPLOY.parent}{os.pathsep}{tmp_path}"},
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (7, "['job.json']\n"), done.stderr
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="no flock")
+def test_a_further_node_joins_the_last_job_of_a_result_in_work(tmp_path: Path) -> None:
+    """Fine-tuning on several splits, begun before the further node; beside it what a killed run left."""
+    (tmp_path / ".locks").mkdir()
+    results = {key: tmp_path / "finetune" / key for key in ("left", "working")}
+    files = [results["left"] / "job.json", *(results["working"] / ".runs" / f"split{n}" / "job.json" for n in (1, 2))]
+    for number, path in enumerate([results["left"] / ".begun.json", results["working"] / ".begun.json", *files]):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (1000 + number, 1000 + number))
+    (tmp_path / "torchrun").write_text('#!/bin/sh\necho "$@"\nkill $PPID\n')
+    (tmp_path / "torchrun").chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    (tmp_path / ".locks" / "finetune-left").touch()
+    with (tmp_path / ".locks" / "finetune-working").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(
+            [DEPLOY / "join.sh", tmp_path, "2", "head:29500", "1"], env=environment, capture_output=True, text=True,
+            timeout=20,
+        )  # fmt: skip
+    joined = re.findall(r"^joining (.+)$", done.stdout, re.M)
+    assert joined == [str(files[2])], done
+    assert f"-m mscl.training.rank mscl.finetune.process {files[2]}" in done.stdout
+    usage = subprocess.run([DEPLOY / "join.sh", tmp_path], capture_output=True, text=True)
+    assert usage.returncode and "usage: deploy/join.sh WORKSPACE NODES LEADER:PORT" in usage.stderr
 
 
 @pytest.mark.storm
