@@ -24,7 +24,7 @@ echo "waiting for trainings that begin in $workspace$there"
 # Whether a leader holds this result and has begun no job in it after this one.
 in_work() {
     local job=$1 result=$2 lock=$workspace/.locks/$stage-${2##*/} other
-    if [[ ! -e $lock || ! $job -nt $result/.begun.json ]]; then return 1; fi
+    if [[ ! -e $lock || ! $job -nt $result/.begun.json ]] || ! command -v flock > /dev/null; then return 1; fi
     for other in "$result"/{job,.job,.runs/*/job}.json; do
         if [[ $other -nt $job ]]; then return 1; fi
     done
