@@ -29,7 +29,16 @@ from flows.run_names import tell_apart
 from flows.stage_tasks import execute_as_task, how, note_reuse
 from flows.workspace_slots import workspace_slot
 from mscl.config import ExperimentConfig
-from mscl.pipeline import BY_NAME, Outcome, latest_inputs, run_pipeline, run_stage, stage_named, stages_until
+from mscl.pipeline import (
+    BY_NAME,
+    Outcome,
+    latest_inputs,
+    other_settings,
+    run_pipeline,
+    run_stage,
+    stage_named,
+    stages_until,
+)
 from storage.workspace import Workspace
 
 shorten_user_errors()
@@ -111,6 +120,8 @@ def stage_flow(name: str) -> Flow[..., Outcome]:
         place = Workspace(workspace)
         with _working(place, config, preset=preset, stage=stage.name) as run_one:
             found = latest_inputs(place, stage, given=inputs or {})
+            for line in other_settings(place, config, found):
+                get_run_logger().warning(line)
             outcome = run_stage(place, config, stage, found, force=force, run_one=run_one)
             if outcome.reused:
                 note_reuse(outcome)

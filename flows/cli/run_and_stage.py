@@ -138,7 +138,7 @@ def stage(
     from flows.cli.listing import reads
     from flows.cli.results import print_left_out, print_outcome, print_scores
     from mscl.config import load_config
-    from mscl.pipeline import execute, latest_inputs, run_stage, stage_named
+    from mscl.pipeline import execute, latest_inputs, other_settings, run_stage, stage_named
     from mscl.pipeline.without_effect import idle_settings, unread_settings
     from mscl.stage.view import stage_view
     from storage.workspace import Workspace
@@ -154,6 +154,8 @@ def stage(
         print_line(console, f"{name} has no effect on {chosen.name}, which is run alone", style="yellow")
     if inputs:
         print_line(console, f"reads {reads(place, inputs)}")
+        for line in other_settings(place, config, inputs):
+            print_line(console, line, style="yellow")
     _say_what_needs_prefect(config.runtime)
     run_here = partial(execute, progress=progress, preset=preset)
     outcome = run_stage(place, config, chosen, inputs, force=force, run_one=run_here)

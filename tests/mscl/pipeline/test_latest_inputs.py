@@ -1,11 +1,13 @@
 """Which results a stage run alone reads: those given, and what belongs to them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mscl.config import load_config
 from mscl.errors import UserError
-from mscl.pipeline import BY_NAME, latest_inputs
+from mscl.pipeline import BY_NAME, latest_inputs, other_settings
 from storage.record import content_of
 from storage.result_folder import Result
 from storage.workspace import Workspace
@@ -16,13 +18,15 @@ def place(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "workspace")
 
 
-def made(place: Workspace, stage: str, key: str, *inputs: Result, text: str = "") -> Result:
+def made(
+    place: Workspace, stage: str, key: str, *inputs: Result, text: str = "", config: dict[str, Any] | None = None
+) -> Result:
     """A finished result with one file, made from others."""
     with place.claim(stage, key) as folder:
         (folder / "file").write_text(text)
         return place.commit(
-            stage, key, version=1, config={}, inputs={one.record.stage: one.key for one in inputs}, metrics={},
-            timings={}, contents={one.record.stage: content_of(one.record) for one in inputs},
+            stage, key, version=1, config=config or {}, inputs={one.record.stage: one.key for one in inputs},
+            metrics={}, timings={}, contents={one.record.stage: content_of(one.record) for one in inputs},
         )  # fmt: skip
 
 
@@ -44,3 +48,25 @@ def test_a_result_given_whose_own_input_is_another_by_now_is_refused(place: Work
     made(place, "pretrain", "2222", ingest, text="trained again")
     with pytest.raises(UserError, match="embed 4444 was made from another pretrain 2222 than is there now"):
         latest_inputs(place, BY_NAME["probe"], given={"embed": embed.key})
+
+
+def test_what_was_made_with_other_settings_than_those_given_is_said(place: Workspace) -> None:
+    ingest = made(place, "ingest", "1111", config={"data": {"root": "/videos"}, "min_frames": 2})
+    extract = made(place, "extract", "2222", ingest, config={"flow": {"method": "denseflow", "gap_frames": 1}})
+    pretrain = made(place, "pretrain", "3333", extract, config={"pretrain": {"epochs": 7, "optim": {"lr": 0.5}}})
+    config = load_config("demo", [])
+    assert other_settings(place, config, {"ingest": ingest, "extract": extract}) == [
+        "extract 2222 was made with flow.method='denseflow', not 'tvl1'"
+    ]
+    said = other_settings(place, load_config("demo", ["flow.method=dis"]), {"pretrain": pretrain})
+    assert said == [
+        "extract 2222 was made with flow.method='denseflow', not 'dis'",
+        "pretrain 3333 was made with pretrain.optim.lr=0.5, not 0.003",
+    ]
+
+
+def test_what_a_run_has_made_was_made_with_its_settings(tiny: Path, tiny_workspace: Path) -> None:
+    place = Workspace(tiny_workspace)
+    inputs = latest_inputs(place, BY_NAME["report"], given={})
+    assert {"extract", "pretrain", "probe"} <= inputs.keys()
+    assert other_settings(place, load_config(str(tiny), []), inputs) == []
