@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -61,6 +62,10 @@ def print_results(console: Console, outcomes: Mapping[str, Outcome], *, seconds:
     if "report" in outcomes:
         print_line(console, "Report:")
         print_line(console, str(outcomes["report"].result.folder / PAGE_NAME))
+    elif "motion" in outcomes:
+        root = outcomes["motion"].result.folder.parents[1]
+        print_line(console, "What moves, to look at:")
+        print_line(console, f"mscl motion page --workspace {shlex.quote(str(root))}")
 
 
 def print_result(console: Console, result: Result) -> None:

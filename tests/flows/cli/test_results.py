@@ -124,6 +124,17 @@ def test_the_table_of_a_run_names_its_columns_and_leaves_paths_whole(tmp_path: P
     assert lines[-3:] == ["1 min 40 s in all", "Report:", str(outcomes["report"].result.folder / "report.html")]
 
 
+def test_a_run_that_ends_before_a_report_says_how_to_look_at_what_moves(tmp_path: Path) -> None:
+    place = Workspace(tmp_path / "my workspace")
+    with place.claim("motion", "0" * 16):
+        result = place.commit("motion", "0" * 16, version=1, config={}, inputs={}, metrics={}, timings={})
+    console = Console(width=300)
+    with console.capture() as captured:
+        print_results(console, {"motion": Outcome(result, reused=False, seconds=1.0)}, seconds=1.0)
+    look = ["What moves, to look at:", f"mscl motion page --workspace '{place.root}'"]
+    assert [line.rstrip() for line in captured.get().splitlines()][-2:] == look
+
+
 def _segment(video: str, verdict: str, reason: str) -> SegmentRow:
     return SegmentRow(
         segment_id=f"{video}#0", video=video, class_name="", label=-1, split="train", num_frames=10, first_frame=0,
