@@ -81,7 +81,7 @@ def nearest_start(chosen: Ints, target: int) -> int:
 def two_starts(chosen: Ints, num_fields: int, *, length: int, stride: int, rng: np.random.Generator) -> tuple[int, int]:
     """Starts (o1, o2) of the query and the key clip (METHOD 1.3).
 
-    o1 ~ U{0 .. max(M - L * s, 0)}, redrawn up to 11 times until it is chosen, else the first chosen start.
+    o1 ~ U{0 .. max(M - L * s, 0)}, drawn up to 11 times until it is chosen, else the first chosen start.
     o2 is the chosen start nearest to o1 + delta, delta ~ U{-L * s .. L * s}.
     Without any chosen start both are 0. The generator advances by the same amount on every path.
     """
