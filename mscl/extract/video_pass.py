@@ -81,9 +81,11 @@ class VideoPass:
             frame = next(self._frames, None)
             if frame is None:
                 why = f" ({self._decoding.reason})" if self._decoding.reason else ""
+                advice = "run ingest again (--force ingest)"
+                if self._decoding.verdict == "timeout":
+                    advice = "run the same command again, or give it longer (data.limits.timeout_seconds)"
                 raise DataError(
-                    f"{self._path} gives {self._position} frames{why}, and gave {end} when it was ingested; "
-                    "run ingest again (--force ingest)"
+                    f"{self._path} gives {self._position} frames{why}, and gave {end} when it was ingested; {advice}"
                 )
             self._position += 1
             if self._position > segment.first_frame:

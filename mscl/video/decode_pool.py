@@ -16,11 +16,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
+from mscl.video.awake_clock import AwakeClock
 from mscl.video.config import DecodeLimits
 from mscl.video.job_feed import Fetched, Job, JobEnd, JobFeed, Ready
 from mscl.video.places import Place
@@ -29,6 +29,7 @@ from mscl.video.video_info import VideoInfo
 _START_SECONDS = 120.0
 _AHEAD = 4
 """Videos that are fetched, or there already, beyond those that workers decode."""
+_LOOK_SECONDS = 1.0
 _GRACE_SECONDS = 5.0
 """How much later than a job's own deadline the worker that does not keep it is killed."""
 
@@ -95,7 +96,8 @@ def run_jobs(
     Args:
         function: `package.module:name`, called with the job's items as keyword arguments; both the items and what
             it returns are JSON values.
-        timeout_seconds: wall-clock limit of one job, after which its process is killed.
+        timeout_seconds: limit of one job by the clock, after which its process is killed; while this process is stopped
+            (Ctrl-Z), the clock is, too.
         memory_bytes: address space of a worker (RLIMIT_AS); None: no limit.
         on_result: called in this thread with a job's index and how it ended, as soon as it did. If it raises, the
             workers are killed and the exception goes on.
@@ -129,6 +131,7 @@ class _Run:
         self.ends: dict[int, JobEnd] = {}
         self._function, self._feed, self._selector = function, feed, selector
         self._timeout_seconds, self._memory_bytes, self._on_result = timeout_seconds, memory_bytes, on_result
+        self._clock = AwakeClock()
         self._workers: list[_Worker] = []
         self._again: list[tuple[int, Job]] = []
         """Jobs whose worker was killed from outside, to be tried once more."""
@@ -142,14 +145,15 @@ class _Run:
             while len(self._workers) < min(max(1, workers), len(self._feed) - len(self.ends)):
                 self._start()
             nearest_s = min(worker.deadline_s for worker in self._workers)
-            wait_s = None if nearest_s == float("inf") else max(0.0, nearest_s - time.monotonic())
+            left_s = max(0.0, nearest_s - self._clock.seconds())
+            wait_s = None if left_s == float("inf") else min(left_s, _LOOK_SECONDS)
             for key, _ in self._selector.select(wait_s):
                 if key.data is None:
                     os.read(key.fd, 1 << 16)
                     self._give_out()
                 else:
                     self._hear(key.data)
-            for worker in [worker for worker in self._workers if worker.deadline_s < time.monotonic()]:
+            for worker in [worker for worker in self._workers if worker.deadline_s < self._clock.seconds()]:
                 if not worker.ready:
                     raise RuntimeError(
                         f"worker process for {self._function} does not start within {_START_SECONDS:g} s"
@@ -191,10 +195,10 @@ class _Run:
             if isinstance(job, JobEnd):
                 self._note(index, job)
             else:
-                idle.pop().give(index, job, self._timeout_seconds)
+                idle.pop().give(index, job, self._timeout_seconds, now_s=self._clock.seconds())
 
     def _start(self) -> None:
-        worker = _Worker(self._function, self._memory_bytes)
+        worker = _Worker(self._function, self._memory_bytes, now_s=self._clock.seconds())
         self._workers.append(worker)
         self._selector.register(worker.answers, selectors.EVENT_READ, worker)
 
@@ -218,11 +222,11 @@ class _Run:
 class _Worker:
     """One child process, idle or at one job."""
 
-    def __init__(self, function: str, memory_bytes: int | None) -> None:
+    def __init__(self, function: str, memory_bytes: int | None, *, now_s: float) -> None:
         self.job: int | None = None
         self.order: Job = {}
         self.ready = False
-        self.deadline_s = time.monotonic() + _START_SECONDS
+        self.deadline_s = now_s + _START_SECONDS
         self._said_fd, name = tempfile.mkstemp()
         os.unlink(name)
         self._buffer = b""
@@ -240,9 +244,9 @@ class _Worker:
         """Whether it ended by SIGKILL, which no decoder sends itself."""
         return self._process.wait() == -signal.SIGKILL
 
-    def give(self, index: int, job: Job, timeout_seconds: float) -> None:
+    def give(self, index: int, job: Job, timeout_seconds: float, *, now_s: float) -> None:
         self.job, self.order = index, job
-        self.deadline_s = time.monotonic() + timeout_seconds
+        self.deadline_s = now_s + timeout_seconds
         try:
             self._orders.write(json.dumps({"job": job, "seconds": timeout_seconds}).encode() + b"\n")
         except BrokenPipeError:

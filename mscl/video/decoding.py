@@ -7,7 +7,6 @@ real AVIs, and frame counts of containers are often too high. Nothing here guard
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from mscl.video.awake_clock import AwakeClock
 from mscl.video.config import DecodeLimits
 from mscl.video.cuts import CutFinder
 from mscl.video.opening import (
@@ -65,7 +65,8 @@ class Decoding:
         self.num_frames = 0
         self.verdict: Verdict = "ok"
         self.reason = ""
-        self._resumed_s = time.monotonic()
+        self._clock = AwakeClock()
+        self._resumed_s = 0.0
         self._path = path
         self._end_s = 0.0
         self._cut_short = ""
@@ -93,7 +94,7 @@ class Decoding:
             context.thread_count = 1
             # FFmpeg refuses pictures that grow beyond the limit in mid-stream before it allocates them.
             context.options = {"max_pixels": str(limits.max_pixels)}
-            self._left_s = limits.timeout_seconds - (time.monotonic() - self._resumed_s)
+            self._left_s = limits.timeout_seconds - self._clock.seconds()
         except BaseException:
             self._container.close()
             raise
@@ -129,7 +130,7 @@ class Decoding:
     ) -> Iterator[NDArray[np.uint8] | None]:
         with self._container:
             try:
-                self._resumed_s = time.monotonic()
+                self._resumed_s = self._clock.seconds()
                 for frame in self._decode():
                     if self.num_frames >= self.limits.max_frames:
                         return self._stop("too_large", f"more than {self.limits.max_frames} frames")
@@ -142,9 +143,9 @@ class Decoding:
                     self._times.add(None if frame.pts is None else float(frame.pts * self._tick))
                     self._num_damaged += frame.is_corrupt
                     self._is_interlaced |= frame.interlaced_frame
-                    self._left_s -= time.monotonic() - self._resumed_s
+                    self._left_s -= self._clock.seconds() - self._resumed_s
                     yield picture
-                    self._resumed_s = time.monotonic()
+                    self._resumed_s = self._clock.seconds()
             except VideoError as error:
                 return self._stop(error.verdict, error.reason)
             except MemoryError as error:
@@ -199,7 +200,7 @@ class Decoding:
     def _decode(self) -> Iterator[VideoFrame]:
         """Frames as the decoder gives them; what it refuses is counted, and it goes on after it."""
         for packet in self._demux():
-            if time.monotonic() - self._resumed_s > self._left_s:
+            if self._clock.seconds() - self._resumed_s > self._left_s:
                 raise VideoError("timeout", f"not decoded within {self.limits.timeout_seconds:g} s")
             try:
                 frames = self._stream.decode(packet)

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -82,11 +83,11 @@ def test_a_decoder_killed_twice_costs_its_video(tmp_path: Path, write_video: Any
     paths = [write_video(f"{n}.mp4", 5) for n in range(4)]
     real, kills = decode_pool._Worker.give, {1: 2, 2: 1}
 
-    def give_and_kill(worker: decode_pool._Worker, index: int, job: dict[str, Any], seconds: float) -> None:
+    def give_and_kill(worker: decode_pool._Worker, index: int, *given: Any, now_s: float) -> None:
         is_killed = kills.get(index, 0) > 0
         if is_killed:
             os.kill(worker._process.pid, signal.SIGSTOP)
-        real(worker, index, job, seconds)
+        real(worker, index, *given, now_s=now_s)
         if is_killed:
             kills[index] -= 1
             os.kill(worker._process.pid, signal.SIGKILL)
@@ -102,10 +103,10 @@ def test_a_decoder_that_hangs_costs_its_video_and_its_time(tmp_path: Path, write
     paths = [write_video(f"{n}.mp4", 5) for n in range(3)]
     real = decode_pool._Worker.give
 
-    def give_and_stop(worker: decode_pool._Worker, index: int, job: dict[str, Any], seconds: float) -> None:
+    def give_and_stop(worker: decode_pool._Worker, index: int, *given: Any, now_s: float) -> None:
         if index == 0:
             os.kill(worker._process.pid, signal.SIGSTOP)  # to its parent this is a decoder that never comes back
-        real(worker, index, job, seconds)
+        real(worker, index, *given, now_s=now_s)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decode_pool._Worker, "give", give_and_stop)
@@ -115,6 +116,21 @@ def test_a_decoder_that_hangs_costs_its_video_and_its_time(tmp_path: Path, write
     assert [info.verdict for info in results] == ["timeout", "ok", "ok"]
     assert "not decoded within 2 s" in results[0].reason
     assert 3 <= time.monotonic() - started_s < 60
+
+
+def test_a_stop_of_the_whole_run_costs_no_video(write_video: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-Z and `fg`, or a batch job that is suspended: parent and decoders wake up long after every deadline."""
+    real, stopped_s = decode_pool._Worker.give, [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + stopped_s[0])
+    monkeypatch.setattr("mscl.video.awake_clock.time", clock)
+
+    def give_and_wake_up_late(worker: decode_pool._Worker, *given: Any, now_s: float) -> None:
+        real(worker, *given, now_s=now_s)
+        stopped_s[0] += 1000
+
+    monkeypatch.setattr(decode_pool._Worker, "give", give_and_wake_up_late)
+    results = inspect_many([write_video(f"{n}.mp4", 5) for n in range(3)], limits=LIMITS, workers=1)
+    assert [info.verdict for info in results] == ["ok"] * 3
 
 
 def test_inspect_many_equals_inspecting_here(tmp_path: Path, write_video: Any) -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -236,6 +237,21 @@ def test_the_limit_of_time_is_on_decoding_and_not_on_the_work_between_frames(wri
     for _ in decoding:
         time.sleep(0.1)  # optical flow of a long video takes longer than its decoding may
     assert (decoding.verdict, decoding.num_frames) == ("ok", 12)
+
+
+def test_time_in_which_the_process_was_stopped_is_not_on_the_limit(
+    write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped_s = 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + stopped_s)
+    monkeypatch.setattr("mscl.video.awake_clock.time", clock)
+
+    def stop(_frame: object) -> None:
+        nonlocal stopped_s
+        stopped_s += 1000 if stopped_s == 0 else 0
+
+    decoding = decode(write_video("a.mp4", 12), limits=DecodeLimits(timeout_seconds=60))
+    assert len(list(decoding.pictures(watch=stop))) == 12 and decoding.verdict == "ok"
 
 
 def test_a_stream_that_changes_its_size_keeps_that_of_its_first_frame(tmp_path: Path, write_video: WriteVideo) -> None:
