@@ -93,8 +93,8 @@ ablate: .venv/.installed  ## The method against its baselines: tables and pictur
 		--seeds 101,102,103,104,105,106 $(call folds,direction,$(SIX))
 	$(ON_SUITE) --name order mscl-no-fra mscl-no-lmcl --seeds 101,102,103,104,105,106 $(call folds,order,$(SIX))
 	$(ON_SUITE) --base demo --name shortcut --seeds 101,102,103,104,105,106 $(call folds,shortcut,$(SIX)) $(OWN_MOCO)
-	$(ABLATE) mscl mscl-no-mds moco --base demo --name stills --seeds 101,102,103,104,105,106 \
-		$(call folds,stills,$(SIX))
+	$(ABLATE) mscl mscl-no-mds moco supervised finetune.epochs=15 --base demo --name stills \
+		--seeds 101,102,103,104,105,106 $(call folds,stills,$(SIX))
 	$(ON_VIDEOS) --name weizmann64 data.root=$(VIDEOS)/weizmann64 data.max_segment_seconds=1 \
 		--fold 'data.test_pattern=subject0[012]' --fold 'data.test_pattern=subject0[345]' \
 		--fold 'data.test_pattern=subject0[678]' pretrain.min_steps=160 finetune.epochs=60
