@@ -91,6 +91,8 @@ ablate: .venv/.installed  ## The method against its baselines: tables and pictur
 	for seed in $(SIX); do $(BIN)/mscl demo-data --suite $(DEMO)/suite-$$seed --seed $$seed || exit 1; done
 	$(ON_SUITE) --name direction --base demo+kind mscl-no-fra mscl-rotation-hard mscl-no-lmcl mscl-no-mds \
 		--seeds 101,102,103,104,105,106 $(call folds,direction,$(SIX))
+	$(ABLATE) mscl moco --control mscl --base demo+kind $(OWN_MOCO) --name direction-on-cpu runtime.device=cpu \
+		--seeds 101,102,103,104,105,106 $(call folds,direction,$(SIX))
 	$(ON_SUITE) --name order mscl-no-fra mscl-no-lmcl --seeds 101,102,103,104,105,106 $(call folds,order,$(SIX))
 	$(ON_SUITE) --base demo --name shortcut --seeds 101,102,103,104,105,106 $(call folds,shortcut,$(SIX)) $(OWN_MOCO)
 	$(ABLATE) mscl mscl-no-mds moco supervised finetune.epochs=15 --base demo --name stills \

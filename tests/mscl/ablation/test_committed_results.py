@@ -77,6 +77,14 @@ def test_parts_of_the_motion_suite_have_every_pair_and_control(rows: list[SeedSc
     assert ceiling == set(seeds)
 
 
+@pytest.mark.parametrize("name", ["direction-on-cpu", "direction-on-cpu-superclasses", "shortcut"])
+def test_moco_was_trained_with_a_temperature_of_its_own_on_every_set(rows: list[SeedScore], name: str) -> None:
+    for preset in ("mscl", "moco", *SWEPT):
+        for metric in (RETRIEVAL, LINEAR):
+            seeds = [row.seed for row in rows if (row.set, row.preset, row.metric) == (name, preset, metric)]
+            assert sorted(seeds) == list(SIX), (preset, metric)
+
+
 def test_the_table_of_real_videos_says_what_its_rows_say() -> None:
     rows = from_json(read_json(RESULTS / "real-videos.json"))
     lines = (RESULTS / "reading.md").read_text().replace("**", "").splitlines()
