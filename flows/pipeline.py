@@ -120,7 +120,7 @@ def stage_flow(name: str) -> Flow[..., Outcome]:
         place = Workspace(workspace)
         with _working(place, config, preset=preset, stage=stage.name) as run_one:
             found = latest_inputs(place, stage, given=inputs or {})
-            for line in other_settings(place, config, found):
+            for line in other_settings(config, place.lineage(*found.values())):
                 get_run_logger().warning(line)
             outcome = run_stage(place, config, stage, found, force=force, run_one=run_one)
             if outcome.reused:

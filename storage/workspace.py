@@ -217,8 +217,8 @@ class Workspace:
         with disk_errors(folder):
             folder.rmdir()
 
-    def lineage(self, result: Result) -> list[Result]:
-        """The result and everything it was made of, inputs before what reads them."""
+    def lineage(self, *results: Result) -> list[Result]:
+        """The results and everything they were made of, each once, inputs before what reads them."""
         order: dict[tuple[str, str], Result] = {}
 
         def walk(current: Result) -> None:
@@ -228,7 +228,8 @@ class Workspace:
                     walk(parent)
             order[(current.record.stage, current.key)] = current
 
-        walk(result)
+        for result in results:
+            walk(result)
         return list(order.values())
 
     def prepare(self) -> None:

@@ -11,7 +11,6 @@ from mscl.display.amounts import byte_size
 from mscl.stage.execute import PRESET
 from storage.record import Record
 from storage.result_folder import Result
-from storage.workspace import Workspace
 
 HEAD = ("stage", "key", "preset", "dataset", "result", "age", "size")
 _UNKNOWN = "-"
@@ -31,11 +30,11 @@ def rows_of(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
         )  # fmt: skip
 
 
-def reads(place: Workspace, inputs: Mapping[str, Result]) -> str:
+def reads(inputs: Mapping[str, Result], lineage: Sequence[Result]) -> str:
     """`ingest 1f2e3d4c, extract 5a6b7c8d, of /data/UCF-101`: which results a stage reads, and of which videos."""
     keys = [f"{stage} {result.key[:KEY_DIGITS]}" for stage, result in inputs.items()]
-    made_of = {one.key: one.record for result in inputs.values() for one in place.lineage(result)}
-    roots = {_root(record, made_of) for record in made_of.values()} - {""}
+    records = {one.key: one.record for one in lineage}
+    roots = {_root(record, records) for record in records.values()} - {""}
     return ", ".join([*keys, *(f"of {root}" for root in sorted(roots))])
 
 

@@ -153,8 +153,9 @@ def stage(
     for name in unread_settings(chosen, preset, overrides or []):
         print_line(console, f"{name} has no effect on {chosen.name}, which is run alone", style="yellow")
     if inputs:
-        print_line(console, f"reads {reads(place, inputs)}")
-        for line in other_settings(place, config, inputs):
+        behind = place.lineage(*inputs.values())
+        print_line(console, f"reads {reads(inputs, behind)}")
+        for line in other_settings(config, behind):
             print_line(console, line, style="yellow")
     _say_what_needs_prefect(config.runtime)
     run_here = partial(execute, progress=progress, preset=preset)

@@ -40,7 +40,7 @@ def config_of(
     workspace: Workspace, settings: dict[str, Any], inputs: dict[str, Result], *, source: str
 ) -> ExperimentConfig:
     """The configuration that a result was made with, as far as its settings and its ancestors' records tell."""
-    lineage = [ancestor.record for result in inputs.values() for ancestor in workspace.lineage(result)]
+    lineage = [ancestor.record for ancestor in workspace.lineage(*inputs.values())]
     sections: dict[str, Any] = {}
     for each in (settings, *(record.config for record in lineage)):
         for name, values in each.items():

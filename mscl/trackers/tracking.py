@@ -32,9 +32,7 @@ class Tracking(Section):
         """Of a stage that is about to work."""
         stage, key = run.folder.parent.name, run.folder.name
         workspace = Workspace(run.folder.parents[1])
-        found = {
-            ancestor.record.stage: ancestor for result in run.inputs.values() for ancestor in workspace.lineage(result)
-        }
+        found = {ancestor.record.stage: ancestor for ancestor in workspace.lineage(*run.inputs.values())}
         own, _ = made_with(run.folder)
         lineage = {name: result.key for name, result in found.items()} | {stage: key}
         return cls(

@@ -30,6 +30,7 @@ _START_SECONDS = 120.0
 _AHEAD = 4
 """Videos that are fetched, or there already, beyond those that workers decode."""
 _LOOK_SECONDS = 1.0
+"""Between two readings of the clock, which misses what is longer than a few."""
 _GRACE_SECONDS = 5.0
 """How much later than a job's own deadline the worker that does not keep it is killed."""
 

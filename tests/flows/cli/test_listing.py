@@ -59,6 +59,7 @@ def test_a_stage_alone_says_of_which_videos_the_results_are_that_it_reads(tmp_pa
     place = Workspace(tmp_path)
     ingest = made(place, "ingest", {"data": {"root": "/a/UCF-101"}})
     extract = made(place, "extract", {}, ingest)
-    assert reads(place, {"extract": extract}) == "extract 00000000, of /a/UCF-101"
-    assert reads(place, {"ingest": ingest, "extract": extract}) == "ingest 00000000, extract 00000000, of /a/UCF-101"
-    assert reads(place, {"pretrain": made(place, "pretrain", {})}) == "pretrain 00000000"
+    lineage, alone = [ingest, extract], made(place, "pretrain", {})
+    assert reads({"extract": extract}, lineage) == "extract 00000000, of /a/UCF-101"
+    assert reads({"ingest": ingest, "extract": extract}, lineage) == "ingest 00000000, extract 00000000, of /a/UCF-101"
+    assert reads({"pretrain": alone}, [alone]) == "pretrain 00000000"

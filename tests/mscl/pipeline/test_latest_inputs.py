@@ -55,10 +55,10 @@ def test_what_was_made_with_other_settings_than_those_given_is_said(place: Works
     extract = made(place, "extract", "2222", ingest, config={"flow": {"method": "denseflow", "gap_frames": 1}})
     pretrain = made(place, "pretrain", "3333", extract, config={"pretrain": {"epochs": 7, "optim": {"lr": 0.5}}})
     config = load_config("demo", [])
-    assert other_settings(place, config, {"ingest": ingest, "extract": extract}) == [
+    assert other_settings(config, place.lineage(ingest, extract)) == [
         "extract 2222 was made with flow.method='denseflow', not 'tvl1'"
     ]
-    said = other_settings(place, load_config("demo", ["flow.method=dis"]), {"pretrain": pretrain})
+    said = other_settings(load_config("demo", ["flow.method=dis"]), place.lineage(pretrain))
     assert said == [
         "extract 2222 was made with flow.method='denseflow', not 'dis'",
         "pretrain 3333 was made with pretrain.optim.lr=0.5, not 0.003",
@@ -69,4 +69,4 @@ def test_what_a_run_has_made_was_made_with_its_settings(tiny: Path, tiny_workspa
     place = Workspace(tiny_workspace)
     inputs = latest_inputs(place, BY_NAME["report"], given={})
     assert {"extract", "pretrain", "probe"} <= inputs.keys()
-    assert other_settings(place, load_config(str(tiny), []), inputs) == []
+    assert other_settings(load_config(str(tiny), []), place.lineage(*inputs.values())) == []
