@@ -22,7 +22,7 @@ from flows.runners import spread_for
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Table
 from mscl.errors import ConfigError, UserError
-from mscl.pipeline import Outcome, Stage, execute
+from mscl.pipeline import Outcome, Stage, execute, reads
 from mscl.report.results import Results
 from mscl.stage.view import stage_view
 from storage.result_folder import Result
@@ -125,8 +125,8 @@ def _execute(
 ) -> Outcome:
     """Run one stage function here, tell its story in the run's log, and publish what it left."""
     logger = get_run_logger()
-    reads = ", ".join(f"{name} {result.key[:8]}" for name, result in inputs.items())
-    logger.info(f"{stage.name} begins: {f'reads {reads}' if reads else config.data.root}")
+    behind = reads(inputs, workspace.lineage(*inputs.values()))
+    logger.info(f"{stage.name} begins: {f'reads {behind}' if behind else config.data.root}")
     artifact = ArtifactProgress(stage.name)
     progress = Both([ConsoleProgress(), LogProgress(logger), artifact])
     try:

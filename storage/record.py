@@ -100,6 +100,11 @@ def result_key(stage: str, stage_version: int, config: Mapping[str, Any], inputs
     return sha256(canonical_json(parts).encode()).hexdigest()[:16]
 
 
+def short_key(key: str) -> str:
+    """Its first 8 digits, which people are shown: as many as every command needs to know a result by."""
+    return key[:8]
+
+
 def canonical_json(value: Any) -> str:
     """JSON with sorted names and no spaces; refuses NaN and what is not JSON."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)

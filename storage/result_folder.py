@@ -16,7 +16,7 @@ from typing import Any
 
 from storage.atomic import digest_file, disk_errors, write_atomic
 from storage.errors import UnreadableError
-from storage.record import RECORD_NAME, Record, missing_files, read_record
+from storage.record import RECORD_NAME, Record, missing_files, read_record, short_key
 
 BEGUN = ".begun.json"
 DAMAGED = ".damaged"
@@ -34,6 +34,10 @@ class Result:
     @property
     def key(self) -> str:
         return self.record.key
+
+    @property
+    def short_key(self) -> str:
+        return short_key(self.key)
 
 
 def whole(folder: Path) -> Result | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.cli.results import KEY_DIGITS, came_out
+from flows.cli.results import came_out
 from mscl.display.amounts import byte_size
+from mscl.pipeline.made_with import videos_of
 from mscl.stage.execute import PRESET
-from storage.record import Record
+from storage.record import Record, short_key
 from storage.result_folder import Result
 
 HEAD = ("stage", "key", "preset", "dataset", "result", "age", "size")
@@ -20,22 +21,14 @@ _STEPS = ((60, "s"), (60, "min"), (24, "h"), (7, "days"), (52, "weeks"))
 def rows_of(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
     """A row a result, the latest last. A shared one (ingest, extract) names the preset of the run that made it."""
     records = {result.key: result.record for result in results}
-    roots = {key: _root(record, records) for key, record in records.items()}
+    roots = {key: videos_of(record, records) for key, record in records.items()}
     names = _short(set(roots.values()))
     now = datetime.now(UTC)
     for key, record in sorted(records.items(), key=lambda one: one[1].created_at):
         yield (
-            record.stage, key[:KEY_DIGITS], _preset(record), names[roots[key]], came_out(record),
+            record.stage, short_key(key), _preset(record), names[roots[key]], came_out(record),
             age((now - record.created_at).total_seconds()), byte_size(record.size),
         )  # fmt: skip
-
-
-def reads(inputs: Mapping[str, Result], lineage: Sequence[Result]) -> str:
-    """`ingest 1f2e3d4c, extract 5a6b7c8d, of /data/UCF-101`: which results a stage reads, and of which videos."""
-    keys = [f"{stage} {result.key[:KEY_DIGITS]}" for stage, result in inputs.items()]
-    records = {one.key: one.record for one in lineage}
-    roots = {_root(record, records) for record in records.values()} - {""}
-    return ", ".join([*keys, *(f"of {root}" for root in sorted(roots))])
 
 
 def age(seconds: float) -> str:
@@ -47,14 +40,6 @@ def age(seconds: float) -> str:
             break
         count /= size
     return f"{int(count)} {unit.removesuffix('s') if int(count) == 1 and len(unit) > 3 else unit}"
-
-
-def _root(record: Record, records: Mapping[str, Record]) -> str:
-    """Folder of the videos that a result was made of, by the ingest that it goes back to."""
-    if record.stage == "ingest":
-        return str(record.config.get("data", {}).get("root", ""))
-    found = (_root(records[key], records) for key in record.inputs.values() if key in records)
-    return next((root for root in found if root), "")
 
 
 def _short(roots: set[str]) -> dict[str, str]:

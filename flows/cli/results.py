@@ -22,8 +22,6 @@ from storage.record import Record
 from storage.result_folder import Result
 from storage.workspace import Workspace
 
-KEY_DIGITS = 8
-"""Of a key in tables: as many as every command needs to know a result by."""
 _FILES_SHOWN = 40
 
 
@@ -52,7 +50,7 @@ def print_results(console: Console, outcomes: Mapping[str, Outcome], *, seconds:
     for name, outcome in outcomes.items():
         record = outcome.result.record
         how = "reused" if outcome.reused else duration(outcome.seconds)
-        rows.append((name, record.key[:KEY_DIGITS], how, byte_size(record.size), came_out(record)))
+        rows.append((name, outcome.result.short_key, how, byte_size(record.size), came_out(record)))
     print_table(console, ("stage", "key", "time", "size", "result"), rows)
     if all(outcome.reused for outcome in outcomes.values()):
         print_line(console, "Nothing has changed: every stage was reused.")

@@ -135,10 +135,9 @@ def stage(
 
     progress = ConsoleProgress(console)
     progress.start("Reading the settings", None, "")
-    from flows.cli.listing import reads
     from flows.cli.results import print_left_out, print_outcome, print_scores
     from mscl.config import load_config
-    from mscl.pipeline import execute, latest_inputs, other_settings, run_stage, stage_named
+    from mscl.pipeline import execute, latest_inputs, other_settings, reads, run_stage, stage_named
     from mscl.pipeline.without_effect import idle_settings, unread_settings
     from mscl.stage.view import stage_view
     from storage.workspace import Workspace

@@ -64,6 +64,7 @@ def show(
 
 def lineage(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) -> None:
     """What a result was made of, back to the videos."""
+    from storage.record import short_key
     from storage.workspace import Workspace
 
     place = Workspace(workspace)
@@ -71,7 +72,9 @@ def lineage(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) ->
     there = {result.key for result in results}
     for result in results:
         record = result.record
-        reads = ", ".join(f"{stage} {key[:6]}" for stage, key in record.inputs.items()) or "videos and annotations"
+        reads = (
+            ", ".join(f"{stage} {short_key(key)}" for stage, key in record.inputs.items()) or "videos and annotations"
+        )
         print_line(console, f"{record.stage:<9} {record.key}  <- {reads}")
     read = {of: stage for result in results for stage, of in result.record.inputs.items()}
     for gone in sorted(read.keys() - there):

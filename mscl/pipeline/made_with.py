@@ -1,6 +1,6 @@
-"""Where what a stage reads was made with other settings than those that it is run with."""
+"""What a stage reads: of which videos, and where it was made with other settings than the stage is run with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -8,11 +8,31 @@ from mscl.config import ExperimentConfig
 from mscl.config.trees import joined
 from mscl.errors import UserError
 from mscl.pipeline.stages import BY_NAME
+from storage.record import Record
 from storage.result_folder import Result
 
 _SHOWN = 3
 _VIDEOS = "ingest"
 """Its settings say which videos they are, and to ask for them looks at every one."""
+
+
+def reads(inputs: Mapping[str, Result], lineage: Sequence[Result]) -> str:
+    """`ingest 1f2e3d4c, extract 5a6b7c8d, of /data/UCF-101`: which results a stage reads, and of which videos."""
+    keys = [f"{stage} {result.short_key}" for stage, result in inputs.items()]
+    records = {one.key: one.record for one in lineage}
+    roots = {videos_of(record, records) for record in records.values()} - {""}
+    return ", ".join([*keys, *(f"of {root}" for root in sorted(roots))])
+
+
+def videos_of(record: Record, records: Mapping[str, Record]) -> str:
+    """Folder of the videos that a result was made of, by the ingest that it goes back to; empty where it is not known.
+
+    `records`: those of its lineage, by key.
+    """
+    if record.stage == "ingest":
+        return str(record.config.get("data", {}).get("root", ""))
+    found = (videos_of(records[key], records) for key in record.inputs.values() if key in records)
+    return next((root for root in found if root), "")
 
 
 def other_settings(config: ExperimentConfig, lineage: Sequence[Result]) -> list[str]:
@@ -34,5 +54,5 @@ def other_settings(config: ExperimentConfig, lineage: Sequence[Result]) -> list[
         ]
         if found:
             more = f"; and {len(found) - _SHOWN} settings more" if len(found) > _SHOWN else ""
-            lines.append(f"{record.stage} {result.key[:8]} was made with {'; '.join(found[:_SHOWN])}{more}")
+            lines.append(f"{record.stage} {result.short_key} was made with {'; '.join(found[:_SHOWN])}{more}")
     return lines

@@ -6,6 +6,7 @@ from mscl.display.amounts import byte_size, duration
 from mscl.display.blocks import Table
 from mscl.display.style import BLUE, INK, ORANGE, canvas, to_svg
 from mscl.stage.view import StageView
+from storage.record import short_key
 
 
 def lineage_graph(views: Sequence[StageView]) -> str:
@@ -54,7 +55,7 @@ def lineage_graph(views: Sequence[StageView]) -> str:
             )  # fmt: skip
             axis.add_patch(box)
             axis.text(x, y + 0.11, name, ha="center", va="center", fontweight="bold", fontsize=9)
-            small = f"{view.key[:8]}  ·  {duration(view.seconds)}"
+            small = f"{short_key(view.key)}  ·  {duration(view.seconds)}"
             axis.text(x, y - 0.13, small, ha="center", va="center", fontsize=7.5, alpha=0.8)
         return to_svg(figure)
 
@@ -86,7 +87,7 @@ def time_and_disk(views: Sequence[StageView]) -> str:
 def sizes_table(views: Sequence[StageView]) -> Table:
     """Key, time and disk of every stage."""
     rows = tuple(
-        (v.stage, v.key[:8], duration(v.seconds), byte_size(v.size_bytes), v.created_at[:16].replace("T", " "))
+        (v.stage, short_key(v.key), duration(v.seconds), byte_size(v.size_bytes), v.created_at[:16].replace("T", " "))
         for v in views
     )
     return Table(("stage", "key", "time", "disk", "made"), rows, caption="Stages")

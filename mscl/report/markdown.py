@@ -21,6 +21,7 @@ from mscl.display.blocks import (
 from mscl.display.style import data_address, for_card
 from mscl.stage.contract import Stage
 from mscl.stage.view import StageView, by_stage, plain_metrics
+from storage.record import short_key
 
 _HEADING_OR_LIST = re.compile(r"(#{1,6}|[-+]|[0-9]+[.)])(?: |$)")
 """What a paragraph must not begin with."""
@@ -46,7 +47,7 @@ def stage_markdown(stage: Stage, view: StageView, inputs: Sequence[StageView], *
     # the key as its head: Markdown knows no table without
     foot = ["## Numbers of the run", markdown_table(facts[0], facts[1:])]
     if view.inputs:
-        foot.append("made of " + ", ".join(f"{name} `{key[:8]}`" for name, key in view.inputs.items()))
+        foot.append("made of " + ", ".join(f"{name} `{short_key(key)}`" for name, key in view.inputs.items()))
     return _within(head, [markdown_block(block) for block in blocks], foot, max_bytes)
 
 

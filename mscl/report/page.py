@@ -17,6 +17,7 @@ from mscl.score.scores import Score
 from mscl.stage.contract import Stage
 from mscl.stage.view import Stages, StageView, by_stage, plain_metrics
 from storage.atomic import write_atomic
+from storage.record import short_key
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -108,7 +109,7 @@ def _about(stages: Stages) -> Iterable[PageSection]:
         ),
     )  # fmt: skip
     settings = [
-        Code(yaml.safe_dump(dict(v.config), sort_keys=False, width=100), f"{v.stage} {v.key[:8]}") for v in views
+        Code(yaml.safe_dump(dict(v.config), sort_keys=False, width=100), f"{v.stage} {short_key(v.key)}") for v in views
     ]
     last = max(views, key=lambda view: view.created_at)
     versions = tuple((name, version) for name, version in last.versions.items())

@@ -7,6 +7,7 @@ from pydantic import Field
 from mscl.config.base import Section
 from mscl.stage.contract import StageRun
 from mscl.trackers.named import TENSORBOARD
+from storage.record import short_key
 from storage.result_folder import made_with
 from storage.workspace import Workspace
 
@@ -48,4 +49,4 @@ class Tracking(Section):
     @property
     def name(self) -> str:
         """What people call the run."""
-        return " ".join(part for part in (self.stage, self.key[:8], self.part) if part)
+        return " ".join(part for part in (self.stage, short_key(self.key), self.part) if part)

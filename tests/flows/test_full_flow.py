@@ -265,7 +265,8 @@ def test_the_table_leads_with_scores_and_says_where_the_report_is(first: First) 
 def test_the_log_tells_what_a_stage_reads_and_leaves(first: First) -> None:
     said = _log(_table_of_first(first).flow_run_id)
     done = first[1]
-    assert f"extract begins: reads ingest {done['ingest'].result.key[:8]}" in said
+    ingest = done["ingest"].result
+    assert f"extract begins: reads ingest {ingest.short_key}, of {ingest.record.config['data']['root']}" in said
     for name, outcome in done.items():
         (end,) = [line for line in said if line.startswith(f"{name} {outcome.result.key} computed in ")]
         assert str(outcome.result.folder) in end

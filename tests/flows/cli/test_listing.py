@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.listing import HEAD, age, reads, rows_of
+from flows.cli.listing import HEAD, age, rows_of
 from storage.result_folder import Result
 from storage.workspace import Workspace
 
@@ -53,13 +53,3 @@ def test_preset_dataset_and_score(tmp_path: Path) -> None:
     ]
     backwards = [row[:5] for row in rows_of(place.results()[::-1])]
     assert backwards == [row[:5] for row in rows_of(place.results())]  # the latest last, however they come
-
-
-def test_a_stage_alone_says_of_which_videos_the_results_are_that_it_reads(tmp_path: Path) -> None:
-    place = Workspace(tmp_path)
-    ingest = made(place, "ingest", {"data": {"root": "/a/UCF-101"}})
-    extract = made(place, "extract", {}, ingest)
-    lineage, alone = [ingest, extract], made(place, "pretrain", {})
-    assert reads({"extract": extract}, lineage) == "extract 00000000, of /a/UCF-101"
-    assert reads({"ingest": ingest, "extract": extract}, lineage) == "ingest 00000000, extract 00000000, of /a/UCF-101"
-    assert reads({"pretrain": alone}, [alone]) == "pretrain 00000000"

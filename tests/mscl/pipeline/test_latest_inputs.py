@@ -1,4 +1,4 @@
-"""Which results a stage run alone reads: those given, and what belongs to them."""
+"""Which results a stage run alone reads: those given, and what belongs to them; and what is said of them."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from mscl.config import load_config
 from mscl.errors import UserError
-from mscl.pipeline import BY_NAME, latest_inputs, other_settings
+from mscl.pipeline import BY_NAME, latest_inputs, other_settings, reads
 from storage.record import content_of
 from storage.result_folder import Result
 from storage.workspace import Workspace
@@ -70,3 +70,12 @@ def test_what_a_run_has_made_was_made_with_its_settings(tiny: Path, tiny_workspa
     inputs = latest_inputs(place, BY_NAME["report"], given={})
     assert {"extract", "pretrain", "probe"} <= inputs.keys()
     assert other_settings(load_config(str(tiny), []), place.lineage(*inputs.values())) == []
+
+
+def test_it_is_said_of_which_videos_the_results_are_that_a_stage_reads(place: Workspace) -> None:
+    ingest = made(place, "ingest", "1111", config={"data": {"root": "/a/UCF-101"}})
+    extract, alone = made(place, "extract", "2222", ingest), made(place, "pretrain", "3333")
+    assert reads({"extract": extract}, [ingest, extract]) == "extract 2222, of /a/UCF-101"
+    both = {"ingest": ingest, "extract": extract}
+    assert reads(both, [ingest, extract]) == "ingest 1111, extract 2222, of /a/UCF-101"
+    assert reads({"pretrain": alone}, [alone]) == "pretrain 3333"
