@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from mscl.config import ExperimentConfig
 from mscl.errors import ConfigError
@@ -71,28 +72,11 @@ def execute(
                 f"{stage.name} {key} is made again: {', '.join(changed)} was computed again since, and differs"
             )
         refuse_changed(*used.values())
-        read_before = contents_read(folder)
-        others = [name for name, content in contents.items() if read_before.get(name, content) != content]
         if done is not None:
             workspace.discard(stage.name, key)
             folder.mkdir(parents=True)
-        elif force or (known_damage(folder) and not stage.repairs_in_place):
-            if force and any(folder.iterdir()):
-                progress.say(f"{stage.name} {key}: what was begun is removed, for the stage is forced")
-            clear(folder)
-        elif is_half_removed(folder):
-            progress.say(
-                f"{stage.name} {key}: what is left of an earlier result, whose removal was stopped, is removed"
-            )
-            clear(folder)
-        elif others:
-            progress.say(
-                f"{stage.name} {key}: what was begun is removed, for {', '.join(others)} was computed again since, and "
-                "differs"
-            )
-            clear(folder)
-        elif not stage.repairs_in_place:
-            remove_changed(folder)
+        else:
+            _drop_what_does_not_count(stage, key, folder, contents, force=force, say=progress.say)
         with disk_errors(folder):
             was_finished = workspace.begin(stage.name, key, config=noted, inputs=keys, contents=contents)
             run = StageRun(folder, config, used, progress, is_damaged=was_finished, spread=spread)
@@ -107,3 +91,27 @@ def execute(
                 contents=contents,
             )  # fmt: skip
     return Outcome(result, reused=False, seconds=seconds)
+
+
+def _drop_what_does_not_count(
+    stage: Stage, key: str, folder: Path, contents: Mapping[str, str], *, force: bool, say: Callable[[str], None]
+) -> None:
+    """Clear the folder of an unfinished result of what cannot be gone on from, and say why; keep the rest."""
+    read_before = contents_read(folder)
+    others = [name for name, content in contents.items() if read_before.get(name, content) != content]
+    why = ""
+    if force:
+        why = "what was begun is removed, for the stage is forced" if any(folder.iterdir()) else ""
+    elif known_damage(folder) and not stage.repairs_in_place:
+        pass  # whoever found the damage has said so
+    elif is_half_removed(folder):
+        why = "what is left of an earlier result, whose removal was stopped, is removed"
+    elif others:
+        why = f"what was begun is removed, for {', '.join(others)} was computed again since, and differs"
+    else:
+        if not stage.repairs_in_place:
+            remove_changed(folder)
+        return
+    if why:
+        say(f"{stage.name} {key}: {why}")
+    clear(folder)
