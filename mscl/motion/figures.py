@@ -57,7 +57,8 @@ def score_histograms(scores: Mapping[str, AnyFloats], limits: Mapping[str, Seque
     """How many segments have which motion scores, with what the screen asks of them.
 
     Args:
-        scores: score -> one value a segment, not finite where it is not known; px are shown on a logarithmic axis.
+        scores: score -> one value a segment, not finite where it is not known; px are shown on a logarithmic axis, from
+            .01 px.
         limits: score -> (word, value) of each threshold, "min" or "max".
     """
     from matplotlib.ticker import MaxNLocator
@@ -72,7 +73,11 @@ def score_histograms(scores: Mapping[str, AnyFloats], limits: Mapping[str, Seque
             if name.endswith("_px"):
                 axis.set_xscale("log")
                 bins = np.geomspace(_FLOOR_PX, top, 28)
-                axis.set_xticks(ticks := [t for t in (0.01, 0.1, 1, 10, 100) if t <= top], [f"{t:g}" for t in ticks])
+                ticks = [t for t in (_FLOOR_PX, 0.1, 1, 10, 100) if t <= top]
+                names = [f"{t:g}" for t in ticks]
+                if (found < _FLOOR_PX).any():  # the first bar holds them, too
+                    names[0] = f"≤ {names[0]}"
+                axis.set_xticks(ticks, names)
                 axis.minorticks_off()
             else:
                 bins = np.linspace(0, 1 if name == "moving" else top, 28)

@@ -255,6 +255,13 @@ def test_intervals_are_named_where_there_are_some() -> None:
         assert ("lines: 95 % interval" in svg) is named
 
 
+def test_the_first_bar_of_motion_says_that_it_holds_what_is_below_the_axis() -> None:
+    for least_px, named in ((0.02, False), (0.0006, True)):
+        svg = score_histograms(dict.fromkeys(NAMES, np.array([least_px, 0.2, 3.0])), {})
+        texts = {element.text for element in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")}
+        assert ("≤ 0.01" in texts) is named
+
+
 def test_names_of_classes_are_text_and_tell_them_apart() -> None:
     names = ["a$b$c", r"$\frac$", *(f"Pushing something from {way}" for way in ("left to right", "right to left"))]
     svg = confusion_matrix(np.eye(4, dtype=int).tolist(), names)
