@@ -14,5 +14,5 @@ def embed_blocks(stages: Stages) -> list[Block]:
         for name in VARIANT_NAMES
         if f"{name}_videos_per_second" in metrics
     )
-    note = Note(f"{metrics.get('videos', '?')} segments, {metrics.get('feature_dim', '?')} numbers each.")
+    note = Note(f"{metrics['videos']:,} segments, {metrics['feature_dim']} features each.")
     return [note, Table(("encoder", "segments per second"), rates, caption="Embedding")] if rates else [note]
