@@ -37,9 +37,14 @@ def in_order(variants: Iterable[str]) -> list[str]:
     return [*(name for name in VARIANTS if name in found), *(name for name in found if name not in VARIANTS)]
 
 
+def shown_of(variant: str) -> Shown:
+    """What a variant is shown of the clips; of one that is not known, the clips."""
+    return VARIANTS[variant][1] if variant in VARIANTS else "moving"
+
+
 def has_controls(variants: Iterable[str]) -> bool:
     """Whether one of them is shown something else than moving clips."""
-    return any(VARIANTS.get(name, ("", "moving"))[1] != "moving" for name in variants)
+    return any(shown_of(name) != "moving" for name in variants)
 
 
 def variant_names(stages: Stages) -> dict[str, str]:

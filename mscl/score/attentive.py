@@ -30,10 +30,8 @@ class VideoTokens:
 
     @classmethod
     def of(cls, tokens_SND: npt.NDArray[np.float16], videos: Videos, rows: Ints) -> "VideoTokens":
-        """Of the videos `rows`."""
-        order = np.argsort(videos.video_S, kind="stable")
-        ends = np.cumsum(np.bincount(videos.video_S, minlength=len(videos)))[:-1]
-        segments = np.split(order, ends)
+        """Of the videos `rows`, those segments that count."""
+        segments = videos.segments_of_each()
         return cls(tokens_SND, [segments[row] for row in rows.tolist()])
 
     def __len__(self) -> int:

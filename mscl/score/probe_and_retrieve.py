@@ -1,6 +1,7 @@
 """Probe and retrieval of every variant that was embedded, with chance beside: the tables of a run.
 
-Both work on videos: a video's feature is the mean over all its clips (METHOD 1.8), so over its segments, too.
+Both work on videos: a video's feature is the mean over all its clips (METHOD 1.8), so over its segments, too. A control
+that repeats one frame of a video has one clip a video, whatever segments that was cut into.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from mscl.array_types import Floats, Ints
 from mscl.embedding.feature_files import read_variants, tokens_name
+from mscl.embedding.variants import shown_of
 from mscl.errors import DataError
 from mscl.score.classifier_scores import ClassifierScores, ProbeMetrics
 from mscl.score.config import ProbeConfig, RetrieveConfig
@@ -60,10 +62,13 @@ def probe_variants(
             config, features_SD, tokens=embed_folder / tokens_name(name), ids=_segment_ids(manifests), device=device
         )
         tested = [
-            _probed(classify, split, manifest, config=config.model_copy(update={"seed": seed}), grouping=grouping)
+            _probed(
+                classify, split, Videos.of(manifest).as_shown(shown_of(name)), num_classes=len(classes),
+                config=config.model_copy(update={"seed": seed}), grouping=grouping,
+            )
             for split, manifest in manifests.items()
             for seed in config.all_seeds
-        ]
+        ]  # fmt: skip
         variants[name], confusions[name] = mean_over_runs(tested), confusion_over_runs(tested)
     metrics = ProbeMetrics(head=config.head, protocol=config.protocol, notes=tuple(notes), variants=variants)
     full = metrics.as_record()
@@ -97,7 +102,10 @@ def retrieve_variants(
     neighbours: dict[str, Any] = {}
     more_notes: dict[str, None] = {}
     for name, features_SD in _features(embed_folder, manifests).items():
-        found = [_Search.of(features_SD, split, manifest, config, grouping) for split, manifest in manifests.items()]
+        found = [
+            _Search.of(features_SD, split, Videos.of(manifest).as_shown(shown_of(name)), config, grouping)
+            for split, manifest in manifests.items()
+        ]
         variants[name] = _mean_over_splits(found)
         first = found[0]
         more_notes |= {note: None for one in found for note in one.result.notes}
@@ -129,9 +137,8 @@ class _Search:
 
     @classmethod
     def of(
-        cls, features_SD: Floats, split: int, manifest: "Manifest", config: RetrieveConfig, grouping: Grouping
+        cls, features_SD: Floats, split: int, videos: Videos, config: RetrieveConfig, grouping: Grouping
     ) -> "_Search":
-        videos = Videos.of(manifest)
         train, test = train_and_test(videos.split_V, videos.labels_V)
         features_VD = videos.mean(features_SD)
         query, gallery = features_VD[test], features_VD[train]
@@ -214,10 +221,11 @@ def _mean_over_splits(found: Sequence[_Search]) -> RetrievalScores:
     return RetrievalScores(recall=recall, mean_ap=mean_ap, splits=splits, runs=runs)
 
 
-def _probed(classify: Classify, split: int, manifest: "Manifest", *, config: ProbeConfig, grouping: Grouping) -> Trial:
-    videos = Videos.of(manifest)
+def _probed(
+    classify: Classify, split: int, videos: Videos, *, num_classes: int, config: ProbeConfig, grouping: Grouping
+) -> Trial:
     train, test = train_and_test(videos.split_V, videos.labels_V)
-    probe = classify(videos, train, test, num_classes=len(manifest.classes), config=config, grouping=grouping)
+    probe = classify(videos, train, test, num_classes=num_classes, config=config, grouping=grouping)
     return Trial(split, config.seed, probe.scores, probe.details, probe.warnings)
 
 

@@ -133,7 +133,7 @@ def _trained_beside_untrained(found: ProbeMetrics | RetrievalMetrics | Skipped) 
 
 PROBE = Stage(
     name="probe",
-    version=4,
+    version=5,
     needs=("ingest", "pretrain", "embed"),
     settings=_probe_settings,
     run=_probe,
@@ -152,7 +152,7 @@ PROBE = Stage(
 
 RETRIEVE = Stage(
     name="retrieve",
-    version=4,
+    version=5,
     needs=("ingest", "pretrain", "embed"),
     settings=_retrieve_settings,
     run=_retrieve,

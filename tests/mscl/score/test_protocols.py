@@ -8,14 +8,17 @@ import pytest
 
 from mscl.config import ProbeConfig, RetrieveConfig
 from mscl.errors import DataError
+from mscl.score.attentive import VideoTokens
 from mscl.score.classifier_scores import Details
 from mscl.score.labels import manifests_of_splits, notes_on, unfit
 from mscl.score.probe import knn_probe
 from mscl.score.probe_and_retrieve import probe_variants, retrieve_variants
 from mscl.score.retrieval_scores import RetrievalMetrics
 from mscl.score.videos import Videos
+from mscl.video.clip_indices import Shown
 from storage.errors import StorageError
 from storage.features import write_features
+from storage.json_files import read_json
 from storage.layout import Ingested
 from storage.manifest import Manifest, SegmentRow, write_manifest
 from storage.splits import write_splits
@@ -43,9 +46,9 @@ def _dataset(folder: Path, *, splits: bool = True) -> Path:
     return folder
 
 
-def _features(folder: Path, manifest: Manifest, features: np.ndarray) -> Path:
+def _features(folder: Path, manifest: Manifest, features: np.ndarray, *, variant: str = "trained") -> Path:
     write_features(
-        folder / "trained.zarr",
+        folder / f"{variant}.zarr",
         ids=[str(name) for name in manifest.column("segment_id")],
         labels=manifest.column("label"),
         split=[str(name) for name in manifest.column("split")],
@@ -73,6 +76,22 @@ def test_videos_of_segments(tmp_path: Path) -> None:
     values = np.arange(12, dtype=np.float32)[:, None]
     assert videos.mean(values)[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 7, 10]
     assert videos.segments(np.array([7])).tolist() == [9, 10, 11]
+
+
+@pytest.mark.parametrize(("variant", "own"), [("first", 0), ("middle", 1), ("last", 2)])
+def test_a_control_of_one_frame_is_one_segment_of_a_long_video(tmp_path: Path, variant: Shown, own: int) -> None:
+    """The mean over its segments would be of a frame of each, and these tell what went on between them."""
+    manifest = manifests_of_splits(_dataset(tmp_path), (), chosen=1)[1]
+    features = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+    _features(tmp_path, manifest, features, variant=f"trained_{variant}")
+    of_the_frame = features.copy()
+    of_the_frame[6:9], of_the_frame[9:12] = features[6 + own], features[9 + own]
+    _features(tmp_path, manifest, of_the_frame)
+    retrieve_variants(tmp_path, tmp_path, manifests={1: manifest}, config=RetrieveConfig(ks=(1,)))
+    found = read_json(tmp_path / "neighbours.json")
+    assert found[f"trained_{variant}"] == found["trained"]
+    tokens = VideoTokens.of(features[:, None].astype(np.float16), Videos.of(manifest).as_shown(variant), np.arange(8))
+    assert [rows.tolist() for rows in tokens.segments] == [*([row] for row in range(6)), [6 + own], [9 + own]]
 
 
 def test_probe_counts_videos_and_averages_splits(tmp_path: Path) -> None:
