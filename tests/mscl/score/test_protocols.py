@@ -94,6 +94,26 @@ def test_a_control_of_one_frame_is_one_segment_of_a_long_video(tmp_path: Path, v
     assert [rows.tolist() for rows in tokens.segments] == [*([row] for row in range(6)), [6 + own], [9 + own]]
 
 
+def test_frames_of_several_segments_show_what_one_frame_cannot(tmp_path: Path) -> None:
+    """Places on a circle, uniform in every frame; in one class they go on by a third of it from segment to segment."""
+    draws, rows, found = np.random.default_rng(0), [], []
+    for number in range(160):
+        label, start = number % 2, draws.uniform(0, 2 * np.pi)
+        for part in range(3):
+            video = f"{CLASSES[label]}/{number}.mp4"
+            split = "test" if number < 80 else "train"
+            rows.append(SegmentRow(f"{video}#{part}", video, CLASSES[label], label, split))
+            found.append(np.maximum(np.cos(start + label * part * 2 * np.pi / 3 - np.arange(8) * np.pi / 4), 0))
+    write_manifest(Ingested(tmp_path).manifest_path, rows, classes=CLASSES)
+    manifest = Ingested(tmp_path).manifest()
+    for variant in ("trained", "trained_first"):
+        _features(tmp_path, manifest, np.array(found), variant=variant)
+    config = RetrieveConfig(ks=(1,), centre="none")
+    metrics = retrieve_variants(tmp_path, tmp_path, manifests={1: manifest}, config=config)
+    r1 = {name: scores.recall[1].value for name, scores in metrics.variants.items()}
+    assert r1["trained"] == 1.0 and r1["trained_first"] < 0.6
+
+
 def test_probe_counts_videos_and_averages_splits(tmp_path: Path) -> None:
     manifests = manifests_of_splits(_dataset(tmp_path), (1, 2), chosen=1)
     # Told apart by their sign; in one segment of the long video of class b it says a, and the mean does not.
