@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from mscl.config import ExperimentConfig, load_config, overlay_tree
 from mscl.config.base import Section
+from mscl.config.trees import joined
 from mscl.errors import ConfigError
 
 STAGE = "ablate"
@@ -122,16 +123,21 @@ def planned_runs(plan: AblationPlan) -> list[PlannedRun]:
                 continue
             for value in swept[name].values:
                 setting = f"{swept[name].setting}={value}"
-                runs.append(PlannedRun(swept[name].label(value), seed, _config(plan, name, seed, (*fold, setting))))
+                runs.append(PlannedRun(swept[name].label(value), seed, _config(plan, name, seed, fold, (setting,))))
     return runs
 
 
-def _config(plan: AblationPlan, variant: str, seed: int, more: Sequence[str]) -> ExperimentConfig:
-    overrides = [*plan.overrides, *more, f"pretrain.seed={seed}", f"finetune.seed={seed}"]
+def _config(
+    plan: AblationPlan, variant: str, seed: int, fold: Sequence[str], swept: Sequence[str] = ()
+) -> ExperimentConfig:
+    of_all = [*plan.overrides, *fold, f"pretrain.seed={seed}", f"finetune.seed={seed}"]
+    overrides = [*of_all, *swept]
     config = load_config(plan.base if variant == REFERENCE else f"{plan.base}+{variant}", overrides)
     if variant != REFERENCE:
         _check_variant_stays(variant, overrides)
     _check_scores(config)
+    if variant != REFERENCE or swept:
+        _check_scored_alike(config, load_config(plan.base, of_all), variant)
     embed = config.embed.model_copy(update={"controls": variant in plan.controls})
     return config.model_copy(update={"embed": embed})
 
@@ -148,8 +154,30 @@ def _check_scores(config: ExperimentConfig) -> None:
         )
     if config.probe.head != "linear":
         raise ConfigError(f"probe.head={config.probe.head}: an ablation compares linear probes; leave it out")
+    ours, theirs = config.probe.superclasses, config.retrieve.superclasses
+    if ours and theirs and ours != theirs:
+        raise ConfigError(
+            f"probe.superclasses ({', '.join(ours)}) and retrieve.superclasses ({', '.join(theirs)}) differ, and an "
+            "ablation has one table of both; give both the same"
+        )
     if 1 not in config.retrieve.ks:
         raise ConfigError(f"retrieve.ks={','.join(map(str, config.retrieve.ks))}: an ablation compares R@1; add 1")
+
+
+def _check_scored_alike(config: ExperimentConfig, reference: ExperimentConfig, variant: str) -> None:
+    """Differences are of what was trained: all variants are tested on the same videos, in the same way.
+
+    Raises:
+        ConfigError: a variant, or a sweep of it, with data or scores of its own.
+    """
+    for section in ("data", "embed", "probe", "retrieve"):
+        ours, theirs = (joined({section: getattr(one, section).model_dump()}) for one in (config, reference))
+        for setting in ours | theirs:
+            if ours.get(setting) != theirs.get(setting) and not setting.endswith(".protocol"):
+                raise ConfigError(
+                    f"variant {variant!r} has {setting}={ours.get(setting)}, and the base {theirs.get(setting)}: "
+                    "scores of other data, or taken in another way, are not compared; set it for all variants"
+                )
 
 
 def _check_variant_stays(variant: str, overrides: Sequence[str]) -> None:

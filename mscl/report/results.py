@@ -28,8 +28,8 @@ class Results:
     """Variant -> how it is called."""
     superclasses: tuple[str, ...] = ()
     """What the scores are by, where that is not the dataset's classes."""
-    coarse: "Results | None" = None
-    """The same features scored by superclasses."""
+    coarse: "tuple[Results, ...]" = ()
+    """The same features scored by superclasses; several where `probe` and `retrieve` were given others."""
 
     @classmethod
     def of(cls, stages: Stages) -> "Results":
@@ -48,19 +48,22 @@ class Results:
         )
 
     @classmethod
-    def _by_superclass(cls, stages: Stages) -> "Results | None":
+    def _by_superclass(cls, stages: Stages) -> "tuple[Results, ...]":
         found = {
             name: stages[name].metrics[RECORDED]
             for name in ("retrieve", "probe")
             if name in stages and RECORDED in stages[name].metrics
         }
-        if not found:
-            return None
-        retrieve = RetrievalMetrics.read(found["retrieve"]) if "retrieve" in found else None
-        probe = ProbeMetrics.read(found["probe"]) if "probe" in found else None
-        assert not isinstance(retrieve, Skipped) and not isinstance(probe, Skipped)
-        names = tuple(next(iter(found.values()))["names"])
-        return cls(retrieve, probe, None, {}, variant_names(stages), names)
+        asked = [stages[name].config.get(name, {}).get(RECORDED) for name in found]
+        together = len(found) > 1 and asked[0] == asked[1]
+        tables = []
+        for of_stages in [tuple(found)] if together else [(name,) for name in found]:
+            retrieve = RetrievalMetrics.read(found["retrieve"]) if "retrieve" in of_stages else None
+            probe = ProbeMetrics.read(found["probe"]) if "probe" in of_stages else None
+            assert not isinstance(retrieve, Skipped) and not isinstance(probe, Skipped)
+            names = tuple(found[of_stages[0]]["names"])
+            tables.append(cls(retrieve, probe, None, {}, variant_names(stages), names))
+        return tuple(tables)
 
     @property
     def columns(self) -> dict[str, Mapping[str, VariantScores]]:
@@ -95,8 +98,8 @@ class Results:
             }
             by = f", by superclass: {', '.join(self.superclasses)}" if self.superclasses else ""
             blocks += score_table(rows, caption=_caption(columns) + by)
-            if self.coarse is not None:
-                blocks += self.coarse.tables()
+            for coarse in self.coarse:
+                blocks += coarse.tables()
             if not self.superclasses and has_controls(names):
                 blocks.append(Note(f"{CONTROLS_NOTE}."))
         if self.finetune is not None:

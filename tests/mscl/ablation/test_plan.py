@@ -1,5 +1,7 @@
 """Plans: what is trained with which settings, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -72,6 +74,28 @@ def test_plans_that_do_not_fit_are_refused(changes: dict[str, object], message: 
 def test_what_would_stand_under_another_name_in_the_tables_is_refused(setting: str) -> None:
     with pytest.raises(ConfigError, match=f"^{setting}: "):
         planned_runs(AblationPlan(name="set", base="demo", variants=("mscl",), overrides=(setting,)))
+
+
+def test_two_sets_of_superclasses_are_refused() -> None:
+    halves = ("probe.superclasses={x: [a], y: [b]}", "retrieve.superclasses={x: [b], y: [a]}")
+    with pytest.raises(ConfigError, match="probe.superclasses .x, y. and retrieve.superclasses .x, y. differ"):
+        planned_runs(AblationPlan(name="set", base="demo", variants=("mscl",), overrides=halves))
+
+
+@pytest.mark.parametrize(
+    "change", ["data.test_fraction=0.5", "embed.clips=3", "probe.folds=2", "retrieve.centre=gallery"]
+)
+def test_a_variant_that_is_scored_in_another_way_is_refused(tmp_path: Path, change: str) -> None:
+    setting, _, value = change.partition("=")
+    section, name = setting.split(".")
+    (tmp_path / "mine.yaml").write_text(f"{section}: {{{name}: {value}}}\n")
+    plan = {"name": "set", "base": "demo", "seeds": (0,)}
+    own = AblationPlan.model_validate(plan | {"variants": ("mscl", f"{tmp_path}/mine.yaml")})
+    swept = AblationPlan.model_validate(plan | {"variants": ("mscl",), "sweeps": (Sweep.parse(f"mscl:{change}"),)})
+    for one in (own, swept):
+        with pytest.raises(ConfigError, match=f"has {setting}={value}, and the base .*set it for all variants"):
+            planned_runs(one)
+    planned_runs(AblationPlan.model_validate(plan | {"variants": ("mscl", "moco"), "overrides": (change,)}))
 
 
 def test_an_unknown_variant_and_a_sweep_of_another_form_are_refused() -> None:

@@ -59,9 +59,27 @@ def test_both_tables_are_shown_and_the_record_reads_as_before(manifest: Manifest
     read = ProbeMetrics.read(record)
     assert isinstance(read, ProbeMetrics) and list(read.variants) == ["trained"]
     results = Results.of({"probe": StageView("probe", "k", tmp_path, metrics=record)})
-    assert results.coarse is not None and results.coarse.superclasses == ("x", "y")
+    assert [one.superclasses for one in results.coarse] == [("x", "y")]
     shown = str(results.tables())
     assert "33.3" in shown and "50.0" in shown and "by superclass: x, y" in shown
+
+
+def test_scores_by_other_superclasses_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
+    """In one table those of the probe would stand under the names of retrieval's."""
+    score = {"top1": 0.5, "R@1": 0.75, "mAP": 0.5}
+
+    def stages(of_probe: dict[str, list[str]]) -> dict[str, StageView]:
+        asked = {"retrieve": {"x": ["a", "b"], "y": ["c"]}, "probe": of_probe}
+        metrics = {"trained": score, "superclasses": {"names": ["x", "y"], "trained": score}}
+        return {
+            name: StageView(name, "k", tmp_path, config={name: {"superclasses": own}}, metrics=metrics)
+            for name, own in asked.items()
+        }
+
+    together = Results.of(stages({"x": ["a", "b"], "y": ["c"]})).coarse
+    apart = Results.of(stages({"x": ["a"], "y": ["b", "c"]})).coarse
+    assert [list(one.columns) for one in together] == [["retrieval R@1", "linear probe top-1"]]
+    assert [list(one.columns) for one in apart] == [["retrieval R@1"], ["linear probe top-1"]]
 
 
 def test_the_kinds_of_the_overlay_are_those_of_the_suite() -> None:
