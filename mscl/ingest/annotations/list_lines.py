@@ -17,6 +17,8 @@ from mscl.ingest.annotations.trees import VIDEO_SUFFIXES
 
 _SAMPLED_LINES = 200
 _SUFFIXES = tuple(VIDEO_SUFFIXES)
+NUMBER = r"[+-]?[0-9][0-9.,:]*"
+"""A count, a time in seconds or as 00:01:30.5, or several numbers with commas between."""
 csv.field_size_limit(1 << 24)  # a quote that is missing gives one field that is a whole file: said below, not here
 
 
@@ -145,7 +147,7 @@ def _cut(line: Line, index: VideoIndex, *, strict: bool) -> tuple[str, ...]:
         )
     if paths:
         path, label = typed[: paths[0]], typed[paths[0] :].strip()
-        if strict and re.fullmatch(r"[0-9]+(\s+[0-9]+)+", label):
+        if strict and re.fullmatch(rf"{NUMBER}(\s+{NUMBER})+", label):
             raise line.refused(
                 "has several numbers after the path; a list of raw frames or of several labels a video cannot be used: "
                 "write 'path label'"

@@ -14,13 +14,15 @@ from mscl.ingest.annotations.class_names import class_spelling, in_order, read_c
 from mscl.ingest.annotations.columns import cell, looks_like_videos
 from mscl.ingest.annotations.index import VideoIndex, one_spelling
 from mscl.ingest.annotations.list_columns import LABEL_COLUMNS, NUMBER_OR_NOTHING, column_word, columns_of, is_header
-from mscl.ingest.annotations.list_lines import Line, cut_at_blanks, inside, is_comment, is_there, read_table
+from mscl.ingest.annotations.list_lines import NUMBER, Line, cut_at_blanks, inside, is_comment, is_there, read_table
 from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path
 from mscl.ingest.annotations.split_names import is_split_cell, is_split_column, split_of_cell, split_of_list
 
 _NOTHING = re.compile(r"nan|none|null|n/a|na", re.IGNORECASE)
 _SEVERAL = re.compile(r"[\[(]?\s*\d+(\s*[,;|/\s]\s*\d+)+\s*[\])]?")
 """Labels of several classes, as `0,3` or `[0, 3]`."""
+_NUMBERS_BEFORE = re.compile(rf"(?P<numbers>({NUMBER}\s+)+)(?P<name>[^0-9\s].*)")
+_NUMBERS_AFTER = re.compile(rf"(?P<name>\S.*?)(?P<numbers>(\s+{NUMBER})+)")
 _NO_SPLIT = ("unlabelled", "unused")
 """What our own lists say of videos in no split."""
 
@@ -188,7 +190,7 @@ def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[_Entry
         path_at, label_at, split_at = 0, 1 if any(len(line.cells) > 1 for line in lines) else -1, -1
     if not table:
         _refuse_splits_in_labels(lines)
-        _refuse_numbers_before_labels(lines)
+        _refuse_numbers_beside_labels(lines)
     if not header:
         _refuse_no_classes(lines, label_at)
     elif label_at >= 0 and header[label_at] not in LABEL_COLUMNS:
@@ -251,24 +253,20 @@ def _refuse_no_classes(lines: list[Line], label_at: int) -> None:
         )
 
 
-def _refuse_numbers_before_labels(lines: list[Line]) -> None:
-    """Refuse `path frames label` and `path begin end label` lines: with blanks between, all of it is the label."""
+def _refuse_numbers_beside_labels(lines: list[Line]) -> None:
+    """Refuse `path frames label`, `path begin end label` and `path label begin end` lines: all of it is the label."""
     labels = [line.cells[1] for line in lines if len(line.cells) > 1]
-    matches = []
-    for label in labels:
-        match = re.fullmatch(r"([0-9.]+\s+)+(?P<name>[^0-9\s].*)", label)
-        if match is None:
-            return
-        matches.append(match)
-    if not matches:
-        return
-    several = all(len(match[0].removesuffix(match["name"]).split()) > 1 for match in matches)
-    # `1 finger` and `2 fingers` are classes, each of many videos.
-    if several or (len(set(labels)) > len({match["name"] for match in matches}) and 2 * len(set(labels)) > len(labels)):
-        raise lines[0].refused(
-            "has numbers between the path and the label, and a list with blanks has a label alone; write a CSV with "
-            "the header path,label"
-        )
+    for form, where in ((_NUMBERS_BEFORE, "between the path and the label"), (_NUMBERS_AFTER, "after the label")):
+        matches = [match for label in labels if (match := form.fullmatch(label))]
+        if not labels or len(matches) < len(labels):
+            continue
+        several = all(len(match["numbers"].split()) > 1 for match in matches)
+        # `1 finger` and `2 fingers` are classes, each of many videos; and so are `level 1` and `level 2`.
+        counts = len(set(labels)) > len({match["name"] for match in matches}) and 2 * len(set(labels)) > len(labels)
+        if several or (counts and form is _NUMBERS_BEFORE):
+            raise lines[0].refused(
+                f"has numbers {where}, and a list with blanks has a label alone; write a CSV with the header path,label"
+            )
 
 
 def _refuse_unknown_splits(header: list[str], spare: list[int], lines: list[Line]) -> None:

@@ -30,6 +30,9 @@ from mscl.stage.config import RuntimeConfig
 from mscl.video.places import place_of
 from storage.user_paths import user_path
 
+_FEW_CLASSES = 3
+"""So many may have a video each: somebody tries things out."""
+
 
 def read_annotations(config: DataConfig) -> Annotations:
     """Videos, classes and splits of the dataset that `config` describes.
@@ -182,6 +185,8 @@ def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Fou
             f"{len(absent)} of {len(classes)} classes have no video here; the labels of the others are renumbered"
         )
         classes = tuple(name for name in classes if name in present)
+    if len(classes) > _FEW_CLASSES and 2 * len(classes) > len(samples):
+        notes.append(f"{len(classes)} classes for {len(samples)} videos, such as {classes[0]!r}: are these the classes?")
     notes += matched.notes(found, index)
     for spelled, what in ((folded, "capitals"), (_letters, "blanks, signs or capitals")):
         alike = Counter(map(spelled, classes))

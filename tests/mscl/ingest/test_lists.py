@@ -29,6 +29,7 @@ RUN_WALK: Table = {"a.mp4": ("run", "train"), "b.mp4": ("walk", "train")}
         ("a.mp4 1 finger\nb.mp4 2 fingers\nc d.mp4 1 finger\n", {
             "a.mp4": ("1 finger", "train"), "b.mp4": ("2 fingers", "train"), "c d.mp4": ("1 finger", "train"),
         }),
+        ("a.mp4 level 1\nb.mp4 level 2\n", {"a.mp4": ("level 1", "train"), "b.mp4": ("level 2", "train")}),
         ('a.mp4 5"\nb.mp4 5\nc d.mp4 "run"\n', {
             "a.mp4": ('5"', "train"), "b.mp4": ("5", "train"), "c d.mp4": ("run", "train"),
         }),
@@ -97,6 +98,9 @@ def test_numbers_are_in_order_and_a_header_is_said(tmp_path: Path) -> None:
         ("path,split\na.mp4,train\nb.mp4,test\n", "line 2: 'a.mp4,train' has a split and no class"),
         ("a.mp4 120 run\nb.mp4 95 walk\nc d.mp4 88 run\n", "'a.mp4 120 run' has numbers between the path and the"),
         ("a.mp4 1.5 20.5 run\nb.mp4 10.0 15.5 walk\n", "'a.mp4 1.5 20.5 run' has numbers between the path and the"),
+        ("a.mp4 run 1.5 20.5\nb.mp4 walk 10.0 15.5\n", "'a.mp4 run 1.5 20.5' has numbers after the label"),
+        ("a.mp4 run 00:01:30 00:02:00\nb.mp4 walk 0:10 0:15\n", "has numbers after the label"),
+        ("a.mp4 0 1.5 20.5\nb.mp4 1 10.0 15.5\n", "'a.mp4 0 1.5 20.5' has several numbers after the path"),
         ('"1" "a.mp4" "run"\n"2" "b.mp4" "walk"\n', "has more than a path and a label in quotes"),
         ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "train.csv is a pointer of Git LFS"),
         (b"a.mp4,caf\xe9\n", "line 1: not UTF-8 text"),
@@ -120,12 +124,13 @@ def test_what_cannot_be_told_is_refused_with_the_line(tmp_path: Path, text: str 
             "classes that differ in blanks, signs or capitals alone are kept",
         ),
         ("a.mp4,NULL\nb.mp4,nan\nc d.mp4,run\n", "'NULL', 'nan' is taken as the name of a class"),
+        ("".join(f"{n}.mp4 run {90 + 7 * n}\n" for n in range(8)), "8 classes for 8 videos, such as 'run 104'"),
         ("a.mp4,01\nb.mp4,1\n", "labels are numbers: 01 and 1 are the same class"),
         ("path,label,split\na.mp4,run,unused\nb.mp4,walk,train\n", "1 lines of train.csv are left out"),
     ],
 )
 def test_what_was_guessed_is_said(tmp_path: Path, text: str, says: str) -> None:
-    assert any(says in note for note in read_text(tmp_path, text, *VIDEOS).notes)
+    assert any(says in note for note in read_text(tmp_path, text, *VIDEOS, *(f"{n}.mp4" for n in range(8))).notes)
 
 
 @pytest.mark.parametrize(
