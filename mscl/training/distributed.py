@@ -111,7 +111,8 @@ class KeyExchange:
         return _rows(everyone, home), everyone
 
     def _permutation(self, count: int, call: int) -> Tensor:
-        generator = torch.Generator().manual_seed((self.seed << 40) + call)
+        # A date as a seed, 20261128, makes more than the 64 bits that torch takes.
+        generator = torch.Generator().manual_seed(((self.seed << 40) + call) % 2**64)
         return torch.randperm(count, generator=generator)
 
     def _dealt(self, clips: Tensor, order_N: Tensor) -> Tensor:
