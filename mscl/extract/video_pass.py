@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from storage.manifest import Manifest
 
 Frame = NDArray[np.uint8]
+_TIMES_LONGER = 10
+"""What ingest decoded within its limit may take so many times longer: pictures are made of all frames, and flow shares
+the cores. With a higher limit every video would be another, and all that is done would be done again."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class VideoPass:
                 "(--force ingest), or bring the old file back"
             )
         try:
-            self._decoding = decode(file, limits=limits, short_side=short_side_px)
+            longer = limits.model_copy(update={"timeout_seconds": _TIMES_LONGER * limits.timeout_seconds})
+            self._decoding = decode(file, limits=longer, short_side=short_side_px)
         except VideoError as error:
             raise _cannot_open(segment, error) from error
         self._frames = iter(self._decoding)
@@ -83,7 +87,7 @@ class VideoPass:
                 why = f" ({self._decoding.reason})" if self._decoding.reason else ""
                 advice = "run ingest again (--force ingest)"
                 if self._decoding.verdict == "timeout":
-                    advice = "run the same command again, or give it longer (data.limits.timeout_seconds)"
+                    advice = "run the same command again when this machine has less to do; what is done is kept"
                 raise DataError(
                     f"{self._path} gives {self._position} frames{why}, and gave {end} when it was ingested; {advice}"
                 )
