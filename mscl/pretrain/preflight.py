@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mscl.config import ExperimentConfig
 from mscl.errors import DataError
+from mscl.video.config import ClipConfig
 from storage.layout import Ingested
 from storage.result_folder import Result
 
@@ -23,7 +24,7 @@ def preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
             without a meeting point.
         CheckpointError: the file given as `pretrain.encoder` is unreadable or of another architecture.
         UserError: that encoder cannot take the clips of `embed` or `finetune`.
-        DataError: with the longest segment's fields and the span of a clip.
+        DataError: with the longest segment's fields and the span of a clip; a screen of other clips.
     """
     from mscl.pretrain.batch_checks import check_divisions
     from mscl.trackers.named import refuse_missing
@@ -43,7 +44,9 @@ def preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
     processes = runtime.processes or (1 if runtime.device == "cpu" else 0)
     if processes:
         check_divisions(pretrain, processes=processes * runtime.nodes, cuda=runtime.device != "cpu")
-    if "ingest" in results and not config.screen.released:  # clips of the released screening may run past the end
+    if "screen" in results:
+        _check_screened(config.clip, results["screen"])
+    elif "ingest" in results and not config.screen.released:  # clips of the released screening may run past the end
         _check_lengths(config, results["ingest"])
 
 
@@ -73,4 +76,17 @@ def _check_lengths(config: ExperimentConfig, ingest: Result) -> None:
             f"no segment is long enough for a training clip: the longest of {len(frames_S)} has {longest} frames and "
             f"so {fields} fields, and clip.length {clip.length} with clip.stride {clip.stride} spans {clip.span}; "
             f"lower clip.stride, clip.length, flow.gap_frames {flow.gap_frames} or flow.span_frames {flow.span_frames}"
+        )
+
+
+def _check_screened(clip: ClipConfig, screen: Result) -> None:
+    """Refuse starts that were chosen for other clips, as of a screen that is read because it is the latest.
+
+    They may not even hold these clips, which would begin again at the first frame.
+    """
+    scored = ClipConfig.model_validate(screen.record.config["clip"])
+    if scored != clip:
+        raise DataError(
+            f"screen {screen.key} chose starts of clips of {scored.length} with stride {scored.stride}, and clip.length "
+            f"is {clip.length}, clip.stride {clip.stride}; run `mscl stage screen` with these first, or give those here"
         )

@@ -28,7 +28,9 @@ from mscl.views import RawBatch, TwoViews
 from tests.mscl.synthetic import SyntheticBatches, SyntheticSource, plain_views, tiny_config
 
 COMPARED: dict[str, Any] = {"accumulate": 2, "epochs": 1, "loss": {"queue_size": 16}, "seed": 20261128}
-"""What two ranks and one train with to be compared: four steps, which write the whole queue twice. The seed is a date."""
+"""What two ranks and one train with to be compared: four steps, which write the whole queue twice.
+
+The seed is a date, and large for one."""
 
 
 def without_batch_statistics(model: MSCL) -> MSCL:

@@ -186,7 +186,9 @@ def _resolve(config: DataConfig, index: VideoIndex, listing: Listing, found: Fou
         )
         classes = tuple(name for name in classes if name in present)
     if len(classes) > _FEW_CLASSES and 2 * len(classes) > len(samples):
-        notes.append(f"{len(classes)} classes for {len(samples)} videos, such as {classes[0]!r}: are these the classes?")
+        notes.append(
+            f"{len(classes)} classes for {len(samples)} videos, such as {classes[0]!r}: are these the classes?"
+        )
     notes += matched.notes(found, index)
     for spelled, what in ((folded, "capitals"), (_letters, "blanks, signs or capitals")):
         alike = Counter(map(spelled, classes))

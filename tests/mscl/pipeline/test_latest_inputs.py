@@ -65,6 +65,16 @@ def test_what_was_made_with_other_settings_than_those_given_is_said(place: Works
     ]
 
 
+def test_starts_that_were_chosen_for_other_clips_are_refused(place: Workspace) -> None:
+    pretrain = BY_NAME["pretrain"]
+    assert pretrain.preflight is not None
+    screen = made(place, "screen", "1111", config={"clip": {"length": 8, "stride": 2}})
+    pretrain.preflight(load_config("demo", ["runtime.device=cpu", "clip.stride=2"]), {"screen": screen})
+    says = "screen 1111 chose starts of clips of 8 with stride 2, and clip.length is 8, clip.stride 4; run"
+    with pytest.raises(UserError, match=says):
+        pretrain.preflight(load_config("demo", ["runtime.device=cpu", "clip.stride=4"]), {"screen": screen})
+
+
 def test_what_a_run_has_made_was_made_with_its_settings(tiny: Path, tiny_workspace: Path) -> None:
     place = Workspace(tiny_workspace)
     inputs = latest_inputs(place, BY_NAME["report"], given={})
