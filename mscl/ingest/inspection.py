@@ -1,13 +1,18 @@
 """Every video decoded once, in decode workers; an interrupted ingest goes on where it was.
 
+What decoding finds does not depend on what becomes of it: an ingest of the same videos with other cuts, segments or
+bounds takes over what was found.
+
 What was found is logged, a line a video: crc32c in hexadecimal, a blank, the finding as JSON. A line that was cut or
 damaged is as good as none: its video is decoded again.
 """
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from mscl.devices import cores
 from mscl.ingest.annotations import Annotations
@@ -16,17 +21,26 @@ from mscl.ingest.places import dataset_root, file_sizes
 from mscl.stage.contract import StageRun
 from mscl.video.decode_pool import inspect_many
 from mscl.video.video_info import VideoInfo
+from storage.atomic import write_atomic
+from storage.errors import UnreadableError
 from storage.manifest import USABLE_VERDICTS
+from storage.result_folder import made_with
 from storage.shards import crc32c
 
-_LOG_NAME = ".inspected.log"  # hidden: work to resume from, not part of the result
+_LOG_NAME = ".inspected-{version}.log"  # hidden: work to resume from, not part of the result
 _MIN_SIDE_PX = 16  # smaller pictures hold no flow
 _NAME_REASON = "its name is not UTF-8; rename it, for example with `convmv -f latin1 -t utf8 --notest`"
 
 
-def inspect_videos(run: StageRun, annotations: Annotations) -> dict[str, VideoInfo]:
-    """What decoding found of each video, by its relative path."""
-    root, log = dataset_root(run.config), run.folder / _LOG_NAME
+def inspect_videos(run: StageRun, annotations: Annotations, *, version: int) -> dict[str, VideoInfo]:
+    """What decoding found of each video, by its relative path.
+
+    Args:
+        version: of the stage; what another version found is not taken over.
+    """
+    root, log = dataset_root(run.config), run.folder / _LOG_NAME.format(version=version)
+    if not log.exists() and not run.is_forced:
+        _take_over(run, log)
     videos = [sample.video for sample in annotations.samples]
     sizes_bytes = {video: max(0, size) for video, size in file_sizes(root, videos).items()}
     infos = {video: info for video, info in _read_log(log) if info.size_bytes == sizes_bytes.get(video, 0)}
@@ -55,6 +69,26 @@ def inspect_videos(run: StageRun, annotations: Annotations) -> dict[str, VideoIn
         )  # fmt: skip
     run.progress.done()
     return infos
+
+
+def _take_over(run: StageRun, log: Path) -> None:
+    """Copy the newest log of another ingest that looked at the same videos in the same way, if there is one."""
+    found: list[tuple[float, Path]] = []
+    own = _looked_at(run.folder)
+    for other in run.folder.parent.glob(f"*/{log.name}"):
+        with suppress(OSError, UnreadableError):  # another user's, or removed meanwhile
+            if own[0] and _looked_at(other.parent) == own:
+                found.append((other.stat().st_mtime, other))
+    if found:
+        _, newest = max(found)
+        write_atomic(log, newest.read_bytes())
+        run.progress.say(f"what ingest {newest.parent.name} found of these videos is taken over")
+
+
+def _looked_at(folder: Path) -> tuple[Any, ...]:
+    """What decides what is found of videos: which they are, and how they are looked at."""
+    settings, _ = made_with(folder)
+    return settings.get("files"), settings.get("min_frames"), settings.get("data", {}).get("limits")
 
 
 def _read_log(path: Path) -> Iterator[tuple[str, VideoInfo]]:

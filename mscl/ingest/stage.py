@@ -66,7 +66,7 @@ def _run(run: StageRun) -> dict[str, Any]:
         lines = "".join(f"{video}\n" for video in annotations.missing)
         run.digests[MISSING_NAME] = write_atomic(run.folder / MISSING_NAME, lines.encode("utf-8", "surrogateescape"))
         run.progress.say(f"the missing videos are listed in {run.folder / MISSING_NAME}")
-    infos = inspect_videos(run, annotations)
+    infos = inspect_videos(run, annotations, version=INGEST.version)
     twins = find_twins(annotations, infos, keep_tests=config.test_twins == "keep")
     for note in twins.notes():
         run.progress.say(note)

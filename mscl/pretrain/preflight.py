@@ -87,6 +87,7 @@ def _check_screened(clip: ClipConfig, screen: Result) -> None:
     scored = ClipConfig.model_validate(screen.record.config["clip"])
     if scored != clip:
         raise DataError(
-            f"screen {screen.key} chose starts of clips of {scored.length} with stride {scored.stride}, and clip.length "
-            f"is {clip.length}, clip.stride {clip.stride}; run `mscl stage screen` with these first, or give those here"
+            f"screen {screen.key} chose starts of clips of {scored.length} with stride {scored.stride}, and "
+            f"clip.length is {clip.length}, clip.stride {clip.stride}; run `mscl stage screen` with these, or give "
+            "those here"
         )

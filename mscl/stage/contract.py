@@ -37,6 +37,8 @@ class StageRun:
     """Relative path -> sha256 of output files whose digest the stage knows already."""
     is_damaged: bool = False
     """The result was finished once and is no longer whole: what lies in `folder` cannot be trusted unseen."""
+    is_forced: bool = False
+    """All is to be computed anew: nothing that an earlier run found is to be believed."""
     spread: Spread | None = None
     """Where shards are worked on; None: processes of this machine."""
 

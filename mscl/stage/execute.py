@@ -79,7 +79,7 @@ def execute(
             _drop_what_does_not_count(stage, key, folder, contents, force=force, say=progress.say)
         with disk_errors(folder):
             was_finished = workspace.begin(stage.name, key, config=noted, inputs=keys, contents=contents)
-            run = StageRun(folder, config, used, progress, is_damaged=was_finished, spread=spread)
+            run = StageRun(folder, config, used, progress, is_damaged=was_finished, is_forced=force, spread=spread)
             reached("GPUs are counted, inputs looked at")
             progress.start(stage.title or stage.name, None, "")
             metrics = stage.run(run)

@@ -11,7 +11,6 @@ from mscl.config import ExperimentConfig, load_config
 from mscl.errors import DataError
 from mscl.extract.stage import EXTRACT
 from mscl.ingest.annotations import read_annotations
-from mscl.ingest.inspection import _LOG_NAME
 from mscl.ingest.stage import INGEST
 from mscl.pipeline import Outcome, execute
 from mscl.progress import Silent
@@ -103,7 +102,8 @@ def test_a_damaged_line_of_unfinished_work_costs_its_video_and_no_other(tmp_path
     root = two_classes(tmp_path / "v")
     whole = ingest(tmp_path / "w", root)
     folder = whole.result.folder
-    log = (folder / _LOG_NAME).read_bytes()
+    (path,) = folder.glob(".inspected-*.log")
+    log = path.read_bytes()
     for damage in (b"\xff\xfe no JSON \x80", b"", None):
         (folder / "record.json").unlink(missing_ok=True)
         lines = [line for line in log.split(b"\n") if line]
@@ -112,7 +112,7 @@ def test_a_damaged_line_of_unfinished_work_costs_its_video_and_no_other(tmp_path
         else:
             lines[1] = damage
         lines[-1] = lines[-1][:40]  # a kill in the middle of a write
-        (folder / _LOG_NAME).write_bytes(b"\n".join(lines))
+        path.write_bytes(b"\n".join(lines))
         again = ingest(tmp_path / "w", root, heard=(heard := Heard()))
         assert heard.looked_at == 2 and rows_of(again) == rows_of(whole)
 

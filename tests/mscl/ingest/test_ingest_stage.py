@@ -1,5 +1,7 @@
 """The real ingest stage over good, bad and missing videos: a verdict for each, a list of what is missing, no drama."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from mscl.ingest.stage import INGEST
 from mscl.pipeline import Outcome, execute
 from mscl.pipeline.repair import repair
 from mscl.progress import Silent
+from mscl.stage.contract import Stage
+from mscl.video.video_info import VideoInfo
 from storage.manifest import SegmentRow, read_manifest, write_manifest, write_table
 from storage.result_folder import mark_damaged
 from storage.verify import verify_result
@@ -21,14 +25,14 @@ from tests.mscl.video.test_cuts import shot
 from tests.mscl.written_videos import WriteVideo, write_frames
 
 
-def ingest(tmp_path: Path, *overrides: str) -> Outcome:
+def ingest(tmp_path: Path, *overrides: str, stage: Stage = INGEST, force: bool = False) -> Outcome:
     settings = [
         f"data.root={tmp_path}",
         f"data.annotations={tmp_path / 'list.txt'}",
         "runtime.workers=1",
         "flow.span_frames=8",
     ]
-    return execute(INGEST, Workspace(tmp_path / "w"), load_config("demo", [*settings, *overrides]), {})
+    return execute(stage, Workspace(tmp_path / "w"), load_config("demo", [*settings, *overrides]), {}, force=force)
 
 
 def write_list(tmp_path: Path, *names: str) -> None:
@@ -76,6 +80,40 @@ def test_too_many_bad_videos_stop_before_the_expensive_stages(tmp_path: Path, wr
     with pytest.raises(DataError, match=r"2 of 3 videos cannot be used.*2 unreadable \(e.g. a.mp4.*raise the fraction"):
         ingest(tmp_path)
     assert ingest(tmp_path, "data.max_bad_fraction=0.7").result.record.metrics["segments"] == 1
+
+
+def test_what_was_found_serves_other_settings_unless_videos_limits_or_the_stage_are_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+
+    def look(videos: list[Path], *, on_result: Callable[[int, VideoInfo], None], **_given: Any) -> None:
+        for number, video in enumerate(videos):
+            decoded.append(video.name)
+            good = VideoInfo("ok", "", 60, 25.0, 32, 32, size_bytes=video.stat().st_size, digest="0" * 64)
+            on_result(number, good if video.name == "good.mp4" else VideoInfo("unreadable", size_bytes=1))
+
+    monkeypatch.setattr("mscl.ingest.inspection.inspect_many", look)
+    for name in ("good.mp4", "bad.mp4"):
+        (tmp_path / name).write_bytes(b"1")
+    write_list(tmp_path, "good.mp4", "bad.mp4")
+
+    def looks(*overrides: str, **given: Any) -> int:
+        decoded.clear()
+        ingest(tmp_path, *overrides, **given)
+        return len(decoded)
+
+    with pytest.raises(DataError, match="raise the fraction"):
+        looks("data.max_bad_fraction=0.4")
+    assert len(decoded) == 2
+    assert looks() == looks("data.cuts=ignore") == looks("data.max_segment_seconds=1") == 0
+    assert looks("data.cuts=ignore", force=True) == 2
+    assert looks("data.limits.timeout_seconds=60") == looks("flow.span_frames=4") == 2
+    (tmp_path / "good.mp4").write_bytes(b"2")
+    assert looks() == 2
+    later = replace(INGEST, version=INGEST.version + 1)
+    monkeypatch.setattr("mscl.ingest.stage.INGEST", later)
+    assert looks(stage=later) == 2
 
 
 def test_a_damaged_manifest_is_made_again_to_the_same_bytes(tmp_path: Path, write_video: WriteVideo) -> None:
