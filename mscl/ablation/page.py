@@ -118,6 +118,8 @@ def _section(name: str, rows: Sequence[SeedScore], facts: Mapping[str, Any], *, 
     seeds_of = {preset: {row.seed for row in rows if row.preset == preset} for preset in presets_of(rows)}
     if few := [f"{preset} {sorted(seeds)}" for preset, seeds in seeds_of.items() if len(seeds) < len(plan["seeds"])]:
         lines.append(f"Not of every seed: {', '.join(few)}.")
+    for preset, own in facts.get("own_budgets", {}).items():
+        lines.append(f"{preset} was trained with {own}.")
     for variant, winner in facts["winners"].items():
         lines.append(f"{variant} stands for {winner}, the best of its sweep by these very test scores: to its favour.")
     for label, steps in facts["equal_time_steps"].items():

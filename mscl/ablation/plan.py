@@ -101,9 +101,12 @@ class PlannedRun:
     seed: int
     config: ExperimentConfig
 
-    def for_steps(self, preset: str, steps: int) -> "PlannedRun":
-        """The same run for at least `steps` steps."""
-        pretrain = self.config.pretrain.model_copy(update={"min_steps": steps})
+    def for_steps(self, preset: str, steps: int, *, before: int) -> "PlannedRun":
+        """The same run for at least `steps` steps, in the fewest epochs that have them; as it is, it has `before`."""
+        pretrain = self.config.pretrain
+        # Epochs are the least number; they exceed those of the warm-up.
+        fewer = {"epochs": int(pretrain.optim.warmup_epochs) + 1} if steps < before else {}
+        pretrain = pretrain.model_copy(update={"min_steps": steps, **fewer})
         return replace(self, preset=preset, config=self.config.model_copy(update={"pretrain": pretrain}))
 
 

@@ -2,14 +2,13 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from mscl.ablation.budget import facts_over_seeds, own_budgets, train_for_equal_time
 from mscl.ablation.page import write_results
 from mscl.ablation.plan import (
-    EQUAL_TIME,
     RANDOM_WEIGHTS,
     REFERENCE,
     STAGE,
@@ -20,7 +19,6 @@ from mscl.ablation.plan import (
 )
 from mscl.ablation.rows import LINEAR, RETRIEVAL, SeedScore, best_of, renamed
 from mscl.ablation.run_scores import RunScores, scores_of, superclass_set, superclass_top1
-from mscl.devices import device_of, gpus_to_use
 from mscl.errors import DataError
 from mscl.finetune.scores import FinetuneMetrics
 from mscl.pipeline import BY_NAME, Outcome, execute, run_pipeline, stages_for
@@ -64,7 +62,8 @@ def run_ablation(workspace: Workspace, plan: AblationPlan, *, progress: Progress
         progress.say(f"{variant}: {winner} is best and stands for it")
         for rows in runner.rows.values():
             rows += renamed(rows, winner, variant)
-    steps = _equal_time(runner, winners)
+    reference = winners.get(REFERENCE, REFERENCE) if REFERENCE in plan.variants else runs[0].preset
+    equal = train_for_equal_time(plan, runner.runs, winners, steps_of=runner.steps_of, train=runner.train)
     if SUPERVISED in plan.variants:
         for seed in plan.seeds:
             runner.supervise(seed)
@@ -72,10 +71,10 @@ def run_ablation(workspace: Workspace, plan: AblationPlan, *, progress: Progress
         "plan": plan.model_dump(mode="json"),
         "config": runs[0].config.model_dump(mode="json", exclude={"runtime"}),
         "winners": winners,
-        "equal_time_steps": steps,
-        **runner.facts,
+        "own_budgets": own_budgets(runner.runs, runner.steps_of, reference=reference),
+        **equal,
     }
-    settings = {name: shared | facts for name, facts in runner.scored.items()}
+    settings = {name: shared | facts_over_seeds(facts.values()) for name, facts in runner.scored.items()}
     rows = [row for own in runner.rows.values() for row in own]
     keys = {f"{preset} {seed}": found for (preset, seed), found in runner.keys.items()}
     return _commit(workspace, plan, rows, settings, keys, seconds=time.monotonic() - began)
@@ -90,12 +89,11 @@ class _Runner:
         self.progress = progress
         self.rows: defaultdict[str, list[SeedScore]] = defaultdict(list)
         """By set: the dataset, and the same by superclasses."""
-        self.scored: dict[str, dict[str, Any]] = {}
-        """Set -> chance and numbers of videos."""
+        self.scored: defaultdict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+        """Set -> seed -> chance and numbers of videos."""
         self.runs: dict[tuple[str, int], PlannedRun] = {}
         self.done: dict[tuple[str, int], dict[str, Outcome]] = {}
         self.keys: dict[tuple[str, int], dict[str, str]] = {}
-        self.facts: dict[str, Any] = {}
         self.total = 0
 
     def train(self, run: PlannedRun) -> None:
@@ -117,9 +115,13 @@ class _Runner:
         rows += [SeedScore(scores.set, run.preset, run.seed, *score) for score in scores.of_run.items()]
         if not any(row.preset == RANDOM_WEIGHTS and row.seed == run.seed for row in rows):
             rows += [SeedScore(scores.set, RANDOM_WEIGHTS, run.seed, *score) for score in scores.of_random.items()]
-        self.scored.setdefault(scores.set, scores.facts)
+        self.scored[scores.set].setdefault(run.seed, scores.facts)
         r1, top1 = scores.of_run[RETRIEVAL], scores.of_run[LINEAR]
         self.progress.say(f"    {scores.set}: R@1 {percent(r1)}, linear {percent(top1)}")
+
+    def steps_of(self, preset: str, seed: int) -> int:
+        """Optimiser steps that a run was trained for."""
+        return int(self.done[preset, seed]["pretrain"].result.record.metrics["steps"])
 
     def supervise(self, seed: int) -> None:
         """The ceiling: the same encoder and a classifier, trained on the labels from random weights."""
@@ -143,32 +145,6 @@ class _Runner:
 
     def _announce(self, preset: str, seed: int) -> None:
         self.progress.say(f"[{len(self.keys) + 1}/{self.total}] {self.plan.name}: {preset}, seed {seed}")
-
-
-def _equal_time(runner: _Runner, winners: Mapping[str, str]) -> dict[str, int]:
-    """Train variants for as long as the reference; returns their numbers of steps."""
-    if not runner.plan.equal_time:
-        return {}
-    import torch
-
-    from mscl.ablation.cost import step_costs
-
-    first = runner.plan.seeds[0]
-    names = {variant: winners.get(variant, variant) for variant in runner.plan.equal_time}
-    configs = {name: runner.runs[name, first].config for name in (REFERENCE, *names.values())}
-    runtime = configs[REFERENCE].runtime
-    device = torch.device(device_of(0, gpus_to_use(runtime.device, runtime.gpus)))
-    costs = step_costs(configs, device=device)
-    runner.facts["step_seconds"] = {name: round(cost, 4) for name, cost in costs.items()}
-    steps = {}
-    for variant, name in names.items():
-        label = variant + EQUAL_TIME
-        for seed in runner.plan.seeds:
-            trained = runner.done[name, seed]["pretrain"].result.record.metrics["steps"]
-            # One decimal: measured again, the ratio is the same, and finished runs are found again.
-            steps[label] = round(trained * round(costs[REFERENCE] / costs[name], 1))
-            runner.train(runner.runs[name, seed].for_steps(label, steps[label]))
-    return steps
 
 
 def _commit(

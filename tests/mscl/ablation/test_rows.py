@@ -77,6 +77,7 @@ def test_presets_come_in_the_order_of_the_variants_whatever_the_order_of_the_row
 def facts_of(name: str) -> dict[str, object]:
     return {
         "plan": AblationPlan(name=name, base="demo", variants=("mscl", "moco")).model_dump(mode="json"),
+        "own_budgets": {"moco": "steps 90 and not 60"},
         "winners": {"moco": "moco lr=0.003"}, "equal_time_steps": {"moco-equal-time": 300},
         "step_seconds": {"mscl": 0.4, "moco": 0.2}, "chance": {RETRIEVAL: 0.125, LINEAR: 0.13},
         "test_videos": 256, "train_videos": 1152,
@@ -91,6 +92,7 @@ def test_the_page_shows_means_differences_and_controls(tmp_path: Path) -> None:
     write_results(tmp_path, rows, {"set": facts_of("set")})
     text = (tmp_path / PAGE).read_text()
     assert "70.0 ± 10.0" in text and "+30.0 ± 49.7" in text and "| 11.0, 12.0, 13.0 | 25.0 |" in text
+    assert "moco was trained with steps 90 and not 60." in text
     assert "moco stands for moco lr=0.003" in text and "300 steps" in text and "12.5" in text
     picture = (tmp_path / "ablation-set.svg").read_text()
     assert picture.startswith("<svg") and "moco" in picture and "#ffffff" in picture
