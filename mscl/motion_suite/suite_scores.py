@@ -17,6 +17,7 @@ from mscl.score.scores import Score, percent, percents
 from mscl.video.clip_indices import Shown
 
 KIND = "kind"
+CHANCE = "chance"
 STILL: tuple[Shown, ...] = ("first", "middle", "last")
 _LEVEL = 0.99
 """Of the intervals that the verdict stands on: it looks at several parts and controls."""
@@ -57,16 +58,14 @@ class PartScores:
     controls: Mapping[str, Score]
     """Control -> score: first, middle, last, shuffled, untrained."""
     above: Mapping[str, Interval | None]
-    """Control -> 99 % interval of moving minus it, video by video; None: of too few videos."""
+    """Control, or `CHANCE` -> 99 % interval of moving minus it, video by video; None: of too few videos."""
     ceiling: float | None
     orderless: float
 
     @property
     def sees_motion(self) -> bool:
         """Moving clips score more than every single frame, and than guessing."""
-        low = self.moving.interval[0] if self.moving.interval else 0.0
-        above_chance = self.moving.chance is not None and low > self.moving.chance
-        return above_chance and all(self._is_above(name) for name in STILL)
+        return all(self._is_above(name) for name in (CHANCE, *STILL))
 
     @property
     def sees_order(self) -> bool:
@@ -113,6 +112,7 @@ def part_scores(
         scores[name], right[name] = probe.scores.scores()["top1"], probe.scores.right_N
     moving = right["moving"]
     above = {name: _difference(moving, right[name]) for name in features if name != "moving"}
+    above[CHANCE] = _above_chance(moving, scores["moving"].chance)
     return PartScores(
         labelled.name,
         scores.pop("moving"),
@@ -130,6 +130,11 @@ def _difference(first_N: npt.NDArray[np.bool_], second_N: npt.NDArray[np.bool_])
     return None if interval is None else (2 * interval[0] - 1, 2 * interval[1] - 1)
 
 
+def _above_chance(right_N: npt.NDArray[np.bool_], chance: float | None) -> Interval | None:
+    interval = mean_interval(right_N, level=_LEVEL)
+    return None if interval is None or chance is None else (interval[0] - chance, interval[1] - chance)
+
+
 def verdict(name: str, scores: Sequence[PartScores]) -> str:
     """One sentence: whether the encoder sees motion, and on what that stands."""
     if not any(found.decides_something for found in scores):
@@ -140,15 +145,16 @@ def verdict(name: str, scores: Sequence[PartScores]) -> str:
     if not seen:
         best = max(scores, key=lambda found: found.moving.value - max(found.controls[c].value for c in STILL))
         return (
-            f"{name} shows no sign of motion: on {_listed(scores)} its clips score no more than single frames do "
-            f"({_against(best)})."
+            f"{name} is not seen to see motion: on {_listed(scores)} its clips do not score above chance and every "
+            f"single frame, in {_LEVEL:.0%} intervals ({_against(best)})."
         )
     ordered = [found for found in seen if found.sees_order]
     best = max(ordered or seen, key=lambda found: found.moving.value - max(found.controls[c].value for c in STILL))
     order = (
         f", and its order in time on {_listed(ordered)}: there also above the same frames in random order"
         if ordered
-        else ", but not its order in time: nowhere are they above the same frames in random order"
+        else f", and is not seen to see its order in time: nowhere are they above the same frames in random order, in "
+        f"{_LEVEL:.0%} intervals"
     )
     return f"{name} sees motion: on {_listed(seen)} its clips score above every single frame ({_against(best)}){order}."
 
