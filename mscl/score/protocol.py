@@ -1,9 +1,10 @@
 """How a score was taken: the protocol in full, and where it departs from the one it is named after."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mscl.config import build_config, overlay_names, overlay_tree
+from mscl.config import ExperimentConfig, build_config, overlay_names, overlay_tree
+from mscl.config.base import Section
 from mscl.config.trees import joined
 from mscl.display.blocks import Block, Table
 from mscl.stage.view import Stages
@@ -27,7 +28,7 @@ def protocol_blocks(stages: Stages, name: str, scored: Sequence[int] = ()) -> li
     sections[name] = view.config[name]
     wanted = _wanted(protocol)
     rows, departs = [], 0
-    for setting, value in joined(sections).items():
+    for setting, value in (joined(sections) | _unrecorded(sections, wanted)).items():
         if setting == f"{name}.protocol":
             continue
         other = setting in wanted and wanted[setting] != value
@@ -48,6 +49,19 @@ def _wanted(protocol: str) -> dict[str, Any]:
     tree = overlay_tree(protocol)
     config = build_config(tree, source=protocol).model_dump(mode="json")
     return {setting: _value(config, setting) for setting in joined(tree)}
+
+
+def _unrecorded(sections: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:
+    """Of the settings that a protocol names, those that a record leaves out: they are as before they came."""
+    recorded, found = joined(sections), {}
+    for setting in wanted:
+        section, _, name = setting.partition(".")
+        if section in sections and setting not in recorded:
+            kind = ExperimentConfig.model_fields[section].annotation
+            assert isinstance(kind, type) and issubclass(kind, Section)
+            if name in (before := kind.done_before()):
+                found[setting] = before[name]
+    return found
 
 
 def _value(tree: Mapping[str, Any], setting: str) -> Any:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from mscl.config import load_config
 from mscl.display.blocks import Table
 from mscl.score.blocks import run_blocks
@@ -41,6 +43,27 @@ def test_protocols_on_features_show_how_those_were_made() -> None:
     assert rows["embed.clips"] == ("2", "protocol: 10") and rows["clip.length"] == ("8", "")
     assert rows["probe.head"] == ("knn", "")
     assert rows["probe.splits"] == ("–", ""), "the split that was trained on"
+
+
+@pytest.mark.parametrize(
+    ("overlay", "change", "beside"),
+    [
+        ("finetune-diving48", "finetune.milestone_factor=0.1", "protocol: 0.3"),
+        ("finetune-ucf101", "finetune.milestone_factor=0.1", ""),
+        ("retrieval", "retrieve.centre=gallery", "protocol: own"),
+        ("retrieval", "retrieve.index=faiss", "protocol: exact"),
+    ],
+)
+def test_what_a_record_leaves_out_is_compared_too(overlay: str, change: str, beside: str) -> None:
+    """A record has a setting that came later only where it says something new."""
+    config = load_config(f"demo+{overlay}", [change])
+    setting, _, value = change.partition("=")
+    name = setting.partition(".")[0]
+    view = _view(name, {name: getattr(config, name).key_values()})
+    [table] = protocol_blocks({name: view}, name)
+    assert isinstance(table, Table)
+    assert (setting, value, beside) in table.rows
+    assert table.caption == f"Protocol {overlay} in full{', 1 setting changed' if beside else ''}"
 
 
 def test_without_a_protocol_there_is_no_table() -> None:
