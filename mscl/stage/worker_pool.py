@@ -85,30 +85,48 @@ def run_in_processes(
     """Results of `function(item, tick)` as they are ready, from `workers` processes (0: one per core).
 
     `tick(n)` in a worker advances `progress` by n units. An exception of one ends the work and is raised here, but for
-    a GPU that fails: the others take over what it had to do.
+    a GPU that fails: the others take over what it had to do. Where a process died twice, what was in work is done one
+    part at a time, which shows whether one of them is to blame; then the rest goes on in half as many processes.
 
     Args:
         gpus: dealt out to the workers in turn.
 
     Raises:
-        DataError: an item takes its process down when it is worked on alone, so it is the one to blame.
+        DataError: an item takes its process down twice when it is worked on alone, so it is the one to blame.
         UserError: no process came so far as to work.
         CardError: the last of the GPUs failed.
     """
     todo, left, deaths = list(items), tuple(gpus), 0
     processes = min(workers or cores(), max(1, len(todo)))
-    while todo and deaths < 3:
+    alone: list[Item] = []
+    suspect: Item | None = None
+    while todo:
+        in_hand: dict[Future[Done], Item] = {}
         try:
-            for item, done in _attempt(function, todo, processes if deaths < 2 else 1, progress, left):
+            for item, done in _attempt(function, alone or todo, 1 if alone else processes, progress, left, in_hand):
                 todo.remove(item)
                 yield done
-        except BrokenProcessPool:
+            alone = []
+        except BrokenProcessPool as error:
+            alone = [item for item in alone if item in todo]
+            if alone and alone[0] is suspect:
+                raise DataError(f"a worker process died twice alone at {suspect}; leave that out") from error
+            if alone:
+                suspect = alone[0]
+                continue
             deaths += 1
-            progress.say(f"a worker process died; {len(todo)} parts of the work are tried again")
+            if deaths % 2:
+                progress.say(f"a worker process died; {len(todo)} parts of the work are tried again")
+                continue
+            # One of them may take its process down, or memory does not suffice for so many processes.
+            alone, processes = list(in_hand.values()) or todo[:1], max(1, processes // 2)
+            progress.say(
+                f"a worker process died again; what was in work is tried one part at a time, and then the rest in "
+                f"{processes} process{'es' * (processes > 1)}"
+            )
         except CardError as error:
             left = without(left, error, progress)
-    if todo:
-        raise DataError(f"a worker process died three times, the last time alone at {todo[0]}; leave that out")
+            alone = [item for item in alone if item in todo]
 
 
 def without(gpus: Sequence[int], error: CardError, progress: Progress) -> tuple[int, ...]:
@@ -131,7 +149,9 @@ def _attempt(
     processes: int,
     progress: Progress,
     gpus: Sequence[int],
+    running: dict[Future[Done], Item],
 ) -> Iterator[tuple[Item, Done]]:
+    """Items with their results; `running` holds what is in work, and after an error what was."""
     # spawn: the parent may hold threads (Prefect, OpenCV), which fork would copy in a broken state.
     context = multiprocessing.get_context("spawn")
     try:
@@ -151,7 +171,6 @@ def _attempt(
     seen, queue = 0, iter(list(items))
     failed: CardError | None = None
     others = set(multiprocessing.active_children())
-    running: dict[Future[Done], Item] = {}
     try:
         while True:
             # A short queue: what a kill or an error throws away stays small.
@@ -170,11 +189,12 @@ def _attempt(
             progress.advance(now - seen)
             seen = now
             for future in finished:
-                item = running.pop(future)
                 if isinstance(error := future.exception(), CardError):
                     failed = failed or error
+                    del running[future]
                 else:
-                    yield item, future.result()
+                    result = future.result()
+                    yield running.pop(future), result
     except BrokenProcessPool as error:
         if not started.value:
             raise UserError(

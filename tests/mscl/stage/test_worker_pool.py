@@ -6,11 +6,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mscl.errors import CardError, UserError
+from mscl.errors import CardError, DataError, UserError
 from mscl.stage.worker_pool import run_in_processes, worker_device
 
 Item = tuple[int, Path]
@@ -74,6 +78,58 @@ def test_shared_memory_without_room_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("mscl.stage.worker_pool.ProcessPoolExecutor", full)
     with pytest.raises(UserError, match=r"shared memory \(/dev/shm\) has no room"):
         list(run_in_processes(gone, [(0, Path())], workers=1, progress=Heard()))
+
+
+class MortalPool:
+    """Works here, one item after the other; an item in `deadly` takes the pool down as often as it says there."""
+
+    deadly: dict[str, int]
+    sizes: list[int]
+
+    def __init__(self, processes: int, *, initargs: tuple[Any, ...], **_given: object) -> None:
+        initargs[1].value = 1  # a worker has started
+        self.sizes.append(processes)
+        self.is_broken = False
+
+    def submit(self, call: Callable[..., Any], function: Callable[..., Any], item: str) -> "Future[Any]":
+        future: Future[Any] = Future()
+        if self.deadly.get(item, 0) and not self.is_broken:
+            self.deadly[item] -= 1
+            self.is_broken = True
+        if self.is_broken:
+            future.set_exception(BrokenProcessPool())
+        else:
+            future.set_result(call(function, item))
+        return future
+
+    def shutdown(self, **_how: object) -> None: ...
+
+
+def name_of(item: str, tick: Callable[[int], None]) -> str:
+    return item
+
+
+@pytest.mark.parametrize(
+    ("deadly", "sizes"),
+    [
+        # Killed for lack of memory, days apart.
+        ({"1": 1, "5": 1, "11": 1}, [4, 4, 1, 2, 2]),
+        ({"3": 3}, [4, 4, 1, 1, 2]),
+        ({"3": 2, "9": 4}, [4, 4, 1, 2, 2, 1, 1]),
+    ],
+)
+def test_an_item_that_kills_alone_is_to_blame_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, deadly: dict[str, int], sizes: list[int]
+) -> None:
+    monkeypatch.setattr("mscl.stage.worker_pool.ProcessPoolExecutor", MortalPool)
+    MortalPool.deadly, MortalPool.sizes = dict(deadly), []
+    items, done = list(map(str, range(12))), list[str]()
+    guilty = [item for item, times in deadly.items() if times > 3]
+    with pytest.raises(DataError, match="twice alone at 9; leave that out") if guilty else nullcontext():
+        for name in run_in_processes(name_of, items, workers=4, progress=Heard()):
+            done.append(name)
+    assert MortalPool.sizes == sizes
+    assert len(done) == len(set(done)) and (guilty or sorted(done) == sorted(items))
 
 
 UNGUARDED = """\
