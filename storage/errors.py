@@ -15,3 +15,7 @@ class UnreadableError(StorageError):
 
 class LockedError(StorageError):
     """Somebody else is working on the same result."""
+
+
+class NoLocksError(StorageError, OSError):
+    """A file cannot be locked where it lies: the file system, or the whole system, has no flock."""

@@ -5,7 +5,6 @@ the files that nobody holds, those go first that were used longest ago. A file i
 moment may reach over the size.
 """
 
-import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.atomic import DISK_IS_FULL, publish
-from storage.errors import StorageError
+from storage.errors import NoLocksError, StorageError
 from storage.locks import open_lock, take_lock
 
 _COMING = ".coming-"
@@ -22,7 +21,6 @@ _COUNT = ".bytes"
 """File with how many bytes there are, never too few: after a kill too many, until files are counted again."""
 _LOW = 0.9
 """Part of the size down to which is cleared, so that not every new file has all others counted."""
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @dataclass(frozen=True)
@@ -125,11 +123,13 @@ class FileCache:
     def _disk_errors(self) -> Iterator[None]:
         try:
             yield
+        except NoLocksError as error:
+            raise StorageError(
+                f"cannot write {self.folder}: its file system has no locks; name another folder as {self.setting}"
+            ) from error
         except OSError as error:
             if error.errno in DISK_IS_FULL:
                 do = f"free space, lower {self.setting}_gb, or name another folder as {self.setting}"
-            elif error.errno in _NO_LOCKS:
-                do = f"its file system has no locks; name another folder as {self.setting}"
             elif error.filename is not None and str(error.filename).startswith(str(self.folder)):
                 do = f"name another folder as {self.setting}"
             else:

@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from storage.errors import NoLocksError
 
 try:
     import fcntl
@@ -30,20 +32,31 @@ def take_lock(descriptor: int, *, wait: bool, shared: bool = False) -> bool:
     """Whether the lock is held now; without `wait` it may be another's. Holders of a shared one keep the others out.
 
     Raises:
-        OSError: a system without such locks.
+        NoLocksError: a system, or a file system, without such locks.
     """
     if fcntl is None:
-        raise OSError("this system has no flock, so no workspace can be written; under Windows use WSL")
+        raise NoLocksError("this system has no flock, so no workspace can be written; under Windows use WSL")
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         fcntl.flock(descriptor, kind | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise NoLocksError(
+            f"cannot lock {_name_of(descriptor)}: {error.strerror}; its file system must have flock (NFSv4, or Lustre "
+            "mounted with -o flock): choose a folder on another one"
+        ) from error
     return True
 
 
+def _name_of(descriptor: int) -> str:
+    with suppress(OSError):
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    return "a file"
+
+
 def is_locked(path: Path) -> bool:
-    """Whether somebody holds the lock; nothing is written. A lock that may not be looked at counts as held."""
+    """Whether somebody holds the lock; nothing is written. A lock of which that cannot be told counts as held."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -52,6 +65,8 @@ def is_locked(path: Path) -> bool:
         return True
     try:
         return not take_lock(descriptor, wait=False)
+    except NoLocksError:
+        return True
     finally:
         os.close(descriptor)
 
@@ -61,7 +76,7 @@ def held(descriptor: int, *, on_wait: Callable[[], object]) -> Iterator[None]:
     """Holds an open lock file, and closes it in the end; waits for whoever has it, unless `on_wait` raises.
 
     Raises:
-        OSError: a system without such locks.
+        NoLocksError: a system, or a file system, without such locks.
     """
     try:
         if not take_lock(descriptor, wait=False):
@@ -79,7 +94,8 @@ def alone(path: Path, *, on_wait: Callable[[], object]) -> Iterator[None]:
     Who waited looks anew at what is there: it may be done.
 
     Raises:
-        OSError: the file cannot be made, or a system without such locks.
+        OSError: the file cannot be made.
+        NoLocksError: a system, or a file system, without such locks.
     """
     with held(open_lock(path), on_wait=on_wait):
         yield

@@ -1,5 +1,6 @@
 """Records, keys, locks, lineage and garbage of a workspace."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -206,6 +207,21 @@ def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(StorageError, match=r"holds other files"):
         Workspace(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])  # Lustre as it is mounted by default; NFSv3
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(descriptor: int, kind: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    workspace = Workspace(tmp_path)
+    with workspace.claim("extract", "k"):
+        pass
+    monkeypatch.setattr("fcntl.flock", refuse)
+    says = f"cannot lock {tmp_path}/.locks/extract-k: {os.strerror(number)}; its file system must have flock"
+    with pytest.raises(StorageError, match=says), workspace.claim("extract", "k"):
+        pass
+    assert workspace.is_claimed("extract", "k")  # nobody knows: nothing of it may be removed
 
 
 def hold(root: Path, ready: "multiprocessing.synchronize.Event") -> None:
