@@ -121,7 +121,9 @@ class Grouping:
             return self._group_of.get(one_spelling(video), "")
         if not self.pattern or not (match := re.search(self.pattern, video)):
             return ""
-        return " ".join(part or "" for part in match.groups()) if match.groups() else match[0]
+        if not match.groups():
+            return match[0]
+        return " ".join(part or "" for part in match.groups()) if any(match.groups()) else ""
 
 
 INDEPENDENT = Grouping()

@@ -51,6 +51,13 @@ def test_a_pattern_names_groups_by_its_brackets() -> None:
         load_config("demo", ["data.group_pattern=("])
 
 
+def test_brackets_that_are_all_empty_name_no_group() -> None:
+    either = Grouping.of(DataConfig(group_pattern=r"(subject\d+)?(?:/cam(\d+))?.*"), format="folders")
+    videos = ["subject1/cam2.avi", "subject1/cam2b.avi", "other.avi", "another.avi"]
+    assert either.names(videos)[:2] == ["subject1 2", "subject1 2"] and len(set(either.names(videos))) == 3
+    assert "2 videos have none and count one by one" in either.note(videos)
+
+
 @pytest.mark.parametrize("mark", [",", ";", "\t"])
 def test_a_column_of_a_list_names_groups(tmp_path: Path, mark: str) -> None:
     path = tmp_path / "people.csv"
