@@ -130,6 +130,12 @@ def planned_runs(plan: AblationPlan) -> list[PlannedRun]:
     return runs
 
 
+def supervised(config: ExperimentConfig) -> ExperimentConfig:
+    """The ceiling of a run: trained end to end from random weights, once, and tested on the videos of its probe."""
+    own = {"enabled": True, "initial": "random", "splits": config.probe.splits, "seeds": ()}
+    return config.model_copy(update={"finetune": config.finetune.model_copy(update=own)})
+
+
 def _config(
     plan: AblationPlan, variant: str, seed: int, fold: Sequence[str], swept: Sequence[str] = ()
 ) -> ExperimentConfig:

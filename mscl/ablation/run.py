@@ -16,6 +16,7 @@ from mscl.ablation.plan import (
     AblationPlan,
     PlannedRun,
     planned_runs,
+    supervised,
 )
 from mscl.ablation.rows import LINEAR, RETRIEVAL, SeedScore, best_of, renamed
 from mscl.ablation.run_scores import RunScores, scores_of, superclass_set, superclass_top1
@@ -127,9 +128,7 @@ class _Runner:
         """The ceiling: the same encoder and a classifier, trained on the labels from random weights."""
         self._announce(SUPERVISED, seed)
         (preset, _), outcomes = next((key, found) for key, found in self.done.items() if key[1] == seed)
-        config = self.runs[preset, seed].config
-        finetune = config.finetune.model_copy(update={"enabled": True, "initial": "random"})
-        config = config.model_copy(update={"finetune": finetune})
+        config = supervised(self.runs[preset, seed].config)
         results = {name: outcome.result for name, outcome in outcomes.items()}
         outcome = execute(BY_NAME["finetune"], self.workspace, config, results, progress=self.progress)
         self.keys[SUPERVISED, seed] = {"finetune": outcome.result.key}

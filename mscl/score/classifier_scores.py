@@ -18,9 +18,9 @@ class Details(Frozen):
     """How a classifier was made; None: what its kind does not have, or a mean over several."""
 
     l2: float | None = None
-    """`linear`: regularisation strength 1/C that cross-validation on the train split chose."""
+    """`linear`: regularisation 1/C, chosen by cross-validation on the train split where there are `folds`."""
     folds: int | None = None
-    """`linear`: of that cross-validation; 0 where the classes were too small for any."""
+    """`linear`: of that cross-validation; 0 where the classes were too small for any, or one strength was given."""
     train_accuracy: float | None = None
     k: int | None = None
     """`knn`: neighbours that vote."""

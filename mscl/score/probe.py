@@ -99,8 +99,8 @@ def linear_probe(
         warnings.filterwarnings("ignore", ".*could represent a regression problem", UserWarning)
         if folds < 2 or len(config.l2) == 1:
             l2 = sorted(config.l2)[len(config.l2) // 2]
+            folds = 0
             if len(config.l2) > 1:
-                folds = 0
                 notes.append(f"the smallest train class has {smallest} {item}: no cross-validation, l2 {l2} was taken")
             model.set_params(logisticregression__C=1 / l2).fit(train_ND, train_labels)
         else:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mscl.ablation.plan import AblationPlan, Sweep, planned_runs
+from mscl.ablation.plan import AblationPlan, Sweep, planned_runs, supervised
 from mscl.config import load_config, overlay_names
 from mscl.errors import ConfigError
 
@@ -74,6 +74,19 @@ def test_plans_that_do_not_fit_are_refused(changes: dict[str, object], message: 
 def test_what_would_stand_under_another_name_in_the_tables_is_refused(setting: str) -> None:
     with pytest.raises(ConfigError, match=f"^{setting}: "):
         planned_runs(AblationPlan(name="set", base="demo", variants=("mscl",), overrides=(setting,)))
+
+
+def test_the_ceiling_is_of_the_seed_and_the_test_videos_of_its_run() -> None:
+    """`finetune-ucf101` tests on three splits, and one of them is what the other rows of a seed are of."""
+    plan = AblationPlan(
+        name="set", base="ucf101+finetune-ucf101", variants=("mscl", "supervised"), seeds=(4, 5),
+        folds=("data.split=1", "data.split=2"), overrides=("finetune.seeds=0,1",),
+    )  # fmt: skip
+    for run in planned_runs(plan):
+        ceiling = supervised(run.config)
+        assert ceiling.finetune.splits == run.config.probe.splits == () and ceiling.data.split == run.seed - 3
+        assert ceiling.finetune.all_seeds == (run.seed,) and ceiling.finetune.initial == "random"
+    assert supervised(load_config("demo", ["probe.splits=1,2"])).finetune.splits == (1, 2)
 
 
 def test_two_sets_of_superclasses_are_refused() -> None:

@@ -124,3 +124,4 @@ def test_many_classes_of_few_videos_are_classes_all_the_same() -> None:
     features = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
     probe = linear_probe(features, labels, features, labels, num_classes=25, config=ProbeConfig(l2=(1.0,)))
     assert probe.warnings == ()
+    assert probe.details.folds == 0, "one strength is not chosen"
