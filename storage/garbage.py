@@ -1,6 +1,7 @@
 """What of a workspace may go: what nothing that is kept was made of, and what was made of a result that goes."""
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from storage.errors import LockedError
@@ -71,8 +72,12 @@ def remove(workspace: Workspace, folders: Sequence[Path]) -> tuple[int, list[Pat
 
 
 def bytes_on_disk(folder: Path) -> int:
-    """Bytes of all files in `folder` and below."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Bytes of all files in `folder` and below, in which others may be writing."""
+    found = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            found += path.stat().st_size if path.is_file() else 0
+    return found
 
 
 def _parents(workspace: Workspace, folder: Path) -> set[Path]:

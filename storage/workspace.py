@@ -49,12 +49,12 @@ class Workspace:
         Args:
             key: only those whose key begins with it.
         """
-        found = [
-            result
-            for folder in self.folders(stage)
-            if folder.name.startswith(key) and (result := whole_if_readable(folder)) is not None
-        ]
-        return sorted(found, key=lambda result: (result.folder / RECORD_NAME).stat().st_mtime_ns)
+        found: list[tuple[int, Result]] = []
+        for folder in self.folders(stage):
+            if folder.name.startswith(key) and (result := whole_if_readable(folder)) is not None:
+                with suppress(FileNotFoundError):  # another process removed it
+                    found.append(((folder / RECORD_NAME).stat().st_mtime_ns, result))
+        return [result for _, result in sorted(found, key=lambda pair: pair[0])]
 
     def latest(self, stage: str) -> Result | None:
         """The finished result of a stage that was made or reused last."""

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import LockedError, StorageError
-from storage.garbage import dependents, garbage, in_use, remove
+from storage.garbage import bytes_on_disk, dependents, garbage, in_use, remove
 from storage.record import read_record, result_key
-from storage.result_folder import Result, clear_damaged, is_damaged, mark_damaged
+from storage.result_folder import Result, clear, clear_damaged, is_damaged, mark_damaged, whole
 from storage.verify import refuse_changed, verify_result
 from storage.workspace import Workspace
 
@@ -35,6 +35,26 @@ def test_a_result_is_found_only_while_its_record_and_files_are_whole(tmp_path: P
     (result.folder / "data.txt").write_text("longer than before")
     assert workspace.find("ingest", result.key) is None
     assert workspace.unfinished() == [result.folder]
+
+
+def test_what_others_remove_meanwhile_ends_no_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = Workspace(tmp_path)
+    for text in ("one", "two", "three"):
+        make(workspace, "ingest", text=text)
+    read: list[Path] = []
+
+    def read_while_others_go(folder: Path) -> Result | None:
+        for other in read:
+            clear(other)
+        read.append(folder)
+        return whole(folder)
+
+    monkeypatch.setattr("storage.workspace.whole_if_readable", read_while_others_go)
+    assert {result.folder for result in workspace.results()} == set(read)
+    left, gone = read[-1] / "data.txt", read[0] / "data.txt"
+    monkeypatch.setattr(Path, "rglob", lambda _folder, _pattern: iter([left, gone]))
+    monkeypatch.setattr(Path, "is_file", lambda _path: True)
+    assert bytes_on_disk(tmp_path) == left.stat().st_size
 
 
 def test_damage_names_the_file_whose_bytes_changed(tmp_path: Path) -> None:
