@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 MISSING_NAME = "missing.txt"
 """Videos that the lists name and the root lacks, a line each; there is no such file where none is missing."""
 
+_LONGER = 2.0
+"""A clip may be cut at the key frames around its times, or be a second off; a whole film is many times as long."""
+
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
     """The files stand in the key by relative name and content, so that a dataset may be copied elsewhere."""
@@ -71,6 +74,9 @@ def _run(run: StageRun) -> dict[str, Any]:
     for note in twins.notes():
         run.progress.say(note)
         notes.append(note)
+    for note in _longer_than_listed(annotations, infos):
+        run.progress.say(note)
+        notes.append(note)
     rows = _rows(annotations, infos, twins, config, min_frames=run.config.flow.span_frames + 1)
     cut = [info for info in infos.values() if info.cuts]
     if cut:
@@ -97,6 +103,21 @@ def _run(run: StageRun) -> dict[str, Any]:
         "format": annotations.format, **({"splits": in_split} if in_split else {}),
         **({"notes": notes} if notes else {}),
     }  # fmt: skip
+
+
+def _longer_than_listed(annotations: Annotations, infos: dict[str, VideoInfo]) -> list[str]:
+    """A note where videos are whole films of which the lists name a part: all of each has its class then."""
+    found: list[str] = []
+    for sample in annotations.samples:
+        info = infos[sample.video]
+        if sample.seconds and info.fps and (seconds := info.num_frames / info.fps) > _LONGER * sample.seconds:
+            found.append(f"{as_text(sample.video)} has {seconds:.0f} s, and its line is of {sample.seconds:.0f}")
+    if not found:
+        return []
+    return [
+        f"{len(found)} videos are longer than the times that the lists give, the first: {found[0]}; the class of each "
+        "is taken for all of it: cut the videos to these times"
+    ]
 
 
 def _rows(

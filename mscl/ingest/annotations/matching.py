@@ -62,7 +62,7 @@ def _match(rows: Sequence[ListedVideo], videos: Sequence[str | None], found: Fou
         if video is None:
             matched.missing.append(row.paths[0])
             continue
-        sample = Sample(video, row.class_name, row.split, row.splits)
+        sample = Sample(video, row.class_name, row.split, row.splits, row.seconds)
         first = matched.samples.setdefault(video, sample)
         if first is sample:
             sources[video] = row.source

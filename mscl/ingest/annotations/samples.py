@@ -22,6 +22,8 @@ class Sample:
     split: Split
     splits: tuple[Split, ...] = ()
     """What it is in each of the dataset's official splits, `unused` where it takes no part; empty: there is one."""
+    seconds: float | None = field(default=None, compare=False)
+    """How long its class is to be seen, by the list; None: that does not say."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class ListedVideo:
     """Where it is listed, for messages."""
     also: tuple[str, ...] = ()
     """Names that the whole dataset has once, whatever the folder: not taken from the folder of another class."""
+    seconds: float | None = None
+    """From the begin to the end that the line names, if it does."""
 
 
 @dataclass

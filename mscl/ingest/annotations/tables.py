@@ -28,8 +28,9 @@ def read_kinetics(files: list[Path]) -> Listing:
             split = split_of_cell(word) if word else split_or_train(file, files)
             if split is None:
                 raise DataError(f"{file}: line {record} has the split {word!r}, which is none of train, val, test")
-            paths, names = _kinetics_paths(record, label, file)
-            rows.append(ListedVideo(paths, class_spelling(label), split, also=names))
+            start, end = _kinetics_times(record, file)
+            paths, names = _kinetics_paths(record["youtube_id"], start, end, label, file)
+            rows.append(ListedVideo(paths, class_spelling(label), split, also=names, seconds=end - start))
         if unlabelled:
             notes.append(f"{unlabelled} lines of {file.name} have no label and are left out")
     return Listing(rows, sorted({row.class_name or "" for row in rows}), notes)
@@ -50,13 +51,20 @@ def _delimiter(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _kinetics_paths(record: dict[str, str], label: str, file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Paths under a folder of the label, and the names alone, which are the dataset's own."""
+def _kinetics_times(record: dict[str, str], file: Path) -> tuple[int, int]:
+    """Begin and end in the film that the video was cut from, in whole seconds."""
     try:
         start, end = (int(float(record[name])) for name in ("time_start", "time_end"))
-        video = record["youtube_id"]
+        _ = record["youtube_id"]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{file}: line {record} lacks youtube_id, time_start or time_end") from error
+    return start, end
+
+
+def _kinetics_paths(
+    video: str, start: int, end: int, label: str, file: Path
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Paths under a folder of the label, and the names alone, which are the dataset's own."""
     folder = listed_path(label, file)
     names = tuple(listed_path(name, file) for name in (f"{video}_{start:06d}_{end:06d}", video))
     return tuple(f"{folder}/{name}" for name in names), names

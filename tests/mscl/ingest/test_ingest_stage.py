@@ -116,6 +116,25 @@ def test_what_was_found_serves_other_settings_unless_videos_limits_or_the_stage_
     assert looks(stage=later) == 2
 
 
+def test_a_film_of_which_the_list_names_a_part_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(videos: list[Path], *, on_result: Callable[[int, VideoInfo], None], **_given: Any) -> None:
+        for number, video in enumerate(videos):
+            frames = 25 * (11 if video.name == "cut.mp4" else 300)
+            on_result(number, VideoInfo("ok", "", frames, 25.0, 32, 32, size_bytes=1, digest=video.name))
+
+    monkeypatch.setattr("mscl.ingest.inspection.inspect_many", look)
+    for name in ("cut.mp4", "whole.mp4"):
+        (tmp_path / name).write_bytes(b"1")
+    (tmp_path / "k.csv").write_text(
+        "label,youtube_id,time_start,time_end,split\nrun,cut,30,40,train\nrun,whole,30,40,train\n"
+    )
+    metrics = ingest(tmp_path, f"data.annotations={tmp_path / 'k.csv'}").result.record.metrics
+    says = (
+        "1 videos are longer than the times that the lists give, the first: whole.mp4 has 300 s, and its line is of 10"
+    )
+    assert any(says in note for note in metrics["notes"])
+
+
 def test_a_damaged_manifest_is_made_again_to_the_same_bytes(tmp_path: Path, write_video: WriteVideo) -> None:
     write_video("good.mp4", 30)
     write_list(tmp_path, "good.mp4")
