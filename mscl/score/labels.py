@@ -104,6 +104,24 @@ def notes_on(manifests: Mapping[int, "Manifest"], *, pretrained: "Manifest | Non
     return notes
 
 
+def left_out_notes(all_rows: Mapping[int, "Manifest"], *, missing: int = 0) -> list[str]:
+    """Which of the listed test videos are in no score, a line a split: the others are not the dataset's test split.
+
+    Args:
+        all_rows: split -> its rows, also those that cannot be used.
+        missing: videos of the lists that were not found.
+    """
+    notes = [f"{missing:,} listed videos were not found and are in no score"] if missing else []
+    for number, manifest in all_rows.items():
+        videos, usable = Videos.of(manifest), set(manifest.ok().column("video").tolist())
+        _, test = train_and_test(videos.split_V, videos.labels_V)
+        lost = sum(videos.names[row] not in usable for row in test.tolist())
+        if lost:
+            note = f"{lost:,} of the {len(test):,} test videos cannot be used and are in no score; ingest says why"
+            notes.append(f"split {number}: {note}" if len(all_rows) > 1 else note)
+    return notes
+
+
 def _notes(videos: Videos, classes: Sequence[str], seen: set[str]) -> list[str]:
     train, test = train_and_test(videos.split_V, videos.labels_V)
     learnt, tested = (np.unique(videos.labels_V[rows]) for rows in (train, test))

@@ -53,7 +53,7 @@ class ScoredSplits:
 
         `pretrained`: whether the encoder comes from the pretrain stage.
         """
-        from mscl.score.labels import notes_on, scored_videos
+        from mscl.score.labels import left_out_notes, notes_on, scored_videos
         from storage.splits import read_split
 
         learnt_from = None
@@ -64,6 +64,8 @@ class ScoredSplits:
         notes = []
         if self.asked != tuple(self.manifests):  # a dataset with one split
             notes = [f"split {', '.join(map(str, self.asked))} was asked for, and the dataset has one, which is scored"]
+        all_rows = {number: read_split(run.input("ingest"), number) for number in self.manifests}
+        notes += left_out_notes(all_rows, missing=int(run.inputs["ingest"].record.metrics.get("missing", 0)))
         notes += notes_on(self.manifests, pretrained=learnt_from)
         of_splits = [scored_videos(manifest) for manifest in self.manifests.values()]
         notes += dict.fromkeys(self.grouping.note(tested) for _, tested in of_splits)
