@@ -58,7 +58,7 @@ def embed_variants(
         progress: told of every batch.
 
     Returns:
-        Metrics: `videos`, which are segments, feature size, and so many a second of each variant that was computed.
+        Metrics: `videos` (segments), feature size, and so many a second of each variant that was computed whole.
 
     Raises:
         DataError: no usable video, or an encoder that gives values that are not finite.
@@ -90,7 +90,7 @@ def embed_share(
     """Every `world_size`-th part of every variant, as files in `output/.parts`; those that are there whole are kept.
 
     Returns:
-        Seconds of each variant of which anything had to be computed.
+        Seconds of each variant of which everything had to be computed.
 
     Raises:
         DataError: as `embed_variants`.
@@ -129,7 +129,8 @@ def embed_share(
                 write_part(path, {name: np.concatenate([part[name] for part in found]) for name in found[0]})
             batches.close()
             progress.done()
-            seconds[variant] = time.monotonic() - started
+            if len(todo) == len(own):  # else a rate would count what an earlier run computed
+                seconds[variant] = time.monotonic() - started
     return seconds
 
 
