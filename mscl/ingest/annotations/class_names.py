@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mscl.errors import DataError
-from mscl.ingest.annotations.index import one_spelling
+from mscl.ingest.annotations.index import folded, one_spelling
 from mscl.ingest.annotations.samples import is_number, read_lines
 
 _NUMBER_FIRST = re.compile(r'"?(?P<number>[0-9]{1,9})"?(?:\s*[,;:]\s*|[.)]?\s+)(?P<name>\S.*)', re.ASCII)
@@ -22,6 +22,11 @@ _NUMBER_WORDS = frozenset((
 def class_spelling(name: str) -> str:
     """The name of a class: blanks at its ends, and several or other ones in it, make no other class."""
     return " ".join(one_spelling(name).split())
+
+
+def as_folder(name: str) -> str:
+    """How the folder of a class is called, by whoever made it."""
+    return folded(name).replace(" ", "_")
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -6,33 +6,23 @@ What can be read in two ways is refused with the line as it was typed; what was 
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from mscl.errors import DataError
-from mscl.ingest.annotations.class_names import class_spelling, in_order, read_class_names
+from mscl.ingest.annotations.class_names import class_spelling
 from mscl.ingest.annotations.columns import cell, looks_like_videos
 from mscl.ingest.annotations.index import VideoIndex, one_spelling
-from mscl.ingest.annotations.list_columns import LABEL_COLUMNS, NUMBER_OR_NOTHING, column_word, columns_of, is_header
+from mscl.ingest.annotations.list_columns import LABEL_COLUMNS, column_word, columns_of, is_header
+from mscl.ingest.annotations.list_labels import Entry, classes_of
 from mscl.ingest.annotations.list_lines import NUMBER, Line, cut_at_blanks, inside, is_comment, is_there, read_table
-from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, is_number, listed_path
+from mscl.ingest.annotations.samples import ListedVideo, Listing, Split, listed_path
 from mscl.ingest.annotations.split_names import is_split_cell, is_split_column, split_of_cell, split_of_list
 
-_NOTHING = re.compile(r"nan|none|null|n/a|na", re.IGNORECASE)
-_SEVERAL = re.compile(r"[\[(]?\s*\d+(\s*[,;|/\s]\s*\d+)+\s*[\])]?")
-"""Labels of several classes, as `0,3` or `[0, 3]`."""
 _NUMBERS_BEFORE = re.compile(rf"(?P<numbers>({NUMBER}\s+)+)(?P<name>[^0-9\s].*)")
 _NUMBERS_AFTER = re.compile(rf"(?P<name>\S.*?)(?P<numbers>(\s+{NUMBER})+)")
 _NO_SPLIT = ("unlabelled", "unused")
 """What our own lists say of videos in no split."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    line: Line
-    path: str
-    label: str
-    split: Split | None = None
 
 
 def read_list(files: list[Path], names: Path | None, index: VideoIndex) -> Listing:
@@ -65,7 +55,7 @@ def read_list(files: list[Path], names: Path | None, index: VideoIndex) -> Listi
             if none
             else "has no label and other lines have one; write 'path label' in each line"
         )
-    shown, order = ({}, []) if unlabelled is not None else _classes(entries, names, notes)
+    shown, order = ({}, []) if unlabelled is not None else classes_of(entries, names, notes)
     splits: list[Split] = _splits(of_file) if unlabelled is None else ["unlabelled"] * len(entries)
     for entry, split in zip(entries, splits, strict=True):
         source = f"{entry.line.place}: {entry.line.typed[:200]!r}"
@@ -77,7 +67,7 @@ def read_list(files: list[Path], names: Path | None, index: VideoIndex) -> Listi
     return Listing(rows, order, notes, read={file: _parts(counts) for file, counts in read.items()})
 
 
-def _splits(of_file: dict[Path, list[_Entry]]) -> list[Split]:
+def _splits(of_file: dict[Path, list[Entry]]) -> list[Split]:
     """The split of each line: by its column, else by its list's name; train where nothing says any.
 
     Raises:
@@ -101,7 +91,7 @@ def _splits(of_file: dict[Path, list[_Entry]]) -> list[Split]:
     return [split or "train" for split in splits]
 
 
-def _refuse_splits_in_paths(of_file: dict[Path, list[_Entry]]) -> None:
+def _refuse_splits_in_paths(of_file: dict[Path, list[Entry]]) -> None:
     """Refuse videos in folders train and test where nothing else says a split: all would be trained on."""
     folders: dict[Split, str] = {}
     for entry in (entry for entries in of_file.values() for entry in entries):
@@ -118,58 +108,7 @@ def _parts(counts: Counter[str]) -> str:
     return ", ".join(f"{count:,} {split}" for split, count in counts.items()) or "no video"
 
 
-def _classes(entries: list[_Entry], names: Path | None, notes: list[str]) -> tuple[dict[str, str], list[str]]:
-    """What each label is called, and the names in label order."""
-    labels = {entry.label for entry in entries}
-    whole = {label: label.removesuffix(".0") for label in labels}  # a column of numbers as pandas writes it
-    odd = next((entry for entry in entries if not is_number(whole[entry.label])), None)
-    if odd is not None and all(NUMBER_OR_NOTHING.fullmatch(label) for label in labels):
-        raise odd.line.refused(
-            f"has label {odd.label}, and labels here are numbers, which count classes from 0 up; take the line out if "
-            "nobody knows its class (what -1 and nan mostly mean), or write names in place of numbers"
-        )
-    several = {label for label in labels if _SEVERAL.fullmatch(label)}
-    if several and all(map(is_number, labels - several)):
-        line = next(entry.line for entry in entries if entry.label in several)
-        raise line.refused(
-            "has several numbers for a label, and a video with several labels cannot be used: write 'path label'"
-        )
-    if odd is not None:
-        for file in dict.fromkeys(entry.line.file for entry in entries):
-            if all(is_number(entry.label) for entry in entries if entry.line.file == file):
-                raise DataError(
-                    f"the labels of {file} are numbers, and those of other lists beside it are names; "
-                    "write them in one way, or give one list as data.annotations"
-                )
-        if nothing := sorted(filter(_NOTHING.fullmatch, labels)):
-            named = ", ".join(map(repr, nothing))
-            notes.append(f"{named} is taken as the name of a class; where it means none, take these lines out")
-        if names is not None:
-            notes.append(f"{names.name} is not used: labels are names, and classes are counted by the alphabet")
-        return {label: label for label in labels}, sorted(labels)
-    if names is None:
-        # Codes of one width (001, 002) are names as well.
-        codes = len(set(map(len, labels))) == 1
-        shown = {label: number if codes else str(int(number)) for label, number in whole.items()}
-        if merged := sorted(label for label, number in shown.items() if number in labels and number != label):
-            notes.append(f"labels are numbers: {merged[0]} and {shown[merged[0]]} are the same class")
-        return shown, in_order(set(shown.values()))
-    known = read_class_names(names, notes)
-    unknown = next((entry for entry in entries if int(whole[entry.label]) not in known), None)
-    if unknown is not None:
-        raise unknown.line.refused(
-            f"has label {unknown.label}, which is none of the {len(known)} numbers, {min(known)} to {max(known)}, that "
-            f"{names} gives its classes"
-        )
-    if list(known) != list(range(len(known))) or "0" not in whole.values():
-        notes.append(
-            f"labels are the numbers that {names.name} gives its classes, {min(known)} to {max(known)}: "
-            f"{min(known)} is {known[min(known)]!r}"
-        )
-    return {label: known[int(number)] for label, number in whole.items()}, list(known.values())
-
-
-def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[_Entry]:
+def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[Entry]:
     table = read_table(file, index)
     lines = table or cut_at_blanks(file, index)
     comments = [line for line in lines if is_comment(line, index)]
@@ -219,7 +158,7 @@ def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[_Entry
             unused += 1
             continue
         label = "" if word == "unlabelled" else label
-        yield _Entry(line, listed_path(path, line.place, roots=index.roots), label, split)
+        yield Entry(line, listed_path(path, line.place, roots=index.roots), label, split)
     if unused:
         notes.append(f"{unused} lines of {file.name} are left out, for their split is 'unused'")
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from mscl.errors import DataError
+from mscl.ingest.annotations.class_names import as_folder
 from mscl.ingest.annotations.index import VideoIndex, folded, is_text
 from mscl.ingest.annotations.recognise import FoundLists
 from mscl.ingest.annotations.samples import ListedVideo, Listing, Sample
@@ -89,7 +90,7 @@ def _find_videos(rows: list[ListedVideo], index: VideoIndex, listing: Listing) -
     index.ambiguous.clear()
     exact = [next((path for path in row.paths if index.exact(path) is not None), None) for row in rows]
     taken = {path for path in exact if path is not None}
-    folders = {_as_folder(name) for name in listing.classes}
+    folders = {as_folder(name) for name in listing.classes}
     return [path or _find_video(row, index, taken, folders) for row, path in zip(rows, exact, strict=True)]
 
 
@@ -99,16 +100,11 @@ def _find_video(row: ListedVideo, index: VideoIndex, taken: set[str], folders: s
             return video
     for name in row.also:
         video = index.find(name, taken=taken)
-        above = {_as_folder(part) for part in video.split("/")[:-1]} if video else set()
+        above = {as_folder(part) for part in video.split("/")[:-1]} if video else set()
         # In the folder of another class it is another video.
-        if video and not (above & folders) - {_as_folder(row.class_name or "")}:
+        if video and not (above & folders) - {as_folder(row.class_name or "")}:
             return video
     return None
-
-
-def _as_folder(name: str) -> str:
-    """How the folder of a class is called, by whoever made it."""
-    return folded(name).replace(" ", "_")
 
 
 def _where(sample: Sample) -> str:

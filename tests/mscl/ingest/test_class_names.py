@@ -7,7 +7,7 @@ import pytest
 
 from mscl.errors import DataError
 from mscl.ingest.annotations import Annotations
-from tests.mscl.listed_videos import read, touch
+from tests.mscl.listed_videos import read, table, touch
 
 
 def classes_of(tmp_path: Path, content: str, labels: str, *, name: str = "classes.txt") -> dict[str, str | None]:
@@ -94,6 +94,21 @@ def test_names_beside_a_list_of_names_are_not_used_and_said(tmp_path: Path) -> N
     assert found.classes == ("jump", "walk") and any(
         "classes.txt is not used: labels are names" in n for n in found.notes
     )
+
+
+@pytest.mark.parametrize(("content", "labels"), [("1 run\n2 walk\n3 jump\n", (1, 2)), ("run\nwalk\njump\n", (2, 3))])
+def test_numbers_that_are_counted_from_another_one_than_the_names_are_refused(
+    tmp_path: Path, content: str, labels: tuple[int, int]
+) -> None:
+    (tmp_path / "classes.txt").write_text(content + "dance\n" * (labels[0] == 2))
+    folders = ("walk", "jump")
+    lines = "".join(f"{folder}/1.mp4 {label}\n" for folder, label in zip(folders, labels, strict=True))
+    (tmp_path / "train.txt").write_text(lines)
+    root = touch(tmp_path / "v", "walk/1.mp4", "jump/1.mp4")
+    with pytest.raises(DataError, match=r"line 1: 'walk/1.mp4 [12]' .* and lies in a folder 'walk', as 2 of 2 lines"):
+        read(root, annotations=tmp_path / "train.txt")
+    (tmp_path / "classes.txt").write_text("".join(f"{n} {name}\n" for n, name in zip(labels, folders, strict=True)))
+    assert {found[0] for found in table(read(root, annotations=tmp_path / "train.txt")).values()} == {"walk", "jump"}
 
 
 def test_two_dives_or_gestures_of_one_name_are_refused(tmp_path: Path) -> None:
