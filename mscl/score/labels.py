@@ -94,12 +94,12 @@ def notes_on(manifests: Mapping[int, "Manifest"], *, pretrained: "Manifest | Non
     """What a reader of the scores must know of these splits, a line each.
 
     Classes that only one side has, test videos without labels, `val` in the place of `test`; and with `pretrained`,
-    the manifest whose train split the encoder learnt from, test videos that it has seen.
+    the manifest whose train split the encoder learnt from, be it of another dataset, test videos that it has seen.
     """
-    seen = _train_videos(pretrained) if pretrained is not None else set()
+    seen = _learnt_contents(pretrained) if pretrained is not None else set()
     notes = []
     for number, manifest in manifests.items():
-        found = _notes(Videos.of(manifest), manifest.classes, seen)
+        found = _notes(Videos.of(manifest), manifest.classes, _contents(manifest), seen)
         notes += [f"split {number}: {note}" for note in found] if len(manifests) > 1 else found
     return notes
 
@@ -122,7 +122,7 @@ def left_out_notes(all_rows: Mapping[int, "Manifest"], *, missing: int = 0) -> l
     return notes
 
 
-def _notes(videos: Videos, classes: Sequence[str], seen: set[str]) -> list[str]:
+def _notes(videos: Videos, classes: Sequence[str], contents: Sequence[str], seen: set[str]) -> list[str]:
     train, test = train_and_test(videos.split_V, videos.labels_V)
     learnt, tested = (np.unique(videos.labels_V[rows]) for rows in (train, test))
     notes = []
@@ -146,14 +146,20 @@ def _notes(videos: Videos, classes: Sequence[str], seen: set[str]) -> list[str]:
         notes.append(f"{unlabelled} of {int(in_test.sum())} videos of the test split have no label: left out")
     elif not in_test.any():
         notes.append("there is no test split: scored on the val split")
-    if known := sum(videos.names[row] in seen for row in test.tolist()):
+    if known := sum(contents[row] in seen for row in videos.first_V[test].tolist()):
         notes.append(f"pre-training saw {known} of the {len(test)} test videos, without their labels")
     return notes
 
 
-def _train_videos(manifest: "Manifest") -> set[str]:
+def _learnt_contents(manifest: "Manifest") -> set[str]:
     used = np.isin(manifest.column("split").astype(str), ("train", "unlabelled"))
-    return {str(name) for name in manifest.column("video")[used]}
+    return {content for content, learnt in zip(_contents(manifest), used.tolist(), strict=True) if learnt}
+
+
+def _contents(manifest: "Manifest") -> list[str]:
+    """What tells the video of each row from others wherever it lies: its bytes, or its path if none are noted."""
+    columns = (manifest.column(name).astype(str).tolist() for name in ("digest", "video"))
+    return [digest or video for digest, video in zip(*columns, strict=True)]
 
 
 def _named(labels: Ints, classes: Sequence[str]) -> str:

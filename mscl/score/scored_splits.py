@@ -13,6 +13,7 @@ from mscl.stage.skipped import Skipped
 
 if TYPE_CHECKING:
     from storage.manifest import Manifest
+    from storage.result_folder import Result
 
 
 def split_settings(config: ExperimentConfig, splits: Sequence[int]) -> dict[str, Any]:
@@ -56,11 +57,7 @@ class ScoredSplits:
         from mscl.score.labels import left_out_notes, notes_on, scored_videos
         from storage.splits import read_split
 
-        learnt_from = None
-        record = run.inputs["pretrain"].record
-        same_videos = record.inputs.get("ingest") == run.inputs["ingest"].key
-        if pretrained and same_videos and "given" not in record.metrics:
-            learnt_from = read_split(run.input("ingest"), int(record.config.get("split", 1))).ok()
+        learnt_from = _learnt_from(run.inputs["pretrain"]) if pretrained else None
         notes = []
         if self.asked != tuple(self.manifests):  # a dataset with one split
             notes = [f"split {', '.join(map(str, self.asked))} was asked for, and the dataset has one, which is scored"]
@@ -73,3 +70,24 @@ class ScoredSplits:
         for note in notes:
             run.progress.say(note)
         return notes
+
+
+def _learnt_from(pretrained: Result) -> Manifest | None:
+    """Usable rows of the dataset that an encoder was pre-trained on; None: not known.
+
+    Of an encoder that was given it is known where that is a checkpoint of a training in this workspace.
+    """
+    from storage.splits import read_split
+    from storage.workspace import Workspace
+
+    workspace, record = Workspace(pretrained.folder.parents[1]), pretrained.record
+    if "given" in record.metrics:
+        digest = record.config.get("encoder_sha256")
+        trained = [one.record for one in workspace.results("pretrain") if "given" not in one.record.metrics]
+        source = next((one for one in trained if any(file.digest == digest for file in one.files)), None)
+    else:
+        source = record
+    ingest = workspace.find("ingest", source.inputs["ingest"]) if source is not None else None
+    if source is None or ingest is None:
+        return None
+    return read_split(ingest.folder, int(source.config.get("split", 1))).ok()

@@ -126,6 +126,9 @@ def test_test_videos_that_the_encoder_was_trained_on_are_told(workspace: Workspa
     assert seen == "split 2: pre-training saw 12 of the 12 test videos, without their labels"
     assert independent.startswith("intervals take every video as independent")
     assert told.lines == record.metrics["notes"]
+    # The same training, given as a file: what it saw is what its record says.
+    given = load_config("demo", [*SMALL, "probe.splits=1,2", f"pretrain.encoder={path}"])
+    assert seen in _scored(workspace, inputs, given, "probe")[0]["probe"].result.record.metrics["notes"]
 
 
 def test_a_file_is_named_by_its_contents(tmp_path: Path) -> None:
