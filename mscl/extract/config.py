@@ -26,7 +26,8 @@ class FlowConfig(Section):
     preset: Literal["opencv", "accurate", "balanced", "fast"] = "balanced"
     """TV-L1 schedule; the other methods ignore it."""
     backend: str = "auto"
-    """TV-L1 backend: auto, cpp, triton, torch, opencv."""
+    """TV-L1 backend: auto, cpp, triton, torch, opencv. `auto` takes triton on a GPU and cpp on a CPU, and flow that is
+    there already from whichever of these and torch: they part in rounding only."""
     raft_weights: str = ""
     """Local weights file of RAFT; empty: torchvision's own download."""
     raft_updates: PositiveInt = 20

@@ -19,9 +19,27 @@ from mscl.stage.view import Stages
 from storage.result_folder import Result
 from storage.user_paths import user_path
 
+_ALIKE = ("cpp", "triton", "torch")
+"""Backends of TV-L1 that are one algorithm, and part in rounding."""
+
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
+    return _settings_of(_resolved(config))
+
+
+def _settings_elsewhere(config: ExperimentConfig) -> list[dict[str, Any]]:
+    """Of flow that `flow.backend=auto` computes on a machine with a GPU, or without one.
+
+    Else a workspace that was filled on a GPU would be computed again, with all that was trained on it, by the first
+    command on a machine without.
+    """
     flow = _resolved(config)
+    if flow.method != "tvl1" or config.flow.backend != "auto":
+        return []
+    return [_settings_of(flow.model_copy(update={"backend": other})) for other in _ALIKE if other != flow.backend]
+
+
+def _settings_of(flow: FlowConfig) -> dict[str, Any]:
     # Names of settings that are of no use here would change the key of every result.
     unused = () if flow.method == "denseflow" else ("pictures", "pictures_bound_px")
     noted = {name: value for name, value in flow.noted().items() if name not in unused}
@@ -99,6 +117,7 @@ EXTRACT = Stage(
     version=5,
     needs=("ingest",),
     settings=_settings,
+    settings_elsewhere=_settings_elsewhere,
     run=_run,
     summary="Optical flow and the frames beside it, every video decoded once, shard by shard over processes.",
     repairs_in_place=True,

@@ -71,6 +71,8 @@ class Stage:
     run: Callable[[StageRun], dict[str, Any]]
     """Computes, writes into `folder`, returns metrics."""
     summary: str
+    settings_elsewhere: Callable[[ExperimentConfig], list[dict[str, Any]]] | None = None
+    """What `settings` are on other machines, where a finished result of these serves as well as one of our own."""
     places: Callable[[ExperimentConfig], dict[str, Any]] | None = None
     """Where inputs of the run lie: noted in the record beside the settings, and no part of the key, so that a dataset
     may be copied elsewhere. Nested like the configuration."""
@@ -132,12 +134,16 @@ class Stage:
         return noted
 
     def find(self, workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result]) -> Result | None:
-        """The finished result of these settings and inputs, if the workspace has it whole.
+        """The finished result of these settings and inputs, if the workspace has it whole; else another machine's.
 
         One that was made from an input whose files are others by now is none: `--force` keeps keys.
         """
-        found = workspace.find(self.name, self.key(config, inputs))
-        return None if found is None or self.changed_inputs(found, inputs) else found
+        elsewhere = self.settings_elsewhere(config) if self.settings_elsewhere else []
+        for settings in (self.settings(config), *elsewhere):
+            found = workspace.find(self.name, self.key_of(settings, inputs))
+            if found is not None and not self.changed_inputs(found, inputs):
+                return found
+        return None
 
     def changed_inputs(self, result: Result, inputs: Mapping[str, Result]) -> list[str]:
         """Inputs that were computed again since the result was made from them, and differ."""

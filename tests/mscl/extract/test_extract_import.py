@@ -12,11 +12,12 @@ from mscl.errors import DataError
 from mscl.extract.stage import EXTRACT
 from mscl.ingest.stage import INGEST
 from mscl.pipeline import execute
-from mscl.stage.contract import Outcome
+from mscl.stage.contract import Outcome, Stage
 from storage.errors import StorageError
 from storage.flow_store import FlowReader
 from storage.frame_store import FrameReader
 from storage.manifest import read_manifest
+from storage.result_folder import Result
 from storage.workspace import Workspace
 from tests.tiny import Listening
 
@@ -150,6 +151,31 @@ def test_the_key_knows_what_tvl1_computes_otherwise_now(
     monkeypatch.setattr("mscl.extract.stage.resolve_backend", lambda name, device: backend)
     settings = EXTRACT.settings(load_config("demo", [f"flow.preset={preset}"]))
     assert settings.get("tvl1") == mark
+
+
+def test_flow_of_a_gpu_serves_a_machine_without_unless_another_backend_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, here = Workspace(tmp_path), "triton"
+    monkeypatch.setattr("mscl.extract.stage.resolve_backend", lambda name, device: here if name == "auto" else name)
+
+    def made(stage: Stage, config: ExperimentConfig, inputs: dict[str, Result]) -> Result:
+        key = "1111" if stage is INGEST else stage.key(config, inputs)
+        with place.claim(stage.name, key):
+            return place.commit(
+                stage.name, key, version=1, config={}, inputs={name: one.key for name, one in inputs.items()},
+                metrics={}, timings={},
+            )  # fmt: skip
+
+    config = load_config("demo")
+    ingest = {"ingest": made(INGEST, config, {})}
+    of_gpu = made(EXTRACT, config, ingest)
+    here = "cpp"
+    assert EXTRACT.find(place, config, ingest) == of_gpu
+    assert EXTRACT.find(place, load_config("demo", ["flow.preset=fast"]), ingest) is None
+    assert EXTRACT.find(place, load_config("demo", ["flow.backend=cpp"]), ingest) is None
+    own = made(EXTRACT, config, ingest)
+    assert own.key != of_gpu.key and EXTRACT.find(place, config, ingest) == own
 
 
 def test_the_key_knows_the_pictures(videos: Path, tmp_path: Path) -> None:
