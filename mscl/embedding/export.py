@@ -14,6 +14,7 @@ from mscl.extract.recorded import recorded_frames
 from mscl.models.external_encoder import kind_of, named_file
 from mscl.models.files import encoder_card, read_encoder, write_encoder
 from mscl.stage.latest import made_of, outdated
+from mscl.stage.skipped import Skipped
 from mscl.video.config import ClipConfig
 from mscl.video.frame_recipe import EncoderInput
 from storage.result_folder import Result
@@ -23,6 +24,10 @@ from storage.workspace import Workspace
 
 _INTERVAL = "_interval"
 """End of the name beside a score's: a stage whose numbers have one has scored something."""
+
+
+_FINETUNE = "finetune"
+"""The stage that goes on training the encoder that it reads."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,8 @@ def export_encoder(source: str, out: str | PathLike[str], *, workspace: Workspac
         to: the format, one of `ENDINGS`, where it is to be checked against the ending.
 
     Raises:
-        UserError: `out` is there already or has another ending; the result was made without an encoder; a format whose
-            extra is not installed.
+        UserError: `out` is there already or has another ending; the result was made without an encoder, or trained it
+            on; a format whose extra is not installed.
         CheckpointError: the encoder cannot be read, or not be written in that format.
         StorageError: no result with that key, or `out` cannot be written.
     """
@@ -108,7 +113,7 @@ def named_checkpoint(source: str, *, workspace: Workspace) -> tuple[Path, Encode
     """File of the encoder that a key or a path names, and what its videos go through where an `embed` result says it.
 
     Raises:
-        UserError: the result was made without an encoder.
+        UserError: the result was made without an encoder, or trained it on.
         StorageError: no result with that key.
     """
     checkpoint, results = _checkpoint(source, workspace)
@@ -133,6 +138,11 @@ def _checkpoint(source: str, workspace: Workspace) -> tuple[Path, dict[str, Resu
             "of a stage after it (`mscl ls`), or a file"
         )
     pretrained = results["pretrain"]
+    if named.record.stage == _FINETUNE and Skipped.read(named.record.metrics) is None:
+        raise UserError(
+            f"{_FINETUNE} {named.key} trained an encoder of its own, which stays with its classifier (`mscl predict`); "
+            f"for the encoder that it began with give pretrain {pretrained.key}"
+        )
     refuse_changed(pretrained)  # a sound file, but another training's
     return pretrained.folder / str(pretrained.record.metrics["checkpoint"]), results
 

@@ -11,7 +11,7 @@ import torch
 import mscl
 from mscl.embedding import export_formats
 from mscl.embedding.exchange import pull_encoder, push_encoder
-from mscl.embedding.export import export_encoder
+from mscl.embedding.export import export_encoder, named_checkpoint
 from mscl.errors import CheckpointError, UserError
 from mscl.extract.config import FlowConfig
 from mscl.models.config import ModelConfig
@@ -88,6 +88,19 @@ def test_results_of_an_encoder_that_is_another_by_now_say_nothing_of_this_one(
     assert list(read_safetensors(done.path)[1]["scores"]) == ["bbbb"]
     with pytest.raises(UserError, match="probe cccc was made from another pretrain aaaa than is there now"):
         export_encoder("cccc", tmp_path / "other.safetensors", workspace=workspace)
+
+
+def test_a_fine_tuned_result_is_not_taken_for_the_encoder_that_it_began_with(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    for key, metrics in (("ffff", {"top1": 0.9, "epochs": 2}), ("eeee", {"skipped": "finetune.enabled is false"})):
+        with workspace.claim("finetune", key):
+            inputs = {"pretrain": "aaaa"}
+            workspace.commit("finetune", key, version=1, config={}, inputs=inputs, metrics=metrics, timings={})
+    with pytest.raises(UserError, match="finetune ffff trained an encoder of its own.*began with give pretrain aaaa"):
+        named_checkpoint("ffff", workspace=workspace)
+    checkpoint, _ = named_checkpoint("eeee", workspace=workspace)
+    assert checkpoint == workspace.folder("pretrain", "aaaa") / EXPORT_NAME
 
 
 def test_another_training_s_file_in_its_place_is_not_given_away(workspace: Workspace, tmp_path: Path) -> None:
