@@ -30,7 +30,7 @@ def read_kinetics(files: list[Path]) -> Listing:
                 raise DataError(f"{file}: line {record} has the split {word!r}, which is none of train, val, test")
             start, end = _kinetics_times(record, file)
             paths, names = _kinetics_paths(record["youtube_id"], start, end, label, file)
-            rows.append(ListedVideo(paths, class_spelling(label), split, also=names, seconds=end - start))
+            rows.append(ListedVideo(paths, class_spelling(label), split, also=names, seconds=max(0, end - start)))
         if unlabelled:
             notes.append(f"{unlabelled} lines of {file.name} have no label and are left out")
     return Listing(rows, sorted({row.class_name or "" for row in rows}), notes)
