@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
+from mscl.errors import UserError
 from mscl.video.awake_clock import AwakeClock
 from mscl.video.config import DecodeLimits
 from mscl.video.job_feed import Fetched, Job, JobEnd, JobFeed, Ready
@@ -105,6 +106,7 @@ def run_jobs(
 
     Raises:
         RuntimeError: workers cannot start; the message holds what they said.
+        UserError: not one starts in time.
     """
     with selectors.DefaultSelector() as selector:
         feed = Ready(jobs) if isinstance(jobs, Sequence) else jobs
@@ -155,11 +157,14 @@ class _Run:
                 else:
                     self._hear(key.data)
             for worker in [worker for worker in self._workers if worker.deadline_s < self._clock.seconds()]:
-                if not worker.ready:
-                    raise RuntimeError(
-                        f"worker process for {self._function} does not start within {_START_SECONDS:g} s"
+                if worker.ready:
+                    self._finish(worker, JobEnd("timeout", reason=f"killed after {self._timeout_seconds:g} s"))
+                elif not any(other.ready for other in self._workers):
+                    raise UserError(
+                        f"none of the {len(self._workers)} processes that decode videos starts within "
+                        f"{_START_SECONDS:g} s: the machine, or the disk with this installation, has too much to do; "
+                        "lower runtime.workers and run the same command again: what is done is kept"
                     )
-                self._finish(worker, JobEnd("timeout", reason=f"killed after {self._timeout_seconds:g} s"))
                 self._end(worker)
 
     def kill(self) -> None:

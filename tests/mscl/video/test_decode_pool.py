@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mscl.config import DecodeLimits
+from mscl.errors import UserError
 from mscl.video import decode_pool
 from mscl.video.decode_pool import JobEnd, inspect_many, run_jobs
 from mscl.video.video_info import VideoInfo
@@ -66,6 +67,12 @@ def test_printing_does_not_disturb_the_answers_and_runs_from_a_thread() -> None:
 def test_workers_that_cannot_start_say_why() -> None:
     with pytest.raises(RuntimeError, match="no_such_module"):
         run_jobs("no_such_module:work", [{}], workers=1, timeout_seconds=5)
+
+
+def test_no_worker_that_starts_in_time_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mscl.video.decode_pool._START_SECONDS", 0.0)
+    with pytest.raises(UserError, match=r"none of the 2 processes .* starts within 0 s: .*lower runtime\.workers"):
+        misbehave(["print", "print"], workers=2)
 
 
 def test_an_exception_in_the_callback_leaves_no_worker() -> None:
