@@ -1,7 +1,10 @@
 """A network of the user's own: what `module:function` gives."""
 
+import copy
 import pkgutil
 import re
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import torch
@@ -11,6 +14,7 @@ from mscl.errors import UserError, one_line
 from mscl.models.clip_contract import Contract
 from mscl.models.outside_encoder import Origin, OutsideEncoder
 
+_STATISTICS = ("running_mean", "running_var")
 _NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -86,12 +90,50 @@ def is_function_name(name: str) -> bool:
 
 
 def own_network(name: str, contract: Contract) -> OwnNetwork:
-    """What the function makes.
+    """What the function makes, with random weights, be it that the function loads those of a training.
 
     Raises:
         UserError: no such function, or it makes no network that can be used.
     """
-    return OwnNetwork(_made(name), name, contract)
+    network, again = _made(name), _made(name)
+    shared = {id(tensor) for tensor in _tensors(network)} & {id(tensor) for tensor in _tensors(again)}
+    if shared:  # those of the encoder itself, which the function keeps
+        network = copy.deepcopy(network)
+    _draw_anew(network, again)
+    return OwnNetwork(network, name, contract)
+
+
+@torch.no_grad()
+def _draw_anew(network: nn.Module, again: nn.Module) -> None:
+    """Draw what two calls of a function have in common, but for constants: it was learnt, or is as good as that.
+
+    Layers of PyTorch are drawn as they are at first, the numbers of other parameters are put in random order. What the
+    function draws itself is left as it drew it, and so is a buffer, but for the running statistics of a norm.
+    """
+    twins = dict(again.named_modules())
+    for name, module in network.named_modules():
+        twin = _own_tensors(twins[name]) if name in twins else {}
+        learnt = [tensor for at, tensor in _own_tensors(module).items() if at in twin and _is_learnt(tensor, twin[at])]
+        draw = getattr(module, "reset_parameters", None)
+        if learnt and draw is not None and type(module).__module__.startswith("torch.nn."):
+            draw()
+            continue
+        for tensor in learnt:
+            tensor.copy_(tensor.flatten()[torch.randperm(tensor.numel(), device=tensor.device)].view_as(tensor))
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    return chain(module.parameters(), module.buffers())
+
+
+def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and running statistics of a module itself."""
+    statistics = {name: buffer for name, buffer in module.named_buffers(recurse=False) if name in _STATISTICS}
+    return {**dict(module.named_parameters(recurse=False)), **statistics}
+
+
+def _is_learnt(tensor: Tensor, twin: Tensor) -> bool:
+    return tensor.shape == twin.shape and bool(torch.equal(tensor, twin) and (tensor != tensor.flatten()[:1]).any())
 
 
 def read_own(name: str) -> OutsideEncoder:

@@ -17,13 +17,14 @@ from mscl.video.frame_recipe import EncoderInput
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
     if config.pretrain.encoder:
-        from mscl.models.external_encoder import RANDOM, external_encoder_digest
+        from mscl.models.external_encoder import RANDOM, external_encoder_digest, kind_of
 
         given = config.pretrain.encoder
         name = given if given == RANDOM else Path(given).name
         kept = config.pretrain.model_dump(mode="json", include={"model", *({"seed"} if given == RANDOM else ())})
         # 2: torchvision's r3d_18 gets its own mean and deviation, where it had ImageNet's.
-        again = {} if given == RANDOM else {"given": 2}
+        # 3: the untrained control of a function has random weights, where it had those that the function loads.
+        again = {} if given == RANDOM else {"given": 3 if kind_of(given) == "function" else 2}
         return {"pretrain": {"encoder": name, **kept}, "encoder_sha256": external_encoder_digest(given), **again}
     # `encoder` is empty where something is trained.
     pretrain = config.pretrain.key_values(leave_out=(*config.pretrain.no_result, "encoder"))

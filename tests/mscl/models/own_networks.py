@@ -63,3 +63,32 @@ class Colours(nn.Module):
 
 def colours() -> nn.Module:
     return Colours()
+
+
+class Learnt(Means):
+    """What has its weights from a file: a layer of PyTorch, a norm with its statistics, a parameter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm3d(6)
+        self.place = nn.Parameter(torch.empty(1, 6, 4, 1, 1))
+        self.register_buffer("table", torch.arange(4.0))
+        draws = torch.Generator().manual_seed(5)
+        for tensor in (self.layer.weight, self.norm.weight, self.norm.running_mean, self.place):
+            assert tensor is not None
+            tensor.data.normal_(generator=draws)
+
+    def forward(self, x_B3THW: Tensor) -> Tensor:
+        return self.norm(self.layer(x_B3THW)) + self.place
+
+
+def learnt() -> nn.Module:
+    return Learnt()
+
+
+_KEPT = Learnt()
+
+
+def kept() -> nn.Module:
+    """The same weights at every call."""
+    return _KEPT

@@ -14,7 +14,7 @@ from mscl.config import load_config
 from mscl.errors import AssumptionWarning, CheckpointError, UserError
 from mscl.models.clip_contract import Contract
 from mscl.models.external_encoder import external_encoder_digest, named_file
-from mscl.models.files import read_encoder, write_encoder
+from mscl.models.files import EncoderFile, read_encoder, write_encoder
 from mscl.models.outside_encoder import ClipSettings, OutsideEncoder, build_outside, check_clip
 from mscl.models.torchvision_networks import torchvision_origin
 from mscl.models.weight_files import read_safetensors, write_safetensors
@@ -181,6 +181,20 @@ def test_rows_of_other_clips_are_not_taken_for_a_clips_own() -> None:
     encoder = outside("tests.mscl.models.own_networks:one_row")
     with pytest.raises(UserError, match=r"own_networks:one_row gives \(1, 3\) of 2 clips; the first number is to be 2"):
         encoder(torch.rand(2, 3, 4, 16, 16))
+
+
+@pytest.mark.parametrize("function", ["learnt", "kept"])
+def test_the_untrained_control_of_a_function_has_not_the_weights_that_it_loads(function: str) -> None:
+    encoder = outside(f"tests.mscl.models.own_networks:{function}")
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    one, other = (EncoderFile(encoder, None).untrained(seed=seed) for seed in (3, 3))
+    drawn, again = one.state_dict(), other.state_dict()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+    assert all(torch.equal(tensor, again[name]) for name, tensor in drawn.items()), "one seed, one network"
+    same = {name.rpartition("network.")[2] for name, tensor in drawn.items() if torch.equal(tensor, before[name])}
+    assert same <= {"table", "norm.bias", "norm.running_var", "norm.num_batches_tracked"}
+    assert not drawn["network.network.norm.running_mean"].any()
+    assert sorted(drawn["network.network.place"].flatten()) == sorted(before["network.network.place"].flatten())
 
 
 def test_a_network_without_anything_learnt_embeds(tmp_path: Path) -> None:
