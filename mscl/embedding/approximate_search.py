@@ -35,6 +35,11 @@ def refuse_without_faiss() -> None:
         )
 
 
+def is_approximate(gallery_size: int) -> bool:
+    """Whether `nearest_by_faiss` looks at a part of a gallery of this size alone, if nothing else is asked for."""
+    return gallery_size > _EXACT_UP_TO
+
+
 def nearest_by_faiss(
     query_QD: Floats, gallery_GD: Floats, k: int, *, lists: int | None = None, probes: int | None = None
 ) -> tuple[Floats, Ints]:
@@ -63,7 +68,7 @@ def nearest_by_faiss(
     query = np.ascontiguousarray(query_QD, dtype=np.float32)
     size, dim = gallery.shape
     if lists is None:
-        lists = 1 if size <= _EXACT_UP_TO else round(4 * math.sqrt(size))
+        lists = round(4 * math.sqrt(size)) if is_approximate(size) else 1
     flat = faiss.IndexFlatIP(dim)
     if lists <= 1:
         flat.add(gallery)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mscl.array_types import Floats, Ints
-from mscl.embedding.approximate_search import nearest_by_faiss
+from mscl.embedding.approximate_search import is_approximate, nearest_by_faiss
 from mscl.embedding.search import nearest, similarity_blocks
 from mscl.errors import DataError
 from mscl.score.intervals import Interval, mean_interval
@@ -134,6 +134,11 @@ def retrieve(
         notes.append(f"{len(absent)} of the query's labels are not in the gallery: those queries count as misses")
     depth = min(len(gallery), max([neighbours, *used]))
     find = nearest if index == "exact" else nearest_by_faiss
+    if index == "faiss" and is_approximate(len(gallery)):
+        notes.append(
+            "neighbours, and so R@k, were searched in a part of the gallery alone and may miss nearer ones "
+            "(retrieve.index=exact misses none)"
+        )
     # Datasets are sorted by class. In that order features that are all alike would have an average precision far above
     # chance, so equally near items come in one that knows nothing of classes.
     order_G = np.random.default_rng(0).permutation(len(gallery))

@@ -2,6 +2,7 @@
 
 from itertools import permutations
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -149,6 +150,19 @@ def test_k_above_the_gallery_is_left_out_and_said() -> None:
     assert result.recall[3] == 1.0
     assert result.neighbours_QK.shape == (3, 3)
     assert any("R@50" in note and "3 items" in note for note in result.notes)
+
+
+def test_a_search_that_may_miss_neighbours_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mscl.score.retrieval.nearest_by_faiss", nearest)
+    features, labels = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32), np.arange(20) % 2
+
+    def said(index: Literal["exact", "faiss"]) -> bool:
+        notes = retrieve(features, labels, features, labels, ks=(1,), index=index).notes
+        return any("may miss nearer ones" in note for note in notes)
+
+    assert not said("exact") and not said("faiss"), "a small gallery is searched whole"
+    monkeypatch.setattr("mscl.embedding.approximate_search._EXACT_UP_TO", 10)
+    assert said("faiss") and not said("exact")
 
 
 def test_label_absent_from_the_gallery_is_a_miss_and_no_part_of_map() -> None:
