@@ -77,12 +77,12 @@ def _take_over(run: StageRun, log: Path) -> None:
     own = _looked_at(run.folder)
     for other in run.folder.parent.glob(f"*/{log.name}"):
         with suppress(OSError, UnreadableError):  # another user's, or removed meanwhile
-            if own[0] and _looked_at(other.parent) == own:
+            if own[0] and any(_read_log(other)) and _looked_at(other.parent) == own:
                 found.append((other.stat().st_mtime, other))
     if found:
         _, newest = max(found)
         write_atomic(log, newest.read_bytes())
-        run.progress.say(f"what ingest {newest.parent.name} found of these videos is taken over")
+        run.progress.say(f"{sum(1 for _ in _read_log(log)):,} videos were looked at for ingest {newest.parent.name}")
 
 
 def _looked_at(folder: Path) -> tuple[Any, ...]:

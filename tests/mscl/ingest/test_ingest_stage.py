@@ -108,6 +108,9 @@ def test_what_was_found_serves_other_settings_unless_videos_limits_or_the_stage_
     assert len(decoded) == 2
     assert looks() == looks("data.cuts=ignore") == looks("data.max_segment_seconds=1") == 0
     assert looks("data.cuts=ignore", force=True) == 2
+    for log in (tmp_path / "w").glob("ingest/*/.inspected-*.log"):
+        log.write_bytes(log.read_bytes()[:-40])  # of an ingest that is at work
+    assert looks("data.max_segment_seconds=2") == 1
     assert looks("data.limits.timeout_seconds=60") == looks("flow.span_frames=4") == 2
     (tmp_path / "good.mp4").write_bytes(b"2")
     assert looks() == 2
