@@ -6,6 +6,8 @@ from mscl.ingest.annotations import Annotations, Sample
 from mscl.video.video_info import VideoInfo
 from storage.manifest import USABLE_VERDICTS
 
+_TESTED = ("test", "val")
+
 
 @dataclass
 class Twins:
@@ -48,20 +50,26 @@ def find_twins(annotations: Annotations, infos: dict[str, VideoInfo], *, keep_te
         if infos[sample.video].verdict in USABLE_VERDICTS:
             by_digest.setdefault(infos[sample.video].digest, []).append(sample)
     for group in by_digest.values():
+        odd = next((sample for sample in group if sample.class_name != group[0].class_name), None)
+        trained_in: dict[int, int] = {}  # place of an official split -> of the first video that it trains on
         for place, sample in enumerate(group):
-            earlier = group[:place]
-            odd = next((other for other in group if other.class_name != sample.class_name), None)
+            for split, part in enumerate(_parts(sample)):
+                if part == "train":
+                    trained_in.setdefault(split, place)
+        stays: Sample | None = None
+        for sample in group:
             if odd is not None:
-                twins.other_class[sample.video] = odd.video
-            trained = next((other for other in group if _trains_what_tests(other, sample)), None)
+                other = odd if sample.class_name == group[0].class_name else group[0]
+                twins.other_class[sample.video] = other.video
             if annotations.splits_given and _tests(sample):
-                if trained is not None:
+                tested = [split for split, part in enumerate(_parts(sample)) if part in _TESTED]
+                if places := [trained_in[split] for split in tested if split in trained_in]:
                     kept = twins.tested_and_trained if keep_tests else twins.duplicates
-                    kept[sample.video] = trained.video
-                continue
-            same = [other for other in earlier if not (annotations.splits_given and _tests(other))]
-            if same:
-                twins.duplicates[sample.video] = same[0].video
+                    kept[sample.video] = group[min(places)].video
+            elif stays is None:
+                stays = sample
+            else:
+                twins.duplicates[sample.video] = stays.video
     return twins
 
 
@@ -70,10 +78,4 @@ def _parts(sample: Sample) -> tuple[str, ...]:
 
 
 def _tests(sample: Sample) -> bool:
-    return any(part in ("test", "val") for part in _parts(sample))
-
-
-def _trains_what_tests(trained: Sample, tested: Sample) -> bool:
-    """Whether there is a split in which the first is a train video and the second a test video."""
-    pairs = zip(_parts(trained), _parts(tested), strict=True)
-    return trained is not tested and any(a == "train" and b in ("test", "val") for a, b in pairs)
+    return any(part in _TESTED for part in _parts(sample))

@@ -114,7 +114,8 @@ def _entries(file: Path, index: VideoIndex, notes: list[str]) -> Iterator[Entry]
     comments = [line for line in lines if is_comment(line, index)]
     if comments:
         notes.append(f"{len(comments)} lines of {file.name} that begin with # are taken as comments")
-        lines = [line for line in lines if line not in comments]
+        told = {line.number for line in comments}
+        lines = [line for line in lines if line.number not in told]
     header: list[str] = []
     if lines and is_header(lines, index):
         notes.append(f"the first line of {file.name} is taken as a header: {lines[0].typed!r}")
