@@ -136,7 +136,7 @@ def _doubts(by_class: Mapping[str, list[str]], index: VideoIndex, splits: Mappin
     inside = [
         types
         for folder, types in index.others.items()
-        if any(folder == name or folder.startswith(f"{name}/") for name in by_class)
+        if folder in by_class or folder.partition("/")[0] in by_class  # no folder is named below its second level
     ]
     yield from _left_out_files(inside)
     yield from _same_names(by_class)
