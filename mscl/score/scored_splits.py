@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mscl.config import ExperimentConfig
+from mscl.embedding.stage import ENCODER_INPUT
 from mscl.score.groups import Grouping
 from mscl.stage.contract import StageRun
 from mscl.stage.skipped import Skipped
+from mscl.video.frame_recipe import EncoderInput
+from storage.json_files import read_json
 
 if TYPE_CHECKING:
     from storage.manifest import Manifest
@@ -63,6 +67,8 @@ class ScoredSplits:
             notes = [f"split {', '.join(map(str, self.asked))} was asked for, and the dataset has one, which is scored"]
         all_rows = {number: read_split(run.input("ingest"), number) for number in self.manifests}
         notes += left_out_notes(all_rows, missing=int(run.inputs["ingest"].record.metrics.get("missing", 0)))
+        if "embed" in run.inputs and (said := self._too_short(run.input("embed") / ENCODER_INPUT)):
+            notes.append(said)
         notes += notes_on(self.manifests, pretrained=learnt_from)
         of_splits = [scored_videos(manifest) for manifest in self.manifests.values()]
         notes += dict.fromkeys(self.grouping.note(tested) for _, tested in of_splits)
@@ -70,6 +76,13 @@ class ScoredSplits:
         for note in notes:
             run.progress.say(note)
         return notes
+
+    def _too_short(self, encoder_input: Path) -> str:
+        """What is to be said of segments that hold no whole clip; results of earlier versions do not know."""
+        if not encoder_input.is_file():
+            return ""
+        frames_S = next(iter(self.manifests.values())).column("num_frames").tolist()
+        return EncoderInput.model_validate(read_json(encoder_input)).too_short(frames_S)
 
 
 def _learnt_from(pretrained: Result) -> Manifest | None:
