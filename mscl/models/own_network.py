@@ -97,8 +97,8 @@ def own_network(name: str, contract: Contract) -> OwnNetwork:
     """
     network, again = _made(name), _made(name)
     shared = {id(tensor) for tensor in _tensors(network)} & {id(tensor) for tensor in _tensors(again)}
-    if shared:  # those of the encoder itself, which the function keeps
-        network = copy.deepcopy(network)
+    if shared:  # those of the encoder itself, which the function keeps, and which may be on a GPU by now
+        network = copy.deepcopy(network).cpu()
     _draw_anew(network, again)
     return OwnNetwork(network, name, contract)
 
@@ -133,7 +133,8 @@ def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _is_learnt(tensor: Tensor, twin: Tensor) -> bool:
-    return tensor.shape == twin.shape and bool(torch.equal(tensor, twin) and (tensor != tensor.flatten()[:1]).any())
+    same = tensor.shape == twin.shape and torch.equal(tensor, twin.to(tensor.device))
+    return same and bool((tensor != tensor.flatten()[:1]).any())
 
 
 def read_own(name: str) -> OutsideEncoder:
