@@ -38,7 +38,7 @@ class LossConfig(Section):
     """D26, what rotated flow is for. `negatives`: wrong columns of loss 8 alone, no rotated key is encoded. `both`:
     also a positive of its clip in losses 3, 6 and 7, as released. `hard`: as `negatives`, and the rotated key is one
     more negative of its own clip in losses 2 and 4. `both` is the default: on six fresh sets of directions no role is
-    settled ahead of it, and `negatives` is behind it where a background identifies the video (`docs/results`)."""
+    settled ahead of it, and the others are behind it where a background identifies the video (`docs/results`)."""
     local_motion: bool = True
     """Local motion contrastive learning, loss 8. Off: `mscl-no-lmcl`."""
     temperature: float = Field(default=0.07, gt=0)

@@ -34,12 +34,12 @@ PRESETS = (
 SIX = (101, 102, 103, 104, 105, 106)
 EVERY_PART = ("random", "moco", "mscl", "mscl-rotation-negatives")
 SWEPT = ("moco temperature=0.1", "moco temperature=0.07")
-DIRECTION = (*EVERY_PART, "mscl-no-fra", "mscl-rotation-hard", "mscl-no-lmcl", "mscl-no-mds")
+WHOLE_GRID = (*EVERY_PART, "mscl-no-fra", "mscl-rotation-hard", "mscl-no-lmcl", "mscl-no-mds")
 PARTS = {
-    "direction": (DIRECTION, SIX),
-    "direction-superclasses": (DIRECTION, SIX),
+    "direction": (WHOLE_GRID, SIX),
+    "direction-superclasses": (WHOLE_GRID, SIX),
     "order": ((*EVERY_PART, "mscl-no-fra", "mscl-no-lmcl"), SIX),
-    "shortcut": ((*EVERY_PART, *SWEPT), SIX),
+    "shortcut": ((*WHOLE_GRID, *SWEPT), SIX),
 }
 BY_HAND = {"reading.md", "real-videos.json"}
 """Beside what an ablation exports: the text, and the rows of benchmarks/real_videos.py."""
