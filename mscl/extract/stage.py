@@ -14,6 +14,7 @@ from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
 from mscl.extract.picture_marks import pictures_mark
 from mscl.extract.plugin_marks import file_mark, plugin_marks
+from mscl.ingest.left_out import refuse_too_bad
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
 from storage.result_folder import Result
@@ -99,6 +100,7 @@ def _preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
     check_weights(flow)
     if "ingest" in results:
         ingest = results["ingest"]
+        refuse_too_bad(ingest.record.metrics.get("verdicts", {}), config.data, ingest.folder)
         check_disk(flow, ingest, ingest.folder.parents[1] / "extract" / EXTRACT.key(config, results))
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mscl.errors import DataError
+from mscl.ingest.config import DataConfig
 from storage.layout import Ingested
 from storage.manifest import USABLE_VERDICTS
 
@@ -57,3 +59,24 @@ def left_out_of(folder: Path, metrics: Mapping[str, Any]) -> list[str]:
     manifest = Ingested(folder).manifest()
     columns = (map(str, manifest.column(name)) for name in ("video", "verdict", "reason"))
     return left_out(zip(*columns, strict=True))
+
+
+def refuse_too_bad(verdicts: Mapping[str, int], config: DataConfig, folder: Path) -> None:
+    """Stop before the expensive stages where more videos are bad than may be.
+
+    Args:
+        verdicts: of the ingest result in `folder`, whose manifest is there -> how many videos have it.
+
+    Raises:
+        DataError: how many are bad, why, and how many may be.
+    """
+    total = sum(verdicts.values())
+    good = sum(verdicts.get(name, 0) for name in USABLE_VERDICTS)
+    if not total or (good and (total - good) / total <= config.max_bad_fraction):
+        return
+    rows = Ingested(folder).manifest().rows()
+    table = kinds(by_video((row.video, row.verdict, row.reason) for row in rows))
+    raise DataError(
+        f"{total - good} of {total} videos cannot be used, more than data.max_bad_fraction {config.max_bad_fraction} "
+        f"allows: {table}. All verdicts: {folder / 'manifest.parquet'}. Mend the videos or raise the fraction"
+    )

@@ -31,11 +31,16 @@ def videos_root(config: ExperimentConfig, ingest: Result) -> Place:
 
 
 def places(config: ExperimentConfig) -> dict[str, Any]:
-    """What the record says of where the dataset was, beside the settings that decide the result."""
+    """What the record says of where the dataset was, and of what may be bad, beside the settings that decide it."""
     lists = [
         given if is_url(given) else str(user_path(given).absolute()) for given in given_lists(config.data.annotations)
     ]
-    return {"data": {"root": str(dataset_root(config)), "annotations": ",".join(lists)}}
+    return {
+        "data": {
+            "root": str(dataset_root(config)), "annotations": ",".join(lists),
+            "max_bad_fraction": config.data.max_bad_fraction,
+        }
+    }  # fmt: skip
 
 
 def file_sizes(root: Place, videos: Sequence[str]) -> dict[str, int]:

@@ -7,16 +7,14 @@ from collections import Counter
 from collections.abc import Mapping
 from hashlib import sha256
 from itertools import compress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
-from mscl.errors import DataError
 from mscl.ingest.annotations import Annotations, read_annotations
 from mscl.ingest.annotations.index import as_text
 from mscl.ingest.config import DataConfig
-from mscl.ingest.left_out import VideoVerdict, by_video, kinds, left_out
+from mscl.ingest.left_out import by_video, left_out, refuse_too_bad
 from mscl.ingest.places import content_marks, dataset_root, places
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
@@ -46,9 +44,9 @@ def _settings(config: ExperimentConfig) -> dict[str, Any]:
         line = (sample.video, mark, sample.class_name, sample.splits or sample.split)
         listing.update(json.dumps(line).encode())
     listing.update(json.dumps([annotations.missing, annotations.classes]).encode())
-    data = config.data.model_dump(
-        mode="json", exclude={"root", "annotations", "group_pattern", "group_list", "group_column"}
-    )
+    # How many may be bad changes nothing of a result that there is: it counts as what it is by default.
+    same = config.data.model_copy(update={"max_bad_fraction": DataConfig().max_bad_fraction})
+    data = same.model_dump(mode="json", exclude={"root", "annotations", "group_pattern", "group_list", "group_column"})
     if annotations.split_numbers:
         # All official splits are in the result: which of them is used is the business of the stages that train and
         # test, and the videos are decoded once for all.
@@ -90,7 +88,7 @@ def _run(run: StageRun) -> dict[str, Any]:
         run.digests[result.splits_path.name] = write_splits(run.folder, splits)
     found = by_video((row.video, row.verdict, row.reason) for row in rows)
     verdicts = Counter(verdict for _, verdict, _ in found)
-    _stop_if_too_bad(verdicts, found, config, run.folder)
+    refuse_too_bad(verdicts, config, run.folder)
     for line in left_out(found):
         run.progress.say(line)
     usable = [row for row in rows if row.verdict in USABLE_VERDICTS]
@@ -170,18 +168,6 @@ def _splits(annotations: Annotations, rows: list[SegmentRow]) -> dict[int, list[
     return {
         number: [of_video[row.video][place] for row in rows] for place, number in enumerate(annotations.split_numbers)
     }
-
-
-def _stop_if_too_bad(verdicts: Counter[str], found: list[VideoVerdict], config: DataConfig, folder: Path) -> None:
-    total = sum(verdicts.values())
-    good = sum(verdicts[name] for name in USABLE_VERDICTS)
-    if good and (total - good) / total <= config.max_bad_fraction:
-        return
-    table = kinds(found)
-    raise DataError(
-        f"{total - good} of {total} videos cannot be used, more than data.max_bad_fraction {config.max_bad_fraction} "
-        f"allows: {table}. All verdicts: {folder / 'manifest.parquet'}. Mend the videos or raise the fraction"
-    )
 
 
 def _blocks(stages: Stages) -> list[Block]:

@@ -1,6 +1,7 @@
 """The real ingest stage over good, bad and missing videos: a verdict for each, a list of what is missing, no drama."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from mscl.config import load_config
 from mscl.errors import DataError, UserError
+from mscl.extract.stage import EXTRACT
 from mscl.extract.video_pass import segments_of
 from mscl.ingest.stage import INGEST
 from mscl.pipeline import Outcome, execute
@@ -79,7 +81,18 @@ def test_too_many_bad_videos_stop_before_the_expensive_stages(tmp_path: Path, wr
     write_list(tmp_path, "good.mp4", "a.mp4", "b.mp4")
     with pytest.raises(DataError, match=r"2 of 3 videos cannot be used.*2 unreadable \(e.g. a.mp4.*raise the fraction"):
         ingest(tmp_path)
-    assert ingest(tmp_path, "data.max_bad_fraction=0.7").result.record.metrics["segments"] == 1
+    allowed = ingest(tmp_path, "data.max_bad_fraction=0.7").result
+    assert allowed.record.metrics["segments"] == 1 and allowed.record.config["data"]["max_bad_fraction"] == 0.7
+    # The same result, whatever may be bad; and what may not be is asked again before flow is computed.
+    given = [f"data.root={tmp_path}", f"data.annotations={tmp_path / 'list.txt'}", "flow.method=dis"]
+    for fraction, stops in (
+        (0.9, nullcontext()),
+        (0.5, pytest.raises(DataError, match="2 of 3 videos cannot be used")),
+    ):
+        again = ingest(tmp_path, f"data.max_bad_fraction={fraction}")
+        assert again.reused and again.result.key == allowed.key and EXTRACT.preflight is not None
+        with stops:
+            EXTRACT.preflight(load_config("demo", [*given, f"data.max_bad_fraction={fraction}"]), {"ingest": allowed})
 
 
 def test_what_was_found_serves_other_settings_unless_videos_limits_or_the_stage_are_others(
