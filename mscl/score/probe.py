@@ -13,6 +13,9 @@ from mscl.score.classifier_scores import Details
 from mscl.score.config import ProbeConfig
 
 _MAX_ITERATIONS = 2000
+_THREADS_PAY = 100e6
+"""Items x features x classes from which on a fit may use several threads: of less they wait for one another, on a busy
+machine six times as long as one thread works (benchmarks/probe.py)."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def linear_probe(
     from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     _check(train_ND, train_labels, test_ND)
     notes: list[str] = []
@@ -93,7 +97,8 @@ def linear_probe(
     item = "item" if train_groups is None else "group"
     folds = min(config.folds, smallest)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_MAX_ITERATIONS))
-    with warnings.catch_warnings(record=True) as caught:
+    threads = None if train_ND.size * num_classes >= _THREADS_PAY else 1
+    with threadpool_limits(threads), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         # Of many classes of few videos: labels are classes here, and never numbers to regress on.
         warnings.filterwarnings("ignore", ".*could represent a regression problem", UserWarning)
