@@ -44,18 +44,26 @@ class MotionNeck(nn.Module):
 
         Training reads level 0 alone; coarser levels that nobody asked for are not computed.
         """
-        maps: list[Tensor] = self.tpn.fpn(pyramid)
-        outputs: list[Tensor] = self.tpn.sepc(maps, len(maps) if levels is None else levels)
+        levels = len(pyramid) if levels is None else levels
+        maps: list[Tensor] = self.tpn.fpn(pyramid, self._read_for(levels))
+        outputs: list[Tensor] = self.tpn.sepc(maps, levels)
         return outputs
 
-    def freeze_unread(self) -> None:
-        """Level 0 has nothing below it: if it alone is read, the last `down` convolution gets no gradient.
+    def _read_for(self, levels: int) -> int:
+        """Levels of the feature pyramid that the finest `levels` are made of: each convolution looks one level up."""
+        return min(len(self.tpn.fpn.fpn_convs), levels + len(self.tpn.sepc.Pconvs))
 
-        Said outright, because distributed training waits for the gradient of every parameter that wants one.
+    def freeze_unread(self) -> None:
+        """If level 0 alone is read, what makes the levels that it does not see gets no gradient.
+
+        It has nothing below it, so the last `down` convolution; and, with one pyramid convolution, the feature
+        pyramid's output two levels up. Said outright, because distributed training waits for the gradient of every
+        parameter that wants one.
         """
         last = self.tpn.sepc.Pconvs[-1]
         assert isinstance(last, _PyramidConv)
         last.Pconv[_DOWN].requires_grad_(False)
+        self.tpn.fpn.fpn_convs[self._read_for(1) :].requires_grad_(False)
 
 
 _UP, _SAME, _DOWN = range(3)
@@ -81,11 +89,11 @@ class _FeaturePyramid(nn.Module):
             _named_conv(PictureConv(out_channels, out_channels, (1, 3, 3), padding=(0, 1, 1))) for _ in in_channels
         )
 
-    def forward(self, pyramid: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, pyramid: Sequence[Tensor], levels: int) -> list[Tensor]:
         maps: list[Tensor] = [conv(x) for conv, x in zip(self.lateral_convs, pyramid, strict=True)]
         for level in range(len(maps) - 2, -1, -1):
             maps[level] = maps[level] + upsampled(maps[level + 1], maps[level].shape[2:], mode="nearest")
-        return [conv(x) for conv, x in zip(self.fpn_convs, maps, strict=True)]
+        return [conv(x) for conv, x in zip(self.fpn_convs[:levels], maps[:levels], strict=True)]
 
 
 class _EqualisedPyramid(nn.Module):

@@ -38,13 +38,16 @@ def test_reading_one_level_gives_the_same_level(golden: dict[str, Tensor]) -> No
     torch.testing.assert_close(alone[0], neck(pyramid)[0])
 
 
-def test_every_parameter_left_free_gets_a_gradient(golden: dict[str, Tensor]) -> None:
-    neck = golden_neck(golden)
+@pytest.mark.parametrize(("num_pconv", "frozen"), [(2, 2), (1, 4)])  # of R18, of R50
+def test_every_parameter_left_free_gets_a_gradient(num_pconv: int, frozen: int) -> None:
+    # Two ranks of R50 died at their second step, in which DDP waits for the gradients of the first.
+    neck = MotionNeck((2, 4, 8), 6, num_pconv=num_pconv)
     neck.freeze_unread()
-    neck([golden[f"neck_in{level}"] for level in range(3)], levels=1)[0].sum().backward()
+    pyramid = [torch.randn(1, c, t, 4 * t, 4 * t) for c, t in ((2, 4), (4, 2), (8, 1))]
+    neck(pyramid, levels=1)[0].sum().backward()
     without = [name for name, p in neck.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
-    assert sum(not p.requires_grad for p in neck.parameters()) == 2
+    assert sum(not p.requires_grad for p in neck.parameters()) == frozen
 
 
 @pytest.mark.parametrize("stride", [(2, 2, 2), (1, 2, 2)])
