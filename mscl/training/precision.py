@@ -1,7 +1,7 @@
 """In which precision networks run: said once for pre-training, fine-tuning, embedding and prediction."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 import torch.distributed as dist
@@ -48,8 +48,8 @@ def lowest_of_ranks(dtype: torch.dtype, world: World) -> torch.dtype:
 def autocast_of(precision: Precision, device: torch.device) -> Callable[[], AbstractContextManager[None]]:
     """A maker of contexts for the networks' forward passes."""
     dtype = autocast_dtype(precision, device)
-    if dtype == torch.float32:
-        return nullcontext
+    if dtype == torch.float32:  # said, too, where the caller of a forward pass is under an autocast of his own
+        return lambda: torch.autocast(device.type, enabled=False)
     return lambda: torch.autocast(device.type, dtype=dtype)
 
 

@@ -53,6 +53,13 @@ def test_a_product_within_the_contexts(precision: Precision, expected: torch.dty
     assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
 
 
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_a_caller_s_own_autocast_does_not_decide(precision: Precision) -> None:
+    """`mscl.embed` under one gave other features than the pipeline stored, with no word."""
+    with torch.autocast("cpu", dtype=torch.bfloat16), inference(precision, CPU):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
 def tf32_flags() -> tuple[bool, bool]:
     return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
 
