@@ -21,6 +21,17 @@ class MotionConfig(Section):
     window_px: int | None = Field(default=None, ge=1)
     """Side of the attention window; None: 28 px at 384 rows, scaled with the stored grid."""
 
+    @model_validator(mode="after")
+    def _tells_fields_apart(self) -> "MotionConfig":
+        if self.weight == "attention_map" and self.attention == "none":
+            raise ValueError("weight attention_map with attention none leaves nothing; take attention max or sum")
+        if (self.weight, self.attention, self.pool) == ("attention_map", "sum", "avg"):
+            raise ValueError(
+                "the mean of an attention map that sums to 1 is the same for every field, so rounding would choose the "
+                "clips; take attention max, or pool max"
+            )
+        return self
+
 
 class ScoreLimits(Section):
     """Thresholds of a segment's motion scores; None: none. px are those of the stored grid (`mscl motion scores`)."""

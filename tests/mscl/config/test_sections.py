@@ -45,6 +45,9 @@ def test_configuration_is_frozen() -> None:
         (["probe.l2="], "probe.l2: .* at least 1 item"),
         (["retrieve.ks="], "retrieve.ks: .* at least 1 item"),
         (["screen.min.mean_px=5", "screen.max.mean_px=1"], "screen: min.mean_px 5 is above max.mean_px 1"),
+        # Was said by the kernel, in the motion stage, after all flow; and rounding chose the clips with no word.
+        (["motion.weight=attention_map", "motion.attention=none"], "motion: weight attention_map .* leaves nothing"),
+        (["motion.weight=attention_map", "motion.attention=sum"], "motion: .* rounding would choose the clips"),
     ],
 )
 def test_ranges_that_hold_nothing_are_refused(overrides: list[str], said: str) -> None:
