@@ -9,6 +9,9 @@ from mscl.config.base import Fraction, PositiveInt, Ratios, Section, Shares
 from mscl.models.config import LossConfig, ModelConfig
 from mscl.training.config import OptimConfig, Precision
 
+_FRAMES_OF_A_MOMENT = 2
+"""Both streams halve a clip in time (`mscl.views.FIELD_STEP`, which is not read here, for PyTorch comes with it)."""
+
 
 class AugmentConfig(Section):
     """Augmentation of both views (METHOD 1.4)."""
@@ -108,8 +111,12 @@ class PretrainConfig(Section):
             "and counts alone where you set it"
         )
 
-    def without_effect(self) -> list[str]:
-        """A line for each setting that changes nothing here, for what it changes is turned off."""
+    def without_effect(self, *, length: int) -> list[str]:
+        """A line for each setting that changes nothing here, for what it changes is turned off.
+
+        Args:
+            length: frames of a clip.
+        """
         loss, lines = self.loss, []
         rotated = loss.flow and loss.rotation
         if loss.rotation_role != "both" and not rotated:
@@ -117,6 +124,12 @@ class PretrainConfig(Section):
         elif rotated and not (loss.encodes_rotated_query or loss.encodes_rotated_key):
             lines.append(
                 "pretrain.loss.rotation has no effect: rotation_role=negatives needs loss 8, and local_motion is off"
+            )
+        if loss.flow and loss.local_motion and length <= _FRAMES_OF_A_MOMENT:
+            what = "tells plain flow from rotated alone" if loss.encodes_rotated_query else "has no effect"
+            lines.append(
+                f"pretrain.loss.local_motion {what}: clips of clip.length={length} have one moment, those of "
+                f"{_FRAMES_OF_A_MOMENT + 1} frames two"
             )
         if self.augment.routing == "released" and not rotated:
             lines.append("pretrain.augment.routing=released has no effect: no flow is rotated, nothing can be mixed up")
@@ -162,6 +175,11 @@ class PretrainConfig(Section):
             raise ValueError(
                 "key_updates=released moves a key network in the middle of a step, which "
                 f"{self.accumulate} micro-batches would share; set accumulate=1"
+            )
+        if self.loss.flow and self.loss.enqueue == "released" and self.accumulate > 1:
+            raise ValueError(
+                "loss.enqueue=released reads the flow queue after the keys of the whole batch went in, and with "
+                f"{self.accumulate} micro-batches the first loss comes before the last key; set accumulate=1"
             )
         if self.optim.warmup_epochs >= self.epochs:
             raise ValueError(

@@ -56,7 +56,7 @@ def _run(run: StageRun) -> dict[str, Any]:
             f"{len(segments)} segments to train on are fewer than pretrain.batch_size {config.batch_size}: "
             f"batches of {fitted.batch_size}; the learning rate stays {config.optim.lr}"
         )
-    for line in (*fitted.without_effect(), fitted.own_keys_text(len(segments))):
+    for line in (*fitted.without_effect(length=run.config.clip.length), fitted.own_keys_text(len(segments))):
         if line:
             run.progress.say(line)
     if len(segments) >= fitted.batch_size:  # else the training says what is missing

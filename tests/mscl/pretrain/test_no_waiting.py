@@ -72,10 +72,10 @@ def micro_batch(config: PretrainConfig, mode: FakeTensorMode) -> RawBatch:
         {
             "accumulate": 2,
             "bn_splits": 2,
-            "loss": {"enqueue": "released", "queue_decay": 0.99999, "rotation_role": "hard"},
+            "loss": {"queue_decay": 0.99999, "rotation_role": "hard"},
             "optim": {"name": "adamw"},
         },
-        {"loss": {"rotation_role": "negatives"}, "key_updates": "released"},
+        {"loss": {"rotation_role": "negatives", "enqueue": "released"}, "key_updates": "released"},
     ],
 )
 def test_a_step_and_its_metrics_read_nothing_back(tmp_path: Path, changes: dict[str, Any]) -> None:

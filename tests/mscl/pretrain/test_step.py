@@ -87,14 +87,18 @@ def test_d26_a_step_in_each_role(role: str) -> None:
 
 
 def test_what_a_setting_cannot_change_is_said() -> None:
-    def lines(**changes: Any) -> str:
-        return "; ".join(tiny_config(**changes).without_effect())
+    def lines(length: int = 8, **changes: Any) -> str:
+        return "; ".join(tiny_config(**changes).without_effect(length=length))
 
     assert lines() == lines(loss={"rotation_role": "hard"}) == ""
     assert "rotation_role=hard has no effect" in lines(loss={"rotation_role": "hard", "rotation": False})
     assert "rotation_role=negatives needs loss 8" in lines(loss={"rotation_role": "negatives", "local_motion": False})
     assert "routing=released" in lines(augment={"routing": "released"}, loss={"rotation": False})
     assert "key_updates=released" in lines(key_updates="released", loss={"flow": False})
+    # Loss 8 is then exactly 0, or ln 2 by chance: one moment of RGB against one of flow.
+    assert "local_motion has no effect: clips of clip.length=2" in lines(2, loss={"rotation": False})
+    assert "local_motion tells plain flow from rotated alone" in lines(1)
+    assert lines(3) == lines(2, loss={"local_motion": False}) == lines(2, loss={"flow": False}) == ""
 
 
 def test_a_queue_longer_than_the_set_is_said() -> None:
@@ -126,6 +130,9 @@ def test_d6_the_released_order_shows_the_rotated_pass_its_own_keys() -> None:
             assert torch.equal(results["released"][name], value), name
     # The flow key of the same clip is positive and negative at once.
     assert results["released"]["rgb_to_flow"] > 0.69
+    # Each micro-batch would see its own keys alone, and not those of its step.
+    with pytest.raises(ValueError, match=r"enqueue=released .* 2 micro-batches .* accumulate=1"):
+        tiny_config(loss={"enqueue": "released"}, accumulate=2)
 
 
 def test_only_rgb_and_plain_flow_keys_enter_the_queues() -> None:
