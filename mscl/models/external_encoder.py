@@ -36,6 +36,17 @@ def kind_of(name: str) -> Kind:
     return "file"
 
 
+def transformers_type(name: str) -> str:
+    """The type of the model in a folder of `transformers`; empty for all else that a name may mean.
+
+    Raises:
+        CheckpointError: a folder that has none.
+    """
+    from mscl.models import transformers_networks
+
+    return transformers_networks.model_type(_place(name)) if kind_of(name) == "folder" else ""
+
+
 def named_file(name: str, *, own_code: bool = False) -> EncoderFile:
     """What `name` names: a file that `read_encoder` reads; a folder, here or on the hub (`hub:owner/name`), that
     `mscl push` or `transformers` wrote; a video network of torchvision with its published weights; `module:function`.

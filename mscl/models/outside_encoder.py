@@ -113,6 +113,12 @@ def check_clip(encoder: Encoder, *, frames: int, crop_px: int, settings: ClipSet
         (contract.frames, frames, "frames", f"{settings.frames}={own.clip.length}"),
         (contract.px, crop_px, "px", f"{settings.crop_px}={own.crop_px}"),
     ]
+    together = int(getattr(encoder.network, "frames_together", 1))
+    if frames > together and frames % together:
+        raise UserError(
+            f"{encoder.origin.name} reads {together} frames at a time and would leave out the last {frames % together} "
+            f"of {frames}; set {settings.frames}={frames - frames % together}"
+        )
     unfit = [row for row in rows if not row[0][0] <= row[1] <= (row[0][1] or row[1])]
     if unfit:
         takes = " of ".join(f"{_range(*limits)} {unit}" for limits, _, unit, _ in unfit)

@@ -33,6 +33,8 @@ class TransformersNetwork(nn.Module):
         # of a module may be a tensor.
         self.network: nn.Module = network.encoder if kind == "vjepa2" else network  # type: ignore[assignment]
         self.has_class_token = kind == "timesformer"
+        # A frame alone is shown as often as that; of an odd one at the end nothing would be read.
+        self.frames_together: int = int(getattr(network.config, "tubelet_size", 1))
         self.feature_dim: int = int(network.config.hidden_size)  # type: ignore[union-attr, arg-type]
 
     def forward(self, x_B3THW: Tensor) -> Tensor:
@@ -46,6 +48,10 @@ class TransformersNetwork(nn.Module):
         return tokens_BNC[:, 1:] if self.has_class_token else tokens_BNC
 
     def _tokens(self, x_B3THW: Tensor) -> Tensor:
+        if self.has_class_token:
+            # TimeSformer tells places from times by this number, not by that of the clip: with another one it would
+            # take some for the others, and say nothing where the tokens divide.
+            self.network.config.num_frames = x_B3THW.shape[2]  # type: ignore[union-attr]
         last: Tensor = self.network(x_B3THW.transpose(1, 2)).last_hidden_state
         return last
 
@@ -75,15 +81,7 @@ def read_transformers(folder: Path) -> OutsideEncoder:
         CheckpointError: no such folder, another type of model, or weights that lack some of the encoder's.
         UserError: `transformers` is not installed.
     """
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text())
-        kind = str(config["model_type"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{folder} is no model of transformers: {path.name} cannot be used ({_first_line(error)}); give a folder "
-            "that save_pretrained wrote"
-        ) from error
+    kind = model_type(folder)
     _check_type(kind, str(folder))
     library = _transformers(str(folder))
     try:
@@ -102,6 +100,22 @@ def read_transformers(folder: Path) -> OutsideEncoder:
     origin = Origin(kind="transformers", name=kind, config=_plain(network.config.to_dict()))
     contract = _contract(folder, network.config, kind)
     return OutsideEncoder(TransformersNetwork(network.float(), kind), origin, contract).eval()
+
+
+def model_type(folder: Path) -> str:
+    """What the folder says that it holds.
+
+    Raises:
+        CheckpointError: it is no folder of `transformers`.
+    """
+    path = folder / "config.json"
+    try:
+        return str(json.loads(path.read_text())["model_type"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder} is no model of transformers: {path.name} cannot be used ({_first_line(error)}); give a folder "
+            "that save_pretrained wrote"
+        ) from error
 
 
 def folder_files(folder: Path) -> list[Path]:

@@ -17,14 +17,17 @@ from mscl.video.frame_recipe import EncoderInput
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:
     if config.pretrain.encoder:
-        from mscl.models.external_encoder import RANDOM, external_encoder_digest, kind_of
+        from mscl.models.external_encoder import RANDOM, external_encoder_digest, kind_of, transformers_type
 
         given = config.pretrain.encoder
         name = given if given == RANDOM else Path(given).name
         kept = config.pretrain.model_dump(mode="json", include={"model", *({"seed"} if given == RANDOM else ())})
         # 2: torchvision's r3d_18 gets its own mean and deviation, where it had ImageNet's.
-        # 3: the untrained control of a function has random weights, where it had those that the function loads.
-        again = {} if given == RANDOM else {"given": 3 if kind_of(given) == "function" else 2}
+        # 3: the untrained control of a function has random weights, where it had those that the function loads, and
+        # TimeSformer takes no places for times in clips of another number of frames than its own.
+        again = {} if given == RANDOM else {"given": 2}
+        if given != RANDOM and (kind_of(given) == "function" or transformers_type(given) == "timesformer"):
+            again = {"given": 3}
         return {"pretrain": {"encoder": name, **kept}, "encoder_sha256": external_encoder_digest(given), **again}
     # `encoder` is empty where something is trained.
     pretrain = config.pretrain.key_values(leave_out=(*config.pretrain.no_result, "encoder"))

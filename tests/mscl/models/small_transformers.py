@@ -6,8 +6,8 @@ import pytest
 import torch
 
 
-def small_network(kind: str) -> Any:
-    """Of the real class, with random weights; `kind`: its type in a configuration."""
+def small_network(kind: str, *, num_frames: int = 4) -> Any:
+    """Of the real class, with random weights; `kind`: its type in a configuration; V-JEPA 2 has 4 frames."""
     transformers = pytest.importorskip("transformers", reason="extra `transformers` is not installed")
     torch.manual_seed(1)
     size = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 8}
@@ -17,7 +17,7 @@ def small_network(kind: str) -> Any:
             pred_num_attention_heads=2, pred_num_mask_tokens=2,
         )  # fmt: skip
         return transformers.VJEPA2Model(config).eval()
-    size |= {"image_size": 16, "num_frames": 4, "intermediate_size": 32}
+    size |= {"image_size": 16, "num_frames": num_frames, "intermediate_size": 32}
     if kind == "videomae":
         return transformers.VideoMAEModel(transformers.VideoMAEConfig(**size)).eval()
     return transformers.TimesformerModel(transformers.TimesformerConfig(**size)).eval()

@@ -15,8 +15,9 @@ from mscl.errors import AssumptionWarning, CheckpointError, UserError
 from mscl.models.clip_contract import Contract
 from mscl.models.external_encoder import external_encoder_digest, named_file
 from mscl.models.files import EncoderFile, read_encoder, write_encoder
-from mscl.models.outside_encoder import ClipSettings, OutsideEncoder, build_outside, check_clip
+from mscl.models.outside_encoder import ClipSettings, Origin, OutsideEncoder, build_outside, check_clip
 from mscl.models.torchvision_networks import torchvision_origin
+from mscl.models.transformers_networks import TransformersNetwork
 from mscl.models.weight_files import read_safetensors, write_safetensors
 from mscl.pretrain.preflight import preflight
 from mscl.video.config import IMAGENET_MEAN, IMAGENET_STD
@@ -118,6 +119,34 @@ def test_video_encoders_of_transformers_out_of_a_folder(tmp_path: Path, kind: st
     with pytest.raises(UserError, match=f"and no others, .*; set {wanted}"):
         preflight(load_config("demo", overrides), {})
     preflight(load_config("demo", [*overrides, "clip.length=4", "embed.crop_px=16"]), {})
+
+
+@pytest.mark.parametrize("frames", [2, 6, 8])
+def test_timesformer_reads_other_clips_as_one_that_was_made_for_them(frames: int) -> None:
+    """It took places for times, where the tokens of another number of frames divide, and was a traceback else."""
+    network = TransformersNetwork(small_network("timesformer"), "timesformer")
+    other = small_network("timesformer", num_frames=frames)
+    weights = dict(network.network.state_dict())
+    times_1TC = weights["embeddings.time_embeddings"].normal_()
+    times_1CT = torch.nn.functional.interpolate(times_1TC.transpose(1, 2), size=frames, mode="nearest")
+    other.load_state_dict(weights | {"embeddings.time_embeddings": times_1CT.transpose(1, 2)})
+    clip = torch.rand(2, 3, frames, 16, 16)
+    with torch.inference_mode():
+        expected = other(clip.transpose(1, 2)).last_hidden_state
+        torch.testing.assert_close(network.tokens(clip), expected[:, 1:], rtol=1e-4, atol=1e-5)
+
+
+def test_frames_that_a_network_would_leave_out_are_refused() -> None:
+    network = small_network("vjepa2")
+    origin = Origin(kind="transformers", name="vjepa2", config=network.config.to_dict())
+    encoder = OutsideEncoder(
+        TransformersNetwork(network, "vjepa2"), origin, Contract.of_clips(length=4, step_frames=4, crop_px=16)
+    )
+    settings = ClipSettings("clip.length", "embed.crop_px")
+    with pytest.raises(UserError, match=r"vjepa2 reads 2 frames .* the last 1 of 5; set clip\.length=4"):
+        check_clip(encoder, frames=5, crop_px=16, settings=settings)
+    for frames in (1, 2, 6):
+        check_clip(encoder, frames=frames, crop_px=16, settings=settings)
 
 
 def test_a_folder_that_lacks_weights_or_is_another_model(tmp_path: Path) -> None:
