@@ -33,8 +33,8 @@ def idle_settings(config: ExperimentConfig, overrides: Sequence[str]) -> list[st
 
 def _idle(config: ExperimentConfig, name: str) -> Iterator[tuple[str, str]]:
     """Beginnings of names of settings that do nothing, and why."""
-    pretrain, probe, finetune, flow, runtime = (
-        config.pretrain, config.probe, config.finetune, config.flow, config.runtime,
+    pretrain, probe, finetune, flow, motion, runtime = (
+        config.pretrain, config.probe, config.finetune, config.flow, config.motion, config.runtime,
     )  # fmt: skip
     read = ("pretrain.encoder", "pretrain.model", *(["pretrain.seed"] if pretrain.encoder == "random" else []))
     if pretrain.encoder and not name.startswith(read):
@@ -43,6 +43,13 @@ def _idle(config: ExperimentConfig, name: str) -> Iterator[tuple[str, str]]:
         yield from ((f"pretrain.{one}", "pretrain.loss.flow is false, there is no flow stream") for one in _OF_FLOW)
     elif not pretrain.loss.rotation:
         yield "pretrain.augment.angles", "pretrain.loss.rotation is false, no flow is rotated"
+    processes = runtime.processes or (1 if runtime.device == "cpu" else 0)  # 0: known when GPUs are counted
+    if name == "pretrain.bn" and processes * runtime.nodes == 1:
+        yield name, "one process has nobody to share batches with; pretrain.bn_splits cuts its own into groups"
+    if motion.weight == "motion_map":
+        yield from ((f"motion.{one}", "motion.weight is motion_map, E itself") for one in ("attention", "window_px"))
+    elif motion.attention == "none":
+        yield "motion.window_px", "motion.attention is none"
     for section, optim in (("pretrain", pretrain.optim), ("finetune", finetune.optim)):
         if optim.name != "sgd":
             yield f"{section}.optim.momentum", f"{section}.optim.name is {optim.name}"

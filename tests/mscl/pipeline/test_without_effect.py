@@ -21,6 +21,10 @@ from mscl.pipeline.without_effect import idle_settings, unread_settings
         (["pretrain.optim.momentum=0.5", "pretrain.optim.name=sgd"], []),
         (["flow.method=dis", "flow.preset=fast", "flow.raft_updates=3"], ["flow.preset", "flow.raft_updates"]),
         (["runtime.cluster=tcp://head:8786"], ["runtime.cluster"]),
+        (["pretrain.bn=sync", "runtime.device=cpu", "pretrain.bn_splits=2"], ["pretrain.bn"]),
+        (["pretrain.bn=sync", "runtime.processes=2"], []),
+        (["motion.weight=motion_map", "motion.attention=sum"], ["motion.attention"]),
+        (["motion.attention=none", "motion.window_px=9", "motion.pool=max"], ["motion.window_px"]),
     ],
 )
 def test_what_another_setting_turns_off(overrides: list[str], said: list[str]) -> None:
