@@ -93,9 +93,4 @@ class FinetuneConfig(Section):
         late = [m for m in self.milestones if m >= self.epochs]
         if late:
             raise ValueError(f"milestones {late} are not below epochs {self.epochs}; lower them or raise epochs")
-        if self.optim.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"optim.warmup_epochs {self.optim.warmup_epochs} must be below epochs {self.epochs}; "
-                f"take e.g. optim.warmup_epochs={self.epochs - 1}"
-            )
         return self

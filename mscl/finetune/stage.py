@@ -7,6 +7,7 @@ from typing import Any
 
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Block
+from mscl.errors import ConfigError
 from mscl.extract.recorded import recorded_frames
 from mscl.score.groups import group_settings
 from mscl.score.preflight import check_test_videos
@@ -92,6 +93,12 @@ def _preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
     if config.finetune.enabled:
         refuse_missing(config.runtime.trackers)
         processes_of(config.runtime)  # refuses GPUs that are not there
+        warmup, epochs = config.finetune.optim.warmup_epochs, config.finetune.epochs
+        if warmup >= epochs:
+            raise ConfigError(
+                f"finetune.optim.warmup_epochs {warmup:g} must be below finetune.epochs {epochs}: the rate would never "
+                "be what finetune.optim.lr says; lower the one or raise the other"
+            )
         check_test_videos(config, results, splits=config.finetune.splits)
 
 

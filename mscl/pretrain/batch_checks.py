@@ -5,11 +5,17 @@ from mscl.pretrain.config import PretrainConfig
 
 
 def check_divisions(config: PretrainConfig, *, processes: int, cuda: bool) -> None:
-    """Refuse batches that do not divide among all `processes`, and what these have no batch norm for.
+    """Refuse batches that do not divide among all `processes`, and what these have no batch norm or no keys for.
 
     Raises:
         ConfigError: with both numbers.
     """
+    if config.loss.flow and config.loss.enqueue == "released" and config.accumulate > 1:
+        raise ConfigError(
+            "pretrain.loss.enqueue=released reads the flow queue after the keys of the whole batch went in, and with "
+            f"pretrain.accumulate={config.accumulate} the first loss comes before the last key; "
+            "set pretrain.accumulate=1"
+        )
     parts = processes * config.accumulate
     if config.batch_size % parts:
         raise ConfigError(

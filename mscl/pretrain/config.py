@@ -176,11 +176,6 @@ class PretrainConfig(Section):
                 "key_updates=released moves a key network in the middle of a step, which "
                 f"{self.accumulate} micro-batches would share; set accumulate=1"
             )
-        if self.loss.flow and self.loss.enqueue == "released" and self.accumulate > 1:
-            raise ValueError(
-                "loss.enqueue=released reads the flow queue after the keys of the whole batch went in, and with "
-                f"{self.accumulate} micro-batches the first loss comes before the last key; set accumulate=1"
-            )
         if self.optim.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"optim.warmup_epochs {self.optim.warmup_epochs} must be below epochs {self.epochs}; "

@@ -39,8 +39,6 @@ def test_configuration_is_frozen() -> None:
     [
         (["finetune.area=0.2,20"], "finetune.area.1: Input should be less than or equal to 1"),
         (["pretrain.augment.area=0.9,0.1"], "pretrain.augment.area: 0.9 is above 0.1; give the least value first"),
-        # The rate never came to what `lr` says, with no word.
-        (["finetune.optim.warmup_epochs=3", "finetune.epochs=3"], "finetune: optim.warmup_epochs 3.0 must be below"),
         (["finetune.dropout=1"], "finetune.dropout: Input should be less than 1"),  # nothing would be learnt
         (["pretrain.augment.aspect=0,1"], "pretrain.augment.aspect.0: Input should be greater than 0"),
         (["probe.l2=0"], "probe.l2.0: Input should be greater than 0"),

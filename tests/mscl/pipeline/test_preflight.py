@@ -31,6 +31,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["runtime.processes=8", "pretrain.accumulate=4"], "a micro-batch of 1 clips"),
         (["runtime.nodes=2", "runtime.processes=1"], "runtime.nodes is 2 and runtime.rendezvous is empty"),
         (["runtime.device=cpu", "runtime.processes=2", "pretrain.bn=sync"], "sync needs CUDA"),
+        # The rate never came to what `lr` says, with no word.
+        (["finetune.optim.warmup_epochs=3", "finetune.epochs=3"], "warmup_epochs 3 must be below finetune.epochs 3"),
         (["retrieve.superclasses={a: [x], b: [y]}"], "superclasses: 'a' has 'x', which is no class of this dataset"),
         (
             ["data.classes=MoveUp,ZoomIn", "probe.superclasses={a: [MoveUp, ZoomIn]}"],

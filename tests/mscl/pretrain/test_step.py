@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from mscl.errors import ConfigError
 from mscl.models.mscl import MSCL
 from mscl.models.weight_files import read_checkpoint
+from mscl.pretrain.batch_checks import check_divisions
 from mscl.pretrain.config import PretrainConfig
 from mscl.pretrain.step import KeyMomenta, StepResult, momenta_of, train_step
 from mscl.schedules import key_momentum
@@ -131,8 +133,8 @@ def test_d6_the_released_order_shows_the_rotated_pass_its_own_keys() -> None:
     # The flow key of the same clip is positive and negative at once.
     assert results["released"]["rgb_to_flow"] > 0.69
     # Each micro-batch would see its own keys alone, and not those of its step.
-    with pytest.raises(ValueError, match=r"enqueue=released .* 2 micro-batches .* accumulate=1"):
-        tiny_config(loss={"enqueue": "released"}, accumulate=2)
+    with pytest.raises(ConfigError, match=r"enqueue=released .* pretrain\.accumulate=2 .* set pretrain\.accumulate=1"):
+        check_divisions(tiny_config(loss={"enqueue": "released"}, accumulate=2), processes=1, cuda=False)
 
 
 def test_only_rgb_and_plain_flow_keys_enter_the_queues() -> None:
