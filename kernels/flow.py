@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kernels.arrays import ArrayT, check_flow, like, to_tensor
 from kernels.errors import KernelInputError
 from kernels.flow_plugins import is_plugin, plugin_flow
+from kernels.tvl1.validate import looks_like_one_colour_frame
 
 if TYPE_CHECKING:
     import torch
@@ -160,6 +161,11 @@ def _check_frames(first: NDArray[np.generic] | Tensor, second: NDArray[np.generi
     if shapes[0] != shapes[1] or not right or 0 in shapes[0][1:]:
         raise KernelInputError(
             f"first is {shapes[0]}, second is {shapes[1]}; both must be RGB (B, H, W, 3) or grey (B, H, W) of one size"
+        )
+    if looks_like_one_colour_frame(shapes[0]):
+        raise KernelInputError(
+            f"the frames are {shapes[0]}, which is one RGB frame or grey ones 3 px wide: give a batch axis "
+            "(frame[None]), or pad such narrow frames"
         )
     names = [str(frames.dtype).removeprefix("torch.") for frames in (first, second)]
     if names != ["uint8", "uint8"]:

@@ -23,6 +23,11 @@ def is_torch(array: object) -> bool:
     return type(array).__module__.partition(".")[0] == "torch" and hasattr(array, "is_cuda")
 
 
+def looks_like_one_colour_frame(shape: tuple[int, ...]) -> bool:
+    """Whether an array is more likely (H, W, 3) than (B, H, W): the flow of its rows would be an answer, too."""
+    return len(shape) == 3 and shape[2] == 3 and min(shape[:2]) > 3
+
+
 def check_pair(first_BHW: Grey, second_BHW: Grey, *, min_side_px: int = 1) -> None:
     """Raise KernelInputError unless both are finite grey batches of one shape, dtype, kind and device."""
     if is_torch(first_BHW) != is_torch(second_BHW) or not (
@@ -39,6 +44,11 @@ def check_pair(first_BHW: Grey, second_BHW: Grey, *, min_side_px: int = 1) -> No
         raise KernelInputError(
             f"the frames are {shapes[0]}, expected grey (B, H, W): a single pair needs a batch axis (frame[None]), "
             "colour needs a conversion to grey"
+        )
+    if looks_like_one_colour_frame(shapes[0]):
+        raise KernelInputError(
+            f"the frames are {shapes[0]}, which is one RGB frame or grey ones 3 px wide: convert colour to "
+            "grey and give a batch axis (grey[None]), or pad such narrow frames"
         )
     if first_BHW.dtype != second_BHW.dtype:
         raise KernelInputError(f"first is {first_BHW.dtype}, second is {second_BHW.dtype}: convert one of them")

@@ -79,6 +79,8 @@ def test_area_weights_are_opencvs(height: int, width: int, data: st.DataObject) 
     [
         (((1, 20, 20, 3), (1, 20, 24, 3)), np.uint8, {"method": "dis"}, r"\(1, 20, 20, 3\).*\(1, 20, 24, 3\)"),
         (((20, 20), (20, 20)), np.uint8, {"method": "dis"}, "grey"),
+        # Two pictures: there came the flow of 20 grey ones, each a row, 3 px wide.
+        (((20, 24, 3), (20, 24, 3)), np.uint8, {"method": "dis"}, r"one RGB frame or .*frame\[None\]"),
         (((1, 20, 20, 4), (1, 20, 20, 4)), np.uint8, {"method": "dis"}, "RGB"),
         (((1, 20, 20), (1, 20, 20)), np.float32, {"method": "dis"}, "float32"),
         (((1, 20, 20), (1, 20, 20)), np.uint8, {"method": "raft"}, "raft_small"),

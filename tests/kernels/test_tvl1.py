@@ -141,6 +141,7 @@ GREY = np.zeros((1, 20, 30), np.uint8)
         (GREY, np.zeros((2, 20, 30), np.uint8), ["(1, 20, 30)", "(2, 20, 30)"]),
         (GREY[0], GREY[0], ["(20, 30)", "batch axis"]),
         (GREY[..., None], GREY[..., None], ["(1, 20, 30, 1)", "(B, H, W)"]),
+        (np.zeros((20, 30, 3)), np.zeros((20, 30, 3)), ["(20, 30, 3)", "one RGB frame", "grey[None]"]),
         (GREY.astype(np.int32), GREY.astype(np.int32), ["int32", "uint8"]),
         (GREY.astype(bool), GREY.astype(bool), ["bool", "uint8"]),
         (GREY, GREY.astype(np.float32), ["uint8", "float32"]),
