@@ -4,10 +4,12 @@ What decoding finds does not depend on what becomes of it: an ingest of the same
 bounds takes over what was found.
 
 What was found is logged, a line a video: crc32c in hexadecimal, a blank, the finding as JSON. A line that was cut or
-damaged is as good as none: its video is decoded again.
+damaged is as good as none: its video is decoded again. So is one that was bad and has been written since: a file
+that was mended may have the size and the mark that it had.
 """
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
@@ -20,6 +22,7 @@ from mscl.ingest.annotations.index import is_text
 from mscl.ingest.places import dataset_root, file_sizes
 from mscl.stage.contract import StageRun
 from mscl.video.decode_pool import inspect_many
+from mscl.video.places import Place
 from mscl.video.video_info import VideoInfo
 from storage.atomic import write_atomic
 from storage.errors import UnreadableError
@@ -43,20 +46,24 @@ def inspect_videos(run: StageRun, annotations: Annotations, *, version: int) -> 
         _take_over(run, log)
     videos = [sample.video for sample in annotations.samples]
     sizes_bytes = {video: max(0, size) for video, size in file_sizes(root, videos).items()}
-    infos = {video: info for video, info in _read_log(log) if info.size_bytes == sizes_bytes.get(video, 0)}
+    infos: dict[str, VideoInfo] = {}
+    for video, info, began_ns in _read_log(log):
+        is_mended = info.verdict not in USABLE_VERDICTS and _written_ns(root, video) > began_ns
+        if info.size_bytes == sizes_bytes.get(video, 0) and not is_mended:
+            infos[video] = info
     for video in videos:
         if not is_text(video):
             infos[video] = VideoInfo("unreadable", _NAME_REASON, size_bytes=sizes_bytes[video])
     todo = [video for video in videos if video not in infos]
     run.progress.start("Looking at videos", len(todo), "videos")
-    bad = 0
+    bad, began_ns = 0, time.time_ns()
     with log.open("ab") as out:
         out.write(b"\n")  # what a kill left of a line stays a line of its own
 
         def keep(index: int, info: VideoInfo) -> None:
             nonlocal bad
             infos[todo[index]] = info
-            text = json.dumps({"video": todo[index], **asdict(info)}).encode()
+            text = json.dumps({"video": todo[index], "began_ns": began_ns, **asdict(info)}).encode()
             out.write(b"%08x %s\n" % (crc32c(text), text))
             out.flush()
             bad += info.verdict not in USABLE_VERDICTS
@@ -91,10 +98,20 @@ def _looked_at(folder: Path) -> tuple[Any, ...]:
     return settings.get("files"), settings.get("min_frames"), settings.get("data", {}).get("limits")
 
 
-def _read_log(path: Path) -> Iterator[tuple[str, VideoInfo]]:
+def _written_ns(root: Place, video: str) -> int:
+    """When a file was last written or put there, which a copy that keeps times cannot hide; 0 where nobody says."""
+    if isinstance(root, Path):
+        with suppress(OSError):
+            return (root / video).stat().st_ctime_ns
+    return 0
+
+
+def _read_log(path: Path) -> Iterator[tuple[str, VideoInfo, int]]:
+    """Video, what was found of it, and when the looking had begun, in ns (0: not noted)."""
     if not path.is_file():
         return
     for line in path.read_bytes().split(b"\n"):
         if line[8:9] == b" " and line[:8] == b"%08x" % crc32c(line[9:]):
             row = json.loads(line[9:])
-            yield row.pop("video"), VideoInfo(**row)
+            video, began_ns = row.pop("video"), row.pop("began_ns", 0)
+            yield video, VideoInfo(**row), began_ns

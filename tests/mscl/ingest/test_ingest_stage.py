@@ -1,5 +1,6 @@
 """The real ingest stage over good, bad and missing videos: a verdict for each, a list of what is missing, no drama."""
 
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -130,6 +131,31 @@ def test_what_was_found_serves_other_settings_unless_videos_limits_or_the_stage_
     later = replace(INGEST, version=INGEST.version + 1)
     monkeypatch.setattr("mscl.ingest.stage.INGEST", later)
     assert looks(stage=later) == 2
+
+
+def test_a_bad_video_that_was_mended_in_its_middle_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+
+    def look(videos: list[Path], *, on_result: Callable[[int, VideoInfo], None], **_given: Any) -> None:
+        for number, video in enumerate(videos):
+            decoded.append(video.name)
+            size = video.stat().st_size
+            good = VideoInfo("ok", "", 60, 25.0, 32, 32, size_bytes=size, digest=video.name)
+            on_result(number, VideoInfo("unreadable", size_bytes=size) if b"hole" in video.read_bytes() else good)
+
+    monkeypatch.setattr("mscl.ingest.inspection.inspect_many", look)
+    (tmp_path / "good.mp4").write_bytes(bytes(30_000))
+    (tmp_path / "bad.mp4").write_bytes(bytes(6_000) + b"hole" + bytes(23_996))  # outside of what is marked
+    write_list(tmp_path, "good.mp4", "bad.mp4")
+    with pytest.raises(DataError, match="Mend the videos"):
+        ingest(tmp_path, "data.max_bad_fraction=0.4")
+    time.sleep(0.02)  # the clock of files stands still for milliseconds
+    (tmp_path / "bad.mp4").write_bytes(bytes(30_000))
+    decoded.clear()
+    assert ingest(tmp_path, "data.max_bad_fraction=0.4").result.record.metrics["verdicts"] == {"ok": 2}
+    assert decoded == ["bad.mp4"]
 
 
 def test_a_film_of_which_the_list_names_a_part_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
