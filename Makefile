@@ -97,7 +97,7 @@ ablate: .venv/.installed  ## The method against its baselines: tables and pictur
 	$(ON_SUITE) --name order mscl-no-fra mscl-no-lmcl --seeds 101,102,103,104,105,106 $(call folds,order,$(SIX))
 	$(ON_SUITE) --base demo --name shortcut $(REST_OF_GRID) $(OWN_MOCO) \
 		--seeds 101,102,103,104,105,106 $(call folds,shortcut,$(SIX))
-	$(ABLATE) mscl mscl-no-mds moco supervised finetune.epochs=15 --base demo --name stills \
+	$(ABLATE) mscl moco mscl-rotation-negatives $(REST_OF_GRID) supervised finetune.epochs=15 --base demo --name stills \
 		--seeds 101,102,103,104,105,106 $(call folds,stills,$(SIX))
 	$(ON_VIDEOS) --name weizmann64 data.root=$(VIDEOS)/weizmann64 data.max_segment_seconds=1 \
 		--fold 'data.test_pattern=subject0[012]' --fold 'data.test_pattern=subject0[345]' \
