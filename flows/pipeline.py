@@ -78,7 +78,7 @@ def full(
     def note(outcome: Outcome) -> None:
         done[outcome.result.record.stage] = outcome
         if outcome.reused:
-            note_reuse(outcome)
+            note_reuse(outcome, config)
 
     with _working(place, config, preset=preset) as run_one:
         try:
@@ -124,7 +124,7 @@ def stage_flow(name: str) -> Flow[..., Outcome]:
                 get_run_logger().warning(line)
             outcome = run_stage(place, config, stage, found, force=force, run_one=run_one)
             if outcome.reused:
-                note_reuse(outcome)
+                note_reuse(outcome, config)
             submit(label_run, outcome)
         read = {name: Outcome(result, reused=True, seconds=0.0) for name, result in found.items()}
         publish_summary(read | {stage.name: outcome})

@@ -57,7 +57,15 @@ def run(
     progress.start("Reading the settings", None, "")
     from flows.cli.results import print_beginning, print_outcome, print_results
     from mscl.config import load_config
-    from mscl.pipeline import done_so_far, execute, refuse_early, reused, run_pipeline, stages_until
+    from mscl.pipeline import (
+        done_so_far,
+        execute,
+        other_settings,
+        refuse_early,
+        reused,
+        run_pipeline,
+        stages_until,
+    )
     from mscl.pipeline.without_effect import idle_settings
     from storage.workspace import Workspace
 
@@ -69,6 +77,8 @@ def run(
         print_line(console, line, style="yellow")
     progress.start("Looking at the dataset", None, "")
     done = done_so_far(place, config, stages=stages, force=force or [])
+    for line in other_settings(config, list(done.values())):
+        print_line(console, line, style="yellow")
     if not force and len(done) == len(stages):
         # Neither Prefect nor its server is waited for to say so.
         progress.done()

@@ -5,7 +5,8 @@ bounds takes over what was found.
 
 What was found is logged, a line a video: crc32c in hexadecimal, a blank, the finding as JSON. A line that was cut or
 damaged is as good as none: its video is decoded again. So is one that was bad and has been written since: a file
-that was mended may have the size and the mark that it had.
+that was mended may have the size and the mark that it had. And so is one that ran out of time or took its decoder with
+it: on a machine with less to do it may come out whole.
 """
 
 import json
@@ -32,6 +33,7 @@ from storage.shards import crc32c
 
 _LOG_NAME = ".inspected-{version}.log"  # hidden: work to resume from, not part of the result
 _MIN_SIDE_PX = 16  # smaller pictures hold no flow
+_OF_THE_MACHINE = ("timeout", "crashed")
 _NAME_REASON = "its name is not UTF-8; rename it, for example with `convmv -f latin1 -t utf8 --notest`"
 
 
@@ -49,7 +51,8 @@ def inspect_videos(run: StageRun, annotations: Annotations, *, version: int) -> 
     infos: dict[str, VideoInfo] = {}
     for video, info, began_ns in _read_log(log):
         is_mended = info.verdict not in USABLE_VERDICTS and _written_ns(root, video) > began_ns
-        if info.size_bytes == sizes_bytes.get(video, 0) and not is_mended:
+        is_known = info.verdict not in _OF_THE_MACHINE and not is_mended
+        if is_known and info.size_bytes == sizes_bytes.get(video, 0):
             infos[video] = info
     for video in videos:
         if not is_text(video):

@@ -68,6 +68,15 @@ def test_the_command_line_does_the_same(tiny: Path, copy: Path) -> None:
         assert "reused" not in lines[name], output
 
 
+def test_flow_of_another_backend_is_taken_and_said(tiny: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("run", tiny, "flow.method=tvl1", "--until", "extract", "--no-prefect", "--workspace", copy)
+    assert in_this_process(*command)[0] == 0
+    monkeypatch.setattr("mscl.extract.stage.resolve_backend", lambda *_asked: "triton")  # as on a GPU
+    code, output, errors = in_this_process(*command)
+    assert code == 0 and "every stage was reused" in output, output + errors
+    assert "was made with flow.backend='cpp', not 'triton'" in output
+
+
 def test_nothing_to_do_waits_for_neither_prefect_nor_pytorch(tiny: Path, copy: Path) -> None:
     code = (
         "import atexit, sys; from flows.cli.app import main; "

@@ -19,6 +19,7 @@ from mscl.pipeline import Outcome, execute
 from mscl.pipeline.repair import repair
 from mscl.progress import Silent
 from mscl.stage.contract import Stage
+from mscl.video.opening import Verdict
 from mscl.video.video_info import VideoInfo
 from storage.manifest import SegmentRow, read_manifest, write_manifest, write_table
 from storage.result_folder import mark_damaged
@@ -156,6 +157,30 @@ def test_a_bad_video_that_was_mended_in_its_middle_is_looked_at_again(
     decoded.clear()
     assert ingest(tmp_path, "data.max_bad_fraction=0.4").result.record.metrics["verdicts"] == {"ok": 2}
     assert decoded == ["bad.mp4"]
+
+
+@pytest.mark.parametrize("verdict", ["timeout", "crashed"])
+def test_what_the_machine_may_have_caused_is_not_believed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: Verdict
+) -> None:
+    busy, decoded = True, []
+
+    def look(videos: list[Path], *, on_result: Callable[[int, VideoInfo], None], **_given: Any) -> None:
+        for number, video in enumerate(videos):
+            decoded.append(video.name)
+            good = VideoInfo("ok", "", 60, 25.0, 32, 32, size_bytes=1, digest=video.name)
+            on_result(number, VideoInfo(verdict, size_bytes=1) if busy and video.name == "slow.mp4" else good)
+
+    monkeypatch.setattr("mscl.ingest.inspection.inspect_many", look)
+    for name in ("quick.mp4", "slow.mp4"):
+        (tmp_path / name).write_bytes(b"1")
+    write_list(tmp_path, "quick.mp4", "slow.mp4")
+    with pytest.raises(DataError, match="raise the fraction"):
+        ingest(tmp_path, "data.max_bad_fraction=0.4")
+    busy = False
+    decoded.clear()
+    found = ingest(tmp_path, "data.max_bad_fraction=0.4", "data.cuts=ignore").result  # takes the log of another over
+    assert decoded == ["slow.mp4"] and found.record.metrics["verdicts"] == {"ok": 2}
 
 
 def test_a_film_of_which_the_list_names_a_part_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
