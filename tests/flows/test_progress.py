@@ -3,6 +3,7 @@
 import logging
 import time
 from io import StringIO
+from pathlib import Path
 from unittest.mock import MagicMock, Mock
 
 import pytest
@@ -11,6 +12,7 @@ from rich.console import Console
 from flows import pipeline, progress, stage_tasks
 from flows.progress import ArtifactProgress, ConsoleProgress, LogProgress
 from mscl.pipeline import BY_NAME
+from storage.workspace import Workspace
 
 
 def test_a_log_file_gets_a_line_with_rate_and_time_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +66,7 @@ def test_a_bar_stays_one_line_in_a_narrow_terminal() -> None:
     assert "\x1b[1A" not in text  # up a line: what Rich does to redraw more than one
 
 
-def test_what_prefect_is_told_after_a_stage_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_prefect_is_told_after_a_stage_has_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing a stage's report and telling Prefect took ten seconds of silence."""
     shown, out = in_a_terminal(80)
     monkeypatch.setattr(stage_tasks, "ConsoleProgress", lambda: shown)
@@ -75,7 +77,7 @@ def test_what_prefect_is_told_after_a_stage_has_a_bar(monkeypatch: pytest.Monkey
     for name in ("check_pools", "submit", "workspace_slot"):
         monkeypatch.setattr(pipeline, name, MagicMock())
     with pipeline._working(Mock(), Mock(), preset="demo"):
-        stage_tasks._execute(BY_NAME["extract"], Mock(), Mock(), {}, False, "demo")
+        stage_tasks._execute(BY_NAME["extract"], Workspace(tmp_path), Mock(), {}, False, "demo")
         assert "\x1b[?25h" not in out.getvalue()
     assert "Telling Prefect" in out.getvalue() and "\x1b[?25h" in out.getvalue()
 
