@@ -22,7 +22,7 @@ from flows.runners import spread_for
 from mscl.config import ExperimentConfig
 from mscl.display.blocks import Table
 from mscl.errors import ConfigError, UserError
-from mscl.pipeline import Outcome, Stage, execute, other_settings, reads
+from mscl.pipeline import Outcome, Stage, execute, reads, reused_from_elsewhere
 from mscl.report.results import Results
 from mscl.stage.view import stage_view
 from storage.result_folder import Result
@@ -78,7 +78,7 @@ def note_reuse(outcome: Outcome, config: ExperimentConfig) -> None:
     """A task for a stage that was done already, so that the run's page has a line for each."""
     record = outcome.result.record
     get_run_logger().info(f"{record.stage} {record.key} is done already: {outcome.result.folder}")
-    for line in other_settings(config, [outcome.result]):
+    for line in reused_from_elsewhere(config, [outcome.result]):
         get_run_logger().warning(line)
     _called(_stage_task.with_options(task_run_name=record.stage), lambda: outcome)
 

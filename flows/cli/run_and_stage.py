@@ -60,9 +60,9 @@ def run(
     from mscl.pipeline import (
         done_so_far,
         execute,
-        other_settings,
         refuse_early,
         reused,
+        reused_from_elsewhere,
         run_pipeline,
         stages_until,
     )
@@ -77,7 +77,7 @@ def run(
         print_line(console, line, style="yellow")
     progress.start("Looking at the dataset", None, "")
     done = done_so_far(place, config, stages=stages, force=force or [])
-    for line in other_settings(config, list(done.values())):
+    for line in reused_from_elsewhere(config, list(done.values())):
         print_line(console, line, style="yellow")
     if not force and len(done) == len(stages):
         # Neither Prefect nor its server is waited for to say so.

@@ -35,6 +35,14 @@ def videos_of(record: Record, records: Mapping[str, Record]) -> str:
     return next((root for root in found if root), "")
 
 
+def reused_from_elsewhere(config: ExperimentConfig, reused: Sequence[Result]) -> list[str]:
+    """A line for each result that is reused and was made with another machine's settings; all others have `config`'s.
+
+    Only stages that have settings elsewhere are asked: to ask others may take their files' digests once more.
+    """
+    return other_settings(config, [one for one in reused if BY_NAME[one.record.stage].settings_elsewhere])
+
+
 def other_settings(config: ExperimentConfig, lineage: Sequence[Result]) -> list[str]:
     """A line for each result of a stage's lineage that other settings than `config`'s decided: it is read as it is.
 

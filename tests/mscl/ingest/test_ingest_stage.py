@@ -97,18 +97,27 @@ def test_too_many_bad_videos_stop_before_the_expensive_stages(tmp_path: Path, wr
             EXTRACT.preflight(load_config("demo", [*given, f"data.max_bad_fraction={fraction}"]), {"ingest": allowed})
 
 
-def test_what_was_found_serves_other_settings_unless_videos_limits_or_the_stage_are_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def watch_decoding(monkeypatch: pytest.MonkeyPatch, found: Callable[[Path], VideoInfo]) -> list[str]:
+    """Let `found` stand for the decoders; the names of the videos that were given to it."""
     decoded: list[str] = []
 
     def look(videos: list[Path], *, on_result: Callable[[int, VideoInfo], None], **_given: Any) -> None:
         for number, video in enumerate(videos):
             decoded.append(video.name)
-            good = VideoInfo("ok", "", 60, 25.0, 32, 32, size_bytes=video.stat().st_size, digest="0" * 64)
-            on_result(number, good if video.name == "good.mp4" else VideoInfo("unreadable", size_bytes=1))
+            on_result(number, found(video))
 
     monkeypatch.setattr("mscl.ingest.inspection.inspect_many", look)
+    return decoded
+
+
+def test_what_was_found_serves_other_settings_unless_videos_limits_or_the_stage_are_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(video: Path) -> VideoInfo:
+        good = VideoInfo("ok", "", 60, 25.0, 32, 32, size_bytes=video.stat().st_size, digest="0" * 64)
+        return good if video.name == "good.mp4" else VideoInfo("unreadable", size_bytes=1)
+
+    decoded = watch_decoding(monkeypatch, found)
     for name in ("good.mp4", "bad.mp4"):
         (tmp_path / name).write_bytes(b"1")
     write_list(tmp_path, "good.mp4", "bad.mp4")
@@ -137,16 +146,12 @@ def test_what_was_found_serves_other_settings_unless_videos_limits_or_the_stage_
 def test_a_bad_video_that_was_mended_in_its_middle_is_looked_at_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoded: list[str] = []
+    def found(video: Path) -> VideoInfo:
+        size = video.stat().st_size
+        good = VideoInfo("ok", "", 60, 25.0, 32, 32, size_bytes=size, digest=video.name)
+        return VideoInfo("unreadable", size_bytes=size) if b"hole" in video.read_bytes() else good
 
-    def look(videos: list[Path], *, on_result: Callable[[int, VideoInfo], None], **_given: Any) -> None:
-        for number, video in enumerate(videos):
-            decoded.append(video.name)
-            size = video.stat().st_size
-            good = VideoInfo("ok", "", 60, 25.0, 32, 32, size_bytes=size, digest=video.name)
-            on_result(number, VideoInfo("unreadable", size_bytes=size) if b"hole" in video.read_bytes() else good)
-
-    monkeypatch.setattr("mscl.ingest.inspection.inspect_many", look)
+    decoded = watch_decoding(monkeypatch, found)
     (tmp_path / "good.mp4").write_bytes(bytes(30_000))
     (tmp_path / "bad.mp4").write_bytes(bytes(6_000) + b"hole" + bytes(23_996))  # outside of what is marked
     write_list(tmp_path, "good.mp4", "bad.mp4")
@@ -163,15 +168,13 @@ def test_a_bad_video_that_was_mended_in_its_middle_is_looked_at_again(
 def test_what_the_machine_may_have_caused_is_not_believed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: Verdict
 ) -> None:
-    busy, decoded = True, []
+    busy = True
 
-    def look(videos: list[Path], *, on_result: Callable[[int, VideoInfo], None], **_given: Any) -> None:
-        for number, video in enumerate(videos):
-            decoded.append(video.name)
-            good = VideoInfo("ok", "", 60, 25.0, 32, 32, size_bytes=1, digest=video.name)
-            on_result(number, VideoInfo(verdict, size_bytes=1) if busy and video.name == "slow.mp4" else good)
+    def found(video: Path) -> VideoInfo:
+        good = VideoInfo("ok", "", 60, 25.0, 32, 32, size_bytes=1, digest=video.name)
+        return VideoInfo(verdict, size_bytes=1) if busy and video.name == "slow.mp4" else good
 
-    monkeypatch.setattr("mscl.ingest.inspection.inspect_many", look)
+    decoded = watch_decoding(monkeypatch, found)
     for name in ("quick.mp4", "slow.mp4"):
         (tmp_path / name).write_bytes(b"1")
     write_list(tmp_path, "quick.mp4", "slow.mp4")
@@ -179,8 +182,8 @@ def test_what_the_machine_may_have_caused_is_not_believed_again(
         ingest(tmp_path, "data.max_bad_fraction=0.4")
     busy = False
     decoded.clear()
-    found = ingest(tmp_path, "data.max_bad_fraction=0.4", "data.cuts=ignore").result  # takes the log of another over
-    assert decoded == ["slow.mp4"] and found.record.metrics["verdicts"] == {"ok": 2}
+    whole = ingest(tmp_path, "data.max_bad_fraction=0.4", "data.cuts=ignore").result  # takes the log of another over
+    assert decoded == ["slow.mp4"] and whole.record.metrics["verdicts"] == {"ok": 2}
 
 
 def test_a_film_of_which_the_list_names_a_part_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
