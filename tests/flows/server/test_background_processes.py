@@ -76,7 +76,9 @@ def test_what_was_started_is_known_though_its_starter_was_killed_at_once(tmp_pat
     )
     starter = subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=60)
     assert starter.returncode == -signal.SIGKILL
-    pid = processes.running(tmp_path / "pid", "sleep")
+    deadline = time.monotonic() + 10  # while it becomes `sleep`, its command line is empty for a moment
+    while (pid := processes.running(tmp_path / "pid", "sleep")) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert pid is not None
     processes.end(pid, grace_seconds=5)
     assert processes.running(tmp_path / "pid", "sleep") is None
