@@ -15,6 +15,7 @@ from typing import Any
 from mscl.devices import device_of
 from mscl.extract.config import FlowConfig
 from mscl.extract.denseflow import refuse_shared_pictures
+from mscl.extract.earlier_flow import EarlierSegment, earlier_segments
 from mscl.extract.flow_process import flow_processes
 from mscl.extract.shard import ShardTask, extract_shard, num_fields
 from mscl.extract.video_pass import Segment, segments_of
@@ -27,15 +28,17 @@ from storage.commits import FINAL, CommitLog
 from storage.flow_store import FlowSpec, create_flow_store, finalise_flow_store
 from storage.frame_store import FrameSpec, create_frame_store
 from storage.layout import Extracted, Ingested
+from storage.record import short_key
 from storage.verify import take_back, torn_shards, verify_extract
 
 
-def extract(run: StageRun, flow: FlowConfig, *, gpus: Sequence[int]) -> dict[str, Any]:
+def extract(run: StageRun, flow: FlowConfig, *, gpus: Sequence[int], version: int) -> dict[str, Any]:
     """Compute the shards that are not there yet; metrics of the stage.
 
     Args:
         flow: with the backend that is used.
         gpus: where flow is computed; none: on the CPU.
+        version: of the stage.
     """
     manifest = Ingested(run.input("ingest")).manifest()
     segments = segments_of(manifest, videos_root(run.config, run.inputs["ingest"]))
@@ -58,15 +61,17 @@ def extract(run: StageRun, flow: FlowConfig, *, gpus: Sequence[int]) -> dict[str
     done = _sound_shards(run, log, spec, frame_spec)
     if done:
         run.progress.say(f"{len(done)} of {len(shards)} shards are there already")
+    earlier = _earlier(run, segments, flow, done, version=version)
     tasks = [
-        ShardTask(shard, members, flow, run.config.data.limits, run.folder)
+        ShardTask(shard, members, flow, run.config.data.limits, run.folder, earlier=earlier.get(shard, {}))
         for shard, members in enumerate(shards)
         if shard not in done
     ]
+    is_computed = any(len(task.earlier) < len(task.segments) for task in tasks)
     to_do = sum(num_fields(segment.num_frames, flow) for task in tasks for segment in task.segments)
     reached("work is known")
     run.progress.start(f"Optical flow ({flow.method})", to_do, "fields")
-    with _flow_processes(run, flow, gpus if tasks else ()) as addresses:
+    with _flow_processes(run, flow, gpus if is_computed else ()) as addresses:
         tasks = [replace(task, flow_processes=addresses) for task in tasks]
         for shard in run.over_workers(extract_shard, tasks, gpus=gpus):
             log.append(shard.shard, shard.files, **shard.info)
@@ -86,6 +91,26 @@ def extract(run: StageRun, flow: FlowConfig, *, gpus: Sequence[int]) -> dict[str
         "segments": len(segments), "fields": fields, "shards": len(shards), "method": flow.method,
         **({"clipped": clipped} if clipped else {}),
     }  # fmt: skip
+
+
+def _earlier(
+    run: StageRun, segments: Sequence[Segment], flow: FlowConfig, done: set[int], *, version: int
+) -> dict[int, dict[int, EarlierSegment]]:
+    """Shard that is not done -> place in it -> where another extract has that segment.
+
+    Flow pictures belong to the name of a video, not to its bytes, and are read anew.
+    """
+    if run.is_forced or flow.method == "denseflow":
+        return {}
+    found: dict[int, dict[int, EarlierSegment]] = {}
+    for number, place in earlier_segments(run, segments, version=version).items():
+        shard, local = divmod(number, flow.segments_per_shard)
+        if shard not in done:
+            found.setdefault(shard, {})[local] = place
+    if count := sum(map(len, found.values())):
+        keys = sorted({short_key(place.folder.name) for places in found.values() for place in places.values()})
+        run.progress.say(f"flow of {count:,} of {len(segments):,} segments is copied from extract {', '.join(keys)}")
+    return found
 
 
 def _flow_processes(run: StageRun, flow: FlowConfig, gpus: Sequence[int]) -> AbstractContextManager[dict[str, str]]:

@@ -16,12 +16,13 @@ from kernels.fields import num_fields as fields_of_frames
 from mscl.errors import DataError
 from mscl.extract.config import FlowConfig
 from mscl.extract.denseflow import FlowPictures, find_flow_pictures
+from mscl.extract.earlier_flow import EarlierSegment, read_earlier
 from mscl.extract.pair_flow import OwnFlow, PairSize, flow_of_process
 from mscl.extract.video_pass import Frame, Segment, passes
 from mscl.stage.worker_pool import worker_device
 from mscl.video.config import DecodeLimits
 from mscl.video.stored_size import shrunk, stored_size
-from storage.flow_store import FlowShardWriter
+from storage.flow_store import FlowShardWriter, FlowSpec, StoredSegment, read_spec
 from storage.frame_store import FrameShardWriter, encode_jpeg
 from storage.layout import Extracted
 
@@ -37,6 +38,8 @@ class ShardTask:
     folder: Path
     flow_processes: Mapping[str, str] = field(default_factory=dict)
     """Device -> address of the process that computes the flow of all workers there; without, each computes its own."""
+    earlier: Mapping[int, EarlierSegment] = field(default_factory=dict)
+    """Place in `segments` -> where another extract has that one."""
 
     def __str__(self) -> str:
         return f"shard {self.shard}, {self.segments[0].path} to {self.segments[-1].path}"
@@ -81,12 +84,31 @@ def _extract_shard(task: ShardTask, tick: Callable[[int], None]) -> ShardDone:
     flow_writer = FlowShardWriter(result.flow, task.shard)
     frame_writer = FrameShardWriter(result.frames, task.shard)
     fields = _imported if task.flow.method == "denseflow" else _computed
-    for segment, frames in passes(task.segments, limits=task.limits, short_side_px=task.flow.compute_short_side):
+    copied = _copied(task, read_spec(result.flow))
+    rest = [segment for place, segment in enumerate(task.segments) if place not in copied]
+    decoded = passes(rest, limits=task.limits, short_side_px=task.flow.compute_short_side)
+    for place in range(len(task.segments)):
+        if place in copied:
+            stored, frames_of_it = copied[place]
+            flow_writer.add(stored)
+            frame_writer.add(frames_of_it)
+            tick(len(stored.chunks))
+            continue
+        segment, frames = next(decoded)
         jpegs: list[bytes] = []
         flow_writer.add(fields(frames, segment, task, jpegs, tick))
         frame_writer.add(jpegs)
     flow_shard, frame_shard = flow_writer.commit(), frame_writer.commit()
     return ShardDone(task.shard, {**flow_shard.files, **frame_shard.files}, dict(flow_shard.info))
+
+
+def _copied(task: ShardTask, spec: FlowSpec) -> dict[int, tuple[StoredSegment, list[bytes]]]:
+    """Place in the shard -> flow and frames, of segments that another extract has whole."""
+    found = {
+        place: read_earlier(earlier, num_fields(task.segments[place].num_frames, task.flow), to=spec)
+        for place, earlier in task.earlier.items()
+    }
+    return {place: one for place, one in found.items() if one is not None}
 
 
 def _computed(

@@ -89,7 +89,7 @@ def _resolved(config: ExperimentConfig) -> FlowConfig:
 def _run(run: StageRun) -> dict[str, Any]:
     from mscl.extract.extraction import extract  # brings the decoder, which a run that reuses all need not wait for
 
-    return extract(run, _resolved(run.config), gpus=_gpus(run.config))
+    return extract(run, _resolved(run.config), gpus=_gpus(run.config), version=EXTRACT.version)
 
 
 def _preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:

@@ -1,7 +1,7 @@
 """Every video decoded once, in decode workers; an interrupted ingest goes on where it was.
 
-What decoding finds does not depend on what becomes of it: an ingest of the same videos with other cuts, segments or
-bounds takes over what was found.
+What decoding finds of a file depends neither on what becomes of it nor on the files beside it: another ingest, with
+other cuts, labels or a video more, takes over what was found.
 
 What was found is logged, a line a video: crc32c in hexadecimal, a blank, the finding as JSON. A line that was cut or
 damaged is as good as none: its video is decoded again. So is one that was bad and has been written since: a file
@@ -11,7 +11,7 @@ it: on a machine with less to do it may come out whole.
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 from mscl.devices import cores
 from mscl.ingest.annotations import Annotations
 from mscl.ingest.annotations.index import is_text
-from mscl.ingest.places import dataset_root, file_sizes
+from mscl.ingest.places import content_marks, dataset_root, file_sizes
 from mscl.stage.contract import StageRun
 from mscl.video.decode_pool import inspect_many
 from mscl.video.places import Place
@@ -34,6 +34,7 @@ from storage.shards import crc32c
 _LOG_NAME = ".inspected-{version}.log"  # hidden: work to resume from, not part of the result
 _MIN_SIDE_PX = 16  # smaller pictures hold no flow
 _OF_THE_MACHINE = ("timeout", "crashed")
+_NOTED = {"video", "mark", "began_ns"}
 _NAME_REASON = "its name is not UTF-8; rename it, for example with `convmv -f latin1 -t utf8 --notest`"
 
 
@@ -44,12 +45,16 @@ def inspect_videos(run: StageRun, annotations: Annotations, *, version: int) -> 
         version: of the stage; what another version found is not taken over.
     """
     root, log = dataset_root(run.config), run.folder / _LOG_NAME.format(version=version)
-    if not log.exists() and not run.is_forced:
-        _take_over(run, log)
     videos = [sample.video for sample in annotations.samples]
+    marks = dict(zip(videos, content_marks(root, videos), strict=True))
+    if not log.exists() and not run.is_forced:
+        _take_over(run, log, marks)
     sizes_bytes = {video: max(0, size) for video, size in file_sizes(root, videos).items()}
     infos: dict[str, VideoInfo] = {}
-    for video, info, began_ns in _read_log(log):
+    for row in _read_log(log):
+        video, began_ns = row.pop("video"), row.pop("began_ns")
+        del row["mark"]
+        info = VideoInfo(**row)
         is_mended = info.verdict not in USABLE_VERDICTS and _written_ns(root, video) > began_ns
         is_known = info.verdict not in _OF_THE_MACHINE and not is_mended
         if is_known and info.size_bytes == sizes_bytes.get(video, 0):
@@ -66,8 +71,8 @@ def inspect_videos(run: StageRun, annotations: Annotations, *, version: int) -> 
         def keep(index: int, info: VideoInfo) -> None:
             nonlocal bad
             infos[todo[index]] = info
-            text = json.dumps({"video": todo[index], "began_ns": began_ns, **asdict(info)}).encode()
-            out.write(b"%08x %s\n" % (crc32c(text), text))
+            row = {"video": todo[index], "mark": marks[todo[index]], "began_ns": began_ns, **asdict(info)}
+            out.write(_line(row))
             out.flush()
             bad += info.verdict not in USABLE_VERDICTS
             run.progress.advance(1, **({"bad": bad} if bad else {}))
@@ -81,24 +86,30 @@ def inspect_videos(run: StageRun, annotations: Annotations, *, version: int) -> 
     return infos
 
 
-def _take_over(run: StageRun, log: Path) -> None:
-    """Copy the newest log of another ingest that looked at the same videos in the same way, if there is one."""
-    found: list[tuple[float, Path]] = []
-    own = _looked_at(run.folder)
+def _take_over(run: StageRun, log: Path, marks: Mapping[str, str]) -> None:
+    """Begin the log with what other ingests found of the same files, where they looked in the same way.
+
+    Args:
+        marks: `content_marks` by video.
+    """
+    others: list[tuple[float, Path]] = []
     for other in run.folder.parent.glob(f"*/{log.name}"):
         with suppress(OSError, UnreadableError):  # another user's, or removed meanwhile
-            if own[0] and any(_read_log(other)) and _looked_at(other.parent) == own:
-                found.append((other.stat().st_mtime, other))
+            if _looked(other.parent) == _looked(run.folder):
+                others.append((other.stat().st_mtime, other))
+    found: dict[str, bytes] = {}
+    for _, other in sorted(others):  # what was found last counts
+        with suppress(OSError):
+            found |= {row["video"]: _line(row) for row in _read_log(other) if marks.get(row["video"]) == row["mark"]}
     if found:
-        _, newest = max(found)
-        write_atomic(log, newest.read_bytes())
-        run.progress.say(f"{sum(1 for _ in _read_log(log)):,} videos were looked at for ingest {newest.parent.name}")
+        write_atomic(log, b"".join(found.values()))
+        run.progress.say(f"{len(found):,} of {len(marks):,} videos were looked at for another ingest")
 
 
-def _looked_at(folder: Path) -> tuple[Any, ...]:
-    """What decides what is found of videos: which they are, and how they are looked at."""
+def _looked(folder: Path) -> tuple[Any, ...]:
+    """How an ingest looks at a video, as far as that decides what is found."""
     settings, _ = made_with(folder)
-    return settings.get("files"), settings.get("min_frames"), settings.get("data", {}).get("limits")
+    return settings.get("min_frames"), settings.get("data", {}).get("limits")
 
 
 def _written_ns(root: Place, video: str) -> int:
@@ -109,12 +120,17 @@ def _written_ns(root: Place, video: str) -> int:
     return 0
 
 
-def _read_log(path: Path) -> Iterator[tuple[str, VideoInfo, int]]:
-    """Video, what was found of it, and when the looking had begun, in ns (0: not noted)."""
+def _read_log(path: Path) -> Iterator[dict[str, Any]]:
+    """Its rows: `video`, its `mark`, `began_ns` when the looking began, and what is in `VideoInfo`."""
     if not path.is_file():
         return
     for line in path.read_bytes().split(b"\n"):
         if line[8:9] == b" " and line[:8] == b"%08x" % crc32c(line[9:]):
             row = json.loads(line[9:])
-            video, began_ns = row.pop("video"), row.pop("began_ns", 0)
-            yield video, VideoInfo(**row), began_ns
+            if row.keys() >= _NOTED:  # else an earlier version's
+                yield row
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    text = json.dumps(row).encode()
+    return b"%08x %s\n" % (crc32c(text), text)

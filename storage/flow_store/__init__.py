@@ -3,7 +3,8 @@
 from storage.flow_store.quantiser import QUANTISERS, Quantiser
 from storage.flow_store.reader import FlowReader
 from storage.flow_store.spec import FlowSpec, read_spec
-from storage.flow_store.writer import FlowShardWriter, create_flow_store, finalise_flow_store
+from storage.flow_store.stored_segment import read_stored_segment
+from storage.flow_store.writer import FlowShardWriter, StoredSegment, create_flow_store, finalise_flow_store
 
 __all__ = [
     "QUANTISERS",
@@ -11,7 +12,9 @@ __all__ = [
     "FlowShardWriter",
     "FlowSpec",
     "Quantiser",
+    "StoredSegment",
     "create_flow_store",
     "finalise_flow_store",
     "read_spec",
+    "read_stored_segment",
 ]

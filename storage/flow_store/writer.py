@@ -4,7 +4,10 @@ A shard is one Zarr shard file. Its preamble says what Zarr's array cannot: the 
 every field, and what quantising cost. `finalise_flow_store` gathers the preambles into arrays beside `flow`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,21 @@ Fields = npt.NDArray[np.float32] | Iterable[npt.NDArray[np.float32]]
 Tables = dict[str, npt.NDArray[Any]]
 
 
+@dataclass(frozen=True)
+class StoredSegment:
+    """Flow of a segment that another store has, encoded for this one (`read_stored_segment`)."""
+
+    chunks: list[bytes]
+    height: int
+    width: int
+    radius_max: npt.NDArray[np.float32]
+    """Of each field, (M,), px."""
+    error_px: npt.NDArray[np.float64]
+    """(2,): sum and largest of the end-point errors that quantising cost."""
+    counts: npt.NDArray[np.int64]
+    """(2,): vectors, clipped components."""
+
+
 def create_flow_store(folder: Path, spec: FlowSpec) -> dict[str, str]:
     """Write the metadata of an empty store; shards that lie there already stay.
 
@@ -38,8 +56,8 @@ def create_flow_store(folder: Path, spec: FlowSpec) -> dict[str, str]:
     }
 
 
-class FlowShardWriter(ShardWriter[Fields]):
-    """Writes one shard of flow; a segment is (M, H, W, 2) px or any iterable of (H, W, 2), all of one size.
+class FlowShardWriter(ShardWriter[Fields | StoredSegment]):
+    """Writes one shard of flow; a segment is (M, H, W, 2) px, any iterable of (H, W, 2), all of one size, or stored.
 
     Fields are quantised and compressed as they come, so that a shard never lies in memory uncompressed.
     """
@@ -53,14 +71,25 @@ class FlowShardWriter(ShardWriter[Fields]):
         count = spec.segments_per_shard
         self._sizes = {name: np.zeros(count, np.int32) for name in ("num_fields", "height", "width")}
         self._radius_max = np.full((count, spec.max_fields), np.nan, np.float32)
-        self._error_sum_px = 0.0
-        self._error_max_px = 0.0
-        self._num_vectors = 0
-        self._num_clipped = 0
+        self._error_px = np.zeros((count, 2))
+        self._counts = np.zeros((count, 2), np.int64)
 
-    def _add(self, local: int, content: Fields) -> None:
+    def _add(self, local: int, content: Fields | StoredSegment) -> None:
+        if isinstance(content, StoredSegment):
+            self._add_stored(local, content)
+            return
         for index, field_HW2 in enumerate(content):
             self._add_field(local, index, np.asarray(field_HW2, np.float32))
+
+    def _add_stored(self, local: int, stored: StoredSegment) -> None:
+        for index, chunk in enumerate(stored.chunks):
+            self._put(local, index, chunk)
+        self._sizes["num_fields"][local] = len(stored.chunks)
+        self._sizes["height"][local] = stored.height
+        self._sizes["width"][local] = stored.width
+        self._radius_max[local, : len(stored.chunks)] = stored.radius_max
+        self._error_px[local] = stored.error_px
+        self._counts[local] = stored.counts
 
     def _add_field(self, local: int, index: int, field_HW2: npt.NDArray[np.float32]) -> None:
         spec = self._spec
@@ -88,25 +117,24 @@ class FlowShardWriter(ShardWriter[Fields]):
         self._sizes["height"][local] = height
         self._sizes["width"][local] = width
         self._radius_max[local, index] = found.radius_max
-        self._error_sum_px += found.error_sum
-        self._error_max_px = max(self._error_max_px, found.error_max)
-        self._num_vectors += height * width
-        self._num_clipped += found.num_clipped
+        self._error_px[local, 0] += found.error_sum
+        self._error_px[local, 1] = max(self._error_px[local, 1], found.error_max)
+        self._counts[local] += height * width, found.num_clipped
 
     def _preamble(self) -> bytes:
         return pack_arrays(
             {
                 **self._sizes,
                 "radius_max": self._radius_max,
-                "error_px": np.array([self._error_sum_px, self._error_max_px]),
-                "counts": np.array([self._num_vectors, self._num_clipped], np.int64),
+                "error_px": self._error_px,
+                "counts": self._counts,
             }
         )
 
     def _info(self) -> dict[str, int | float]:
         return {
             "num_fields": int(self._sizes["num_fields"].sum()),
-            "num_clipped": self._num_clipped,
+            "num_clipped": int(self._counts[:, 1].sum()),
             "num_bytes": sum(self._stored_nbytes),
         }
 
@@ -143,10 +171,11 @@ def finalise_flow_store(folder: Path) -> dict[str, str]:
         for name, vector in vectors.items():
             vector[place] = tables[name][: len(segments)]
         radius_max[place] = tables["radius_max"][: len(segments)]
-        error_sum_px += float(tables["error_px"][0])
-        error_max_px = max(error_max_px, float(tables["error_px"][1]))
-        num_vectors += int(tables["counts"][0])
-        num_clipped += int(tables["counts"][1])
+        errors, counts = (tables[name].reshape(-1, 2) for name in ("error_px", "counts"))  # once a row for a shard
+        error_sum_px += float(errors[:, 0].sum())
+        error_max_px = max(error_max_px, float(errors[:, 1].max()))
+        num_vectors += int(counts[:, 0].sum())
+        num_clipped += int(counts[:, 1].sum())
     digests: dict[str, str] = {}
     for name, vector in vectors.items():
         digests |= write_vector(folder, name, vector)

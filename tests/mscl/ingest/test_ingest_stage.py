@@ -110,7 +110,7 @@ def watch_decoding(monkeypatch: pytest.MonkeyPatch, found: Callable[[Path], Vide
     return decoded
 
 
-def test_what_was_found_serves_other_settings_unless_videos_limits_or_the_stage_are_others(
+def test_what_was_found_of_a_file_serves_other_ingests_unless_limits_or_the_stage_are_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def found(video: Path) -> VideoInfo:
@@ -137,7 +137,12 @@ def test_what_was_found_serves_other_settings_unless_videos_limits_or_the_stage_
     assert looks("data.max_segment_seconds=2") == 1
     assert looks("data.limits.timeout_seconds=60") == looks("flow.span_frames=4") == 2
     (tmp_path / "good.mp4").write_bytes(b"2")
-    assert looks() == 2
+    assert looks() == 1
+    (tmp_path / "more.mp4").write_bytes(b"3")
+    write_list(tmp_path, "good.mp4", "bad.mp4", "more.mp4")
+    assert looks("data.max_bad_fraction=1") == 1
+    (tmp_path / "list.txt").write_text("good.mp4 wave\nbad.mp4 punch\n")
+    assert looks() == 0
     later = replace(INGEST, version=INGEST.version + 1)
     monkeypatch.setattr("mscl.ingest.stage.INGEST", later)
     assert looks(stage=later) == 2
