@@ -6,7 +6,7 @@ nothing else but the settings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,11 @@ from storage.errors import DamagedError, StorageError
 from storage.flow_store import FlowSpec, StoredSegment, read_spec, read_stored_segment
 from storage.frame_store import FrameReader
 from storage.layout import Extracted, Ingested
-from storage.record import content_of, result_key
+from storage.record import content_of
 from storage.result_folder import contents_read, is_damaged, made_with, whole_if_readable
+
+KeyOf = Callable[[Mapping[str, str]], str]
+"""Keys of inputs -> key of the extract of our settings that was made from them: it names its folder."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,8 @@ class EarlierSegment:
     segment: int
 
 
-def earlier_segments(run: StageRun, segments: Sequence[Segment], *, version: int) -> dict[int, EarlierSegment]:
-    """Number of a segment -> where another extract of the same settings has it, finished or not; newest first.
-
-    Args:
-        version: of the stage; extracts of other versions have other flow.
-    """
+def earlier_segments(run: StageRun, segments: Sequence[Segment], *, key_of: KeyOf) -> dict[int, EarlierSegment]:
+    """Number of a segment -> where another extract of the same settings has it, finished or not; newest first."""
     wanted: dict[tuple[object, ...], list[int]] = {}
     for number, segment in enumerate(segments):
         if segment.digest:
@@ -46,7 +45,7 @@ def earlier_segments(run: StageRun, segments: Sequence[Segment], *, version: int
         if not wanted:
             break
         with suppress(OSError, StorageError):  # another user's, damaged, or removed meanwhile: as good as none
-            for number, segment in _committed(folder, run, version):
+            for number, segment in _committed(folder, run, key_of):
                 for own in wanted.pop(_identity(segment), ()):
                     found[own] = EarlierSegment(folder, number)
     return found
@@ -78,15 +77,10 @@ def _newest_first(own: Path) -> list[Path]:
     return [folder for _, folder in sorted(dated, reverse=True)]
 
 
-def _committed(folder: Path, run: StageRun, version: int) -> Iterator[tuple[int, Segment]]:
+def _committed(folder: Path, run: StageRun, key_of: KeyOf) -> Iterator[tuple[int, Segment]]:
     """Segments (number, what it is) of the result in `folder` that are there, where its settings are those of `run`."""
-    settings, inputs = made_with(folder)
-    own, _ = made_with(run.folder)
-    if (
-        settings != own
-        or result_key("extract", version, settings, inputs) != folder.name
-        or is_damaged(folder) is not False
-    ):
+    _, inputs = made_with(folder)
+    if key_of(inputs) != folder.name or is_damaged(folder) is not False:
         return
     ingest = whole_if_readable(run.inputs["ingest"].folder.parent / inputs["ingest"])
     if ingest is None or contents_read(folder).get("ingest") != content_of(ingest.record):

@@ -15,7 +15,7 @@ from typing import Any
 from mscl.devices import device_of
 from mscl.extract.config import FlowConfig
 from mscl.extract.denseflow import refuse_shared_pictures
-from mscl.extract.earlier_flow import EarlierSegment, earlier_segments
+from mscl.extract.earlier_flow import EarlierSegment, KeyOf, earlier_segments
 from mscl.extract.flow_process import flow_processes
 from mscl.extract.shard import ShardTask, extract_shard, num_fields
 from mscl.extract.video_pass import Segment, segments_of
@@ -32,13 +32,13 @@ from storage.record import short_key
 from storage.verify import take_back, torn_shards, verify_extract
 
 
-def extract(run: StageRun, flow: FlowConfig, *, gpus: Sequence[int], version: int) -> dict[str, Any]:
+def extract(run: StageRun, flow: FlowConfig, *, gpus: Sequence[int], key_of: KeyOf) -> dict[str, Any]:
     """Compute the shards that are not there yet; metrics of the stage.
 
     Args:
         flow: with the backend that is used.
         gpus: where flow is computed; none: on the CPU.
-        version: of the stage.
+        key_of: the key of a result of the same settings, from the keys of what it was made from.
     """
     manifest = Ingested(run.input("ingest")).manifest()
     segments = segments_of(manifest, videos_root(run.config, run.inputs["ingest"]))
@@ -61,7 +61,7 @@ def extract(run: StageRun, flow: FlowConfig, *, gpus: Sequence[int], version: in
     done = _sound_shards(run, log, spec, frame_spec)
     if done:
         run.progress.say(f"{len(done)} of {len(shards)} shards are there already")
-    earlier = _earlier(run, segments, flow, done, version=version)
+    earlier = _earlier(run, segments, flow, done, key_of=key_of)
     tasks = [
         ShardTask(shard, members, flow, run.config.data.limits, run.folder, earlier=earlier.get(shard, {}))
         for shard, members in enumerate(shards)
@@ -94,7 +94,7 @@ def extract(run: StageRun, flow: FlowConfig, *, gpus: Sequence[int], version: in
 
 
 def _earlier(
-    run: StageRun, segments: Sequence[Segment], flow: FlowConfig, done: set[int], *, version: int
+    run: StageRun, segments: Sequence[Segment], flow: FlowConfig, done: set[int], *, key_of: KeyOf
 ) -> dict[int, dict[int, EarlierSegment]]:
     """Shard that is not done -> place in it -> where another extract has that segment.
 
@@ -103,7 +103,7 @@ def _earlier(
     if run.is_forced or flow.method == "denseflow":
         return {}
     found: dict[int, dict[int, EarlierSegment]] = {}
-    for number, place in earlier_segments(run, segments, version=version).items():
+    for number, place in earlier_segments(run, segments, key_of=key_of).items():
         shard, local = divmod(number, flow.segments_per_shard)
         if shard not in done:
             found.setdefault(shard, {})[local] = place

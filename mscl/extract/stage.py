@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mscl.extract.plugin_marks import file_mark, plugin_marks
 from mscl.ingest.left_out import refuse_too_bad
 from mscl.stage.contract import Stage, StageRun
 from mscl.stage.view import Stages
+from storage.record import result_key
 from storage.result_folder import Result
 from storage.user_paths import user_path
 
@@ -89,7 +91,8 @@ def _resolved(config: ExperimentConfig) -> FlowConfig:
 def _run(run: StageRun) -> dict[str, Any]:
     from mscl.extract.extraction import extract  # brings the decoder, which a run that reuses all need not wait for
 
-    return extract(run, _resolved(run.config), gpus=_gpus(run.config), version=EXTRACT.version)
+    key_of = partial(result_key, EXTRACT.name, EXTRACT.version, _settings(run.config))
+    return extract(run, _resolved(run.config), gpus=_gpus(run.config), key_of=key_of)
 
 
 def _preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:

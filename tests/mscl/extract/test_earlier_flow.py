@@ -38,7 +38,8 @@ class Runs:
 
     def extract(self, config: ExperimentConfig, ingest: Result, *, force: bool = False) -> tuple[Outcome, str]:
         listening = Listening()
-        outcome = execute(EXTRACT, self.place, config, {"ingest": ingest}, progress=listening, force=force)
+        inputs = {"ingest": ingest}
+        outcome = execute(EXTRACT, self.place, config, inputs, progress=listening, force=force, preset=ingest.short_key)
         return outcome, " ".join(line for line in listening.said if "copied" in line)
 
 
