@@ -197,9 +197,10 @@ def _read_plan(out: Path) -> dict[str, Any] | None:
 
 def _difference(there: dict[str, Any], plan: dict[str, Any]) -> str:
     """The first thing in which an export that lies there is another; empty where none is."""
-    for name, value in json.loads(_json(plan)).items():
-        if there.get(name) != value:
-            return f"{name} {json.dumps(there.get(name))} there, {json.dumps(value)} here"
+    here = json.loads(_json(plan))
+    for name in dict.fromkeys([*here, *there]):  # an official split is in a plan only where one was asked for
+        if name != _COMPLETE and there.get(name) != here.get(name):
+            return f"{name} {json.dumps(there.get(name))} there, {json.dumps(here.get(name))} here"
     return ""
 
 

@@ -199,3 +199,7 @@ def test_of_several_official_splits_the_one_asked_for_is_written(tmp_path: Path)
                 ROWS[row][0] for row in rows
             }
     assert "of official split 2" in (tmp_path / "2" / "README.md").read_text()
+    # As many segments: the files of both would lie in one folder, train and test together.
+    with pytest.raises(UserError, match="holds another export: official_split 2 there, null here"):
+        export_clips(place, "npz", tmp_path / "2", split="train")
+    assert len(list((tmp_path / "2").rglob("*.npz"))) == 2
