@@ -5,6 +5,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from mscl.errors import AssumptionWarning, CheckpointError, UserError
@@ -35,8 +36,13 @@ class Classifier(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, rgb_B3THW: Tensor) -> Tensor:
-        """Logits (B, C) of ImageNet-normalised clips."""
-        logits: Tensor = self.head(self.dropout(self.encoder(rgb_B3THW)))
+        """Logits (B, C) of ImageNet-normalised clips.
+
+        In float32 also under autocast: bfloat16 makes many of the largest two equal, and the first class would win.
+        """
+        features_BC: Tensor = self.dropout(self.encoder(rgb_B3THW))
+        with torch.autocast(features_BC.device.type, enabled=False):
+            logits: Tensor = self.head(features_BC.to(self.head.weight.dtype))
         return logits
 
     def probabilities(self, rgb_BKTHW3: Tensor, *, precision: Precision = "auto") -> Tensor:

@@ -1,5 +1,6 @@
 """From feature maps to what the losses compare: clip embeddings and local features (METHOD 1.5)."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,7 +13,9 @@ class ClipHead(nn.Sequential):
 
     def forward(self, features_BC: Tensor) -> Tensor:
         """In float32 also under autocast: a temperature of 0.07 magnifies what bfloat16 rounds away."""
-        embedding_BD: Tensor = self[2](self[1](self[0](features_BC)))
+        with torch.autocast(features_BC.device.type, enabled=False):
+            own_BC = features_BC.to(next(self.parameters()).dtype)
+            embedding_BD: Tensor = self[2](self[1](self[0](own_BC)))
         return F.normalize(embedding_BD.float(), dim=1)
 
 

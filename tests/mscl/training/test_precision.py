@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from mscl.finetune.classifier import Classifier
+from mscl.models.heads import ClipHead
 from mscl.training.config import OptimConfig, Precision
 from mscl.training.distributed import World
 from mscl.training.precision import (
@@ -58,6 +60,19 @@ def test_a_caller_s_own_autocast_does_not_decide(precision: Precision) -> None:
     """`mscl.embed` under one gave other features than the pipeline stored, with no word."""
     with torch.autocast("cpu", dtype=torch.bfloat16), inference(precision, CPU):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_heads_stay_float32(precision: Precision) -> None:
+    """Of 170 classes bfloat16 makes the largest two logits of one clip in sixty equal, and the first class wins."""
+    own, features = nn.Flatten(), torch.randn(64, 32, 1, generator=torch.Generator().manual_seed(0))
+    own.feature_dim = 32
+    classifier = Classifier(own, 170, dropout=0.5).eval()  # type: ignore[arg-type]
+    for head, given in ((classifier, features), (ClipHead(32, 16), features[..., 0])):
+        half = given.to(autocast_dtype(precision, CPU))
+        with autocast_of(precision, CPU)():
+            found = head(half)
+        assert found.dtype == torch.float32 and torch.equal(found, head(half.float()))
 
 
 def tf32_flags() -> tuple[bool, bool]:
