@@ -43,6 +43,12 @@ def _idle(config: ExperimentConfig, name: str) -> Iterator[tuple[str, str]]:
         yield from ((f"pretrain.{one}", "pretrain.loss.flow is false, there is no flow stream") for one in _OF_FLOW)
     elif not pretrain.loss.rotation:
         yield "pretrain.augment.angles", "pretrain.loss.rotation is false, no flow is rotated"
+    if not pretrain.loss.local_motion:
+        yield "pretrain.model.neck_channels", "pretrain.loss.local_motion is false, there is no neck"
+    if pretrain.augment.flip in (0, 1):
+        yield "pretrain.augment.flip_draw", f"pretrain.augment.flip is {pretrain.augment.flip:g}, which leaves no draw"
+    if not pretrain.augment.jitter:
+        yield "pretrain.augment.jitter_draw", "pretrain.augment.jitter is 0"
     processes = runtime.processes or (1 if runtime.device == "cpu" else 0)  # 0: known when GPUs are counted
     if name == "pretrain.bn" and processes * runtime.nodes == 1:
         yield name, "one process has nobody to share batches with; pretrain.bn_splits cuts its own into groups"
@@ -58,10 +64,20 @@ def _idle(config: ExperimentConfig, name: str) -> Iterator[tuple[str, str]]:
             yield from ((f"probe.{one}", f"probe.head is {probe.head}") for one in own)
     if probe.head == "knn":
         yield "probe.seed", "probe.head is knn, where nothing is random"
+    elif probe.head == "linear" and len(probe.l2) == 1:
+        for one in ("folds", "seed"):  # `seeds`, too
+            yield f"probe.{one}", "probe.l2 is one value, and nothing is left to choose by folds"
+    for section, seeds in (("probe", probe.seeds), ("finetune", finetune.seeds)):
+        if seeds and name == f"{section}.seed":
+            yield name, f"{section}.seeds says which there are"
     if not finetune.enabled and name != "finetune.enabled":
         yield "finetune.", "finetune.enabled is false"
     if finetune.sampling == "segments":
         yield "finetune.stride", "finetune.sampling is segments, whose frames are spread over the whole video"
+    elif finetune.stride_frames and name == "finetune.stride":
+        yield name, "finetune.stride_frames says it in source frames"
+    if not finetune.milestones:
+        yield "finetune.milestone_factor", "there are no finetune.milestones"
     if finetune.frames_from == "store":
         yield (
             "finetune.short_side_px",
