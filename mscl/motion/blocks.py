@@ -7,7 +7,9 @@ import numpy as np
 
 from mscl.display.blocks import Block, Chart, ContactSheet, Note, Photo, SheetPicture, Table, attempt
 from mscl.display.pictures import flow_legend
+from mscl.extract.config import FlowConfig
 from mscl.extract.segment_pictures import SegmentPictures
+from mscl.motion.clips_in_shots import clips_in_one_shot
 from mscl.motion.config import ScreenConfig
 from mscl.motion.extremes import extremes
 from mscl.motion.figures import LABELS, motion_curve, score_histograms
@@ -79,6 +81,8 @@ def screen_blocks(stages: Stages) -> list[Block]:
     from storage.screen_table import read_screen
 
     clip = ClipConfig.model_validate(stages["screen"].config["clip"])
+    flow = FlowConfig.model_validate(stages["extract"].config["flow"])
+    by_median = ScreenConfig.model_validate(stages["screen"].config["screen"]).select == "mds"
     pictures = SegmentPictures.of(stages)
     table = read_screen(Screened(stages["screen"].folder).table)
     rows = list(table.rows())
@@ -104,41 +108,57 @@ def screen_blocks(stages: Stages) -> list[Block]:
     blocks += [Note(f"{name}, for example: {reason}") for name, reason in sorted(reasons.items()) if reason]
     store = MotionReader(Measured(stages["motion"].folder).motion)
     picked = [row.segment for row in rows if row.verdict == "chosen"]
+
+    def median_of(segment: int) -> float | None:
+        """Of the scores that the choice was made by."""
+        if not by_median:
+            return None
+        scores, cuts = np.asarray(rows[segment].scores), pictures.manifest.row(segment).cuts
+        spans = {"gap_frames": flow.gap_frames, "span_frames": flow.span_frames}
+        whole = clips_in_one_shot(len(scores), store.num_fields(segment), cuts, clip=clip, **spans)
+        return float(np.median(scores[whole]))
+
     for segment in pictures.sample(_CURVES_SHOWN, among=picked):
         row = rows[segment]
         chart = motion_curve(
             store.differences(segment), np.asarray(row.scores), [int(i) for i in row.chosen],
-            frame_step=pictures.gap_frames, title=f"{pictures.class_name(segment)} · {pictures.name(segment)}",
+            median=median_of(segment), frame_step=pictures.gap_frames,
+            title=f"{pictures.class_name(segment)} · {pictures.name(segment)}",
         )  # fmt: skip
         caption = "Motion differences of the fields (above); scores of the clips that start there (below)"
         blocks.append(Chart(chart, caption=caption))
-    sheet_of = kept_and_dropped(
-        pictures, [rows[i] for i in pictures.sample(_SEGMENTS_SHOWN, among=picked)], clip_span=clip.span
-    )
+    shown = {segment: median_of(segment) for segment in pictures.sample(_SEGMENTS_SHOWN, among=picked)}
+    sheet_of = kept_and_dropped(pictures, [rows[i] for i in shown], list(shown.values()), clip_span=clip.span)
     legend = Photo(
         flow_legend(), "Colours of flow: the direction away from the middle, scaled picture by picture", is_legend=True
     )
     return [*blocks, legend, sheet_of]
 
 
-def kept_and_dropped(pictures: SegmentPictures, rows: Sequence["ScreenRow"], *, clip_span: int = 1) -> ContactSheet:
+def kept_and_dropped(
+    pictures: SegmentPictures, rows: Sequence["ScreenRow"], medians: Sequence[float | None], *, clip_span: int = 1
+) -> ContactSheet:
     """Per segment the clips with the highest scores among the chosen, and with the lowest among the dropped.
 
-    `clip_span`: indices from the first to the last of a clip; its middle is shown.
+    Args:
+        pictures: of the segments.
+        rows: what was decided of each.
+        medians: above which the chosen ones score; None: they were not chosen by it.
+        clip_span: indices from the first to the last of a clip; its middle is shown.
     """
     middle = clip_span // 2
     lines = []
-    for row in rows:
+    for row, median in zip(rows, medians, strict=True):
+        above = "" if median is None else f" > {median:.3g}"
         scores = np.asarray(row.scores)
         chosen = np.asarray(row.chosen, dtype=int)
         dropped = np.setdiff1d(np.arange(row.num_candidates), chosen)
-        median = float(np.median(scores)) if len(scores) else 0.0
         best = _apart(chosen[np.argsort(-scores[chosen], kind="stable")], _CLIPS_SHOWN)
         worst = _apart(dropped[np.argsort(scores[dropped], kind="stable")], _CLIPS_SHOWN)
         cells = [
             SheetPicture(
                 pictures.thumb(row.segment, start + middle, mark="right"),
-                f"kept · {scores[start]:.3g} > {median:.3g}",
+                f"kept · {scores[start]:.3g}{above}",
                 "right",
             )
             for start in best
@@ -150,10 +170,11 @@ def kept_and_dropped(pictures: SegmentPictures, rows: Sequence["ScreenRow"], *, 
             for start in worst
         ]
         lines.append((f"{pictures.class_name(row.segment)} · {pictures.name(row.segment)}", tuple(cells)))
+    why = " (they score above the video's median)" if any(median is not None for median in medians) else ""
     return ContactSheet(
         tuple(lines),
-        caption="Middle frame and its flow of clips that training sees (green: they score above the video's median) "
-        "and of clips that it does not see (red)",
+        caption=f"Middle frame and its flow of clips that training sees, green{why}, and of clips that it does not "
+        "see, red",
     )
 
 

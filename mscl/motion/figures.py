@@ -9,14 +9,21 @@ from mscl.display.style import BLUE, GREEN, GREY, INK, ORANGE, canvas, to_svg
 
 
 def motion_curve(
-    differences_M: AnyFloats, scores_S: AnyFloats, chosen: Sequence[int], *, frame_step: int = 1, title: str = ""
+    differences_M: AnyFloats,
+    scores_S: AnyFloats,
+    chosen: Sequence[int],
+    *,
+    median: float | None = None,
+    frame_step: int = 1,
+    title: str = "",
 ) -> str:
-    """Motion differences d_j of one video, clip scores w_j with their median, and the chosen starts.
+    """Motion differences d_j of one video, clip scores w_j, and the chosen starts.
 
     Args:
         differences_M: d_j per field.
         scores_S: w_j per candidate start; fewer than M, since clips may not run past the end.
         chosen: starts that training uses.
+        median: above which they score; None: they were not chosen by it.
         frame_step: source frames per index.
     """
     fields = np.arange(len(differences_M)) * frame_step
@@ -30,12 +37,12 @@ def motion_curve(
         top.set_ylim(bottom=0)
         top.set_title(title)
         if len(scores_S):
-            median = float(np.median(scores_S))
             bottom.plot(starts, scores_S, color=GREY, linewidth=0.9)
             size = 16 if len(starts) <= 60 else 6
             bottom.scatter(starts[picked], scores_S[picked], s=size, color=GREEN, label="chosen start", zorder=3)
             bottom.scatter(starts[~picked], scores_S[~picked], s=size, color=ORANGE, label="dropped", zorder=3)
-            bottom.axhline(median, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="median")
+            if median is not None:
+                bottom.axhline(median, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="median")
             bottom.legend(
                 loc="lower right", bbox_to_anchor=(1, 0.98), ncols=3, columnspacing=1, handletextpad=0.4, borderpad=0
             )

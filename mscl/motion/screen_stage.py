@@ -143,6 +143,7 @@ SCREEN = Stage(
     summary="Motion differential sampling: the clip starts worth training on, and why the others were dropped.",
     headline=_headline,
     title="Motion differential sampling",
-    lead="Training sees the clips whose motion changes more than in the median clip of their video.",
+    lead="Which clips training sees: those whose motion changes more than in the median clip of their video, or with "
+    "screen.select=all every one.",
     blocks=_blocks,
 )

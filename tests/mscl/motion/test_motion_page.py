@@ -6,16 +6,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from mscl.array_types import Doubles
-from mscl.display.blocks import Chart, FilmSheet, PageSection, Table
+from mscl.display.blocks import Chart, ContactSheet, FilmSheet, PageSection, Table
 from mscl.display.films import MAX_BYTES, film
-from mscl.motion.blocks import motion_blocks
+from mscl.motion.blocks import motion_blocks, screen_blocks
 from mscl.motion.scores import score_table
 from mscl.report.markdown import markdown_block
 from mscl.report.page import write_page
 from mscl.stage.view import StageView, stage_view
+from storage.layout import Ingested
+from storage.manifest import write_table
 from storage.motion_store import MotionReader
 from tests.mscl.marked_stores import HEIGHT, WIDTH
 from tests.mscl.screened_workspace import screened_workspace
@@ -81,3 +84,28 @@ def test_a_clip_has_a_bounded_size() -> None:
 def test_a_chart_stays_where_no_clip_can_be_read(views: dict[str, StageView], tmp_path: Path) -> None:
     blocks = motion_blocks({**views, "extract": replace(views["extract"], folder=tmp_path)})
     assert [type(block).__name__ for block in blocks] == ["Chart", "Table", "Note"]
+
+
+@pytest.mark.parametrize(
+    ("select", "cuts", "kept"),
+    [("mds", [], "kept · 5 > 2.5"), ("mds", [26], "kept · 5 > 0.5"), ("all", [], "kept · 5")],
+)
+def test_kept_clips_stand_beside_the_median_that_chose_them(
+    tmp_path: Path, select: str, cuts: list[int], kept: str
+) -> None:
+    """Clips that cross the cut at frame 26 are no candidates: of the scores 0 to 5 the median is that of 0 and 1."""
+    place = screened_workspace(tmp_path / "w")
+    screen = place.latest("screen")
+    assert screen is not None
+    views = {result.record.stage: stage_view(result) for result in place.lineage(screen)}
+    manifest = Ingested(views["ingest"].folder).manifest()
+    at = manifest.table.column_names.index("cuts")
+    column = pa.array([cuts, [], [], []], manifest.table.schema.field("cuts").type)
+    table = manifest.table.set_column(at, manifest.table.schema.field("cuts"), column)
+    write_table(Ingested(views["ingest"].folder).manifest_path, table)
+    config = {**views["screen"].config, "screen": {"select": select}}
+    blocks = screen_blocks({**views, "screen": replace(views["screen"], config=config)})
+    (sheet,) = (block for block in blocks if isinstance(block, ContactSheet))
+    (first,) = (cells for title, cells in sheet.rows if title == "pan · a")
+    assert first[0].caption == kept and ("above the video's median" in sheet.caption) == (select == "mds")
+    assert all(("median" in block.svg) == (select == "mds") for block in blocks if isinstance(block, Chart))
