@@ -177,15 +177,18 @@ class Workspace:
         contents: Mapping[str, str] | None = None,
         digests: Mapping[str, str] | None = None,
     ) -> Result:
-        """Write the record, last: the result is done. `digests` of files already known are not computed again."""
+        """Write the record, last: the result is done. `digests` of files already known are not computed again.
+
+        What is hidden, at any depth, is no part of the result: work to resume from, what a killed worker left.
+        """
         folder = self.folder(stage, key)
         known = digests or {}
         files = tuple(
             OutputFile(path=name, size=path.stat().st_size, digest=known.get(name) or digest_file(path))
             for path in sorted(folder.rglob("*"))
             if path.is_file()
-            and not (name := path.relative_to(folder).as_posix()).startswith(".")
-            and name != RECORD_NAME
+            and (name := path.relative_to(folder).as_posix()) != RECORD_NAME
+            and not any(part.startswith(".") for part in name.split("/"))
         )
         record = Record(
             stage=stage, key=key, version=version, config=dict(config), inputs=dict(inputs),

@@ -12,7 +12,7 @@ from mscl.milestones import reached
 from mscl.progress import Progress, Silent
 from mscl.stage.contract import Outcome, Stage, StageRun
 from mscl.stage.worker_pool import Spread, refuse_while_imported
-from storage.atomic import disk_errors
+from storage.atomic import disk_errors, remove_staged
 from storage.record import content_of
 from storage.result_folder import Result, clear, contents_read, is_half_removed, known_damage, remove_changed
 from storage.verify import refuse_changed
@@ -78,6 +78,7 @@ def execute(
         else:
             _drop_what_does_not_count(stage, key, folder, contents, force=force, say=progress.say)
         with disk_errors(folder):
+            remove_staged(folder)  # what a killed run left half written: a checkpoint, a part
             was_finished = workspace.begin(stage.name, key, config=noted, inputs=keys, contents=contents)
             run = StageRun(folder, config, used, progress, is_damaged=was_finished, is_forced=force, spread=spread)
             reached("GPUs are counted, inputs looked at")

@@ -217,6 +217,27 @@ def test_ctrl_c_then_the_same_again_goes_on(tmp_path: Path, config: ExperimentCo
     assert {file.path for file in outcome.result.record.files} == {"0.txt", "1.txt", "2.txt"}
 
 
+def test_what_a_killed_writer_left_half_written_is_no_part_of_the_result(
+    tmp_path: Path, config: ExperimentConfig
+) -> None:
+    calls: list[str] = []
+    workspace, stage = Workspace(tmp_path), counting_stage(calls)
+    with pytest.raises(KeyboardInterrupt):
+        execute(counting_stage(calls, fail_after=2), workspace, config, {})
+    folder = workspace.folder("count", stage.key(config, {}))
+    (folder / "checkpoints").mkdir()
+    for name in (".staged-123-step-00000010.pt", "step-00000005.pt"):
+        (folder / "checkpoints" / name).write_bytes(b"half")
+
+    def lose_a_worker(run: StageRun) -> dict[str, Any]:
+        (run.folder / "checkpoints" / ".staged-124-part").write_bytes(b"half")
+        return stage.run(run)
+
+    result = execute(replace(stage, run=lose_a_worker), workspace, config, {}).result
+    assert not (folder / "checkpoints" / ".staged-123-step-00000010.pt").exists()
+    assert {file.path for file in result.record.files} == {"0.txt", "1.txt", "2.txt", "checkpoints/step-00000005.pt"}
+
+
 def test_a_missing_input_is_named(tmp_path: Path, config: ExperimentConfig) -> None:
     with pytest.raises(UserError, match=r"no finished result of ingest"):
         execute(counting_stage([], needs=("ingest",)), Workspace(tmp_path), config, {})
