@@ -1,12 +1,15 @@
 """What of a workspace may go: what nothing that is kept was made of, and what was made of a result that goes."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from storage.errors import LockedError
 from storage.result_folder import is_left_over, made_with
 from storage.workspace import Workspace
+
+RUNS = "results"
+"""In the settings of a result that was made of several of one stage: name -> (stage -> key) of each."""
 
 
 def garbage(workspace: Workspace, *, keep: Collection[str] = (), unfinished: bool = False) -> list[Path]:
@@ -45,7 +48,7 @@ def in_use(workspace: Workspace, folders: Collection[Path]) -> dict[Path, Path]:
     All of them where a computation has just begun and not noted yet what it reads.
     """
     found: dict[Path, Path] = {}
-    for begun in workspace.unfinished():
+    for begun in workspace.folders():
         if not workspace.is_claimed(begun.parent.name, begun.name):
             continue
         settings, inputs = made_with(begun)
@@ -61,6 +64,9 @@ def remove(workspace: Workspace, folders: Sequence[Path]) -> tuple[int, list[Pat
         if folder in stay:
             continue
         size = bytes_on_disk(folder)
+        if in_use(workspace, [folder]):  # to remove many takes minutes, in which others begin
+            stay |= _with_ancestors(workspace, {folder})
+            continue
         try:
             with workspace.claim(folder.parent.name, folder.name):
                 workspace.discard(folder.parent.name, folder.name)
@@ -81,7 +87,11 @@ def bytes_on_disk(folder: Path) -> int:
 
 
 def _parents(workspace: Workspace, folder: Path) -> set[Path]:
-    return {workspace.folder(stage, key) for stage, key in made_with(folder)[1].items()}
+    settings, inputs = made_with(folder)
+    read: list[Mapping[str, str]] = [inputs]
+    if isinstance(runs := settings.get(RUNS), Mapping):
+        read += [found for found in runs.values() if isinstance(found, Mapping)]
+    return {workspace.folder(stage, key) for found in read for stage, key in found.items()}
 
 
 def _with_ancestors(workspace: Workspace, folders: set[Path]) -> set[Path]:

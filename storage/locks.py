@@ -58,7 +58,7 @@ def _name_of(descriptor: int) -> str:
 def is_locked(path: Path) -> bool:
     """Whether somebody holds the lock; nothing is written. A lock of which that cannot be told counts as held."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = _open_to_lock(path)
     except FileNotFoundError:
         return False
     except OSError:
@@ -69,6 +69,15 @@ def is_locked(path: Path) -> bool:
         return True
     finally:
         os.close(descriptor)
+
+
+def _open_to_lock(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)  # for writing: NFS gives no other an exclusive lock
+    except FileNotFoundError:
+        raise
+    except OSError:  # another user's, or on what may only be read
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 @contextmanager

@@ -96,6 +96,14 @@ def is_left_over(folder: Path) -> bool:
     return False
 
 
+def is_foreign(folder: Path) -> bool:
+    """Whether something lies in `folder`, and nothing says that it is a result: it is somebody's, and stays."""
+    with suppress(OSError):  # what may not be looked at may be a result
+        if not any((folder / mark).exists() for mark in (RECORD_NAME, BEGUN, DAMAGED, HALF_REMOVED)):
+            return any(not path.name.startswith(".") for path in folder.iterdir())
+    return False
+
+
 def clear(folder: Path) -> None:
     """Remove all in the folder of a result; its record goes first, and last what says that it is half removed."""
     with disk_errors(folder):

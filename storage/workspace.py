@@ -18,7 +18,7 @@ from storage.atomic import digest_file, disk_errors, write_atomic
 from storage.errors import LockedError, StorageError, UnreadableError
 from storage.locks import held, is_locked, open_lock
 from storage.record import RECORD_NAME, OutputFile, Record, canonical_json, provenance, sealed
-from storage.result_folder import BEGUN, DAMAGED, Result, clear, is_damaged, whole, whole_if_readable
+from storage.result_folder import BEGUN, DAMAGED, Result, clear, is_damaged, is_foreign, whole, whole_if_readable
 from storage.user_paths import in_workspace, user_path
 
 _LOCKS = ".locks"
@@ -101,7 +101,8 @@ class Workspace:
     def folders(self, stage: str | None = None) -> list[Path]:
         """Folders of all results, or of those of a stage, by name; UnreadableError where one may not be listed."""
         stages = [self.root / stage] if stage else [path for path in _entries(self.root) if path.name[0] != "."]
-        return [folder for place in stages if place.is_dir() for folder in _entries(place) if folder.is_dir()]
+        entries = [entry for place in stages if place.is_dir() for entry in _entries(place)]
+        return [folder for folder in entries if folder.is_dir() and not is_foreign(folder)]
 
     @contextmanager
     def claim(self, stage: str, key: str, *, on_wait: Callable[[str], None] | None = None) -> Iterator[Path]:
@@ -218,7 +219,10 @@ class Workspace:
         folder = self.folder(stage, key)
         clear(folder)
         with disk_errors(folder):
-            folder.rmdir()
+            if folder.is_symlink():  # somebody has moved it to another disk
+                folder.unlink()
+            else:
+                folder.rmdir()
 
     def lineage(self, *results: Result) -> list[Result]:
         """The results and everything they were made of, each once, inputs before what reads them."""

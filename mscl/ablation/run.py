@@ -26,6 +26,7 @@ from mscl.pipeline import BY_NAME, Outcome, execute, run_pipeline, stages_for
 from mscl.progress import Progress
 from mscl.score.scores import percent
 from mscl.stage.skipped import Skipped
+from storage.garbage import RUNS
 from storage.record import result_key
 from storage.result_folder import Result
 from storage.workspace import Workspace
@@ -155,7 +156,7 @@ def _commit(
     *,
     seconds: float,
 ) -> Ablation:
-    config = {"settings": settings, "results": keys}
+    config = {"settings": settings, RUNS: keys}
     inputs = {"retrieve": next(found["retrieve"] for found in keys.values() if "retrieve" in found)}
     key = result_key(STAGE, VERSION, {"plan": plan.model_dump(mode="json"), "results": keys}, inputs)
     with workspace.claim(STAGE, key) as folder:

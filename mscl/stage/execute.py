@@ -73,8 +73,7 @@ def execute(
             )
         refuse_changed(*used.values())
         if done is not None:
-            workspace.discard(stage.name, key)
-            folder.mkdir(parents=True)
+            clear(folder)
         else:
             _drop_what_does_not_count(stage, key, folder, contents, force=force, say=progress.say)
         with disk_errors(folder):

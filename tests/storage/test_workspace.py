@@ -1,10 +1,12 @@
 """Records, keys, locks, lineage and garbage of a workspace."""
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import signal
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -160,6 +162,63 @@ def test_what_is_being_computed_keeps_all_that_it_was_made_of(tmp_path: Path) ->
     assert remove(workspace, [folder, extract.folder, ingest.folder])[1] == []
 
 
+def test_what_is_begun_on_a_result_while_others_are_removed_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(tmp_path)
+    probe, extract = make(workspace, "probe"), make(workspace, "extract")
+    with ExitStack() as another_process:
+
+        def begin_motion(folder: Path) -> int:
+            if folder == probe.folder:
+                another_process.enter_context(workspace.claim("motion", "m" * 16))
+                workspace.begin("motion", "m" * 16, config={}, inputs={"extract": extract.key})
+            return bytes_on_disk(folder)
+
+        monkeypatch.setattr("storage.garbage.bytes_on_disk", begin_motion)
+        freed, stay = remove(workspace, [probe.folder, extract.folder])
+        assert freed > 0 and stay == [extract.folder] and not probe.folder.exists()
+
+
+def test_an_ablation_was_made_of_every_run_that_it_names(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    runs = [make(workspace, "retrieve", text=text) for text in "ab"]
+    results = {f"mscl {seed}": {"retrieve": run.key} for seed, run in enumerate(runs)}
+    with workspace.claim("ablate", "a" * 16) as ablation:
+        workspace.commit(
+            "ablate", ablation.name, version=1, config={"results": results}, inputs={"retrieve": runs[0].key},
+            metrics={}, timings={},
+        )  # fmt: skip
+    make(workspace, "retrieve", text="later")
+    assert garbage(workspace) == []
+    for run in runs:
+        assert dependents(workspace, run.folder) == [ablation, run.folder]
+
+
+def test_what_is_no_result_is_none_of_ours(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    extract = make(workspace, "extract")
+    figures = tmp_path / "paper" / "figures"
+    figures.mkdir(parents=True)
+    (figures / "drawing.svg").write_text("mine")
+    assert workspace.folders() == [extract.folder] and workspace.unfinished() == []
+    assert garbage(workspace, unfinished=True) == []
+    with pytest.raises(StorageError, match="unknown"):
+        workspace.locate("figures")
+
+
+def test_a_result_that_was_moved_and_linked_is_removed_as_any_other(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "w")
+    result = make(workspace, "extract")
+    elsewhere = tmp_path / "large disk"
+    result.folder.rename(elsewhere)
+    result.folder.symlink_to(elsewhere)
+    assert workspace.find("extract", result.key) == result
+    freed, stay = remove(workspace, [result.folder])
+    assert freed > len("content") and not stay
+    assert not result.folder.is_symlink() and not any(elsewhere.iterdir())
+
+
 def test_the_latest_is_the_one_used_last_though_the_clock_was_set_back(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     old, new = make(workspace, "probe"), make(workspace, "probe", text="another")
@@ -242,6 +301,24 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(StorageError, match=says), workspace.claim("extract", "k"):
         pass
     assert workspace.is_claimed("extract", "k")  # nobody knows: nothing of it may be removed
+
+
+def test_nfs_which_locks_for_writing_only_knows_who_holds_a_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, flock = Workspace(tmp_path), fcntl.flock
+    with workspace.claim("extract", "k"):
+        pass
+
+    def of_nfs(descriptor: int, kind: int) -> None:
+        if kind & fcntl.LOCK_EX and fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(descriptor, kind)
+
+    monkeypatch.setattr("fcntl.flock", of_nfs)
+    assert not workspace.is_claimed("extract", "k")
+    with workspace.claim("extract", "k"):
+        assert workspace.is_claimed("extract", "k")
 
 
 def hold(root: Path, ready: "multiprocessing.synchronize.Event") -> None:
