@@ -134,14 +134,9 @@ def _mend(place: Workspace, folder: Path, found: list[Damage]) -> bool:
     from flows.progress import ConsoleProgress
     from mscl.pipeline import stage_named
     from mscl.pipeline.repair import repair
-    from storage.verify import take_back
 
     stage = stage_named(folder.parent.name)
-    if stage.repairs_in_place:
-        # What decoding found is taken back here: the stage itself only compares digests.
-        with place.claim(stage.name, folder.name):
-            take_back(folder, found)
-    repair(place, stage, folder, progress=ConsoleProgress(console))
+    repair(place, stage, folder, found=found, progress=ConsoleProgress(console))
     left = _damage(folder)
     if left:
         _mark(folder, left)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,17 @@ from mscl.stage.execute import PRESET, execute
 from storage.errors import StorageError
 from storage.result_folder import Result, made_with
 from storage.user_paths import in_workspace
+from storage.verify import Damage, take_back
 from storage.workspace import Workspace
 
 
-def repair(workspace: Workspace, stage: Stage, folder: Path, *, progress: Progress) -> Outcome:
+def repair(
+    workspace: Workspace, stage: Stage, folder: Path, *, found: Sequence[Damage] = (), progress: Progress
+) -> Outcome:
     """Make the damaged result in `folder` again: the damaged shards of extraction, else all of it.
+
+    Args:
+        found: what decoding has found; a stage that repairs in place only compares digests.
 
     Raises:
         UserError: what is noted of its settings does not give its key again (other code, videos, hardware).
@@ -32,6 +39,10 @@ def repair(workspace: Workspace, stage: Stage, folder: Path, *, progress: Progre
             f"{stage.name} {folder.name} cannot be made again from its record: code, videos or hardware are not those "
             f"that made it (its key would be {key}); run the command that made it, which makes a result of its own"
         )
+    if found and stage.repairs_in_place:
+        # Not before all that may be refused: without its commits no backup of the shards makes the result whole.
+        with workspace.claim(stage.name, key):
+            take_back(folder, found)
     preset = str(settings.get(PRESET, ""))
     return execute(stage, workspace, config, inputs, progress=progress, preset=preset)
 

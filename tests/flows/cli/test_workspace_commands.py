@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import app as console
+from storage.commits import FINAL, CommitLog
 from storage.record import result_key
 from storage.result_folder import Result
 from storage.workspace import Workspace
@@ -155,6 +156,18 @@ def test_a_result_that_cannot_be_made_again_says_why(mscl: Command, workspace: W
     code, output = mscl("verify", ingest, "--repair")
     assert code == 2 and "Traceback" not in output
     assert "mscl: " in output
+
+
+def test_what_cannot_be_made_again_loses_nothing_that_a_backup_could_mend(mscl: Command, workspace: Workspace) -> None:
+    extract = workspace.by_key(keys(workspace)["extract first"])
+    log = CommitLog(extract.folder / "commits.jsonl")
+    for shard in (0, FINAL):
+        log.append(shard, {"data.bin": extract.record.files[0].digest})
+    before = log.path.read_bytes()
+    (extract.folder / "data.bin").write_bytes(b"other" * 1000)
+    code, output = mscl("verify", extract.key, "--repair")
+    assert code == 2 and "cannot be made again from its record" in output
+    assert log.path.read_bytes() == before
 
 
 def test_show_is_for_reading_and_json_holds_all(mscl: Command, workspace: Workspace) -> None:
