@@ -16,6 +16,7 @@ import os
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +119,9 @@ class ShardFile:
         self._nbytes = index[:, 1]
 
     def read_range(self, offset: int, nbytes: int) -> bytes:
-        """`nbytes` bytes from `offset`; DamagedError where the file has fewer."""
-        data = os.pread(self._descriptor, nbytes, offset)
+        """`nbytes` bytes from `offset`; DamagedError where the file has fewer, or the disk cannot read them."""
+        with self._named(offset):
+            data = os.pread(self._descriptor, nbytes, offset)
         if len(data) != nbytes:
             raise DamagedError(f"{self.path}: {len(data)} bytes at offset {offset}, expected {nbytes}: truncated")
         return data
@@ -130,7 +132,8 @@ class ShardFile:
         The views look into `scratch`: decode them before the next call that uses it.
 
         Raises:
-            DamagedError: a chunk asked for is not stored, or the file is shorter than its index says.
+            DamagedError: a chunk asked for is not stored, the file is shorter than its index says, or the disk cannot
+                read it.
         """
         picked = list(ordinals)
         offsets: list[int] = self._offsets[picked].tolist()
@@ -144,7 +147,8 @@ class ShardFile:
         place: list[tuple[int, int, int]] = []
         position = 0
         for start, end in spans:
-            count = os.preadv(self._descriptor, [view[position : position + end - start]], start)
+            with self._named(start):
+                count = os.preadv(self._descriptor, [view[position : position + end - start]], start)
             if count != end - start:
                 raise DamagedError(f"{self.path}: {count} bytes at offset {start}, expected {end - start}: truncated")
             place.append((start, end, position))
@@ -157,6 +161,14 @@ class ShardFile:
             start, _, position = next(p for p in place if p[0] <= offset and offset + size <= p[1])
             pieces.append(view[position + offset - start : position + offset - start + size])
         return pieces
+
+    @contextmanager
+    def _named(self, offset: int) -> Iterator[None]:
+        """What the disk refuses inside has no name of its own: it reads by number."""
+        try:
+            yield
+        except OSError as error:
+            raise DamagedError(f"{self.path}: {error.strerror or error} at offset {offset}") from error
 
     def close(self) -> None:
         """Close the descriptor; the object is of no use afterwards."""

@@ -1,6 +1,8 @@
 """A short seeded part of the storms, and the damage that has a name: truncated, empty, missing, full disk."""
 
+import errno
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -81,6 +83,33 @@ def test_damaged_shard_is_an_error_on_read_named_by_verify_and_mended_alone(resu
     assert {path: path.stat().st_mtime_ns for path in others} == others
 
 
+@pytest.mark.parametrize("file", ["flow.zarr/flow/c.1.0.0.0.0", "frames/00000001.jpegs"])
+def test_what_the_disk_cannot_read_is_damage_of_a_file_with_a_name(
+    result: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    bad, pread, preadv = (result / file).stat().st_ino, os.pread, os.preadv
+
+    def refuse(descriptor: int, offset: int) -> None:
+        if os.fstat(descriptor).st_ino == bad and offset < 2000:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def pread_or_refuse(descriptor: int, count: int, offset: int) -> bytes:
+        refuse(descriptor, offset)
+        return pread(descriptor, count, offset)
+
+    def preadv_or_refuse(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        refuse(descriptor, offset)
+        return preadv(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "pread", pread_or_refuse)
+    monkeypatch.setattr(os, "preadv", preadv_or_refuse)
+    reader = FlowReader(result / "flow.zarr") if "flow" in file else FrameReader(result / "frames")
+    with pytest.raises(DamagedError, match=f"{Path(file).name}.*Input/output error"):
+        reader.clip(3, [0])
+    found = verify_extract(result)
+    assert damaged_shards(found) == [1] and {damage.file for damage in found} == {file}
+
+
 def test_verify_names_the_one_segment_that_is_hit(result: Path) -> None:
     path = result / "flow.zarr/flow/c.0.0.0.0.0"
     content = bytearray(path.read_bytes())
@@ -125,8 +154,6 @@ def test_full_disk_is_a_clear_error_and_resuming_completes(tmp_path: Path) -> No
 
 
 def test_full_disk_leaves_the_log_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     log = CommitLog(tmp_path / "log")
     log.append(0, {"a": "b"})
     before = log.path.read_bytes()
