@@ -7,7 +7,7 @@ continues its curves: nothing twice, and what a tracker missed, or came too late
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -42,6 +42,7 @@ class Couriers:
     ) -> None:
         self._warn = warn
         state = _State(folder / STATE_NAME)
+        state.leave_out_others(tracking.trackers, last_step)
         run = TrackedRun(
             id=state.id, name=tracking.name, stage=tracking.stage, folder=folder, local=Path(tracking.local or folder),
             encoder=tracking.encoder, first_step=first_step, settings=tracking.settings, lineage=tracking.lineage,
@@ -72,6 +73,7 @@ class Couriers:
         until = time.monotonic() + (CLOSE_SECONDS if ending == "finished" else LEAVE_SECONDS)
         for courier in self._all:
             if not courier.ended(until):
+                courier.leave()
                 self._warn(f"tracker {courier.name} does not answer and is left; {_KEPT}")
 
 
@@ -116,11 +118,18 @@ class _Courier:
             self._thread.join(max(0.0, until - time.monotonic()))
         return not self._thread.is_alive()
 
+    def leave(self) -> None:
+        """It does not answer: what it was not told of is made up for when the run goes on."""
+        self._failed = True
+        with suppress(StorageError):
+            self._state.note(self.name, self._last)
+
     def _work(self, run: TrackedRun) -> None:
         try:
             tracker = self._make(run)
-            self._state.note(self.name, None)
-            while (errand := self._errands.get()) is not None:
+            if not self._failed:
+                self._state.note(self.name, None)
+            while (errand := self._errands.get()) is not None and not self._failed:
                 do, step = errand
                 do(tracker)
                 self._last = max(self._last, step)
@@ -128,9 +137,7 @@ class _Courier:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        self._failed = True
-        with suppress(StorageError):
-            self._state.note(self.name, self._last)
+        self.leave()
         when = f"after step {self._last}" if self._last else "at its beginning"
         self._warn(f"tracker {self.name} failed {when} and is left out ({one_line(error, named=True)}); {_KEPT}")
 
@@ -151,6 +158,13 @@ class _State:
         """The last step that a tracker was told of; 0 of a new one."""
         step = self._told.get(name, 0)
         return last_step if step is None else step if isinstance(step, int) else 0
+
+    def leave_out_others(self, names: Sequence[str], last_step: int) -> None:
+        """What is written from now on, trackers that were told of every row and are not among these do not know."""
+        for name, step in list(self._told.items()):
+            if step is None and name not in names:
+                with suppress(StorageError):
+                    self.note(name, last_step)
 
     def note(self, name: str, step: int | None) -> None:
         """How far a tracker was told, from now on."""

@@ -51,4 +51,15 @@ class Hanging(Writing):
         ANSWER.wait()
 
 
+class HangingAfterTwo(Writing):
+    """Takes `most` steps, and the next one never."""
+
+    most = 2
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        if step > self.most:
+            Event().wait()
+        super().log(step, values)
+
+
 NO_TRACKER = "text"

@@ -68,6 +68,12 @@ def test_a_tracker_that_comes_later_is_told_what_was_before(tmp_path: Path) -> N
     assert steps_told(tmp_path) == list(range(1, STEPS + 1))
 
 
+def test_a_tracker_that_was_left_out_for_a_while_is_told_of_that_while(tmp_path: Path) -> None:
+    for names, start, until in (((f"{OWN}Writing",), 0, 2), ((), 2, 5), ((f"{OWN}Writing",), 5, STEPS)):
+        train(tmp_path, *names, start=start, until=until)
+    assert steps_told(tmp_path) == list(range(1, STEPS + 1))
+
+
 def test_a_tracker_that_fails_costs_one_line_and_is_made_up_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +98,16 @@ def test_a_tracker_that_hangs_holds_up_nothing(
     assert len(read_metrics(tmp_path / "metrics.jsonl")) == STEPS
     assert "Hanging does not answer and is left" in capsys.readouterr().err
     own_trackers.ANSWER.set()
+
+
+def test_what_a_tracker_that_hung_has_missed_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(couriers, "LEAVE_SECONDS", 0.1)
+    own_trackers.ANSWER.clear()
+    train(tmp_path, f"{OWN}HangingAfterTwo", until=5)  # a server that does not answer, and the job is stopped
+    assert steps_told(tmp_path) == [1, 2]
+    monkeypatch.setattr(own_trackers.HangingAfterTwo, "most", STEPS)
+    train(tmp_path, f"{OWN}HangingAfterTwo", start=5)
+    assert steps_told(tmp_path) == list(range(1, STEPS + 1))
 
 
 def test_what_fails_ends_as_failed(tmp_path: Path) -> None:
