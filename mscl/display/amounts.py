@@ -12,7 +12,7 @@ def duration(seconds: float) -> str:
 def byte_size(count: float) -> str:
     """Bytes in decimal units."""
     for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
+        if round(count) < 1000:
             return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
         count /= 1000
-    return f"{count:.3g} TB"
+    return f"{count:,.0f} TB" if count >= 100 else f"{count:.3g} TB"

@@ -33,7 +33,9 @@ def finetune_blocks(stages: Stages) -> list[Block]:
         *finetune_tables(metrics),
         *(Note(f"{warning}.") for warning in metrics.scores.warnings),
         *attempt("Grad-CAM", lambda: list(heat_maps(SegmentPictures.of(stages), view.folder))),
-        *attempt("confusion matrix", lambda: [confusion_block(view.folder / "metrics.json", "fine-tuned")]),
+        *attempt(
+            "confusion matrix", lambda: [confusion_block(view.folder / "metrics.json", "fine-tuned", metrics.scores)]
+        ),
         *(Note(f"{note}.") for note in metrics.notes),
         *protocol_blocks(stages, "finetune", metrics.scores.splits),
     ]
@@ -41,7 +43,8 @@ def finetune_blocks(stages: Stages) -> list[Block]:
 
 def finetune_tables(metrics: FinetuneMetrics) -> list[Block]:
     """Scores beside chance, and every run behind them."""
-    caption = f"Fine-tuned, {metrics.scores.num_test:,} test videos"
+    splits = len(metrics.scores.splits)
+    caption = f"Fine-tuned, {metrics.scores.num_test:,} test videos{f' of {splits} splits' if splits > 1 else ''}"
     return [
         *score_tables({"fine-tuned": metrics.scores}, caption=caption),
         *run_blocks(metrics.scores, what="Fine-tuned"),

@@ -17,6 +17,7 @@ _MAX_ROWS = 30
 def ingest_blocks(stages: Stages) -> list[Block]:
     """Verdicts, classes by split, and the videos that were left out with the reason."""
     from storage.layout import Ingested
+    from storage.splits import split_numbers
 
     manifest = Ingested(stages["ingest"].folder).manifest()
     counts = Counter(str(verdict) for verdict in manifest.column("verdict"))
@@ -37,7 +38,10 @@ def ingest_blocks(stages: Stages) -> list[Block]:
         rows = [(name or "(no class)", *(f"{by[split]:,}" for split in splits)) for name, by in classes[:_MAX_ROWS]]
         sums = ("all", *(f"{sum(by[split] for _, by in classes):,}" for split in splits))
         more = f", the first {_MAX_ROWS} of {len(classes)}" if len(classes) > _MAX_ROWS else ""
-        blocks.append(Table(("class", *splits), (*rows, sums), caption=f"Usable segments by class and split{more}"))
+        numbers = split_numbers(stages["ingest"].folder)
+        which = f", in official split {numbers[0]} of {', '.join(map(str, numbers))}" if len(numbers) > 1 else ""
+        caption = f"Usable segments by class and split{which}{more}"
+        blocks.append(Table(("class", *splits), (*rows, sums), caption=caption))
     bad = np.flatnonzero(
         np.asarray(
             [

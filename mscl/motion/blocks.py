@@ -36,7 +36,7 @@ def motion_blocks(stages: Stages) -> list[Block]:
     store = MotionReader(Measured(stages["motion"].folder).motion)
     scores = score_table(store)
     peaks = scores["peak_px"][np.isfinite(scores["peak_px"])]
-    middle = f"half of the {len(store):,} segments move faster than {np.median(peaks) if len(peaks) else 0:.2f} px"
+    middle = f"half of {len(peaks):,} segments move faster than {np.median(peaks) if len(peaks) else 0:.2f} px"
     chart = score_histograms(scores, _limits(stages))
     caption = f"How much moves: {middle} somewhere. px are those of the stored grid, over one field"
     clips = attempt("clips", lambda: extremes(SegmentPictures.of(stages), store, scores))

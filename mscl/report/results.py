@@ -97,7 +97,7 @@ class Results:
                 for name in names
             }
             by = f", by superclass: {', '.join(self.superclasses)}" if self.superclasses else ""
-            blocks += score_table(rows, caption=_caption(columns) + by)
+            blocks += score_table(rows, caption=_caption(columns, self.called) + by)
             for coarse in self.coarse:
                 blocks += coarse.tables()
             if not self.superclasses and has_controls(names):
@@ -145,9 +145,9 @@ def _card(title: str, score: Score, *, beside: VariantScores | None = None) -> d
     }  # fmt: skip
 
 
-def _caption(columns: Mapping[str, Mapping[str, VariantScores]]) -> str:
+def _caption(columns: Mapping[str, Mapping[str, VariantScores]], called: Mapping[str, str]) -> str:
     """What the columns are a mean of: said once where it is the same for all."""
-    spreads = {title: next(iter(variants.values())).spread() for title, variants in columns.items()}
+    spreads = {title: _spread(variants, called) for title, variants in columns.items()}
     taken = any(one.first.interval for variants in columns.values() for one in variants.values())
     start = f"Test videos, %{', with 95 % intervals' if taken else ''}"
     if not any(spreads.values()):
@@ -155,3 +155,9 @@ def _caption(columns: Mapping[str, Mapping[str, VariantScores]]) -> str:
     if len(spreads) == 1:
         return f"{start}; {next(iter(spreads.values()))}"
     return f"{start}; " + "; ".join(f"{title} {spread or 'on one split'}" for title, spread in spreads.items())
+
+
+def _spread(variants: Mapping[str, VariantScores], called: Mapping[str, str]) -> str:
+    """Of the first one, which is named where there are others: each lies apart in its own way."""
+    name, scores = next(iter(variants.items()))
+    return scores.spread(of=called.get(name, name) if len(variants) > 1 else "")

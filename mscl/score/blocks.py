@@ -41,7 +41,9 @@ def probe_blocks(stages: Stages) -> list[Block]:
         *score_tables({called.get(n, n): found for n, found in shown.items()}, caption=f"{head}, test videos"),
         *run_blocks(scores, what=f"{head}, {called.get(name, name)} encoder"),
         *(Note(f"{n}: {warning}") for n, found in shown.items() for warning in found.warnings),
-        *attempt("confusion matrix", lambda: [confusion_block(view.folder / "metrics.json", what, variant=name)]),
+        *attempt(
+            "confusion matrix", lambda: [confusion_block(view.folder / "metrics.json", what, scores, variant=name)]
+        ),
         *(Note(f"{note}.") for note in metrics.notes),
         *protocol_blocks(stages, "probe", scores.splits),
     ]
@@ -171,8 +173,9 @@ def run_blocks(scores: VariantScores, *, what: str) -> list[Block]:
     return [Table(head, tuple(rows), caption=f"{what}: {scores.spread()}", strong_first=True)]
 
 
-def confusion_block(path: Path, what: str, *, variant: str = "") -> Chart:
-    """Confusion matrix that a stage left in its metrics.json."""
+def confusion_block(path: Path, what: str, scores: ClassifierScores, *, variant: str = "") -> Chart:
+    """Confusion matrix that a stage left in its metrics.json: of several runs the sum, so videos count in each."""
     report = read_json(path)
     report = report[variant] if variant else report
-    return Chart(confusion_matrix(report["confusion"], report["classes"]), caption=f"Confusion, {what}")
+    summed = f", summed over {len(scores.runs)} runs (splits, seeds)" if len(scores.runs) > 1 else ""
+    return Chart(confusion_matrix(report["confusion"], report["classes"]), caption=f"Confusion, {what}{summed}")

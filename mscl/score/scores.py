@@ -109,15 +109,20 @@ class VariantScores(Frozen):
         """The score to see first."""
         return self.named()[self.first_name]
 
-    def spread(self) -> str:
-        """What the scores are a mean of, and how far its parts lie apart, as a phrase; empty where they are none."""
+    def spread(self, *, of: str = "") -> str:
+        """What the scores are a mean of, and how far its parts lie apart, as a phrase; empty where they are none.
+
+        Args:
+            of: what this encoder is called, where the phrase stands over several.
+        """
         parts = []
         for which, numbers, std in (
             ("splits", self.splits, self.first.std_splits),
             ("seeds", self.seeds, self.first.std_seeds),
         ):
             if len(numbers) > 1:
-                apart = f" (standard deviation {percent(std)})" if std is not None else ""
+                whose = f" of {of}" if of else ""
+                apart = f" (standard deviation{whose} {percent(std)})" if std is not None else ""
                 parts.append(f"{which} {', '.join(map(str, numbers))}{apart}")
         return f"mean over {' and '.join(parts)}" if parts else ""
 

@@ -9,6 +9,8 @@ from flows.cli.results import print_results, print_scores
 from mscl.display.amounts import byte_size
 from mscl.embedding.variants import VARIANT_NAMES
 from mscl.pipeline import Outcome
+from mscl.score.blocks import confusion_block
+from mscl.score.classifier_scores import ClassifierScores
 from mscl.stage.view import StageView
 from storage.layout import Ingested
 from storage.manifest import SegmentRow, write_manifest
@@ -41,6 +43,29 @@ def test_a_mean_says_over_what_and_shows_every_run() -> None:
     assert "mean over splits 1, 2 (standard deviation 2.0) and seeds 0, 1 (standard deviation 1.0)" in text
     assert "50.0 (45–55)" in text and text.count("50.0 (40–60)") == 4 and "chance" in text
     assert "Note         finetune: 1 class (a) is in the test split alone" in text
+
+
+def test_the_deviation_of_one_encoder_is_not_that_of_all() -> None:
+    trained = {**FINETUNE, "top1": 0.7}
+    untrained = {**trained, "top1": 0.3, "top1_std_splits": 0.09, "top1_std_seeds": 0.08}
+    text = " ".join(_printed({"probe": {"trained": trained, "untrained": untrained}}, width=300).split())
+    assert "mean over splits 1, 2 (standard deviation of trained 2.0) and seeds 0, 1 (standard deviation of" in text
+
+
+def test_sums_over_splits_and_runs_say_so(tmp_path: Path) -> None:
+    assert "Fine-tuned, 78 test videos of 2 splits" in _printed({"finetune": FINETUNE})
+    (tmp_path / "metrics.json").write_text('{"confusion": [[40, 0], [0, 38]], "classes": ["a", "b"]}')
+    scores = ClassifierScores.read(FINETUNE, {})
+    assert confusion_block(tmp_path / "metrics.json", "x", scores).caption == (
+        "Confusion, x, summed over 4 runs (splits, seeds)"
+    )
+    alone = ClassifierScores.read({**FINETUNE, "runs": RUNS[:1]}, {})
+    assert confusion_block(tmp_path / "metrics.json", "x", alone).caption == "Confusion, x"
+
+
+def test_a_size_keeps_its_three_digits() -> None:
+    shown = {999: "999 B", 1000: "1 kB", 999_499: "999 kB", 999_600: "1 MB", 12_300_000: "12.3 MB", 2e15: "2,000 TB"}
+    assert {count: byte_size(count) for count in shown} == shown
 
 
 def test_a_note_of_several_stages_is_said_once() -> None:

@@ -27,6 +27,9 @@ from mscl.score.figures import confusion_matrix, recall_curve, score_bars, short
 from mscl.score.retrieval_scores import RetrievalScores
 from mscl.score.scores import Score
 from mscl.stage.view import StageView, by_stage
+from storage.layout import Ingested
+from storage.manifest import SegmentRow, write_manifest
+from storage.splits import write_splits
 
 SCORES = {
     name: {"R@1": value, "R@1_interval": [value - 0.05, value + 0.05], "R@5": min(1, 2 * value), "mAP": value,
@@ -183,6 +186,15 @@ def test_a_given_encoder_is_not_called_trained(views: list[StageView], tmp_path:
     assert "1,234 more videos are listed and not there" in text
     rows = re.findall(r"<td>(trained|untrained)</td>", text)
     assert "untrained" in rows and "trained" not in rows
+
+
+def test_the_split_that_is_counted_is_named(tmp_path: Path) -> None:
+    rows = [SegmentRow(f"{name}#0", name, class_name="golf", label=0) for name in "ab"]
+    write_manifest(Ingested(tmp_path).manifest_path, rows, classes=["golf"])
+    view = StageView("ingest", "a" * 16, tmp_path)
+    assert "**Usable segments by class and split**" in _markdown(view, [])
+    write_splits(tmp_path, {1: ["train", "train"], 2: ["train", "test"]})
+    assert "**Usable segments by class and split, in official split 1 of 1, 2**" in _markdown(view, [])
 
 
 def test_page_of_nothing_is_still_a_page(tmp_path: Path) -> None:
