@@ -69,7 +69,7 @@ def print_results(console: Console, outcomes: Mapping[str, Outcome], *, seconds:
 def print_result(console: Console, result: Result) -> None:
     """All that is known of a result: where it is, what it was made of, how and with what, its numbers and files."""
     record = result.record
-    made = f"{record.created_at:%Y-%m-%d %H:%M} UTC on {record.host}, in {duration(record.timings.get('seconds', 0.0))}"
+    made = f"{record.created_at:%Y-%m-%d %H:%M} UTC on {record.host}, in {stage_view(result).took}"
     print_line(console, f"{record.stage} {record.key}: {came_out(record)}")
     print_line(console, f"  folder    {result.folder}")
     print_line(console, f"  made      {made}, by version {record.version} of the stage")

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from mscl.display.amounts import byte_size, duration
+from mscl.display.amounts import byte_size
 from mscl.display.blocks import Table
 from mscl.display.style import BLUE, INK, ORANGE, canvas, to_svg
-from mscl.stage.view import StageView
+from mscl.stage.view import RESUMED, StageView
 from storage.record import short_key
 
 
@@ -55,7 +55,7 @@ def lineage_graph(views: Sequence[StageView]) -> str:
             )  # fmt: skip
             axis.add_patch(box)
             axis.text(x, y + 0.11, name, ha="center", va="center", fontweight="bold", fontsize=9)
-            small = f"{short_key(view.key)}  ·  {duration(view.seconds)}"
+            small = f"{short_key(view.key)}  ·  {view.took}"
             axis.text(x, y - 0.13, small, ha="center", va="center", fontsize=7.5, alpha=0.8)
         return to_svg(figure)
 
@@ -66,13 +66,14 @@ def time_and_disk(views: Sequence[StageView]) -> str:
     with canvas(0.27 * len(names) + 0.5) as figure:
         left, right = figure.subplots(1, 2, sharey=True)
         columns = (
-            (left, [view.seconds for view in views], duration, BLUE, "time"),
-            (right, [float(view.size_bytes) for view in views], byte_size, ORANGE, "disk"),
+            (left, [(view.seconds, view.took) for view in views], BLUE, "time"),
+            (right, [(float(view.size_bytes), byte_size(view.size_bytes)) for view in views], ORANGE, "disk"),
         )
-        for axis, values, words, colour, title in columns:
+        for axis, shown, colour, title in columns:
+            values = [value for value, _ in shown]
             axis.barh(range(len(names)), values, height=0.62, color=colour, alpha=0.85)
-            for place, value in enumerate(values):
-                axis.annotate(words(value), (value, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
+            for place, (value, words) in enumerate(shown):
+                axis.annotate(words, (value, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
             axis.set_title(title)
             axis.set_xlim(0, max([*values, 1e-9]) * 1.35)
             axis.xaxis.set_visible(False)
@@ -87,10 +88,12 @@ def time_and_disk(views: Sequence[StageView]) -> str:
 def sizes_table(views: Sequence[StageView]) -> Table:
     """Key, time and disk of every stage."""
     rows = tuple(
-        (v.stage, short_key(v.key), duration(v.seconds), byte_size(v.size_bytes), v.created_at[:16].replace("T", " "))
-        for v in views
+        (v.stage, short_key(v.key), v.took, byte_size(v.size_bytes), v.created_at[:16].replace("T", " ")) for v in views
     )
-    return Table(("stage", "key", "time", "disk", "made"), rows, caption="Stages")
+    caption = "Stages"
+    if any(RESUMED in view.timings for view in views):
+        caption += "; ≥: it was stopped and went on, or was mended, and this is the time since"
+    return Table(("stage", "key", "time", "disk", "made (UTC)"), rows, caption=caption)
 
 
 def _depth(parents: Mapping[str, set[str]], name: str) -> int:

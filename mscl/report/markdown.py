@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from mscl.display.amounts import byte_size, duration
+from mscl.display.amounts import byte_size
 from mscl.display.blocks import (
     Block,
     Chart,
@@ -41,7 +41,7 @@ def stage_markdown(stage: Stage, view: StageView, inputs: Sequence[StageView], *
     draw = stage.blocks
     blocks = attempt("pictures", lambda: draw(by_stage([*inputs, view]))) if draw is not None else []
     head = [f"# {view.stage}" + (f": {stage.title}" if stage.title else ""), *([stage.lead] if stage.lead else [])]
-    facts = [("key", view.key), ("time", duration(view.seconds)), ("disk", byte_size(view.size_bytes))]
+    facts = [("key", view.key), ("time", view.took), ("disk", byte_size(view.size_bytes))]
     facts += [("host", view.host)] if view.host else []
     facts += plain_metrics(view.metrics)
     # the key as its head: Markdown knows no table without

@@ -35,6 +35,7 @@ def build_report(views: Sequence[StageView], out: Path, *, stages: Sequence[Stag
     found = by_stage(views, [stage.name for stage in stages])
     sections = [_results(found), *_stage_sections(found, stages), *_about(found)]
     finished = max((view.created_at for view in found.values()), default="")[:16].replace("T", " ")
+    finished = f"{finished} UTC" if finished else ""
     return write_page(
         out, sections, title=title, cards=Results.of(found).cards(), about=_dataset(found), finished=finished
     )
@@ -112,13 +113,28 @@ def _about(stages: Stages) -> Iterable[PageSection]:
         Code(yaml.safe_dump(dict(v.config), sort_keys=False, width=100), f"{v.stage} {short_key(v.key)}") for v in views
     ]
     last = max(views, key=lambda view: view.created_at)
-    versions = tuple((name, version) for name, version in last.versions.items())
+    versions = tuple((name, _with_others(name, last, views)) for name in last.versions)
     blocks: list[Block] = [*(block for block in settings if block.text.strip() not in ("", "{}"))]
     if versions:
         blocks.append(
-            Table(("", "version"), versions, caption=f"Software, on {last.host or 'this machine'}", words=True)
+            Table(
+                ("", "version"),
+                versions,
+                words=True,
+                caption=f"Software that made {last.stage}, on {last.host or 'this machine'}, and what made others with "
+                "another version",
+            )
         )
     yield PageSection("settings", "Settings", tuple(blocks), "Everything that decides a result, as it was used.")
+
+
+def _with_others(package: str, last: StageView, views: Sequence[StageView]) -> str:
+    """Version of a package that made the last result, and of those that were made with another, by stage."""
+    others: dict[str, list[str]] = {}
+    for view in views:
+        if (version := view.versions.get(package)) not in (None, last.versions[package]):
+            others.setdefault(str(version), []).append(view.stage)
+    return "; ".join([last.versions[package], *(f"{', '.join(made)}: {version}" for version, made in others.items())])
 
 
 def _dataset(stages: Stages) -> str:

@@ -11,6 +11,7 @@ from mscl.errors import ConfigError
 from mscl.milestones import reached
 from mscl.progress import Progress, Silent
 from mscl.stage.contract import Outcome, Stage, StageRun
+from mscl.stage.view import RESUMED
 from mscl.stage.worker_pool import Spread, refuse_while_imported
 from storage.atomic import disk_errors, remove_staged
 from storage.record import content_of
@@ -78,6 +79,7 @@ def execute(
             _drop_what_does_not_count(stage, key, folder, contents, force=force, say=progress.say)
         with disk_errors(folder):
             remove_staged(folder)  # what a killed run left half written: a checkpoint, a part
+            goes_on = any(folder.iterdir())
             was_finished = workspace.begin(stage.name, key, config=noted, inputs=keys, contents=contents)
             run = StageRun(folder, config, used, progress, is_damaged=was_finished, is_forced=force, spread=spread)
             reached("GPUs are counted, inputs looked at")
@@ -87,7 +89,7 @@ def execute(
             seconds = time.monotonic() - started
             result = workspace.commit(
                 stage.name, key, version=stage.version, config=noted, inputs=keys, metrics=metrics,
-                timings={"seconds": round(seconds, 3)}, digests=run.digests,
+                timings={"seconds": round(seconds, 3)} | ({RESUMED: 1.0} if goes_on else {}), digests=run.digests,
                 contents=contents,
             )  # fmt: skip
     return Outcome(result, reused=False, seconds=seconds)

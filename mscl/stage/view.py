@@ -5,7 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mscl.display.amounts import duration
 from storage.result_folder import Result
+
+RESUMED = "resumed"
+"""In a record's timings: part of the work was there already, and its time is not in `seconds`."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class StageView:
         if "seconds" in self.timings:
             return self.timings["seconds"]
         return float(sum(self.timings.values()))
+
+    @property
+    def took(self) -> str:
+        """Its time in words; of a stage that was stopped and went on, or was mended, the least that it was."""
+        return f"≥ {duration(self.seconds)}" if RESUMED in self.timings else duration(self.seconds)
 
 
 Stages = Mapping[str, StageView]

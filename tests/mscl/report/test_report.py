@@ -188,6 +188,16 @@ def test_a_given_encoder_is_not_called_trained(views: list[StageView], tmp_path:
     assert "untrained" in rows and "trained" not in rows
 
 
+def test_what_was_made_elsewhere_or_in_two_parts_is_not_told_as_one(tmp_path: Path) -> None:
+    extract = StageView("extract", "a" * 16, tmp_path, timings={"seconds": 12, "resumed": 1}, versions={"torch": "1"})
+    report = StageView("probe", "b" * 16, tmp_path, timings={"seconds": 3}, versions={"torch": "2"}, host="here",
+                       created_at="2026-01-01T10:00:00+00:00")  # fmt: skip
+    text = build_report([extract, report], tmp_path / "page.html", stages=()).read_text()
+    assert "2026-01-01 10:00 UTC" in text and "made (UTC)" in text
+    assert text.count("≥ 12.0 s") == 3 and "≥ 3.0 s" not in text and "this is the time since" in text
+    assert "<td>2; extract: 1</td>" in text and "Software that made probe, on here" in text
+
+
 def test_the_split_that_is_counted_is_named(tmp_path: Path) -> None:
     rows = [SegmentRow(f"{name}#0", name, class_name="golf", label=0) for name in "ab"]
     write_manifest(Ingested(tmp_path).manifest_path, rows, classes=["golf"])

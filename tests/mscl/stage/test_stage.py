@@ -12,6 +12,7 @@ from mscl.errors import UserError
 from mscl.pipeline import run_pipeline
 from mscl.stage.contract import Outcome, Stage, StageRun
 from mscl.stage.execute import execute
+from mscl.stage.view import stage_view
 from storage.errors import StorageError
 from storage.record import sealed
 from storage.result_folder import mark_damaged
@@ -214,6 +215,10 @@ def test_ctrl_c_then_the_same_again_goes_on(tmp_path: Path, config: ExperimentCo
     assert workspace.results() == []
     outcome = execute(counting_stage(calls), workspace, config, {})
     assert calls == ["unit 0", "unit 1", "unit 2"]
+    # Its seconds are those since it went on, which tables must not show as the time of the whole.
+    assert stage_view(outcome.result).took.startswith("≥ ")
+    anew = execute(counting_stage(calls), workspace, config, {}, force=True).result
+    assert not stage_view(anew).took.startswith("≥ ")
     assert {file.path for file in outcome.result.record.files} == {"0.txt", "1.txt", "2.txt"}
 
 
