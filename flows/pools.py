@@ -22,6 +22,7 @@ from prefect.utilities.urls import url_for
 
 from flows.deployments import deploy_one, made_deployments, stage_deployment
 from flows.outcome_labels import labels_of
+from flows.parameters import resolve
 from flows.run_names import run_title
 from mscl.config import ExperimentConfig
 from mscl.errors import ConfigError, UserError
@@ -72,18 +73,10 @@ def run_on_pool(
 
     Raises:
         PoolRunError: it failed, crashed or was cancelled, which the message says; or it does not name its result.
+        ConfigError: a form cannot say these settings over the preset.
     """
     began = time.monotonic()
-    sections: dict[str, Any] = {
-        name: getattr(config, name).model_dump(mode="json") for name in ExperimentConfig.model_fields
-    }
-    sections["runtime"] |= _HERE
-    data = sections["data"]
-    parameters: dict[str, Any] = {
-        "preset": preset, "data_root": data.pop("root"), "annotations": data.pop("annotations"),
-        "workspace": str(workspace.root), "inputs": {name: result.key for name, result in inputs.items()},
-        "force": force, **sections,
-    }  # fmt: skip
+    parameters = parameters_of(workspace, config, inputs, force=force, preset=preset)
     request = str(uuid4())
     with get_client(sync_client=True) as client:
         try:
@@ -105,6 +98,33 @@ def run_on_pool(
         raise PoolRunError(f"{what} does not say which result it left; give its worker this version of the program")
     key, is_reused = labels
     return Outcome(workspace.by_key(key), reused=is_reused, seconds=time.monotonic() - began)
+
+
+def parameters_of(
+    workspace: Workspace, config: ExperimentConfig, inputs: Mapping[str, Result], *, force: bool, preset: str
+) -> dict[str, Any]:
+    """What a stage's run on another pool is given, so that it has this configuration and these inputs.
+
+    Raises:
+        ConfigError: it would have another configuration, for a form's empty field keeps what the preset has.
+    """
+    sections: dict[str, Any] = {
+        name: getattr(config, name).model_dump(mode="json") for name in ExperimentConfig.model_fields
+    }
+    sections["runtime"] |= _HERE
+    data = sections["data"]
+    places: dict[str, str] = {"data_root": data.pop("root"), "annotations": data.pop("annotations")}
+    there = resolve(preset, sections, **places)
+    for setting in ("root", "annotations"):
+        if getattr(there.data, setting) != getattr(config.data, setting):
+            raise ConfigError(
+                f"data.{setting} is empty and {preset} has {getattr(there.data, setting)!r}, which a run on another "
+                "work pool would take; leave it out of the preset, or runtime.pools"
+            )
+    return {
+        "preset": preset, **places, "workspace": str(workspace.root),
+        "inputs": {name: result.key for name, result in inputs.items()}, "force": force, **sections,
+    }  # fmt: skip
 
 
 def _deployment(client: SyncPrefectClient, stage: Stage, pool: str) -> UUID:

@@ -61,20 +61,22 @@ def build_config(tree: Mapping[str, Any], *, source: str) -> ExperimentConfig:
         raise ConfigError(f"configuration {source!r}: " + "; ".join(lines)) from error
 
 
-def merge(into: dict[str, Any], changes: Mapping[str, Any], model: type[BaseModel] | None = ExperimentConfig) -> None:
+def merge(into: dict[str, Any], changes: Mapping[str, Any], model: type[BaseModel] = ExperimentConfig) -> None:
     """Lay `changes` over the nested plain values `into`, which are those of `model`.
 
-    What a changed setting overrules (`Section.overrules`) an earlier layer has asked for in vain.
+    What a changed setting overrules (`Section.overrules`) an earlier layer has asked for in vain. A setting that is a
+    mapping itself (`runtime.pools`, `probe.superclasses`) is a value as a list is one: the new one takes its place.
     """
-    overrules = model.overrules if model is not None and issubclass(model, Section) else {}
+    overrules = model.overrules if issubclass(model, Section) else {}
     for name, overruled in overrules.items():
         if name in changes and overruled not in changes:
             into.pop(overruled, None)
     for name, value in changes.items():
-        if isinstance(value, Mapping):
+        section = section_of(model, name)
+        if isinstance(value, Mapping) and section is not None:
             below = into.get(name)
             into[name] = below = dict(below) if isinstance(below, Mapping) else {}
-            merge(below, value, section_of(model, name) if model is not None else None)
+            merge(below, value, section)
         else:
             into[name] = value
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from flows.form import AS_PRESET
 from flows.parameters import resolve
+from flows.pools import parameters_of
 from flows.run_names import preset_title, special
-from mscl.config import load_config
+from mscl.config import ExperimentConfig, load_config
 from mscl.errors import ConfigError, UserError
+from storage.workspace import Workspace
 
 
 def test_a_name_says_what_differs_from_the_preset_and_not_where_the_data_are() -> None:
@@ -43,3 +47,18 @@ def test_stages_that_there_are_not_are_refused_in_pools_and_pauses() -> None:
     for setting in ({"pools": {"pretrian": "gpu"}}, {"pause_before": ["pretrian"]}):
         with pytest.raises(UserError, match="unknown stage 'pretrian'"):
             resolve("demo", {"runtime": setting})
+
+
+def test_a_run_on_another_pool_has_the_same_settings_and_sends_nothing_on(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("base: demo+kind\ndata: {annotations: lists}\nruntime: {pools: {pretrain: gpu}, retries: 2}\n")
+    config = load_config(str(mine), ["data.root=/videos", "pretrain.epochs=3", "probe.superclasses={}"])
+    asked = parameters_of(Workspace(tmp_path / "ws"), config, {}, force=True, preset=str(mine))
+    preset, places = asked["preset"], {name: asked[name] for name in ("data_root", "annotations")}
+    sections = {name: asked[name] for name in ExperimentConfig.model_fields}
+    there = resolve(preset, sections, **places)
+    assert there.runtime.pools == {} and there.runtime.retries == 0
+    assert there.model_copy(update={"runtime": config.runtime}) == config
+    emptied = load_config(str(mine), ["data.root=/videos", "data.annotations="])
+    with pytest.raises(ConfigError, match="data.annotations is empty and .* has 'lists', which a run on another"):
+        parameters_of(Workspace(tmp_path / "ws"), emptied, {}, force=False, preset=str(mine))

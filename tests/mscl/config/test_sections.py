@@ -29,6 +29,17 @@ def test_epochs_of_a_form_count_and_the_presets_least_number_of_steps_does_not()
     assert merged == base.model_copy(update={"epochs": 3, "min_steps": 0})
 
 
+def test_a_mapping_takes_the_place_of_the_one_before_it(tmp_path: Path) -> None:
+    """Of `{}` over a preset's pools all would have stayed, and a stage sent to a pool would have sent itself there."""
+    (tmp_path / "mine.yaml").write_text("base: demo+kind\nruntime: {pools: {pretrain: gpu, embed: gpu}}\n")
+    mine, groups = str(tmp_path / "mine.yaml"), "probe.superclasses={a: [MoveUp], b: [ZoomIn]}"
+    assert load_config(mine, ["runtime.pools={}", "probe.superclasses={}"]).probe.superclasses == {}
+    config = load_config(mine, ["runtime.pools={extract: cpu}", groups])
+    assert config.runtime.pools == {"extract": "cpu"} and list(config.probe.superclasses) == ["a", "b"]
+    assert list(config.retrieve.superclasses) == ["move", "turn", "zoom"]
+    assert merge_section(load_config(mine).runtime, {"pools": {}})["pools"] == {}
+
+
 def test_configuration_is_frozen() -> None:
     with pytest.raises(ValidationError):
         load_config("demo").pretrain.epochs = 3  # type: ignore[misc]
