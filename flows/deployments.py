@@ -95,7 +95,7 @@ def deploy_one(
         "description": flow.description,
         "entrypoint": deployment.entrypoint,
         "work_pool_name": deployment.pool,
-        "job_variables": {"working_dir": str(folder), "env": ENVIRONMENT},
+        "job_variables": _job_variables(there, folder),
         "tags": deployment.tags,
         "pull_steps": [],
         "enforce_parameter_schema": True,
@@ -105,6 +105,14 @@ def deploy_one(
     if there is not None and all(there[name] == value for name, value in ours.items()):
         return UUID(there["id"])
     return client.create_deployment(flow_id=flow_id, name=deployment.name, **ours, **_of_the_person(there, deployment))
+
+
+def _job_variables(before: Mapping[str, Any] | None, folder: Path) -> dict[str, Any]:
+    """Ours beside those of a person: credentials from blocks, resources of a pod."""
+    theirs = (before or {}).get("job_variables") or {}
+    environment = theirs.get("env")
+    kept = environment if isinstance(environment, Mapping) else {}
+    return {**theirs, "working_dir": str(folder), "env": {**kept, **ENVIRONMENT}}
 
 
 def _of_the_person(before: dict[str, Any] | None, deployment: Deployment) -> dict[str, Any]:

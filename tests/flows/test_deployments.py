@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prefect.flows import load_flow_from_entrypoint
 
-from flows.deployments import DEPLOYMENTS, deploy, deploy_one, made_deployments
+from flows.deployments import DEPLOYMENTS, ENVIRONMENT, deploy, deploy_one, made_deployments
 from flows.form import AS_PRESET
 from mscl.pipeline import PIPELINE
 
@@ -156,7 +156,9 @@ def test_what_a_person_changed_in_the_ui_stays(deployed: dict[str, dict[str, Any
         path = f"/deployments/{deployed['full']['id']}"
         (schedule,) = deployed["full"]["schedules"]
         assert client.request("PATCH", f"{path}/schedules/{schedule['id']}", json={"active": True}).is_success
-        changed = {"parameters": {"preset": "ucf101"}, "concurrency_limit": 2}
+        secret = {"AWS_SECRET_ACCESS_KEY": "{{ prefect.blocks.secret.bucket-key }}"}
+        variables = {"env": secret | {"PYTHONSAFEPATH": ""}, "stream_output": False}
+        changed = {"parameters": {"preset": "ucf101"}, "concurrency_limit": 2, "job_variables": variables}
         assert client.request("PATCH", path, json=changed).is_success
         deploy_one(client, DEPLOYMENTS[0], folder=tmp_path, made=made_deployments(client))
         full = client.request("GET", path).json()
@@ -164,10 +166,11 @@ def test_what_a_person_changed_in_the_ui_stays(deployed: dict[str, dict[str, Any
         assert (again["active"], again["slug"], again["schedule"]["cron"]) == (True, "nightly", "0 3 * * *")
         assert full["parameters"] == {"preset": "ucf101"}
         assert full["global_concurrency_limit"]["limit"] == 2
-        assert full["job_variables"]["working_dir"] == str(tmp_path)
+        ours = {"working_dir": str(tmp_path), "env": secret | ENVIRONMENT}
+        assert full["job_variables"] == ours | {"stream_output": False}
         # As it was, for the other tests.
         (schedule,) = full["schedules"]
         client.request("PATCH", f"{path}/schedules/{schedule['id']}", json={"active": False})
-        client.request("PATCH", path, json={"parameters": {}, "concurrency_limit": None})
+        client.request("PATCH", path, json={"parameters": {}, "concurrency_limit": None, "job_variables": {}})
         deploy_one(client, DEPLOYMENTS[0], folder=tmp_path, made=made_deployments(client))
         assert client.request("GET", path).json()["schedules"][0]["active"] is False
