@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import TagsContext
 from prefect.flow_runs import pause_flow_run
 from prefect.logging import get_run_logger
+from prefect.runtime.flow_run import get_root_flow_run_id
 from prefect.states import Completed
 from prefect.task_engine import TaskRunTimeoutError
 
@@ -131,10 +132,11 @@ def _execute(
     logger.info(f"{stage.name} begins: {f'reads {behind}' if behind else config.data.root}")
     artifact = ArtifactProgress(stage.name)
     progress = Both([ConsoleProgress(), LogProgress(logger), artifact])
+    asked_by = get_root_flow_run_id() if force else ""  # of a stage on another pool the run that waits for it
     try:
         outcome = execute(
             stage, workspace, config, inputs, progress=progress, force=force, spread=spread_for(config.runtime),
-            preset=preset,
+            preset=preset, asked_by=asked_by,
         )  # fmt: skip
     except BaseException as error:
         artifact.fail(f"{type(error).__name__}: {error}".strip(": "))

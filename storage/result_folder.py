@@ -142,10 +142,15 @@ def contents_read(folder: Path) -> dict[str, str]:
     return record.contents if record is not None else _begun(folder).get("contents", {})
 
 
+def forced_by(folder: Path) -> str:
+    """Who had the result in `folder` computed again, as `Workspace.begin` was told; empty where nobody had."""
+    return str(_begun(folder).get("forced_by", {}).get("run", ""))
+
+
 def _begun(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         begun = json.loads((folder / BEGUN).read_bytes())
-        return {name: dict(begun.get(name, {})) for name in ("config", "inputs", "contents")}
+        return {name: dict(begun.get(name, {})) for name in ("config", "inputs", "contents", "forced_by")}
     except PermissionError as error:
         raise UnreadableError(f"cannot read {folder / BEGUN}: {error.strerror}; ask its owner") from error
     except (OSError, ValueError, TypeError, AttributeError):

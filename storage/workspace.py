@@ -147,11 +147,13 @@ class Workspace:
         config: Mapping[str, Any],
         inputs: Mapping[str, str],
         contents: Mapping[str, str] | None = None,
+        forced_by: str = "",
     ) -> bool:
         """Note what the result is made from, should its record be lost or never be written; the caller has claimed it.
 
         Args:
             contents: stage name -> `content_of` the result that is read.
+            forced_by: who had what was there removed, to compute it again.
 
         Returns:
             Whether it was finished once, and is damaged: then what its files say cannot be trusted unseen.
@@ -162,6 +164,7 @@ class Workspace:
             (folder / DAMAGED).touch()  # a kill before the damage is mended must not make it forgotten
             (folder / RECORD_NAME).unlink(missing_ok=True)
         noted = {"config": dict(config), "inputs": dict(inputs), "contents": dict(contents or {})}
+        noted |= {"forced_by": {"run": forced_by}} if forced_by else {}
         write_atomic(folder / BEGUN, canonical_json(noted).encode())
         return was_finished
 

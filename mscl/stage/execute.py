@@ -15,7 +15,15 @@ from mscl.stage.view import RESUMED
 from mscl.stage.worker_pool import Spread, refuse_while_imported
 from storage.atomic import disk_errors, remove_staged
 from storage.record import content_of
-from storage.result_folder import Result, clear, contents_read, is_half_removed, known_damage, remove_changed
+from storage.result_folder import (
+    Result,
+    clear,
+    contents_read,
+    forced_by,
+    is_half_removed,
+    known_damage,
+    remove_changed,
+)
 from storage.verify import refuse_changed
 from storage.workspace import Workspace
 
@@ -33,13 +41,15 @@ def execute(
     force: bool = False,
     spread: Spread | None = None,
     preset: str = "",
+    asked_by: str = "",
 ) -> Outcome:
     """Run a stage, or find that it is done.
 
     A result is computed under the workspace's lock on it: of two runs of the same stage, settings and
     inputs one waits and then reuses. `force` computes it again, and goes on with nothing unfinished. `spread` None:
     shards go to processes of this machine. `preset`: what the settings are called; noted in the record beside them, and
-    no part of the key.
+    no part of the key. `asked_by`: name of the run that forces; where it is tried again it goes on with what it has
+    computed itself.
 
     Raises:
         UserError: an input is missing.
@@ -64,7 +74,8 @@ def execute(
     noted = stage.noted(config, settings) | ({PRESET: preset} if preset else {})
     with workspace.claim(stage.name, key, on_wait=progress.say) as folder:
         done = workspace.find(stage.name, key)
-        if done is not None and not force:
+        anew = force and not (asked_by and forced_by(folder) == asked_by)
+        if done is not None and not anew:
             changed = stage.changed_inputs(done, used)
             if not changed:
                 workspace.touch(done)
@@ -76,11 +87,13 @@ def execute(
         if done is not None:
             clear(folder)
         else:
-            _drop_what_does_not_count(stage, key, folder, contents, force=force, say=progress.say)
+            _drop_what_does_not_count(stage, key, folder, contents, force=anew, say=progress.say)
         with disk_errors(folder):
             remove_staged(folder)  # what a killed run left half written: a checkpoint, a part
             goes_on = any(folder.iterdir())
-            was_finished = workspace.begin(stage.name, key, config=noted, inputs=keys, contents=contents)
+            was_finished = workspace.begin(
+                stage.name, key, config=noted, inputs=keys, contents=contents, forced_by=asked_by if force else ""
+            )
             run = StageRun(folder, config, used, progress, is_damaged=was_finished, is_forced=force, spread=spread)
             reached("GPUs are counted, inputs looked at")
             progress.start(stage.title or stage.name, None, "")

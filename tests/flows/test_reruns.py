@@ -19,8 +19,9 @@ from tests.flows.running import digests, flow_runs, only, task_runs, wait_until
 
 
 def test_a_stage_that_fails_is_begun_again_when_retries_are_asked_for(
-    api: str, tiny_workspace: Path, tiny: Path, tmp_path: Path
+    api: str, tiny_workspace: Path, tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """Also one that is forced: its retry begins from what it has done itself."""
     from flows.pipeline import stage_flow
 
     videos = Path(shutil.copytree(tiny.parent / "data", tmp_path / "data")) / "videos"
@@ -36,8 +37,9 @@ def test_a_stage_that_fails_is_begun_again_when_retries_are_asked_for(
 
     mounter = Thread(target=mount)
     mounter.start()
-    outcome = stage_flow("extract")(**asked, runtime={"retries": 20, "retry_delay_seconds": 3})
+    outcome = stage_flow("extract")(**asked, force=True, runtime={"retries": 20, "retry_delay_seconds": 3})
     mounter.join()
+    assert "of 6 shards are there already" in capfd.readouterr().out
     assert digests(outcome.result) == digests(only(tiny_workspace, "extract"))
 
 

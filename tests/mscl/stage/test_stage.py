@@ -186,6 +186,21 @@ def test_force_goes_on_with_nothing_that_was_begun(tmp_path: Path, config: Exper
     assert calls == ["unit 0", "unit 1", "unit 0", "unit 1", "unit 2"]
 
 
+def test_a_forced_run_that_is_tried_again_goes_on_with_its_own_work(tmp_path: Path, config: ExperimentConfig) -> None:
+    calls: list[str] = []
+    workspace = Workspace(tmp_path)
+    execute(counting_stage(calls), workspace, config, {}, force=True, asked_by="run 1")
+    calls.clear()
+    with pytest.raises(KeyboardInterrupt):
+        execute(counting_stage(calls, fail_after=2), workspace, config, {}, force=True, asked_by="run 2")
+    again = execute(counting_stage(calls), workspace, config, {}, force=True, asked_by="run 2")
+    assert calls == ["unit 0", "unit 1", "unit 2"]
+    # It failed later, is begun once more, and has computed this already.
+    assert execute(counting_stage(calls), workspace, config, {}, force=True, asked_by="run 2").reused
+    assert not execute(counting_stage(calls), workspace, config, {}, force=True, asked_by="run 3").reused
+    assert not again.reused and len(calls) == 6
+
+
 def test_what_is_known_of_damage_may_be_damaged_itself(tmp_path: Path, config: ExperimentConfig) -> None:
     calls: list[str] = []
     workspace, stage = Workspace(tmp_path), counting_stage(calls)
