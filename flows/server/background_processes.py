@@ -63,17 +63,20 @@ def variable(pid: int, name: str) -> str | None:
     return environment.get(name)
 
 
-def end(pid: int, *, grace_seconds: float) -> None:
+def end(pid: int, *, grace_seconds: float) -> set[psutil.Process]:
     """SIGTERM to a process; after it has ended, or after the grace, SIGKILL to all that it started and left behind.
 
     Flow runs of a worker lead sessions and groups of their own, so neither tells who belongs to it; parents do.
+
+    Returns:
+        The process and all that belonged to it; none where it had ended before.
     """
     try:
         process = psutil.Process(pid)
         members = {process} | family(pid)
         process.terminate()
     except psutil.NoSuchProcess:
-        return
+        return set()
     deadline = time.monotonic() + grace_seconds
     while alive(process) and time.monotonic() < deadline:
         members |= family(pid)
@@ -85,6 +88,7 @@ def end(pid: int, *, grace_seconds: float) -> None:
             with suppress(psutil.NoSuchProcess):
                 member.kill()
         time.sleep(_POLL_SECONDS)
+    return members
 
 
 def family(pid: int) -> set[psutil.Process]:

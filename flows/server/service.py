@@ -6,11 +6,13 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Collection
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from rich.console import Console
 
 from flows import settings
@@ -34,6 +36,7 @@ from storage.locks import held, open_lock
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
     from prefect.events.schemas.automations import AutomationCore
 
 console = Console()
@@ -95,10 +98,9 @@ def down(*, force: bool = False) -> None:
     """
     found = _find()
     pid = _worker_pid()
-    if pid is not None:
-        # The worker first, while the server can be told how its runs ended.
-        processes.end(pid, grace_seconds=_WORKER_GRACE_SECONDS)
-    others = _end_runs(found, of_worker=pid is not None)
+    # The worker first, while the server can be told how its runs ended.
+    ended = processes.end(pid, grace_seconds=_WORKER_GRACE_SECONDS) if pid is not None else set()
+    others = _end_runs(found, {member.pid for member in ended})
     print_line(console, "worker stopped" if pid is not None else "no worker was running")
     _pid_file().unlink(missing_ok=True)
     if others and server_pid() is not None:
@@ -176,23 +178,49 @@ def _make_pool(client: SyncPrefectClient) -> None:
         )
 
 
-def _end_runs(found: Found, *, of_worker: bool) -> list[str]:
-    """Mark as crashed the runs that ended with the worker: Prefect says no word of it. Names of those that go on."""
+def _end_runs(found: Found, ended: Collection[int]) -> list[str]:
+    """Say of the runs that ended with the worker how they did: Prefect says no word of it. Names of those that go on.
+
+    Args:
+        ended: ids of the worker's processes; none where there was no worker.
+    """
     if not _is_usable(found):
         return []
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
-    from prefect.states import Crashed
+    from prefect.states import Cancelled, Crashed
 
-    running = FlowRunFilter.model_validate(
-        {"state": {"type": {"any_": ["RUNNING"]}}, "parent_task_run_id": {"is_null_": True}}
+    going_on = ["RUNNING", "PAUSED"]
+    alone = FlowRunFilter.model_validate(
+        {"state": {"type": {"any_": going_on}}, "parent_task_run_id": {"is_null_": True}}
     )
+    begun = FlowRunFilter.model_validate({"state": {"type": {"any_": [*going_on, "PENDING", "CANCELLING"]}}})
     with get_client(sync_client=True) as client:
-        if of_worker:
+        if ended:
             pool = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
-            for run in client.read_flow_runs(flow_run_filter=running, work_pool_filter=pool):
-                client.set_flow_run_state(run.id, Crashed(message=_STOPPED), force=True)
-        return [run.name for run in client.read_flow_runs(flow_run_filter=running)]
+            for run in client.read_flow_runs(flow_run_filter=begun, work_pool_filter=pool):
+                if has_ended_here(run, ended, is_ours=found.kind is Kind.OURS):
+                    how = Cancelled if run.state is not None and run.state.is_cancelling() else Crashed
+                    client.set_flow_run_state(run.id, how(message=_STOPPED), force=True)
+        return [run.name for run in client.read_flow_runs(flow_run_filter=alone) if _has_a_process(run)]
+
+
+def has_ended_here(run: FlowRun, ended: Collection[int], *, is_ours: bool) -> bool:
+    """Whether the process of a run that has begun is one of `ended`, or is not there.
+
+    A server elsewhere may have workers on several machines: of what runs on another one nothing is known here.
+    """
+    if not _has_a_process(run):
+        return False
+    number = run.infrastructure_pid or ""
+    if not number.isdigit():
+        return is_ours
+    return int(number) in ended or (is_ours and not psutil.pid_exists(int(number)))
+
+
+def _has_a_process(run: FlowRun) -> bool:
+    """Not one that is suspended: it has ended, and is started again when somebody resumes it."""
+    return run.state is not None and run.state.name != "Suspended"
 
 
 def _automate(client: SyncPrefectClient) -> None:

@@ -1,10 +1,14 @@
 """Background processes end with all that they started."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from uuid import uuid4
+
+import pytest
 
 from flows.server import background_processes as processes
 
@@ -25,9 +29,36 @@ def test_all_descendants_end(tmp_path: Path) -> None:
         time.sleep(0.02)
     members = processes.family(process.pid)
     assert len(members) == 1
-    processes.end(process.pid, grace_seconds=5)
+    assert {one.pid for one in processes.end(process.pid, grace_seconds=5)} == {process.pid, *(m.pid for m in members)}
     assert process.wait(5) != 0
     assert not processes.survivors(members)
+
+
+@pytest.mark.parametrize(
+    ("state", "process", "here", "elsewhere"),
+    [
+        ("Running", "ended", True, True),
+        ("Paused", "ended", True, True),
+        ("Running", "another's", False, False),  # such as of a second worker
+        ("Running", "of another machine", True, False),  # our own server has none there
+        ("Pending", "not noted yet", True, False),
+        ("Suspended", "ended", False, False),
+    ],
+)
+def test_down_says_only_of_its_own_runs_that_they_have_ended(
+    state: str, process: str, here: bool, elsewhere: bool
+) -> None:
+    """At a server for several machines it marked the runs of all of them, which went on."""
+    from prefect.client.schemas.objects import FlowRun, State, StateType
+
+    from flows.server.service import has_ended_here
+
+    ended = 2**22 + 1  # above Linux's largest id
+    pid = {"ended": str(ended), "another's": str(os.getpid()), "of another machine": str(ended + 1)}.get(process)
+    kind = StateType.PAUSED if state == "Suspended" else StateType(state.upper())
+    run = FlowRun(flow_id=uuid4(), infrastructure_pid=pid, state=State(type=kind, name=state))
+    assert has_ended_here(run, {ended}, is_ours=True) is here
+    assert has_ended_here(run, {ended}, is_ours=False) is elsewhere
 
 
 def test_a_pid_file_is_believed_only_where_the_process_fits(tmp_path: Path) -> None:
