@@ -6,10 +6,13 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
+from flows.one_line_errors import shorten_user_errors
 from flows.progress import ArtifactProgress, Both, ConsoleProgress
 from flows.workspace_slots import workspace_slot
 from mscl.ablation.plan import AblationPlan
 from storage.workspace import Workspace
+
+shorten_user_errors()
 
 
 @flow(

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from mscl.ablation.figure import dot_plot
 from mscl.ablation.plan import REFERENCE, AblationPlan, planned_runs
@@ -41,7 +42,7 @@ def write_results(folder: Path, rows: Sequence[SeedScore], settings: Settings) -
         own = [row for row in rows if row.set == name]
         picture = f"ablation-{name}.svg"
         write_atomic(folder / picture, card_svg(_picture(own, facts)).encode())
-        sections.append(_section(name, own, facts, picture=picture))
+        sections.append(_section(name, own, facts, picture=quote(picture)))
     write_atomic(folder / PAGE, "\n\n".join([_HEAD, *sections]).encode() + b"\n")
 
 

@@ -19,6 +19,7 @@ SUPERVISED = "supervised"
 RANDOM_WEIGHTS = "random"
 CONTROLS = (REFERENCE, "moco")
 """Variants that are scored with controls where nothing else is asked for."""
+_LONGEST_NAME = 100
 EQUAL_TIME = "-equal-time"
 """Ends the name of a variant that was trained for as long as the reference."""
 
@@ -52,7 +53,7 @@ class AblationPlan(Section):
     """One ablation on one dataset."""
 
     name: str
-    """Names the dataset in tables: the `set` of every row."""
+    """Names the dataset in tables and the file of its picture: the `set` of every row."""
     base: str
     """Preset or YAML file that all variants share."""
     overrides: tuple[str, ...] = ()
@@ -70,10 +71,17 @@ class AblationPlan(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if "/" in self.name or not self.name.strip() or not self.name.isprintable() or len(self.name) > _LONGEST_NAME:
+            raise ValueError(
+                f"name {self.name[:_LONGEST_NAME]!r} is to name a file, too: 1 to {_LONGEST_NAME} letters without /"
+            )
         if self.folds and len(self.folds) != len(self.seeds):
             raise ValueError(f"{len(self.folds)} folds for {len(self.seeds)} seeds; give one fold per seed")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds {self.seeds} repeat; each is one paired run")
+        for name in self.controls:
+            if self.controls != CONTROLS and name not in self.variants:
+                raise ValueError(f"control {name!r} is not one of the variants ({', '.join(self.variants)})")
         if len(set(self.variants)) != len(self.variants):
             raise ValueError(f"variants {self.variants} repeat; their runs would count twice")
         if len({sweep.variant for sweep in self.sweeps}) != len(self.sweeps):

@@ -61,6 +61,10 @@ def test_cells_go_seed_by_seed_with_folds_and_sweeps() -> None:
         ({"sweeps": (Sweep.parse("moco:pretrain.optim.lr=1"),)}, "'moco' is swept"),
         ({"variants": ("supervised",)}, "nothing to be compared"),
         ({"variants": ("mscl", "mscl")}, "would count twice"),
+        ({"controls": ("mcsl",)}, "control 'mcsl' is not one of the variants .mscl."),
+        # Was said when all was trained, and its picture could not be written.
+        ({"name": "sets/mine"}, "name 'sets/mine' is to name a file, too"),
+        ({"name": ""}, "name '' is to name a file, too"),
         ({"sweeps": (Sweep.parse("mscl:clip.stride=1"), Sweep.parse("mscl:clip.length=4"))}, "two sweeps are of one"),
     ],
 )

@@ -94,6 +94,8 @@ def test_the_page_shows_means_differences_and_controls(tmp_path: Path) -> None:
     assert "70.0 ± 10.0" in text and "+30.0 ± 49.7" in text and "| 11.0, 12.0, 13.0 | 25.0 |" in text
     assert "moco was trained with steps 90 and not 60." in text
     assert "moco stands for moco lr=0.003" in text and "300 steps" in text and "12.5" in text
+    write_results(tmp_path, rows_of({"mscl": {0: 0.3}}, name="my (set)"), {"my (set)": facts_of("my (set)")})
+    assert "](ablation-my%20%28set%29.svg)" in (tmp_path / PAGE).read_text()
     picture = (tmp_path / "ablation-set.svg").read_text()
     assert picture.startswith("<svg") and "moco" in picture and "#ffffff" in picture
 
