@@ -114,12 +114,14 @@ def stage_flow(name: str) -> Flow[..., Outcome]:
             annotations: File or folder with the dataset's lists; empty: looked for in and beside the videos' folder.
             workspace: Folder of all results; a relative path counts from where the deployment was made.
             force: Compute again even where a finished result is there.
-            inputs: Stage -> key of the result to read; for others the latest finished results that fit together.
+            inputs: Stage -> key of the result to read; for others the latest finished results that fit together, of
+                the videos in data_root where there are such.
         """
         config = resolve(preset, sections, data_root=data_root, annotations=annotations)
         place = Workspace(workspace)
         with _working(place, config, preset=preset, stage=stage.name) as run_one:
-            found = latest_inputs(place, stage, given=inputs or {})
+            given = {stage_named(of).name: key for of, key in (inputs or {}).items() if key}
+            found = latest_inputs(place, stage, given=given, config=config)
             for line in other_settings(config, place.lineage(*found.values())):
                 get_run_logger().warning(line)
             outcome = run_stage(place, config, stage, found, force=force, run_one=run_one)

@@ -140,7 +140,10 @@ def stage(
     input_keys: Annotated[list[str] | None, typer.Option("--input", help="Key of a result to read.")] = None,
     force: Annotated[bool, typer.Option(help="Compute again although it is done.")] = False,
 ) -> None:
-    """Run one stage on the workspace's latest finished inputs, or on those given by key."""
+    """Run one stage on the workspace's latest finished inputs, or on those given by key.
+
+    Where the workspace has results of the videos in data.root, its inputs are the latest of these.
+    """
     from flows.progress import ConsoleProgress
 
     progress = ConsoleProgress(console)
@@ -156,7 +159,7 @@ def stage(
     config = load_config(preset, overrides or [])
     place = Workspace(workspace)
     given = {key: key for key in input_keys or []}
-    inputs = latest_inputs(place, chosen, given=given)
+    inputs = latest_inputs(place, chosen, given=given, config=config)
     for line in idle_settings(config, overrides or []):
         print_line(console, line, style="yellow")
     for name in unread_settings(chosen, preset, overrides or []):

@@ -7,6 +7,7 @@ from typing import Any
 from mscl.config import ExperimentConfig
 from mscl.config.trees import joined
 from mscl.errors import UserError
+from mscl.ingest.places import dataset_root
 from mscl.pipeline.stages import BY_NAME
 from storage.record import Record
 from storage.result_folder import Result
@@ -43,6 +44,11 @@ def reused_from_elsewhere(config: ExperimentConfig, reused: Sequence[Result]) ->
     return other_settings(config, [one for one in reused if BY_NAME[one.record.stage].settings_elsewhere])
 
 
+def root_of(lineage: Sequence[Result]) -> str:
+    """Folder of the videos that the last of a lineage was made of; empty where it is not known."""
+    return videos_of(lineage[-1].record, {one.key: one.record for one in lineage})
+
+
 def other_settings(config: ExperimentConfig, lineage: Sequence[Result]) -> list[str]:
     """A line for each result of a stage's lineage that other settings than `config`'s decided: it is read as it is.
 
@@ -53,7 +59,9 @@ def other_settings(config: ExperimentConfig, lineage: Sequence[Result]) -> list[
         record = result.record
         here: dict[str, Any] = {}
         with suppress(UserError):  # of a file that nobody is going to read
-            if record.stage in BY_NAME.keys() - {_VIDEOS}:
+            if record.stage == _VIDEOS:
+                here = _of_videos(config, record)
+            elif record.stage in BY_NAME:
                 here = joined(BY_NAME[record.stage].settings(config))
         found = [
             f"{name}={value!r}, not {here[name]!r}"
@@ -64,3 +72,17 @@ def other_settings(config: ExperimentConfig, lineage: Sequence[Result]) -> list[
             more = f"; and {len(found) - _SHOWN} settings more" if len(found) > _SHOWN else ""
             lines.append(f"{record.stage} {result.short_key} was made with {'; '.join(found[:_SHOWN])}{more}")
     return lines
+
+
+def _of_videos(config: ExperimentConfig, record: Record) -> dict[str, Any]:
+    """What of an ingest's settings is known without a look at the videos: not which lists were found beside them."""
+    here = joined({"data": config.data.model_dump(mode="json"), "min_frames": config.flow.span_frames + 1})
+    there = joined(record.config)
+    unknown = [f"data.{name}" for name in ("annotations", "max_bad_fraction")]
+    if isinstance(there.get("data.split"), list):  # it has all official ones
+        unknown.append("data.split")
+    if config.data.root:
+        here["data.root"] = str(dataset_root(config))
+    else:
+        unknown.append("data.root")
+    return {name: value for name, value in here.items() if name not in unknown}

@@ -8,7 +8,9 @@ from typing import Protocol
 
 from mscl.config import ExperimentConfig
 from mscl.errors import UserError
-from mscl.pipeline.stages import PIPELINE
+from mscl.ingest.places import dataset_root
+from mscl.pipeline.made_with import root_of
+from mscl.pipeline.stages import BY_NAME, PIPELINE
 from mscl.stage.contract import Outcome, Stage
 from mscl.stage.execute import execute
 from mscl.stage.latest import outdated
@@ -136,27 +138,47 @@ def run_stage(
     return run_one(stage, workspace, config, inputs, force=force)
 
 
-def latest_inputs(workspace: Workspace, stage: Stage, *, given: Mapping[str, str]) -> dict[str, Result]:
+def latest_inputs(
+    workspace: Workspace, stage: Stage, *, given: Mapping[str, str], config: ExperimentConfig | None = None
+) -> dict[str, Result]:
     """What `stage` reads, in the workspace: the given keys, else the latest finished results that fit together.
 
     Results of two datasets may lie in one workspace, so inputs are taken from one lineage: the latest result
     of the input furthest down the pipeline decides which results of the earlier stages are read.
 
+    Args:
+        given: name -> key, or its beginning; a name that is a stage's is that of the key's stage.
+        config: where the workspace has results of the videos in its `data.root`, only those are read.
+
     Raises:
         StorageError: no finished result with a given key.
-        UserError: given results that do not belong together.
+        UserError: given results that do not belong together, or one under the name of another stage.
     """
     chosen: dict[str, Result] = {}
-    for key in given.values():
-        _adopt_given(chosen, workspace, workspace.by_key(key))
+    for name, key in given.items():
+        result = workspace.by_key(key)
+        if name in BY_NAME and result.record.stage != name:
+            raise UserError(f"{key} is given for {name}, and is a result of {result.record.stage}; give it as that")
+        _adopt_given(chosen, workspace, result)
+    root = "" if given or config is None else _known_root(workspace, config)
     order = [earlier.name for earlier in reversed(PIPELINE) if earlier.name in stage.needs]
     for name in order:
         if name in chosen:
             continue
-        fitting = [result for result in workspace.results(name) if _agrees(workspace, result, chosen)]
+        fitting = [
+            result
+            for result in workspace.results(name)
+            if _agrees(workspace, result, chosen) and (not root or root_of(workspace.lineage(result)) == root)
+        ]
         if fitting:
             _adopt(chosen, workspace, fitting[-1])
     return {name: chosen[name] for name in stage.needs if name in chosen}
+
+
+def _known_root(workspace: Workspace, config: ExperimentConfig) -> str:
+    """`data.root`, where the workspace has results of the videos there; else empty: a dataset may have been moved."""
+    root = str(dataset_root(config)) if config.data.root else ""
+    return root if root and any(root_of([one]) == root for one in workspace.results("ingest")) else ""
 
 
 def _adopt(chosen: dict[str, Result], workspace: Workspace, result: Result) -> None:

@@ -203,7 +203,7 @@ def test_a_stage_alone_finds_its_inputs(first: First, tiny: Path) -> None:
         workspace=str(workspace),
         preset=str(tiny),
         screen=ScreenConfig(select="all"),
-        inputs={"motion": before["motion"].result.key[:8]},
+        inputs={"motion": before["motion"].result.key[:8], "ingest": ""},  # a form's field that was emptied
     )
     assert not other.reused
     assert other.result.key != reused.result.key

@@ -41,6 +41,36 @@ def test_results_given_of_two_lineages_are_refused(place: Workspace) -> None:
     assert "embed" not in latest_inputs(place, probe, given={"pretrain": second.key})
 
 
+def test_a_result_given_under_the_name_of_another_stage_is_refused(place: Workspace) -> None:
+    ingest = made(place, "ingest", "1111")
+    made(place, "extract", "2222", ingest)
+    with pytest.raises(UserError, match="1111 is given for extract, and is a result of ingest; give it as that"):
+        latest_inputs(place, BY_NAME["motion"], given={"extract": "1111"})
+
+
+def test_of_two_datasets_the_one_in_data_root_is_read(place: Workspace) -> None:
+    """The latest was taken, and its result was named after the other dataset."""
+    roots = {"1111": "/sets/a", "2222": "/sets/b"}
+    ingests = [made(place, "ingest", key, config={"data": {"root": root}}) for key, root in roots.items()]
+    extracts = [made(place, "extract", key[0] * 3 + "e", one) for key, one in zip(roots, ingests, strict=True)]
+    motion = BY_NAME["motion"]
+
+    def read(root: str, **given: str) -> str:
+        config = load_config("demo", [f"data.root={root}"])
+        return latest_inputs(place, motion, given=given, config=config)["extract"].key
+
+    assert [read("/sets/a"), read("/sets/a/"), read("/sets/b"), read("")] == ["111e", "111e", "222e", "222e"]
+    assert read("/moved") == "222e" and read("/sets/b", extract="111e") == "111e"
+    config = load_config("demo", ["data.root=/sets/b", "data.classes=x"])
+    assert other_settings(config, place.lineage(extracts[0])) == [
+        "ingest 1111 was made with data.root='/sets/a', not '/sets/b'"
+    ]
+    third = made(place, "ingest", "3333", config={"data": {"root": "/sets/c", "classes": ["y"], "split": [1, 2, 3]}})
+    no_extract = load_config("demo", ["data.root=/sets/c", "data.classes=x"])
+    assert "extract" not in latest_inputs(place, motion, given={}, config=no_extract)
+    assert other_settings(no_extract, [third]) == ["ingest 3333 was made with data.classes=['y'], not ['x']"]
+
+
 def test_a_result_given_whose_own_input_is_another_by_now_is_refused(place: Workspace) -> None:
     ingest = made(place, "ingest", "1111")
     pretrain = made(place, "pretrain", "2222", ingest)
