@@ -30,6 +30,10 @@ class Workspace:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = user_path(root).resolve()
+        try:
+            str(self.root).encode()
+        except UnicodeEncodeError as error:
+            raise StorageError(f"workspace {str(self.root)!r} has a name that is not UTF-8; choose another") from error
         if self.root.exists() and not self.root.is_dir():
             raise StorageError(f"workspace {self.root} is a file; give a folder")
         if self.root.is_dir() and not (self.root / _MARK).exists() and _entries(self.root):

@@ -282,6 +282,12 @@ def test_by_key_wants_one(tmp_path: Path) -> None:
         workspace.by_key("ffffffff")
 
 
+def test_a_folder_whose_name_is_no_text_is_refused_before_any_work(tmp_path: Path) -> None:
+    """Records, tables and stores hold paths as text: it would end in a traceback, late."""
+    with pytest.raises(StorageError, match=r"workspace '.*w\\udcff' has a name that is not UTF-8; choose another"):
+        Workspace(tmp_path / "w\udcff")
+
+
 def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(StorageError, match=r"holds other files"):
