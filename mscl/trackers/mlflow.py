@@ -13,6 +13,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import mlflow
 from mlflow.entities import Metric, Param
 
+from mscl.errors import UserError
 from mscl.trackers.tracker import PROJECT, Ending, TrackedRun
 
 _STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
@@ -28,6 +29,8 @@ class MLflow:
     def __init__(self, run: TrackedRun) -> None:
         server = os.environ.get("MLFLOW_TRACKING_URI", "")
         if not server:
+            if odd := [mark for mark in "?%" if mark in str(run.local)]:  # where its database's address would end
+                raise UserError(f"MLflow can keep no database in {run.local}, whose name has a {odd[0]}; rename it")
             run.local.mkdir(parents=True, exist_ok=True)
         self._client = mlflow.MlflowClient(tracking_uri=server or f"sqlite:///{run.local / 'mlflow.db'}")
         # By the library's own choice a local database's files would go to the folder that this process runs in.

@@ -174,6 +174,9 @@ def main(folder: Path) -> None:
     report.note(0, {"probe/top1": 0.5, "retrieve/trained/R@1": 0.25})
     report.add_page(page)
     report.close("finished")
+    odd = tracking.model_copy(update={"trackers": ("mlflow",), "local": str(folder / "why?")})
+    not_there: list[str] = []
+    couriers.Couriers(odd, folder / "report", warn=not_there.append).close("finished")
     found |= {
         "tensorboard": tensorboard_kept(folder / "tracked"),
         "wandb": wandb_kept(local / "wandb"),
@@ -181,6 +184,7 @@ def main(folder: Path) -> None:
         "trackio": trackio_kept(folder / "trackio"),
         "sent": called,
         "warned": warned,
+        "odd": not_there,
     }
     (folder / "found.json").write_text(json.dumps(found))
 
