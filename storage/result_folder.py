@@ -97,7 +97,12 @@ def is_left_over(folder: Path) -> bool:
 
 
 def is_foreign(folder: Path) -> bool:
-    """Whether something lies in `folder`, and nothing says that it is a result: it is somebody's, and stays."""
+    """Whether something lies in `folder`, and nothing says that it is a result: it is somebody's, and stays.
+
+    Of a copy that somebody has put beside a result (`KEY.old`) the record says the same key.
+    """
+    if not folder.name.isalnum():
+        return True
     with suppress(OSError):  # what may not be looked at may be a result
         if not any((folder / mark).exists() for mark in (RECORD_NAME, BEGUN, DAMAGED, HALF_REMOVED)):
             return any(not path.name.startswith(".") for path in folder.iterdir())

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from contextlib import ExitStack
@@ -205,6 +206,15 @@ def test_what_is_no_result_is_none_of_ours(tmp_path: Path) -> None:
     assert garbage(workspace, unfinished=True) == []
     with pytest.raises(StorageError, match="unknown"):
         workspace.locate("figures")
+
+
+def test_a_copy_of_a_result_beside_it_is_no_second_result_of_its_key(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    result = make(workspace, "pretrain")
+    shutil.copytree(result.folder, result.folder.with_name(f"{result.key}.before"))
+    assert workspace.results() == [result] and workspace.latest("pretrain") == result
+    assert workspace.by_key(result.key) == result and workspace.locate(result.key) == result.folder
+    assert workspace.unfinished() == [] and dependents(workspace, result.folder) == [result.folder]
 
 
 def test_a_result_that_was_moved_and_linked_is_removed_as_any_other(tmp_path: Path) -> None:
