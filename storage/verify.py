@@ -21,7 +21,7 @@ from storage.flow_store.spec import FlowSpec, read_spec, shard_key
 from storage.flow_store.writer import read_preamble
 from storage.frame_store import FrameSpec, frame_shard_key, read_frame_spec
 from storage.layout import COMMITS_NAME, FLOW_NAME, FRAMES_NAME
-from storage.record import RECORD_NAME, Record
+from storage.record import RECORD_NAME, Record, content_of, read_record
 from storage.result_folder import Result
 from storage.shards import Scratch, ShardFile, without_crc32c
 from storage.user_paths import in_workspace
@@ -98,7 +98,9 @@ def refuse_changed(*results: Result) -> None:
 
 def _refuse_changed(result: Result) -> None:
     folder, record = result.folder, result.record
-    if not (folder / RECORD_NAME).exists():
+    there = read_record(folder)
+    made_again = there is not None and content_of(there) != content_of(record)
+    if made_again or not (folder / RECORD_NAME).exists():
         raise StorageError(
             f"{record.stage} {record.key} in {folder.parents[1]} was removed, or is made again, since it was found; "
             "run the same command again"

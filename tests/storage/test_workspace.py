@@ -246,7 +246,12 @@ def test_a_result_that_was_removed_meanwhile_is_not_called_damaged(tmp_path: Pat
     refuse_changed(result)
     workspace.discard("ingest", result.key)
     result.folder.mkdir()  # another run makes it again
-    with pytest.raises(StorageError, match=f"ingest {result.key} in .* was removed, or is made again, .* same command"):
+    said = f"ingest {result.key} in .* was removed, or is made again, .* same command"
+    with pytest.raises(StorageError, match=said):
+        refuse_changed(result)
+    (result.folder / "data.txt").write_text("another")
+    workspace.commit("ingest", result.key, version=1, config={}, inputs={}, metrics={}, timings={})
+    with pytest.raises(StorageError, match=said):  # nothing is damaged: it is another
         refuse_changed(result)
 
 
