@@ -63,7 +63,7 @@ def publish_summary(outcomes: Mapping[str, Outcome], *, failed: str = "") -> Non
         (
             name, "reused" if outcome.reused else "**computed**", _came_out(outcome.result),
             f"`{outcome.result.key}`", f"{outcome.seconds:.1f}", byte_size(outcome.result.record.size),
-            _run_link(outcome.result) if outcome.reused else "this run",
+            run_link(outcome.result) if outcome.reused else "this run",
         )
         for name, outcome in outcomes.items()
     ]  # fmt: skip
@@ -92,16 +92,21 @@ def _remember_run(result: Result) -> None:
     run = flow_run.get_id()
     address = url_for("flow-run", run) if run else None
     if address:
-        write_atomic(result.folder / _MADE_BY, json.dumps({"flow_run": run, "page": _public(address)}).encode())
+        said = {"flow_run": run, "page": _public(address), "made": result.record.created_at.isoformat()}
+        write_atomic(result.folder / _MADE_BY, json.dumps(said).encode())
 
 
-def _run_link(result: Result) -> str:
-    """Markdown link to the page of the run that computed a result; a dash where it was none of Prefect's."""
+def run_link(result: Result) -> str:
+    """Markdown link to the page of the run that computed a result; a dash where it was none of Prefect's.
+
+    What was made again in its folder without Prefect may still have the note of the run before.
+    """
+    made = result.record.created_at.isoformat()
     try:
-        page = json.loads((result.folder / _MADE_BY).read_bytes())["page"]
-    except (OSError, ValueError, KeyError, TypeError):
+        said = json.loads((result.folder / _MADE_BY).read_bytes())
+        return f"[run]({said['page']})" if said.get("made", made) == made else "-"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "-"
-    return f"[run]({page})"
 
 
 def _public(address: str) -> str:

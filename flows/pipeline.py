@@ -84,7 +84,7 @@ def full(
         try:
             run_pipeline(place, config, stages=stages, force=force or [], run_one=run_one, on_outcome=note)
         except Exception:  # what is done is shown, whatever ended the run
-            publish_summary(done, failed=next(stage.name for stage in stages if stage.name not in done))
+            publish_summary(done, failed=next((stage.name for stage in stages if stage.name not in done), ""))
             raise
     publish_summary(done)
     return done

@@ -72,12 +72,13 @@ def overlay_tree(overlay: str) -> dict[str, Any]:
 
 
 def layers_of(preset: str, *, beside: Path = Path()) -> list[str]:
-    """`["ucf101", "linear"]` of `ucf101+linear`. A file's own name, relative to `beside`, may hold a `+`."""
-    parts = preset.split("+")
-    for count in range(len(parts), 1, -1):
-        if (beside / user_path(first := "+".join(parts[:count]))).is_file():
-            return [first, *parts[count:]]
-    return parts
+    """`["ucf101", "linear"]` of `ucf101+linear`. A file's own path, relative to `beside`, may hold a `+`."""
+    parts, layers = preset.split("+"), []
+    while parts:
+        names = filter(is_file_name, ("+".join(parts[:count]) for count in range(len(parts), 1, -1)))
+        layers.append(next((name for name in names if (beside / user_path(name)).is_file()), parts[0]))
+        parts = parts[layers[-1].count("+") + 1 :]
+    return layers
 
 
 def base_of(preset: str) -> str | None:

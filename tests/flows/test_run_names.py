@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from flows.artifacts import run_link
+from flows.cli.run_and_stage import preset_for_flow
 from flows.form import AS_PRESET
 from flows.parameters import resolve
 from flows.pools import parameters_of
 from flows.run_names import preset_title, special
 from mscl.config import ExperimentConfig, load_config
+from mscl.config.presets import layers_of
 from mscl.errors import ConfigError, UserError
+from storage.result_folder import Result
 from storage.workspace import Workspace
 
 
@@ -32,6 +37,19 @@ def test_a_name_says_what_differs_from_the_preset_and_not_where_the_data_are() -
 def test_a_preset_s_file_is_called_without_its_folder() -> None:
     assert preset_title("/some/where/mine.yaml") == "mine"
     assert preset_title("ucf101+linear") == "ucf101+linear"
+
+
+def test_a_file_s_path_may_hold_a_plus_wherever_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect's runs name an overlay's file by its whole path, whatever its folder is called."""
+    (tmp_path / "a+b").mkdir()
+    monkeypatch.chdir(tmp_path / "a+b")
+    Path("few+more.yaml").write_text("probe: {k: 3}\n")
+    whole = preset_for_flow("demo+few+more.yaml+linear")
+    assert whole == f"demo+{tmp_path}/a+b/few+more.yaml+linear"
+    assert layers_of(whole) == ["demo", f"{tmp_path}/a+b/few+more.yaml", "linear"]
+    assert load_config(whole) == load_config("demo+few+more.yaml+linear")
+    Path("mine.yaml").write_text("base: demo+few+more.yaml\n")
+    assert load_config(str(tmp_path / "a+b" / "mine.yaml")).probe.k == 3
 
 
 def test_folders_have_parameters_of_their_own_and_may_not_be_given_twice() -> None:
@@ -62,3 +80,17 @@ def test_a_run_on_another_pool_has_the_same_settings_and_sends_nothing_on(tmp_pa
     emptied = load_config(str(mine), ["data.root=/videos", "data.annotations="])
     with pytest.raises(ConfigError, match="data.annotations is empty and .* has 'lists', which a run on another"):
         parameters_of(Workspace(tmp_path / "ws"), emptied, {}, force=False, preset=str(mine))
+
+
+def test_a_result_that_was_made_again_without_prefect_names_no_run(tmp_path: Path) -> None:
+    place, key = Workspace(tmp_path / "ws"), "1" * 16
+
+    def made() -> Result:
+        return place.commit("ingest", key, version=1, config={}, inputs={}, metrics={}, timings={})
+
+    with place.claim("ingest", key) as folder:
+        first = made()
+        note = {"page": "http://127.0.0.1:4200/runs/x", "made": first.record.created_at.isoformat()}
+        (folder / ".made-by.json").write_text(json.dumps(note))
+        assert run_link(first) == "[run](http://127.0.0.1:4200/runs/x)"
+        assert run_link(made()) == "-"
