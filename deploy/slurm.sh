@@ -28,12 +28,13 @@ fi
 mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 leader=${hosts[0]}
 nodes=${#hosts[@]}
+gpus=${SLURM_GPUS_PER_NODE:-1}  # as it was asked for: 8, or a100:8
 prefect=--no-prefect
 if [[ -n ${PREFECT_API_URL:-} ]]; then prefect=--prefect; fi
 
 if ((nodes > 1)); then
     srun --nodes=$((nodes - 1)) --ntasks=$((nodes - 1)) --exclude="$leader" \
-        "$(dirname "$here")/join.sh" "$workspace" "$nodes" "$leader:$port" "${SLURM_GPUS_PER_NODE:-1}" &
+        "$(dirname "$here")/join.sh" "$workspace" "$nodes" "$leader:$port" "${gpus##*:}" &
     followers=$!
     trap 'kill "$followers" 2>/dev/null || true' EXIT
 fi

@@ -147,6 +147,33 @@ def test_a_further_node_joins_the_last_job_of_a_result_in_work(tmp_path: Path) -
     assert usage.returncode and "usage: deploy/join.sh WORKSPACE NODES LEADER:PORT" in usage.stderr
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_further_slurm_nodes_join_with_as_many_processes_as_gpus(tmp_path: Path) -> None:
+    """Of `--gpus-per-node=a100:8` torchrun was to start `a100:8` processes, and the leader waited for ever."""
+    answers = f'case "$2" in job) echo "  Command={DEPLOY}/slurm.sh demo";; *) echo one; echo two;; esac'
+    both = 'echo "$@"; case "$*" in *join.sh*) touch joined;; *) until [ -e joined ]; do sleep .05; done;; esac'
+    for name, line in (("scontrol", answers), ("srun", both)):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    slurm = {"SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_GPUS_PER_NODE": "a100:8"}
+    done = subprocess.run(
+        [DEPLOY / "slurm.sh", "demo"], capture_output=True, text=True, cwd=tmp_path,
+        env=os.environ | slurm | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"{DEPLOY}/join.sh {tmp_path}/workspace 2 one:29500 8\n" in done.stdout
+    assert "mscl run demo runtime.nodes=2 runtime.rendezvous=one:29500" in done.stdout
+
+
+def test_a_further_node_of_kubernetes_ends_with_its_own_job() -> None:
+    (job,) = [
+        part for part in yaml.safe_load_all((DEPLOY / "kubernetes-train.yaml").read_text()) if part["kind"] == "Job"
+    ]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert [one["name"] for one in container["env"]] == ["JOB_UID"]
+    assert "done=/results/workspace/.train-done-$JOB_UID\n" in container["args"][0]
+
+
 @pytest.mark.storm
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 def test_a_second_node_joins_the_training(tiny: Path, tmp_path: Path) -> None:
