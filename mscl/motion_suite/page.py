@@ -29,10 +29,12 @@ def scores_table(found: ScoresByEncoder) -> Table:
     """A row per part: moving clips, then the controls, then what there is to reach; encoders one below the other."""
     head = ("part", "clips", "first middle last", "shuffled", "random", "chance", "labels")
     rows: list[tuple[str | Number, ...]] = []
+    short = {name: name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in found}
+    if len(set(short.values())) < len(found):  # two files that are called alike stand by their whole paths
+        short = {name: name for name in found}
     for name, parts in found.items():
         if len(found) > 1:
-            short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-            rows.append((short, *[""] * (len(head) - 1)))
+            rows.append((short[name], *[""] * (len(head) - 1)))
         for scores in parts:
             chance, controls = scores.moving.chance, scores.controls
             rows.append((

@@ -62,6 +62,9 @@ def test_one_command_scores_every_part_with_every_control(tmp_path: Path) -> Non
     assert len(record["encoders"]["flicker"]) == 2 and record["settings"] == {"seed": 0}
     assert "labels reached, measured once on the suite at its usual size, not in this run" in page.read_text()
     assert len(scores_table(found | {"x" * 80: scores}).rows) == 6
+    alike = [f"/home/me/videos/workspace/pretrain/{key}/encoder.safetensors" for key in "ab"]
+    heads = [row[0] for row in scores_table(dict.fromkeys(alike, scores)).rows if row[1] == ""]
+    assert heads == alike
 
 
 def test_scores_that_another_run_would_replace_are_named(tmp_path: Path) -> None:
