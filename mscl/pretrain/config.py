@@ -140,12 +140,13 @@ class PretrainConfig(Section):
 
     def own_keys_text(self, num_segments: int) -> str:
         """A line where the queue is longer than the set: a clip is then told from keys of its own video as well."""
-        queue = self.loss.queue_size
-        if queue <= num_segments:
+        queue, size = self.loss.queue_size, self.batch_size
+        per_epoch = num_segments // size * size  # the incomplete last batch of an epoch is dropped
+        if queue <= per_epoch or not per_epoch:
             return ""
-        fewer = max(1, num_segments // 4 // self.batch_size) * self.batch_size
+        fewer = max(1, num_segments // 4 // size) * size
         advice = f"; pretrain.loss.queue_size={fewer} holds hardly any" if fewer <= num_segments // 2 else ""
-        epochs = queue / num_segments
+        epochs = queue / per_epoch
         return (
             f"few videos: pretrain.loss.queue_size={queue} holds the keys of the last {epochs:.1f} epochs of "
             f"{num_segments} segments, so each clip is pushed away from older keys of its own video, too{advice}"

@@ -106,8 +106,9 @@ def test_what_a_setting_cannot_change_is_said() -> None:
 def test_a_queue_longer_than_the_set_is_said() -> None:
     config = tiny_config(batch_size=8, loss={"queue_size": 256})
     assert config.own_keys_text(256) == ""
-    said = config.own_keys_text(100)
-    assert "pretrain.loss.queue_size=256 holds the keys of the last 2.6 epochs of 100 segments" in said
+    said = config.own_keys_text(100)  # 12 whole batches an epoch, which are 96 keys
+    assert "pretrain.loss.queue_size=256 holds the keys of the last 2.7 epochs of 100 segments" in said
+    assert "the last 4.0 epochs of 15 segments" in tiny_config(batch_size=8).own_keys_text(15)
     assert said.endswith("; pretrain.loss.queue_size=24 holds hardly any")
     assert "hardly" not in config.own_keys_text(9)  # no queue of whole batches would
 
