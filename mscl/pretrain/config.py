@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from mscl.config.base import Fraction, PositiveInt, Ratios, Section, Shares
+from mscl.errors import DataError
 from mscl.models.config import LossConfig, ModelConfig
 from mscl.training.config import OptimConfig, Precision
 
@@ -152,16 +153,25 @@ class PretrainConfig(Section):
             f"{num_segments} segments, so each clip is pushed away from older keys of its own video, too{advice}"
         )
 
-    def fitted_to(self, num_segments: int) -> "PretrainConfig":
-        """For fewer segments than a batch: the largest batch they fill that divides the queue and splits alike."""
-        if num_segments >= self.batch_size:
+    def fitted_to(self, num_segments: int, *, processes: int) -> "PretrainConfig":
+        """For fewer segments than a batch: the largest batch they fill that divides the queue and splits alike.
+
+        Raises:
+            DataError: not even the smallest batch that splits is filled.
+        """
+        if not 0 < num_segments < self.batch_size:  # of no segment at all the training says why
             return self
-        fitting = [
-            size
-            for size in range(self.accumulate, max(num_segments, 0) + 1, self.accumulate)
-            if self.loss.queue_size % size == 0
-        ]
-        return self.model_copy(update={"batch_size": fitting[-1]}) if fitting else self
+        groups = processes * self.accumulate * self.bn_splits
+        sizes = range(2 * groups, num_segments + 1, groups)  # batch norm takes two clips
+        fitting = [size for size in sizes if self.loss.queue_size % size == 0]
+        if not fitting:
+            raise DataError(
+                f"{num_segments} segments to train on are too few: batch norm takes at least 2 clips in each of "
+                f"{processes} processes x {self.accumulate} micro-batches (pretrain.accumulate) x {self.bn_splits} "
+                f"groups (pretrain.bn_splits), and pretrain.loss.queue_size {self.loss.queue_size} whole batches; give "
+                "more videos, screen less strictly, or lower what multiplies"
+            )
+        return self.model_copy(update={"batch_size": fitting[-1]})
 
     @model_validator(mode="after")
     def _fits(self) -> "PretrainConfig":

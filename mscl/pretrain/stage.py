@@ -42,6 +42,7 @@ def _run(run: StageRun) -> dict[str, Any]:
     from mscl.pretrain.two_starts import segments_to_train_on
     from mscl.trackers.tracking import Tracking
     from mscl.training.epochs import steps_per_epoch
+    from mscl.training.launch import processes_of
     from storage.layout import Screened
     from storage.manifest import read_manifest
     from storage.screen_table import read_screen
@@ -53,7 +54,8 @@ def _run(run: StageRun) -> dict[str, Any]:
     manifest_path = write_split(run.input("ingest"), run.config.data.split, run.folder / ".manifest.parquet")
     screen_path = Screened(run.input("screen")).table
     segments, _ = segments_to_train_on(read_manifest(manifest_path).ok(), read_screen(screen_path))
-    fitted = config.fitted_to(len(segments))
+    runtime = run.config.runtime
+    fitted = config.fitted_to(len(segments), processes=processes_of(runtime) * runtime.nodes)
     if fitted != config:
         run.progress.say(
             f"{len(segments)} segments to train on are fewer than pretrain.batch_size {config.batch_size}: "

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from mscl.errors import ConfigError
+from mscl.errors import ConfigError, DataError
 from mscl.models.mscl import MSCL
 from mscl.models.weight_files import read_checkpoint
 from mscl.pretrain.batch_checks import check_divisions
@@ -101,6 +101,20 @@ def test_what_a_setting_cannot_change_is_said() -> None:
     assert "local_motion has no effect: clips of clip.length=2" in lines(2, loss={"rotation": False})
     assert "local_motion tells plain flow from rotated alone" in lines(1)
     assert lines(3) == lines(2, loss={"local_motion": False}) == lines(2, loss={"flow": False}) == ""
+
+
+def test_a_batch_larger_than_the_set_is_lowered_to_what_splits() -> None:
+    def size(segments: int, processes: int = 1, **changes: Any) -> int:
+        config = tiny_config(**{"batch_size": 48, "loss": {"queue_size": 96}} | changes)
+        return config.fitted_to(segments, processes=processes).batch_size
+
+    assert [size(segments) for segments in (2, 5, 47, 48, 100, 0)] == [2, 4, 32, 48, 48, 48]
+    # 8 of the 10 segments would be more, and do not divide into three processes, or three groups.
+    assert size(10, processes=3) == size(10, bn_splits=3) == 6 and size(11, accumulate=2) == 8
+    with pytest.raises(DataError, match=r"5 segments to train on are too few: .* 3 processes x 1 micro-batches"):
+        size(5, processes=3)
+    with pytest.raises(DataError, match="1 segments to train on are too few"):
+        size(1)
 
 
 def test_a_queue_longer_than_the_set_is_said() -> None:
