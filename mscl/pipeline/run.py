@@ -152,7 +152,8 @@ def latest_inputs(
 
     Raises:
         StorageError: no finished result with a given key.
-        UserError: given results that do not belong together, or one under the name of another stage.
+        UserError: given results that do not belong together, or one under the name of another stage; several datasets,
+            none of them in `data.root`.
     """
     chosen: dict[str, Result] = {}
     for name, key in given.items():
@@ -160,7 +161,7 @@ def latest_inputs(
         if name in BY_NAME and result.record.stage != name:
             raise UserError(f"{key} is given for {name}, and is a result of {result.record.stage}; give it as that")
         _adopt_given(chosen, workspace, result)
-    root = "" if given or config is None else _known_root(workspace, config)
+    root = "" if given or config is None or not stage.needs else _known_root(workspace, config)
     order = [earlier.name for earlier in reversed(PIPELINE) if earlier.name in stage.needs]
     for name in order:
         if name in chosen:
@@ -176,9 +177,19 @@ def latest_inputs(
 
 
 def _known_root(workspace: Workspace, config: ExperimentConfig) -> str:
-    """`data.root`, where the workspace has results of the videos there; else empty: a dataset may have been moved."""
+    """`data.root`, where the workspace has results of the videos there; else empty: a single dataset may have moved.
+
+    Raises:
+        UserError: it has several datasets, none from there.
+    """
+    known = sorted({root_of([one]) for one in workspace.results("ingest")} - {""})
     root = str(dataset_root(config)) if config.data.root else ""
-    return root if root and any(root_of([one]) == root for one in workspace.results("ingest")) else ""
+    if root and root not in known and len(known) > 1:
+        raise UserError(
+            f"data.root is {root}, and {workspace.root} has results of the videos in {', '.join(known)}; give one of "
+            "these, or the key of a result to read"
+        )
+    return root if root in known else ""
 
 
 def _adopt(chosen: dict[str, Result], workspace: Workspace, result: Result) -> None:

@@ -60,11 +60,20 @@ def test_of_two_datasets_the_one_in_data_root_is_read(place: Workspace) -> None:
         return latest_inputs(place, motion, given=given, config=config)["extract"].key
 
     assert [read("/sets/a"), read("/sets/a/"), read("/sets/b"), read("")] == ["111e", "111e", "222e", "222e"]
-    assert read("/moved") == "222e" and read("/sets/b", extract="111e") == "111e"
+    assert read("/sets/b", extract="111e") == "111e"
+    with pytest.raises(
+        UserError, match="data.root is /moved, and .* has results of the videos in /sets/a, /sets/b; give"
+    ):
+        read("/moved")
+    assert latest_inputs(place, BY_NAME["ingest"], given={}, config=load_config("demo", ["data.root=/new"])) == {}
     config = load_config("demo", ["data.root=/sets/b", "data.classes=x"])
     assert other_settings(config, place.lineage(extracts[0])) == [
         "ingest 1111 was made with data.root='/sets/a', not '/sets/b'"
     ]
+    alone = Workspace(place.root.parent / "alone")
+    made(alone, "extract", "444e", made(alone, "ingest", "4444", config={"data": {"root": "/sets/a"}}))
+    moved = latest_inputs(alone, motion, given={}, config=load_config("demo", ["data.root=/moved"]))
+    assert moved["extract"].key == "444e"
     third = made(place, "ingest", "3333", config={"data": {"root": "/sets/c", "classes": ["y"], "split": [1, 2, 3]}})
     no_extract = load_config("demo", ["data.root=/sets/c", "data.classes=x"])
     assert "extract" not in latest_inputs(place, motion, given={}, config=no_extract)
