@@ -15,13 +15,13 @@ _GRACE = timedelta(minutes=1)
 
 
 def end_left_task_runs() -> None:
-    """Mark as crashed the task runs that run under flow runs of ours that have ended."""
+    """Mark as crashed the task runs that run, or wait for a retry, under flow runs of ours that have ended."""
     ended = {"type": {"any_": ["CRASHED", "FAILED", "CANCELLED"]}}
     before = datetime.now(UTC) - _GRACE
     runs = FlowRunFilter.model_validate(
         {"state": ended, "tags": {"all_": [TAG]}, "end_time": {"before_": before.isoformat()}}
     )
-    left = TaskRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING"]}}})
+    left = TaskRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING", "SCHEDULED"]}}})
     with get_client(sync_client=True) as client:
         for one in client.read_task_runs(task_run_filter=left, flow_run_filter=runs):
             client.set_task_run_state(one.id, Crashed(message="Its flow run has ended."), force=True)

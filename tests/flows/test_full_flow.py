@@ -290,6 +290,29 @@ def test_a_run_waits_before_a_stage_until_it_is_resumed(api: str, copy: Path, ti
     resumer.join()
 
 
+def test_what_a_killed_run_left_is_ended(api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that ran, and one that waited for its retry."""
+    from prefect import task
+    from prefect.client.orchestration import get_client
+    from prefect.states import AwaitingRetry, Crashed, Running
+
+    from flows import left_task_runs
+    from flows.pipeline import full
+    from flows.settings import TAG
+
+    @task
+    def stage() -> None: ...
+
+    monkeypatch.setattr(left_task_runs, "_GRACE", left_task_runs.timedelta(0))
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(full, tags=[TAG], state=Running())
+        for number, state in enumerate((Running(), AwaitingRetry())):
+            client.create_task_run(stage, flow_run_id=run.id, dynamic_key=str(number), state=state)
+        client.set_flow_run_state(run.id, Crashed(), force=True)
+    left_task_runs.end_left_task_runs()
+    assert [one.state.name for one in task_runs(run.id)] == ["Crashed"] * 2
+
+
 def test_every_flow_takes_every_section_and_nothing_else() -> None:
     from flows.pipeline import full, stage_flow
 
