@@ -6,16 +6,17 @@ stage mends.
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from storage.atomic import digest_file, disk_errors, write_atomic
-from storage.errors import UnreadableError
+from storage.errors import LockedError, UnreadableError
 from storage.record import RECORD_NAME, Record, missing_files, read_record, short_key
 
 BEGUN = ".begun.json"
@@ -110,8 +111,13 @@ def is_foreign(folder: Path) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Remove all in the folder of a result; its record goes first, and last what says that it is half removed."""
-    with disk_errors(folder):
+    """Remove all in the folder of a result; its record goes first, and last what says that it is half removed.
+
+    Raises:
+        LockedError: another program has a file of it open, on a file system that then keeps it (NFS).
+        StorageError: the disk refuses.
+    """
+    with disk_errors(folder), _open_elsewhere(folder):
         (folder / RECORD_NAME).unlink(missing_ok=True)
         with suppress(OSError):  # of a disk that is full things may be removed all the same
             (folder / HALF_REMOVED).touch()
@@ -120,6 +126,19 @@ def clear(folder: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+
+@contextmanager
+def _open_elsewhere(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise
+        raise LockedError(
+            f"{folder} is half removed, for another program has {error.filename} open; end it (TensorBoard, a "
+            "notebook), then run the same command again"
+        ) from error
 
 
 def remove_changed(folder: Path) -> None:
