@@ -106,7 +106,8 @@ class _Runner:
             run_one=partial(execute, progress=self.progress),
         )  # fmt: skip
         self.runs[run.preset, run.seed], self.done[run.preset, run.seed] = run, outcomes
-        self.keys[run.preset, run.seed] = {n: outcomes[n].result.key for n in ("pretrain", "embed", "retrieve")}
+        read = ("pretrain", "embed", "probe", "retrieve")
+        self.keys[run.preset, run.seed] = {name: outcomes[name].result.key for name in read}
         metrics = {name: outcomes[name].result.record.metrics for name in ("probe", "retrieve")}
         for scores in scores_of(metrics, name=self.plan.name):
             self._add(run, scores)

@@ -12,6 +12,7 @@ from mscl.ablation.run import run_ablation
 from mscl.ablation.run_scores import superclass_set, superclass_top1
 from mscl.config import load_config
 from mscl.progress import Silent
+from storage.garbage import garbage
 from storage.json_files import write_json
 from storage.workspace import Workspace
 from tests.ranks_here import ranks_here
@@ -48,6 +49,7 @@ def test_rows_of_every_run_and_a_second_call_trains_nothing(tiny: Path, tiny_wor
     assert by_class and by_class <= coarse  # here each superclass is a class
     assert f"## {superclass_set('tiny')}" in (first.result.folder / "ablation.md").read_text()
     assert len(list((workspace.root / "pretrain").iterdir())) == 2
+    assert garbage(workspace) == []  # it was made of every run and score
 
     again = run_ablation(workspace, plan, progress=Silent())
     assert again.rows == first.rows and again.result.key == first.result.key
