@@ -95,7 +95,7 @@ def heat_maps(pictures: SegmentPictures, folder: Path) -> list[Photo]:
         heat_THW = grad_cam(trained.classifier, clip_THW3, label=named)
         shown = np.linspace(0, len(clip_THW3) - 1, min(_FRAMES_SHOWN, len(clip_THW3))).astype(int)
         caption = (
-            f"Grad-CAM · {pictures.class_name(segment)}, called {trained.classes[named]} "
+            f"Grad-CAM · {pictures.class_name(segment)}, this clip alone called {trained.classes[named]} "
             f"({100 * float(probabilities_C[named]):.0f} %) · {pictures.name(segment)}"
         )
         photos.append(Photo(heat_strip(clip_THW3[shown], heat_THW[shown]), caption))
