@@ -31,6 +31,7 @@ from mscl.training.updater import Updater
 from mscl.video.clips import LabelledBatch, TrainClips
 from mscl.video.normalise import normalise_rgb
 from storage.atomic import write_atomic
+from storage.json_lines import read_json_lines
 
 CHECKPOINT_MINUTES = 10.0
 """Between two checkpoints of an epoch; there is one at the end of each epoch, too."""
@@ -130,14 +131,17 @@ def fit_classifier(
             pin_memory=world.device.type == "cuda",
         )
 
+    written = folder / CURVE
+
     def end_epoch(finished: int) -> None:
         if len(curve.rows) < finished:
             row = curve.end_epoch(lr=rate(finished * per_epoch - 1), world=world)
             if validate is not None:
                 row["val_top1"] = validate()
-                journal.note(finished * per_epoch, {"val_top1": row["val_top1"]})
+                if not any("val_top1" in told and told.get("epoch") == finished for told in read_json_lines(written)):
+                    journal.note(finished * per_epoch, {"val_top1": row["val_top1"]})
         if world.is_main:
-            write_atomic(folder / CURVE, "".join(json.dumps(row) + "\n" for row in curve.rows).encode())
+            write_atomic(written, "".join(json.dumps(row) + "\n" for row in curve.rows).encode())
 
     finished = fit(
         step,

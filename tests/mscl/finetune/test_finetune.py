@@ -16,7 +16,7 @@ from mscl.extract.config import FlowConfig
 from mscl.finetune import job as finetune_job
 from mscl.finetune import process
 from mscl.finetune.classifier import Classifier, load_classifier
-from mscl.finetune.fit_classifier import rate_at
+from mscl.finetune.fit_classifier import Curve, rate_at
 from mscl.finetune.job import FinetuneJob, run_finetuning
 from mscl.finetune.predict import grad_cam
 from mscl.finetune.process import finetune
@@ -26,6 +26,7 @@ from mscl.models.external_encoder import named_file
 from mscl.models.files import write_encoder
 from mscl.models.weight_files import read_checkpoint
 from mscl.progress import Silent
+from mscl.trackers.tracking import Tracking
 from mscl.training.checkpoint import checkpoints
 from mscl.training.distributed import World
 from mscl.training.fit import Finished
@@ -152,6 +153,27 @@ def test_validation_that_a_kill_cut_short_is_made_again(
     finetune(broken, ALONE)
     whole, again = ((tmp_path / name / "curve.jsonl").read_text() for name in ("whole", "broken"))
     assert whole == again and whole.count("val_top1") == 3
+
+
+def test_a_validation_is_told_once_though_a_kill_has_it_made_again(
+    patch_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the next checkpoint the run goes on from the end of the epoch, which validates."""
+    tracking = Tracking(trackers=("tests.mscl.trackers.own_trackers:Writing",))
+    job = _with_validation(_job(patch_run, tmp_path / "run"), tmp_path).model_copy(update={"tracking": tracking})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        begin_epoch, calls = Curve.add, iter(range(9))
+
+        def killed(curve: Curve, *arguments: Any) -> torch.Tensor:
+            if next(calls) == 2:
+                raise KeyboardInterrupt
+            return begin_epoch(curve, *arguments)
+
+        patch.setattr(Curve, "add", killed)
+        finetune(job, ALONE)
+    finetune(job, ALONE)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "told.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "top1/val" in row.get("values", {})] == [2, 4, 6]
 
 
 def test_the_same_inputs_give_the_same_bytes(patch_run: Any, tmp_path: Path) -> None:
