@@ -21,6 +21,8 @@ class TensorBoard:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         for tag, value in values.items():
             self._events.add_scalar(tag, value, step)
+        # By itself it writes every two minutes: a kill took them, and what a checkpoint holds is not told again.
+        self._events.flush()
 
     def add_page(self, path: Path) -> None:
         """Its place is told, as a text."""

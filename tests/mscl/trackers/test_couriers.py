@@ -220,6 +220,7 @@ def test_the_libraries_keep_the_curve_here_and_by_default_none_is_there(tmp_path
     assert found["mlflow"]["scores"] == {"probe/top1": 0.5, "retrieve/trained/R at 1": 0.25}
     assert len(found["mlflow"]["long"]) == 500 and found["mlflow"]["long"].endswith("...")
     assert found["warned"] == []
+    assert found["at once"] == [7]
     assert len(found["odd"]) == 1 and "why?, whose name has a ?; rename it" in found["odd"][0]
     assert not (tmp_path / "why").exists()
     assert found["sent"] == []

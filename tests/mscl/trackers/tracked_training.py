@@ -59,6 +59,19 @@ def tensorboard_kept(folder: Path) -> dict[str, Any]:
     }
 
 
+def tensorboard_has_at_once(folder: Path) -> list[int]:
+    """Steps that are on the disk while the run goes on: they outlive a kill."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from mscl.trackers.tensorboard import TensorBoard
+    from mscl.trackers.tracker import TrackedRun
+
+    TensorBoard(TrackedRun("a", "a", "pretrain", folder, folder)).log(7, {"loss/loss": 1.0})
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return [one.step for one in events.Scalars("loss/loss")] if events.Tags()["scalars"] else []
+
+
 def wandb_kept(place: Path) -> dict[str, Any]:
     from wandb.proto.wandb_internal_pb2 import Record
 
@@ -185,6 +198,7 @@ def main(folder: Path) -> None:
         "sent": called,
         "warned": warned,
         "odd": not_there,
+        "at once": tensorboard_has_at_once(folder / "killed"),
     }
     (folder / "found.json").write_text(json.dumps(found))
 
