@@ -87,7 +87,10 @@ def export_encoder(source: str, out: str | PathLike[str], *, workspace: Workspac
 
 
 def _scores(pretrained: str, workspace: Workspace) -> dict[str, dict[str, Any]]:
-    """Key of each result that scored this encoder -> its stage, and its numbers with their intervals."""
+    """Key of each result that scored this encoder -> its stage, of what and how, its numbers with their intervals.
+
+    Keys say nothing where there is no workspace; of the videos the name of their folder is told, and not where it is.
+    """
 
     def numbers(values: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -98,14 +101,20 @@ def _scores(pretrained: str, workspace: Workspace) -> dict[str, dict[str, Any]]:
 
     found = {}
     for result in workspace.results():
-        if result.record.inputs.get("pretrain") != pretrained or outdated(workspace.lineage(result)):
+        if result.record.inputs.get("pretrain") != pretrained:
+            continue
+        lineage = workspace.lineage(result)
+        if outdated(lineage):
             continue
         metrics = result.record.metrics
         variants = {name: numbers(value) for name, value in metrics.items() if isinstance(value, Mapping)}
         own = numbers(metrics)
         if any(name.endswith(_INTERVAL) for said in (own, *variants.values()) for name in said):
             scores = own | {name: said for name, said in variants.items() if said}
-            found[result.key] = {"stage": result.record.stage, **scores}
+            roots = [str(one.record.config.get("data", {}).get("root", "")) for one in lineage]
+            said = {"videos": Path(next(filter(None, roots), "")).name, "protocol": str(metrics.get("protocol", ""))}
+            known = {name: text for name, text in said.items() if text}
+            found[result.key] = {"stage": result.record.stage, **known, **scores}
     return found
 
 

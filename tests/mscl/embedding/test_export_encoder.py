@@ -90,6 +90,21 @@ def test_results_of_an_encoder_that_is_another_by_now_say_nothing_of_this_one(
         export_encoder("cccc", tmp_path / "other.safetensors", workspace=workspace)
 
 
+def test_scores_in_a_card_say_of_which_videos_and_by_which_protocol(workspace: Workspace, tmp_path: Path) -> None:
+    with workspace.claim("ingest", "dddd"):
+        config = {"data": {"root": "/home/somebody/HMDB51"}}
+        workspace.commit("ingest", "dddd", version=1, config=config, inputs={}, metrics={}, timings={})
+    with workspace.claim("probe", "eeee"):
+        workspace.commit(
+            "probe", "eeee", version=1, config={}, inputs={"pretrain": "aaaa", "ingest": "dddd"}, timings={},
+            metrics={"protocol": "linear", "trained": {"top1": 0.25, "top1_interval": [0.125, 0.5]}},
+        )  # fmt: skip
+    done = export_encoder("aaaa", tmp_path / "e.safetensors", workspace=workspace)
+    scores = read_safetensors(done.path)[1]["scores"]
+    said = {name: scores["eeee"][name] for name in ("stage", "videos", "protocol")}
+    assert said == {"stage": "probe", "videos": "HMDB51", "protocol": "linear"}
+
+
 def test_a_fine_tuned_result_is_not_taken_for_the_encoder_that_it_began_with(
     workspace: Workspace, tmp_path: Path
 ) -> None:
