@@ -12,7 +12,7 @@ import mscl
 from mscl.embedding import export_formats
 from mscl.embedding.exchange import pull_encoder, push_encoder
 from mscl.embedding.export import export_encoder, named_checkpoint
-from mscl.errors import CheckpointError, UserError
+from mscl.errors import AssumptionWarning, CheckpointError, UserError
 from mscl.extract.config import FlowConfig
 from mscl.models.config import ModelConfig
 from mscl.models.encoders import untrained_encoder
@@ -209,4 +209,9 @@ def test_the_hub_s_cache_is_read_offline(workspace: Workspace, tmp_path: Path, m
         push_encoder("aaaa", "hub:owner/name", workspace=workspace)
     with pytest.raises(UserError, match="write hub:owner/name"):
         mscl.load_encoder("hub:a/b/c")
+    hub_folder.cache_clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    with pytest.warns(AssumptionWarning, match="hub:owner/name: the hub does not answer .* commit 012345678901, is"):
+        assert mscl.load_encoder("hub:owner/name").input == INPUT
     hub_folder.cache_clear()
