@@ -25,7 +25,7 @@ from flows.outcome_labels import label_run
 from flows.parameters import resolve, with_sections
 from flows.pools import check_pools
 from flows.progress import ConsoleProgress, end_bar
-from flows.run_names import tell_apart
+from flows.run_names import changed, tell_apart
 from flows.stage_tasks import execute_as_task, how, note_reuse
 from flows.workspace_slots import workspace_slot
 from mscl.config import ExperimentConfig
@@ -39,6 +39,7 @@ from mscl.pipeline import (
     stage_named,
     stages_until,
 )
+from mscl.pipeline.without_effect import idle_settings
 from storage.workspace import Workspace
 
 shorten_user_errors()
@@ -148,6 +149,8 @@ def _working(
 ) -> Iterator[Callable[..., Outcome]]:
     """In the workspace when it is this run's turn, with how it runs its stages; what the API is told goes beside."""
     check_pools(config)
+    for line in idle_settings(config, list(changed(config, preset=preset))):
+        get_run_logger().warning(line)
     try:
         with in_background():
             submit(tell_apart, place, config, preset=preset, stage=stage)

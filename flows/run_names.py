@@ -64,16 +64,19 @@ def dataset(config: ExperimentConfig) -> str:
 
 def special(config: ExperimentConfig, *, preset: str) -> list[str]:
     """What differs from the preset, `["lr=0.01"]`: not where the data are, nor what changes no result."""
-    changes = dict(_values(config))
-    for name, value in _values(load_config(preset)):
-        if changes[name] == value or name.startswith(_NO_CHANGE):
-            del changes[name]
+    changes = {name: text for name, text in changed(config, preset=preset).items() if not name.startswith(_NO_CHANGE)}
     last = Counter(name.rpartition(".")[2] for name in changes)
     texts = []
     for name, text in changes.items():
         short = name.rpartition(".")[2]
         texts.append(f"{name if last[short] > 1 or name.startswith(_IN_FULL) else short}={text}")
     return texts if len(texts) <= _SHOWN else [*texts[:_SHOWN], f"{len(texts) - _SHOWN} more"]
+
+
+def changed(config: ExperimentConfig, *, preset: str) -> dict[str, str]:
+    """Dotted name -> value as text, of each setting that is not as the preset has it."""
+    theirs = dict(_values(load_config(preset)))
+    return {name: text for name, text in _values(config) if theirs[name] != text}
 
 
 def _values(section: BaseModel, path: str = "") -> Iterator[tuple[str, str]]:

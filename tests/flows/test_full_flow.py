@@ -247,8 +247,10 @@ def test_a_run_that_fails_says_what_it_had_done(first: First, tiny: Path, tmp_pa
             workspace=str(workspace),
             preset=str(tiny),
             pretrain=PretrainConfig(epochs=3),
-            runtime=RuntimeConfig(nodes=2),
+            runtime=RuntimeConfig(nodes=2, retry_delay_seconds=5),
         )
+    run, idle = flow_runs(limit=1)[0].id, "runtime.retry_delay_seconds has no effect: runtime.retries is 0"
+    wait_until(lambda: idle in _log(run), seconds=60, why="the log says what does nothing, as the command does")
     table = _artifacts("pipeline")[0]
     assert table.description == "0 stages computed, 4 reused, pretrain failed"
     assert "| pretrain | **failed** |" in table.data
