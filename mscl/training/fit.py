@@ -1,6 +1,7 @@
 """The training loop of pre-training and fine-tuning: from batches to checkpoints and curves, resumable at any step.
 
-A resumed run computes what an unbroken one would have: bit by bit on a CPU.
+A resumed run computes what an unbroken one would have: bit by bit on a CPU with one process or two. Of three or more
+the first step that a process makes adds their gradients up in another order (PyTorch then sorts them by their arrival).
 """
 
 import signal
