@@ -26,7 +26,7 @@ from mscl.training.epochs import steps_per_epoch
 from mscl.training.fit import Finished, StopRequest, distributed, fit
 from mscl.training.loader import Loader, make_loader
 from mscl.training.metrics import Journal, StepMetrics
-from mscl.training.precision import agreed_precision, autocast_of, gradient_scaler
+from mscl.training.precision import agreed_precision, autocast_of, gradient_scaler, refuse_wrong_gradients
 from mscl.training.updater import Updater
 from mscl.video.clips import LabelledBatch, TrainClips
 from mscl.video.normalise import normalise_rgb
@@ -89,6 +89,7 @@ def fit_classifier(
     Writes `folder/curve.jsonl` after every epoch. A stop waits for the step, and not for `validate`.
 
     Raises:
+        ConfigError: bfloat16 on a CPU that gets it wrong.
         NonFiniteError: loss or gradient are not finite.
         CheckpointError: the checkpoint in the folder does not fit this run.
     """
@@ -96,6 +97,7 @@ def fit_classifier(
     total_steps = per_epoch * config.epochs
     convolutions_channels_last(classifier)
     classifier = classifier.to(world.device).train()
+    refuse_wrong_gradients(config.precision, world.device, setting="finetune.precision")
     precision = agreed_precision(config.precision, world)
     updater = Updater(classifier, config.optim, scaler=gradient_scaler(precision, world.device))
     curve = Curve(world.device)

@@ -88,11 +88,12 @@ def _run(run: StageRun) -> dict[str, Any]:
 
 def _preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
     from mscl.trackers.named import refuse_missing
-    from mscl.training.launch import processes_of
+    from mscl.training.launch import check_precision, processes_of
 
     if config.finetune.enabled:
         refuse_missing(config.runtime.trackers)
         processes_of(config.runtime)  # refuses GPUs that are not there
+        check_precision(config.finetune.precision, config.runtime, setting="finetune.precision")
         warmup, epochs = config.finetune.optim.warmup_epochs, config.finetune.epochs
         if warmup >= epochs:
             raise ConfigError(

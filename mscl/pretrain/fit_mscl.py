@@ -20,7 +20,7 @@ from mscl.training.checkpoint import Checkpoints
 from mscl.training.distributed import KeyExchange, World
 from mscl.training.fit import LOG_EVERY_STEPS, Finished, StopRequest, distributed, fit
 from mscl.training.metrics import Journal, StepMetrics
-from mscl.training.precision import agreed_precision, autocast_of, gradient_scaler
+from mscl.training.precision import agreed_precision, autocast_of, gradient_scaler, refuse_wrong_gradients
 from mscl.training.updater import Updater
 from mscl.video.frame_recipe import EncoderInput
 from mscl.views import RawBatch, TwoViews
@@ -47,13 +47,15 @@ def fit_mscl(
         encoder_input: what the videos went through; kept in the checkpoints for whoever uses the encoder.
 
     Raises:
-        ConfigError: batch, ranks and groups do not divide; SyncBatchNorm without CUDA.
+        ConfigError: batch, ranks and groups do not divide; SyncBatchNorm without CUDA; bfloat16 on a CPU that gets it
+            wrong.
         CheckpointError: the checkpoint in `output` does not fit this run.
         NonFiniteError: loss or gradient are not finite.
     """
     check_divisions(config, processes=world.size, cuda=world.device.type == "cuda")
     total_steps = config.total_steps(steps_per_epoch)
     model = build_model(config, world)
+    refuse_wrong_gradients(config.precision, world.device, setting="pretrain.precision")
     precision = agreed_precision(config.precision, world)
     updater = Updater(model, config.optim, scaler=gradient_scaler(precision, world.device))
     # Every rank writes the same keys into its queues, and batch statistics are each rank's own: nothing to broadcast.

@@ -20,15 +20,15 @@ def preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
 
     Raises:
         UserError: a tracker that is not installed.
-        ConfigError: no GPU for `runtime.device=cuda`; batch, processes and groups that do not divide; several nodes
-            without a meeting point.
+        ConfigError: no GPU for `runtime.device=cuda`; bfloat16 on a CPU that gets it wrong; batch, processes and groups
+            that do not divide; several nodes without a meeting point.
         CheckpointError: the file given as `pretrain.encoder` is unreadable or of another architecture.
         UserError: that encoder cannot take the clips of `embed` or `finetune`.
         DataError: with the longest segment's fields and the span of a clip; a screen of other clips.
     """
     from mscl.pretrain.batch_checks import check_divisions
     from mscl.trackers.named import refuse_missing
-    from mscl.training.launch import check_nodes, processes_of
+    from mscl.training.launch import check_nodes, check_precision, processes_of
 
     pretrain, runtime = config.pretrain, config.runtime
     if pretrain.encoder:
@@ -40,6 +40,7 @@ def preflight(config: ExperimentConfig, results: Mapping[str, Result]) -> None:
     refuse_missing(runtime.trackers)
     processes_of(runtime)  # refuses GPUs that are not there
     check_nodes(runtime)
+    check_precision(pretrain.precision, runtime, setting="pretrain.precision")
     # Without a number, each node counts its GPUs when training starts, and asks then.
     processes = runtime.processes or (1 if runtime.device == "cpu" else 0)
     if processes:

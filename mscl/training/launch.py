@@ -16,6 +16,7 @@ from mscl.errors import CardError, ConfigError, UserError
 from mscl.orphans import GRACE_SECONDS
 from mscl.progress import Progress, Silent
 from mscl.stage.config import RuntimeConfig
+from mscl.training.config import Precision
 from mscl.training.messages import MESSAGES_VARIABLE, Inbox, Message
 
 STANDALONE = "--standalone"
@@ -157,6 +158,18 @@ def check_nodes(runtime: RuntimeConfig) -> None:
             f"runtime.rendezvous is {runtime.rendezvous!r}, which is no host:port with a port from 1 to 65535; give "
             "one that all nodes reach, such as node0:29500"
         )
+
+
+def check_precision(precision: Precision, runtime: RuntimeConfig, *, setting: str) -> None:
+    """Refuse, before there is anything to train on, a training in bfloat16 on a CPU that gets it wrong.
+
+    Raises:
+        ConfigError: as `refuse_wrong_gradients`.
+    """
+    if precision == "bf16" and not gpus_to_use(runtime.device, runtime.gpus):
+        from mscl.training.precision import refuse_wrong_gradients  # PyTorch, which the command does without else
+
+        refuse_wrong_gradients(precision, "cpu", setting=setting)
 
 
 def rank_command(module: str, arguments: Sequence[str]) -> list[str]:

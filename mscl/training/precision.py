@@ -5,11 +5,17 @@ from contextlib import AbstractContextManager, contextmanager
 
 import torch
 import torch.distributed as dist
+from torch.nn import functional as F
 
+from mscl.errors import ConfigError
 from mscl.training.config import Precision
 from mscl.training.distributed import World
 
 _STEPS_WORTH_TIMING = 1000
+_MOST_OFF = 0.05
+"""Of a gradient; rounding to bfloat16 makes .003."""
+_CONVOLUTIONS = ((3, 1, 1), (3, 1, 2), (3, 1, 4), (3, 2, 2), (5, 2, 4), (5, 2, 8))
+"""Kernel and stride along time, and moments, of convolutions as R18 and R50 have them."""
 _DTYPES: dict[Precision, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -35,6 +41,39 @@ def agreed_precision(precision: Precision, world: World) -> Precision:
         return precision
     lowest = lowest_of_ranks(autocast_dtype(precision, world.device), world)
     return next(name for name, dtype in _DTYPES.items() if dtype == lowest)
+
+
+def refuse_wrong_gradients(precision: Precision, device: torch.device | str, *, setting: str) -> None:
+    """Refuse to train in bfloat16 on a CPU on which PyTorch gets that wrong.
+
+    A CPU with AVX-512 and no bfloat16 of its own is given a kernel that leaves part of the weights' gradient unwritten
+    where a convolution of three moments goes over two (PyTorch 2.14), as in an R18 of clips of 8 frames: what was in
+    memory before is then the gradient.
+
+    Raises:
+        ConfigError: so it is here.
+    """
+    if precision != "bf16" or torch.device(device).type != "cpu":
+        return
+    if not gradient_error(torch.bfloat16) < _MOST_OFF:  # NaN, too
+        raise ConfigError(
+            f"{setting} is bf16, and on this CPU PyTorch {torch.__version__} gets gradients of 3D convolutions wrong "
+            "in bfloat16, as a short check shows; take auto, which is float32 here, or train on a GPU"
+        )
+
+
+def gradient_error(dtype: torch.dtype) -> float:
+    """How far gradients of small 3D convolutions on this CPU lie from those in float32: the most, by their length."""
+    draws, off = torch.Generator().manual_seed(0), []
+    for kernel, stride, moments in _CONVOLUTIONS:
+        clip_BCTHW = torch.randn(2, 16, moments, 6, 6, generator=draws)
+        weight, found = torch.randn(16, 16, kernel, 3, 3, generator=draws), []
+        for wanted in (dtype, torch.float32):  # this last: what it leaves in memory would be right by chance
+            own = weight.to(wanted, copy=True).requires_grad_()
+            y_BCTHW = F.conv3d(clip_BCTHW.to(wanted), own, stride=(stride, 1, 1), padding=(kernel // 2, 1, 1))
+            found.append(torch.autograd.grad(y_BCTHW.float().square().sum(), own)[0].float())
+        off.append((found[0] - found[1]).norm() / found[1].norm())
+    return float(torch.stack(off).max())  # NaN, where one is
 
 
 def lowest_of_ranks(dtype: torch.dtype, world: World) -> torch.dtype:

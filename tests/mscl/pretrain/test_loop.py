@@ -324,6 +324,12 @@ def test_batches_that_do_not_divide_are_refused(
         run(tiny_config(**changes), tmp_path, world=world)
 
 
+def test_bfloat16_on_a_cpu_that_gets_it_wrong_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mscl.training.precision.gradient_error", lambda dtype: float("nan"))
+    with pytest.raises(ConfigError, match="pretrain.precision is bf16"):
+        run(tiny_config(precision="bf16"), tmp_path)
+
+
 def test_queue_and_batch_must_divide() -> None:
     with pytest.raises(ValueError, match="queue_size 30 is not divisible by batch_size 8"):
         tiny_config(loss={"queue_size": 30})

@@ -1,20 +1,27 @@
 """Which precision a device gets, without the device, and what fp16 does with gradients that overflow."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
 
+from mscl.errors import ConfigError
 from mscl.finetune.classifier import Classifier
 from mscl.models.heads import ClipHead
+from mscl.stage.config import RuntimeConfig
 from mscl.training.config import OptimConfig, Precision
 from mscl.training.distributed import World
+from mscl.training.launch import check_precision
 from mscl.training.precision import (
     agreed_precision,
     autocast_dtype,
     autocast_of,
     fastest_convolutions,
+    gradient_error,
     gradient_scaler,
     inference,
+    refuse_wrong_gradients,
     tf32,
 )
 from mscl.training.updater import MOST_LEFT_OUT, Updater
@@ -73,6 +80,20 @@ def test_heads_stay_float32(precision: Precision) -> None:
         with autocast_of(precision, CPU)():
             found = head(half)
         assert found.dtype == torch.float32 and torch.equal(found, head(half.float()))
+
+
+def test_training_in_bfloat16_is_refused_where_a_cpu_gets_it_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch 2.14 with AVX-512 alone: the gradient of R18's third stage was what lay in memory before."""
+    assert gradient_error(torch.float32) == 0 and 0 < gradient_error(torch.float16) < 0.002
+    runtime = RuntimeConfig(device="cpu")
+    for off, wrong in ((0.003, False), (1.02, True), (float("nan"), True)):
+        monkeypatch.setattr("mscl.training.precision.gradient_error", lambda dtype, off=off: off)
+        with (
+            pytest.raises(ConfigError, match="finetune.precision is bf16, and on this CPU") if wrong else nullcontext()
+        ):
+            check_precision("bf16", runtime, setting="finetune.precision")
+        for precision, device in (("bf16", CUDA), ("auto", CPU), ("fp16", CPU)):
+            refuse_wrong_gradients(precision, device, setting="pretrain.precision")
 
 
 def tf32_flags() -> tuple[bool, bool]:
