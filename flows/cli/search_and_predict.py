@@ -252,7 +252,7 @@ def _part(segment_id: str) -> str:
 
 
 def _file_names(videos: Sequence[Path]) -> dict[Path, str]:
-    """A file name per video, different even where folders hold videos of the same name."""
+    """A file name per video, different even where folders hold videos of the same name, and on any disk."""
     taken: set[str] = set()
 
     def free(stem: str) -> Iterator[str]:
@@ -261,6 +261,6 @@ def _file_names(videos: Sequence[Path]) -> dict[Path, str]:
 
     names: dict[Path, str] = {}
     for video in dict.fromkeys(videos):
-        names[video] = next(name for name in free(video.stem) if name not in taken)
-        taken.add(names[video])
+        names[video] = next(name for name in free(video.stem) if name.casefold() not in taken)
+        taken.add(names[video].casefold())
     return names

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,6 +133,7 @@ def _plan(form: str, stores: ScreenedClips) -> dict[str, Any]:
 def _write(parts: Parts, out: Path, progress: Progress) -> int:
     """Write the parts that are not there; returns how many were."""
     paths = [out / parts.name(part) for part in range(len(parts))]
+    _refuse_alike([parts.name(part) for part in range(len(parts))], out)
     lacking = [part for part, path in enumerate(paths) if not path.exists()]
     found = len(paths) - len(lacking)
     if found:
@@ -146,6 +148,20 @@ def _write(parts: Parts, out: Path, progress: Progress) -> int:
         progress.advance(parts.size(part))
     progress.done()
     return found
+
+
+def _refuse_alike(names: Sequence[str], out: Path) -> None:
+    """On a disk that tells no capitals apart one would be written over the other, or taken for it."""
+    if not (out / PLAN_NAME.upper()).exists():
+        return
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other != name:
+            raise UserError(
+                f"{name} and {other} are one name on the disk of {out}; give a folder on a disk that tells capitals "
+                "apart, or another form"
+            )
 
 
 @contextmanager

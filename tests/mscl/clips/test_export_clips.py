@@ -179,6 +179,17 @@ def test_folders_of_others_are_left_alone(place: Workspace, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_names_that_are_one_on_the_disk_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = tuple((video, 0, "train") for video in ("pan/a.mp4", "pan/A.mp4", "b", "c"))
+    monkeypatch.setattr("tests.mscl.screened_workspace.ROWS", rows)
+    monkeypatch.setattr("tests.mscl.screened_workspace.CLASSES", ("pan", "b", "c"))
+    place, out = screened_workspace(tmp_path / "w"), tmp_path / "out"
+    assert export_clips(place, "npz", out).parts == 4
+    (out / "EXPORT.JSON").touch()  # as a disk that tells no capitals apart would have it
+    with pytest.raises(UserError, match=r"segments/pan/A\.mp4/000000\.npz and segments/pan/a\.mp4/0.* are one name on"):
+        export_clips(place, "npz", out)
+
+
 def test_an_export_that_was_killed_before_its_plan_begins_again(place: Workspace, tmp_path: Path) -> None:
     for name in (".writing", f".staged-1-{PLAN_NAME}"):
         (tmp_path / name).touch()
