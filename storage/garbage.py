@@ -57,6 +57,24 @@ def in_use(workspace: Workspace, folders: Collection[Path]) -> dict[Path, Path]:
     return found
 
 
+def refuse_read(workspace: Workspace, folder: Path) -> None:
+    """Ask before the result in `folder` is computed again: what reads it meanwhile would read of both.
+
+    Raises:
+        LockedError: another result is being computed from it.
+    """
+    for begun in workspace.folders():
+        if (
+            begun != folder
+            and workspace.is_claimed(begun.parent.name, begun.name)
+            and folder in _with_ancestors(workspace, {begun})
+        ):
+            raise LockedError(
+                f"{folder.parent.name} {folder.name} is to be computed again, and {begun.parent.name} {begun.name} is "
+                f"being computed from it in {workspace.root}; wait for that or stop it"
+            )
+
+
 def remove(workspace: Workspace, folders: Sequence[Path]) -> tuple[int, list[Path]]:
     """Remove these results, except those in use; returns the bytes freed, and the folders that stay."""
     freed, stay = 0, set(in_use(workspace, folders))

@@ -14,6 +14,7 @@ from mscl.stage.contract import Outcome, Stage, StageRun
 from mscl.stage.view import RESUMED
 from mscl.stage.worker_pool import Spread, refuse_while_imported
 from storage.atomic import disk_errors, remove_staged
+from storage.garbage import refuse_read
 from storage.record import content_of
 from storage.result_folder import (
     Result,
@@ -54,7 +55,8 @@ def execute(
     Raises:
         UserError: an input is missing.
         DamagedError: a file of an input is not as it was written.
-        StorageError: the disk is full, or refuses for another reason; what is stored already is kept.
+        StorageError: the disk is full, or refuses for another reason; what is stored already is kept. Or a result that
+            is to be made again is being read by a run that computes another one.
         ConfigError: `runtime.task_runner` names a cluster, and nobody gave a way to it.
     """
     refuse_while_imported()
@@ -85,6 +87,7 @@ def execute(
             )
         refuse_changed(*used.values())
         if done is not None:
+            refuse_read(workspace, folder)
             clear(folder)
         else:
             _drop_what_does_not_count(stage, key, folder, contents, force=anew, say=progress.say)

@@ -87,6 +87,21 @@ def test_force_computes_again_under_the_same_key(tmp_path: Path, config: Experim
     assert len(calls) == 6 and forced.result.key == first.result.key
 
 
+def test_what_another_run_is_reading_is_not_computed_again(tmp_path: Path, config: ExperimentConfig) -> None:
+    """Its training went on with files that were gone, or others."""
+    calls: list[str] = []
+    stage, workspace = counting_stage(calls), Workspace(tmp_path)
+    first = execute(stage, workspace, config, {}).result
+    with workspace.claim("train", "a" * 16):
+        workspace.begin("train", "a" * 16, config={}, inputs={"count": first.key})
+        with pytest.raises(
+            StorageError, match=f"count {first.key} is to be .* again, and train aaa.* is being computed"
+        ):
+            execute(stage, workspace, config, {}, force=True)
+    assert workspace.find("count", first.key) == first and len(calls) == 3
+    assert not execute(stage, workspace, config, {}, force=True).reused  # it was stopped
+
+
 def test_what_was_made_of_a_forced_result_is_made_again_where_that_differs(
     tmp_path: Path, config: ExperimentConfig
 ) -> None:
