@@ -64,11 +64,15 @@ def verify(
 def _check(place: Workspace, folder: Path, *, mend: bool) -> bool:
     """Whether the result is whole, in the end."""
     from mscl.pipeline import BY_NAME
+    from storage.record import read_record
     from storage.result_folder import clear_damaged
 
     name = f"{folder.parent.name} {folder.name}"
     try:
+        before = read_record(folder)
         found = _damage(folder)
+        # What was found is of files that are replaced, and a mark would be on those that take their place.
+        is_changing = place.is_claimed(folder.parent.name, folder.name) or read_record(folder) != before
     except UnreadableError as error:
         print_line(console, f"{name} cannot be verified: {error}", style="yellow")
         return False
@@ -79,6 +83,9 @@ def _check(place: Workspace, folder: Path, *, mend: bool) -> bool:
         clear_damaged(folder)
         print_line(console, f"{name} is whole")
         return True
+    if is_changing:
+        print_line(console, f"{name} is being computed by another process; verify it when that is done", style="yellow")
+        return False
     _print(name, found)
     _mark(folder, found)
     if folder.parent.name not in BY_NAME:

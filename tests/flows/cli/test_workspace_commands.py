@@ -150,6 +150,17 @@ def test_damage_of_any_result_is_named_and_shown_by_ls(mscl: Command, workspace:
     assert mscl("show", pretrain)[0] == 0
 
 
+def test_a_result_that_is_being_computed_again_is_not_called_damaged(mscl: Command, workspace: Workspace) -> None:
+    """Its mark would have stood on the files that took the place of those that were looked at."""
+    pretrain = keys(workspace)["pretrain second"]
+    with workspace.claim("pretrain", pretrain) as folder:
+        (folder / "data.bin").write_bytes(b"X" * 6000)
+        code, output = mscl("verify", pretrain)
+        assert code == 1 and "is being computed by another process; verify it when that is done" in output
+        assert not (folder / ".damaged").exists()
+    assert "all of this pretrain" in mscl("verify", pretrain)[1]
+
+
 def test_a_result_that_cannot_be_made_again_says_why(mscl: Command, workspace: Workspace) -> None:
     ingest = keys(workspace)["ingest videos"]
     (workspace.folder("ingest", ingest) / "data.bin").unlink()
