@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.atomic import fsync_folder, write_atomic
-from storage.errors import StorageError
+from storage.errors import StorageError, UnreadableError
 from storage.shards import crc32c
 
 FINAL = -1
@@ -88,6 +88,8 @@ class CommitLog:
             content = self.path.read_bytes()
         except FileNotFoundError:
             return []
+        except PermissionError as error:
+            raise UnreadableError(f"cannot read {self.path}: {error.strerror}; ask its owner") from error
         except OSError as error:
             raise StorageError(f"cannot read {self.path}: {error.strerror or error}") from error
         lines: list[tuple[int, dict[str, Any] | None]] = []

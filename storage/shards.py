@@ -24,7 +24,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from storage.errors import DamagedError, StorageError
+from storage.errors import DamagedError, StorageError, UnreadableError
 
 ABSENT = 2**64 - 1
 COALESCE_GAP_BYTES = 64 * 1024  # reading over a gap of this size is cheaper than a second system call or disk seek
@@ -93,6 +93,7 @@ class ShardFile:
 
     Raises:
         DamagedError: missing, empty, truncated, or an index that fails its checksum; the message names the file.
+        UnreadableError: the user may not read it.
     """
 
     def __init__(self, path: Path, num_chunks: int) -> None:
@@ -101,6 +102,8 @@ class ShardFile:
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             size = os.fstat(self._descriptor).st_size
+        except PermissionError as error:
+            raise UnreadableError(f"cannot open {path}: {error.strerror}; ask its owner") from error
         except OSError as error:
             raise DamagedError(
                 f"cannot open {path}: {error.strerror or error}; verify the result, then repair it"

@@ -2,15 +2,17 @@
 
 import errno
 import importlib.util
+import io
 import os
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from storage.commits import CommitLog
-from storage.errors import DamagedError, StorageError
+from storage.errors import DamagedError, StorageError, UnreadableError
 from storage.flow_store import FlowReader
 from storage.frame_store import FrameReader
 from storage.verify import Damage, damaged_shards, take_back, verify_extract
@@ -108,6 +110,24 @@ def test_what_the_disk_cannot_read_is_damage_of_a_file_with_a_name(
         reader.clip(3, [0])
     found = verify_extract(result)
     assert damaged_shards(found) == [1] and {damage.file for damage in found} == {file}
+
+
+@pytest.mark.parametrize("file", ["flow.zarr/flow/c.1.0.0.0.0", "frames/00000001.jpegs", "commits.jsonl"])
+def test_another_user_s_file_that_may_not_be_read_is_not_damaged(
+    result: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    open_file, io_open = os.open, io.open
+
+    def refuse(path: object, *arguments: Any, **options: Any) -> Any:
+        if str(path) == str(result / file):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return (open_file if isinstance(arguments[0], int) else io_open)(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(io, "open", refuse)
+    for depth in ("index", "chunks"):
+        with pytest.raises(UnreadableError, match=f"{Path(file).name}: Permission denied; ask its owner"):
+            verify_extract(result, depth=depth)
 
 
 def test_verify_names_the_one_segment_that_is_hit(result: Path) -> None:
