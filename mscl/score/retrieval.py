@@ -131,7 +131,11 @@ def retrieve(
     notes = centring_notes(query_labels, centre)
     notes += [f"R@{k} left out: the gallery has {len(gallery)} items" for k in sorted(set(ks) - set(used))]
     if absent := sorted(set(query_labels.tolist()) - set(gallery_labels.tolist())):
-        notes.append(f"{len(absent)} of the query's labels are not in the gallery: those queries count as misses")
+        lost = int(np.isin(query_labels, absent).sum())
+        notes.append(
+            f"{lost} of {len(query)} test videos are of classes without a train video ({len(absent)}): misses in R@k, "
+            "and no part of mAP"
+        )
     depth = min(len(gallery), max([neighbours, *used]))
     find = nearest if index == "exact" else nearest_by_faiss
     if index == "faiss" and is_approximate(len(gallery)):
