@@ -1,6 +1,7 @@
 """Lock files: advisory `flock`, which the kernel drops when its holder dies, however it dies."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,9 @@ try:
     import fcntl
 except ImportError:  # Windows: what needs no lock works, stores and networks among it
     fcntl = None  # type: ignore[assignment]  # a module that may be missing has no type
+
+
+_ASKING_SECONDS = 0.05
 
 
 def open_lock(path: Path) -> int:
@@ -80,6 +84,14 @@ def _open_to_lock(path: Path) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
+def _takes_at_once(descriptor: int) -> bool:
+    """Whether the lock is held now; who only asks (`is_locked`) has it for a moment, and is no holder."""
+    if take_lock(descriptor, wait=False):
+        return True
+    time.sleep(_ASKING_SECONDS)
+    return take_lock(descriptor, wait=False)
+
+
 @contextmanager
 def held(descriptor: int, *, on_wait: Callable[[], object]) -> Iterator[None]:
     """Holds an open lock file, and closes it in the end; waits for whoever has it, unless `on_wait` raises.
@@ -88,7 +100,7 @@ def held(descriptor: int, *, on_wait: Callable[[], object]) -> Iterator[None]:
         NoLocksError: a system, or a file system, without such locks.
     """
     try:
-        if not take_lock(descriptor, wait=False):
+        if not _takes_at_once(descriptor):
             on_wait()
             take_lock(descriptor, wait=True)
         yield

@@ -168,6 +168,21 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
     assert workspace.is_claimed("extract", "k")  # nobody knows: nothing of it may be removed
 
 
+def test_who_only_asks_for_a_moment_whether_a_result_is_claimed_is_no_holder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, flock, asked = Workspace(tmp_path), fcntl.flock, iter([True])
+
+    def held_for_a_moment(descriptor: int, kind: int) -> None:
+        if next(asked, False):
+            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
+        flock(descriptor, kind)
+
+    monkeypatch.setattr("fcntl.flock", held_for_a_moment)
+    with workspace.claim("extract", "k"):  # as gc looks at every result
+        pass
+
+
 def test_nfs_which_locks_for_writing_only_knows_who_holds_a_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
