@@ -37,6 +37,11 @@ class Workspace:
         if self.root.exists() and not self.root.is_dir():
             raise StorageError(f"workspace {self.root} is a file; give a folder")
         if self.root.is_dir() and not (self.root / _MARK).exists() and _entries(self.root):
+            if next(self.root.glob(f"*/*/{RECORD_NAME}"), None) is not None:
+                raise StorageError(
+                    f"workspace {self.root} holds results and no {_MARK}, as a copy without hidden files does; copy "
+                    "these, too: `cp -a OLD/. NEW`"
+                )
             raise StorageError(f"workspace {self.root} holds other files; give a new or empty folder")
 
     def folder(self, stage: str, key: str) -> Path:

@@ -153,6 +153,13 @@ def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
         Workspace(tmp_path)
 
 
+def test_a_copy_without_hidden_files_is_told_what_it_lacks(tmp_path: Path) -> None:
+    make(Workspace(tmp_path), "ingest")
+    (tmp_path / ".mscl-workspace").unlink()
+    with pytest.raises(StorageError, match=r"holds results and no \.mscl-workspace.* `cp -a OLD/\. NEW`"):
+        Workspace(tmp_path)
+
+
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])  # Lustre as it is mounted by default; NFSv3
 def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def refuse(descriptor: int, kind: int) -> None:
