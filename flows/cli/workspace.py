@@ -64,6 +64,7 @@ def show(
 
 def lineage(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) -> None:
     """What a result was made of, back to the videos."""
+    from mscl.stage.latest import outdated
     from storage.record import short_key
     from storage.workspace import Workspace
 
@@ -79,6 +80,8 @@ def lineage(key: KeyArgument, workspace: WorkspaceOption = Path("workspace")) ->
     read = {of: stage for result in results for stage, of in result.record.inputs.items()}
     for gone in sorted(read.keys() - there):
         print_line(console, f"{read[gone]:<9} {gone}  is not there: removed, or not finished again", style="yellow")
+    if said := outdated(results):
+        print_line(console, said, style="yellow")
 
 
 def gc(

@@ -194,6 +194,13 @@ def test_show_is_for_reading_and_json_holds_all(mscl: Command, workspace: Worksp
 def test_lineage_names_what_is_gone(mscl: Command, workspace: Workspace) -> None:
     extract = keys(workspace)["extract first"]
     assert "is not there" not in mscl("lineage", keys(workspace)["pretrain first"])[1]
+    with workspace.claim("motion", "d" * 16):
+        workspace.commit(
+            "motion", "d" * 16, version=1, config={"text": "of another"}, inputs={"extract": extract}, metrics={},
+            timings={}, contents={"extract": "of the one before"},
+        )  # fmt: skip
+    said = f"motion {'d' * 16} was made from another extract {extract} than is there now"
+    assert said in mscl("lineage", "d" * 16)[1]
     workspace.discard("extract", extract)
     code, output = mscl("lineage", keys(workspace)["pretrain first"])
     assert code == 0 and f"extract   {extract}  is not there" in output
