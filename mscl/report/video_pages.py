@@ -1,5 +1,6 @@
 """Pages and pictures of single videos: what a search found, what a classifier says and why."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ def search_page(
         failed: videos that could not be read, with the reason.
     """
     blocks: list[Block] = []
+    names = _names([*(video for video, *_ in queries), *failed])
     for video, clip_THW3, found in queries:
         cells = [SheetPicture(_query_thumbnail(clip_THW3), "the video", "query")]
         cells += [
@@ -56,8 +58,8 @@ def search_page(
             )
             for rank, one in enumerate(found, 1)
         ]
-        blocks.append(ContactSheet(((video.name, tuple(cells)),)))
-    blocks += [Note(f"{video.name} could not be read: {reason}") for video, reason in failed.items()]
+        blocks.append(ContactSheet(((names[video], tuple(cells)),)))
+    blocks += [Note(f"{names[video]} could not be read: {reason}") for video, reason in failed.items()]
     lead = (
         "Blue: the video. Then its neighbours, the nearest first, with the cosine of the centred features. Each "
         "picture: middle frame above, its flow below, where hue is direction and saturation speed relative to the "
@@ -69,6 +71,7 @@ def search_page(
 def prediction_page(out: Path, looks: Sequence[Look], *, about: str) -> Path:
     """Each video with its probabilities, and its clip under Grad-CAM and beside its flow where there is one."""
     sections = []
+    names = _names([look.prediction.video for look in looks])
     for number, look in enumerate(looks):
         said = look.prediction
         if said.failed:
@@ -79,8 +82,14 @@ def prediction_page(out: Path, looks: Sequence[Look], *, about: str) -> Path:
             if look.explained is not None:
                 rows, caption = _rows(look.explained), _caption(look)
                 blocks.append(Photo(jpeg(rows_of_frames(rows, height_px=_CLIP_PX)), caption))
-        sections.append(PageSection(f"video{number}", said.video.name, tuple(blocks)))
+        sections.append(PageSection(f"video{number}", names[said.video], tuple(blocks)))
     return write_page(out, sections, title="Predictions", about=about)
+
+
+def _names(videos: Sequence[Path]) -> dict[Path, str]:
+    """A video's file name; its path where folders hold others of that name."""
+    count = Counter(video.name for video in dict.fromkeys(videos))
+    return {video: video.name if count[video.name] == 1 else str(video) for video in videos}
 
 
 def write_picture(out: Path, look: Look) -> Path:

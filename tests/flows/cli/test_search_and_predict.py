@@ -153,6 +153,7 @@ def test_predict_says_classes_and_shows_where_it_looked(mscl: Command, workspace
     assert Path("predictions/mine.png").read_bytes() == Path("predictions/mine-2.png").read_bytes()
     page = Path("predictions/index.html").read_text()
     assert page.count("data:image/jpeg") == 2 and "Grad-CAM" in page
+    assert ">mine.mp4</h2>" in page and ">other/mine.mp4</h2>" in page and ">gone.mp4</h2>" in page
 
 
 def test_predict_for_machines_without_pictures(mscl: Command, workspace: Path, videos: list[Path]) -> None:
