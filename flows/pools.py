@@ -83,6 +83,8 @@ def run_on_pool(
             run = run_deployment(
                 _deployment(client, stage, pool), parameters=parameters, timeout=0, idempotency_key=request,
                 flow_run_name=run_title(config, preset=preset, stage=stage.name),
+                # Until a worker takes it, a run from another folder may give the deployment that one.
+                job_variables={"working_dir": str(Path.cwd())},
             )  # fmt: skip
             assert isinstance(run, FlowRun)
             what = f"{stage.name} on work pool {pool} ({url_for('flow-run', run.id)})"

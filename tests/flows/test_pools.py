@@ -93,6 +93,7 @@ def test_stages_run_on_the_pools_that_the_settings_name(
     for name, pool in pools.items():
         assert digests(done[name].result) == digests(only(tiny_workspace, name))
         assert _on(pool).name.startswith(f"{name} · tiny · ")
+        assert _on(pool).job_variables == {"working_dir": str(Path.cwd())}
     with pytest.raises(ConfigError, match="sends screen to work pool 'gpus', and the server has"):
         full(workspace=str(copy), preset=str(tiny), runtime={"pools": {"screen": "gpus"}})
 
