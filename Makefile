@@ -95,6 +95,8 @@ ablate: .venv/.installed  ## The method against its baselines: tables and pictur
 	$(ABLATE) mscl moco --control mscl --base demo+kind $(OWN_MOCO) --name direction-on-cpu runtime.device=cpu \
 		--seeds 101,102,103,104,105,106 $(call folds,direction,$(SIX))
 	$(ON_SUITE) --name order mscl-no-fra mscl-no-lmcl --seeds 101,102,103,104,105,106 $(call folds,order,$(SIX))
+	$(ABLATE) mscl mscl-rotation-hard mscl-no-mds --control mscl --base demo --name order-on-cpu runtime.device=cpu \
+		--seeds 101,102,103,104,105,106 $(call folds,order,$(SIX))
 	$(ON_SUITE) --base demo --name shortcut $(REST_OF_GRID) $(OWN_MOCO) \
 		--seeds 101,102,103,104,105,106 $(call folds,shortcut,$(SIX))
 	$(ABLATE) mscl moco mscl-rotation-negatives $(REST_OF_GRID) supervised finetune.epochs=15 --base demo --name stills \

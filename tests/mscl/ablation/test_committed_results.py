@@ -87,6 +87,13 @@ def test_moco_was_trained_with_a_temperature_of_its_own_on_every_set(rows: list[
             assert sorted(seeds) == list(SIX), (preset, metric)
 
 
+def test_what_order_lacked_was_trained_beside_its_own_reference(rows: list[SeedScore]) -> None:
+    for preset in ("random", "mscl", "mscl-rotation-hard", "mscl-no-mds"):
+        for metric in (RETRIEVAL, LINEAR):
+            seeds = [row.seed for row in rows if (row.set, row.preset, row.metric) == ("order-on-cpu", preset, metric)]
+            assert sorted(seeds) == list(SIX), (preset, metric)
+
+
 def test_the_table_of_real_videos_says_what_its_rows_say() -> None:
     rows = from_json(read_json(RESULTS / "real-videos.json"))
     lines = (RESULTS / "reading.md").read_text().replace("**", "").splitlines()
