@@ -11,6 +11,7 @@ from rich.console import Console
 
 from flows import pipeline, progress, stage_tasks
 from flows.progress import ArtifactProgress, ConsoleProgress, LogProgress
+from mscl.config import load_config
 from mscl.pipeline import BY_NAME
 from storage.workspace import Workspace
 
@@ -76,7 +77,7 @@ def test_what_prefect_is_told_after_a_stage_has_a_bar(tmp_path: Path, monkeypatc
         monkeypatch.setattr(stage_tasks, name, Mock(return_value=""))
     for name in ("check_pools", "submit", "workspace_slot"):
         monkeypatch.setattr(pipeline, name, MagicMock())
-    with pipeline._working(Mock(), Mock(), preset="demo"):
+    with pipeline._working(Mock(), load_config("demo"), preset="demo"):
         stage_tasks._execute(BY_NAME["extract"], Workspace(tmp_path), Mock(), {}, False, "demo")
         assert "\x1b[?25h" not in out.getvalue()
     assert "Telling Prefect" in out.getvalue() and "\x1b[?25h" in out.getvalue()
