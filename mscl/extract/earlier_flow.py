@@ -14,7 +14,7 @@ from pathlib import Path
 from mscl.extract.video_pass import Segment, segments_of
 from mscl.stage.contract import StageRun
 from storage.commits import CommitLog
-from storage.errors import DamagedError, StorageError
+from storage.errors import StorageError
 from storage.flow_store import FlowSpec, StoredSegment, read_spec, read_stored_segment
 from storage.frame_store import FrameReader
 from storage.layout import Extracted, Ingested
@@ -59,7 +59,7 @@ def read_earlier(place: EarlierSegment, num_fields: int, *, to: FlowSpec) -> tup
         frames = FrameReader(result.frames)
         jpegs = [frames.jpeg(place.segment, index) for index in range(frames.num_frames(place.segment))]
         frames.close()
-    except (DamagedError, StorageError):
+    except (OSError, StorageError):  # damaged, removed meanwhile, or of another user: as good as none
         return None
     return (flow, jpegs) if flow is not None and len(flow.chunks) == len(jpegs) == num_fields else None
 
