@@ -91,7 +91,7 @@ def _resolved(config: ExperimentConfig) -> FlowConfig:
 def _run(run: StageRun) -> dict[str, Any]:
     from mscl.extract.extraction import extract  # brings the decoder, which a run that reuses all need not wait for
 
-    key_of = partial(result_key, EXTRACT.name, EXTRACT.version, _settings(run.config))
+    key_of = partial(result_key, EXTRACT.name, EXTRACT.version, run.settings)
     return extract(run, _resolved(run.config), gpus=_gpus(run.config), key_of=key_of)
 
 

@@ -41,6 +41,8 @@ class StageRun:
     """All is to be computed anew: nothing that an earlier run found is to be believed."""
     spread: Spread | None = None
     """Where shards are worked on; None: processes of this machine."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What decides the result, as its key has it: to ask the stage again may mean to read files again."""
 
     def input(self, stage: str) -> Path:
         """Folder of an input result."""

@@ -97,7 +97,10 @@ def execute(
             was_finished = workspace.begin(
                 stage.name, key, config=noted, inputs=keys, contents=contents, forced_by=asked_by if force else ""
             )
-            run = StageRun(folder, config, used, progress, is_damaged=was_finished, is_forced=force, spread=spread)
+            run = StageRun(
+                folder, config, used, progress, is_damaged=was_finished, is_forced=force, spread=spread,
+                settings=settings,
+            )  # fmt: skip
             reached("GPUs are counted, inputs looked at")
             progress.start(stage.title or stage.name, None, "")
             metrics = stage.run(run)
