@@ -48,9 +48,7 @@ def in_use(workspace: Workspace, folders: Collection[Path]) -> dict[Path, Path]:
     All of them where a computation has just begun and not noted yet what it reads.
     """
     found: dict[Path, Path] = {}
-    for begun in workspace.folders():
-        if not workspace.is_claimed(begun.parent.name, begun.name):
-            continue
+    for begun in _being_computed(workspace):
         settings, inputs = made_with(begun)
         needed = _with_ancestors(workspace, {begun}) if settings or inputs else set(folders)
         found |= {folder: begun for folder in folders if folder in needed}
@@ -63,12 +61,8 @@ def refuse_read(workspace: Workspace, folder: Path) -> None:
     Raises:
         LockedError: another result is being computed from it.
     """
-    for begun in workspace.folders():
-        if (
-            begun != folder
-            and workspace.is_claimed(begun.parent.name, begun.name)
-            and folder in _with_ancestors(workspace, {begun})
-        ):
+    for begun in _being_computed(workspace):
+        if begun != folder and folder in _with_ancestors(workspace, {begun}):
             raise LockedError(
                 f"{folder.parent.name} {folder.name} is to be computed again, and {begun.parent.name} {begun.name} is "
                 f"being computed from it in {workspace.root}; wait for that or stop it"
@@ -102,6 +96,10 @@ def bytes_on_disk(folder: Path) -> int:
         with suppress(FileNotFoundError):
             found += path.stat().st_size if path.is_file() else 0
     return found
+
+
+def _being_computed(workspace: Workspace) -> list[Path]:
+    return [folder for folder in workspace.folders() if workspace.is_claimed(folder.parent.name, folder.name)]
 
 
 def _parents(workspace: Workspace, folder: Path) -> set[Path]:
